@@ -1,0 +1,180 @@
+"""Hospitals, their votes and their nodes."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import Field
+
+from chaincode.schema.base import Count, Id, Language, MspId, Name, Reason, Role, Seconds, Sha256
+
+
+class ConsortiumStatus(StrEnum):
+    FOUNDING = "FOUNDING"
+    ACTIVE = "ACTIVE"
+
+
+class HospitalStatus(StrEnum):
+    PROPOSED = "PROPOSED"
+    ADMITTED = "ADMITTED"
+    REJECTED = "REJECTED"
+
+
+class NodeStatus(StrEnum):
+    ACTIVE = "ACTIVE"
+    SUSPENDED = "SUSPENDED"
+    REVOKED = "REVOKED"
+
+
+class Subject(StrEnum):
+    """What can be voted on."""
+
+    CHARTER = "charter"
+    HOSPITAL = "hospital"
+    PLAN = "plan"
+
+
+class Founder(Language):
+    msp_id: MspId
+    name: Name
+
+
+class Consortium(Language):
+    """The consortium itself; exactly one on a channel.
+
+    ``hospitals`` are the admitted ones (while founding: the founders), sorted. The charter's hash
+    is the SHA-256 of the canonical :class:`FoundArgs`; every founder votes on that hash.
+    """
+
+    name: Name
+    status: ConsortiumStatus
+    charter_sha256: Sha256
+    hospitals: tuple[MspId, ...]
+    founded_at: Seconds
+
+
+class Hospital(Language):
+    msp_id: MspId
+    name: Name
+    status: HospitalStatus
+    proposed_by: MspId
+    proposed_at: Seconds
+    decided_at: Seconds | None = None
+
+
+class Vote(Language):
+    """One hospital's vote on one subject; a hospital votes once."""
+
+    subject: Subject
+    subject_id: Name
+    subject_sha256: Sha256
+    msp_id: MspId
+    approve: bool
+    reason: Reason
+    cast_at: Seconds
+    cast_by: Name
+
+
+class Node(Language):
+    """An enrolled machine of a hospital, bound to the public key in its certificate.
+
+    ``public_key_sha256`` is over the DER SubjectPublicKeyInfo.
+    """
+
+    msp_id: MspId
+    node_id: Id
+    roles: tuple[Role, ...]
+    dynamic: bool
+    device: Name
+    public_key_sha256: Sha256
+    status: NodeStatus
+    reason: Reason
+    registered_at: Seconds
+    changed_at: Seconds
+
+
+class Reputation(Language):
+    """What the ledger itself knows of a hospital's conduct; weighs its updates.
+
+    ``score_milli`` is in [0, 1000] and starts at 1000.
+    """
+
+    msp_id: MspId
+    score_milli: Annotated[int, Field(ge=0, le=1000)]
+    agreements: Count
+    disagreements: Count
+    missed: Count
+
+
+# Arguments
+
+
+class FoundArgs(Language):
+    name: Name
+    hospitals: Annotated[tuple[Founder, ...], Field(min_length=2, max_length=64)]
+
+
+class ProposeHospitalArgs(Language):
+    msp_id: MspId
+    name: Name
+
+
+class VoteArgs(Language):
+    """``subject_sha256`` binds the vote to what the voter saw."""
+
+    subject: Subject
+    subject_id: Name
+    subject_sha256: Sha256
+    approve: bool
+    reason: Reason = ""
+
+
+class SubjectArgs(Language):
+    subject: Subject
+    subject_id: Name
+
+
+class RegisterNodeArgs(Language):
+    node_id: Id
+    roles: Annotated[tuple[Role, ...], Field(min_length=1, max_length=4)]
+    public_key_sha256: Sha256
+    device: Name
+    dynamic: bool = False
+
+
+class NodeStatusArgs(Language):
+    node_id: Id
+    reason: Reason = ""
+
+
+class NodeArgs(Language):
+    msp_id: MspId
+    node_id: Id
+
+
+class HospitalArgs(Language):
+    msp_id: MspId
+
+
+# Results
+
+
+class ConsortiumView(Language):
+    consortium: Consortium
+    hospitals: tuple[Hospital, ...]
+    reputations: tuple[Reputation, ...]
+
+
+class Ballot(Language):
+    """A subject's votes and what they decide: True, False, or None while undecided."""
+
+    subject: Subject
+    subject_id: Name
+    votes: tuple[Vote, ...]
+    decided: bool | None
+
+
+class NodePage(Language):
+    nodes: tuple[Node, ...]
+    bookmark: str

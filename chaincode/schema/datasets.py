@@ -1,0 +1,117 @@
+"""Datasets that hospitals offer, their consent, and the privacy account of each."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from chaincode.schema.base import Count, Id, Language, Micro, MspId, Name, Nano, Reason, Seconds
+from chaincode.schema.base import Sha256 as Sha256Hex
+
+
+class Dataset(Language):
+    """A hospital's dataset as the consortium knows it: never a record, never a statistic.
+
+    ``commitment_sha256`` is a salted hash of the canonical records, so that an auditor whom the
+    hospital shows them can tell that they are the ones trained on.
+    """
+
+    dataset_id: Id
+    msp_id: MspId
+    name: Name
+    application: Id
+    simulated: bool
+    commitment_sha256: Sha256Hex
+    descriptor_sha256: Sha256Hex
+    train_samples: Count
+    validation_samples: Count
+    registered_at: Seconds
+
+
+class Consent(Language):
+    dataset_id: Id
+    plan_id: Id
+    msp_id: MspId
+    terms_sha256: Sha256Hex
+    given: bool
+    reason: Reason
+    changed_at: Seconds
+
+
+class Spending(Language):
+    """Privacy loss of one plan on one dataset. ``rdp_pico`` is by accounting.ORDERS, 1e-12."""
+
+    plan_id: Id
+    rdp_pico: tuple[int, ...]
+    epsilon_micro: Micro
+    steps: Count
+    updates: Count
+
+
+class PrivacyAccount(Language):
+    """What a dataset has spent, in total and by plan, against the budget its hospital set."""
+
+    dataset_id: Id
+    msp_id: MspId
+    budget_epsilon_micro: Micro
+    delta_nano: Nano
+    rdp_pico: tuple[int, ...]
+    epsilon_micro: Micro
+    plans: tuple[Spending, ...]
+
+
+# Arguments
+
+
+class RegisterDatasetArgs(Language):
+    dataset_id: Id
+    name: Name
+    application: Id
+    simulated: bool
+    commitment_sha256: Sha256Hex
+    descriptor_sha256: Sha256Hex
+    train_samples: Annotated[int, Field(ge=1, le=2**40)]
+    validation_samples: Annotated[int, Field(ge=0, le=2**40)]
+    budget_epsilon_micro: Annotated[int, Field(ge=1, le=10**9)]
+    delta_nano: Annotated[int, Field(ge=1, lt=10**9)]
+
+
+class DatasetArgs(Language):
+    dataset_id: Id
+
+
+class ConsentArgs(Language):
+    """``terms_sha256`` binds the consent to the plan's terms as the hospital saw them."""
+
+    dataset_id: Id
+    plan_id: Id
+    terms_sha256: Sha256Hex
+    reason: Reason = ""
+
+
+class BudgetArgs(Language):
+    dataset_id: Id
+    budget_epsilon_micro: Annotated[int, Field(ge=1, le=10**9)]
+
+
+# Results
+
+
+class DatasetView(Language):
+    dataset: Dataset
+    account: PrivacyAccount
+
+
+class DatasetPage(Language):
+    datasets: tuple[DatasetView, ...]
+    bookmark: str
+
+
+class PrivacyReport(Language):
+    """Budgets in total. Datasets are disjoint, so the loss of the consortium is the largest one
+    (parallel composition), and the loss of a hospital is the largest of its datasets."""
+
+    accounts: tuple[PrivacyAccount, ...]
+    largest_epsilon_micro: Micro
+    bookmark: str

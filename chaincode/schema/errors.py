@@ -1,0 +1,84 @@
+"""Every error that MedFabric gives has a stable code, registered here once.
+
+Ranges: 10xx requests and access, 15xx shim, 20xx consortium and nodes, 30xx datasets and privacy
+accounts, 40xx plans and key ceremonies, 50xx rounds and models, 60xx privacy engine, 70xx client,
+75xx audit, 80xx network, 85xx devnet, 90xx trainer and data.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+
+
+class Code(StrEnum):
+    """Stable error codes. A code is never given a second meaning and never removed."""
+
+    # requests and access
+    UNKNOWN_TRANSACTION = "MF-1001"
+    BAD_ARGUMENT = "MF-1002"
+    ROLE_REQUIRED = "MF-1003"
+    NOT_ADMITTED = "MF-1004"
+    NODE_UNREGISTERED = "MF-1005"
+    NODE_NOT_ACTIVE = "MF-1006"
+    NODE_KEY_MISMATCH = "MF-1007"
+    NOT_OWNER = "MF-1008"
+    NOT_FOUND = "MF-1009"
+    EXISTS = "MF-1010"
+    ALREADY = "MF-1011"
+    NOT_YET = "MF-1012"
+    BAD_STATE = "MF-1013"
+    INTERNAL = "MF-1099"
+    # consortium and nodes
+    NOT_FOUNDED = "MF-2001"
+    SECOND_VOTE = "MF-2002"
+    NOT_A_VOTER = "MF-2003"
+    TERMS_MISMATCH = "MF-2004"
+    # datasets and privacy accounts
+    CONSENT_MISSING = "MF-3001"
+    BUDGET_EXCEEDED = "MF-3002"
+    PLAN_BUDGET_EXCEEDED = "MF-3003"
+    PRIVACY_TERMS_MISMATCH = "MF-3004"
+    # plans and key ceremonies
+    PLAN_NOT_APPROVED = "MF-4001"
+    PLAN_INVALID = "MF-4002"
+    NOT_A_PARTICIPANT = "MF-4003"
+    COMMITMENT_MISMATCH = "MF-4004"
+    KEY_DISAGREEMENT = "MF-4005"
+    CEREMONY_OVERDUE = "MF-4006"
+    # rounds and models
+    DUPLICATE_UPDATE = "MF-5001"
+    WRONG_BASE_MODEL = "MF-5002"
+    DEADLINE_PASSED = "MF-5003"
+    WRONG_SIZE = "MF-5004"
+    WRONG_AGGREGATE = "MF-5005"
+    QUORUM_MISSED = "MF-5006"
+    NO_AGREEMENT = "MF-5007"
+    KEY_HOLDER_MISSING = "MF-5008"
+    CANDIDATE_REJECTED = "MF-5009"
+    DECRYPTION_FAILED = "MF-5010"
+    DUPLICATE_CONTRIBUTION = "MF-5011"
+
+
+class MedFabricError(Exception):
+    """An error with a stable code: what was wrong, and what to do next.
+
+    ``str(error)`` is ``"MF-xxxx: message"``; :func:`parse` reads it back from a peer's response.
+    """
+
+    def __init__(self, code: Code | str, message: str) -> None:
+        super().__init__(f"{code}: {message}")
+        self.code = str(code)
+        self.message = message
+
+    def __reduce__(self) -> tuple[type[MedFabricError], tuple[str, str]]:
+        return (type(self), (self.code, self.message))
+
+
+_FORM = re.compile(r"(MF-\d{4}): (.*)", re.DOTALL)
+
+
+def parse(text: str) -> MedFabricError | None:
+    """The error that a response message carries, or None where it carries none of ours."""
+    found = _FORM.search(text)
+    return MedFabricError(found[1], found[2]) if found else None

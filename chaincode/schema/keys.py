@@ -1,0 +1,90 @@
+"""Names of the ledger's keys: the object type and attributes of each composite key.
+
+A transaction reads single keys by these names; only queries read ranges.
+"""
+
+from __future__ import annotations
+
+Key = tuple[str, tuple[str, ...]]
+"""(object type, attributes) of a Fabric composite key."""
+
+
+def consortium() -> Key:
+    return ("consortium", ("self",))
+
+
+def hospital(msp_id: str) -> Key:
+    return ("hospital", (msp_id,))
+
+
+def reputation(msp_id: str) -> Key:
+    return ("reputation", (msp_id,))
+
+
+def vote(subject: str, subject_id: str, msp_id: str) -> Key:
+    return ("vote", (subject, subject_id, msp_id))
+
+
+def node(msp_id: str, node_id: str) -> Key:
+    return ("node", (msp_id, node_id))
+
+
+def dataset(dataset_id: str) -> Key:
+    return ("dataset", (dataset_id,))
+
+
+def consent(dataset_id: str, plan_id: str) -> Key:
+    return ("consent", (dataset_id, plan_id))
+
+
+def account(dataset_id: str) -> Key:
+    return ("account", (dataset_id,))
+
+
+def plan(plan_id: str) -> Key:
+    return ("plan", (plan_id,))
+
+
+def ceremony(plan_id: str) -> Key:
+    return ("ceremony", (plan_id,))
+
+
+def key_commitment(plan_id: str, msp_id: str) -> Key:
+    return ("key-commitment", (plan_id, msp_id))
+
+
+def key_share(plan_id: str, msp_id: str) -> Key:
+    return ("key-share", (plan_id, msp_id))
+
+
+def key_confirmation(plan_id: str, msp_id: str) -> Key:
+    return ("key-confirmation", (plan_id, msp_id))
+
+
+def round_(plan_id: str, number: int) -> Key:
+    return ("round", (plan_id, _padded(number)))
+
+
+def update(plan_id: str, number: int, msp_id: str, node_id: str) -> Key:
+    return ("update", (plan_id, _padded(number), msp_id, node_id))
+
+
+def attestation(plan_id: str, number: int, msp_id: str) -> Key:
+    return ("attestation", (plan_id, _padded(number), msp_id))
+
+
+def share(plan_id: str, number: int, msp_id: str) -> Key:
+    return ("share", (plan_id, _padded(number), msp_id))
+
+
+def evaluation(plan_id: str, number: int, msp_id: str) -> Key:
+    return ("evaluation", (plan_id, _padded(number), msp_id))
+
+
+def model(sha256: str) -> Key:
+    return ("model", (sha256,))
+
+
+def _padded(number: int) -> str:
+    # Lexical order of keys is then the order of rounds.
+    return f"{number:05d}"

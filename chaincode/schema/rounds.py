@@ -1,0 +1,211 @@
+"""Rounds and the models they publish."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import Field
+
+from chaincode.schema.base import (
+    ContentRef,
+    Count,
+    Id,
+    Language,
+    Micro,
+    MspId,
+    Reason,
+    Seconds,
+    Sha256,
+)
+
+RoundNumber = Annotated[int, Field(ge=1, le=10_000)]
+
+
+class RoundStatus(StrEnum):
+    OPEN = "OPEN"
+    SEALED = "SEALED"
+    AGGREGATED = "AGGREGATED"
+    DECRYPTED = "DECRYPTED"
+    PUBLISHED = "PUBLISHED"
+    FAILED = "FAILED"
+
+
+class Contribution(Language):
+    """An update whose weight is fixed: what the aggregate is made of."""
+
+    msp_id: MspId
+    node_id: Id
+    update: ContentRef
+    samples: Count
+    weight: Annotated[int, Field(ge=1, le=2**20)]
+
+
+class NodeRef(Language):
+    msp_id: MspId
+    node_id: Id
+
+
+class Round(Language):
+    """``deadline`` is that of the present stage. ``contributions`` are fixed at sealing, sorted by
+    (msp_id, node_id). ``missing`` names nodes without an update, ``absent`` hospitals that a later
+    stage ended without, ``disagreed`` hospitals whose attestation differs from the accepted one.
+    ``failure`` is the code of the reason why a round FAILED."""
+
+    plan_id: Id
+    number: RoundNumber
+    status: RoundStatus
+    base_sha256: Sha256
+    opened_at: Seconds
+    changed_at: Seconds
+    deadline: Seconds
+    contributions: tuple[Contribution, ...] = ()
+    total_weight: Count = 0
+    missing: tuple[NodeRef, ...] = ()
+    aggregate_sha256: Sha256 | None = None
+    disagreed: tuple[MspId, ...] = ()
+    absent: tuple[MspId, ...] = ()
+    model_sha256: Sha256 | None = None
+    failure: str | None = None
+    reason: Reason = ""
+
+
+class Update(Language):
+    """One trainer node's encrypted contribution and the privacy terms it was trained under."""
+
+    plan_id: Id
+    round: RoundNumber
+    msp_id: MspId
+    node_id: Id
+    dataset_id: Id
+    base_sha256: Sha256
+    update: ContentRef
+    samples: Count
+    steps: Count
+    batch_size: Count
+    noise_multiplier_micro: Micro
+    epsilon_micro: Micro
+    """The dataset's epsilon after this update, within this plan."""
+    posted_at: Seconds
+
+
+class Attestation(Language):
+    """The aggregate as this hospital computed it."""
+
+    plan_id: Id
+    round: RoundNumber
+    msp_id: MspId
+    node_id: Id
+    aggregate_sha256: Sha256
+    aggregate: ContentRef
+    posted_at: Seconds
+
+
+class DecryptionShare(Language):
+    plan_id: Id
+    round: RoundNumber
+    msp_id: MspId
+    node_id: Id
+    aggregate_sha256: Sha256
+    share: ContentRef
+    posted_at: Seconds
+
+
+class Evaluation(Language):
+    """A hospital's verdict on the candidate, from counts on its own validation split.
+
+    ``candidate`` is None where the shares did not decode; ``failure`` then says why, by code.
+    """
+
+    plan_id: Id
+    round: RoundNumber
+    msp_id: MspId
+    node_id: Id
+    candidate: ContentRef | None
+    failure: str | None
+    correct: Count
+    base_correct: Count
+    total: Count
+    accept: bool
+    posted_at: Seconds
+
+
+class Model(Language):
+    """A global model; its address is the SHA-256 of its file. ``parents`` are addresses.
+
+    ``round`` is 0 for a plan's base model. ``correct`` of ``total`` over all validation splits.
+    """
+
+    model: ContentRef
+    plan_id: Id
+    round: Annotated[int, Field(ge=0, le=10_000)]
+    architecture_sha256: Sha256
+    parents: tuple[Sha256, ...]
+    aggregate_sha256: Sha256 | None
+    correct: Count
+    total: Count
+    published_at: Seconds
+
+
+# Arguments
+
+
+class RoundArgs(Language):
+    plan_id: Id
+    number: RoundNumber
+
+
+class SubmitUpdateArgs(Language):
+    plan_id: Id
+    round: RoundNumber
+    dataset_id: Id
+    base_sha256: Sha256
+    update: ContentRef
+    samples: Annotated[int, Field(ge=1, le=2**40)]
+    steps: Annotated[int, Field(ge=1, le=100_000)]
+    batch_size: Annotated[int, Field(ge=1, le=2**30)]
+    noise_multiplier_micro: Annotated[int, Field(ge=1, le=10**9)]
+
+
+class AttestArgs(Language):
+    plan_id: Id
+    round: RoundNumber
+    aggregate_sha256: Sha256
+    aggregate: ContentRef
+
+
+class ShareArgs(Language):
+    plan_id: Id
+    round: RoundNumber
+    aggregate_sha256: Sha256
+    share: ContentRef
+
+
+class EvaluateArgs(Language):
+    plan_id: Id
+    round: RoundNumber
+    candidate: ContentRef | None
+    failure: Annotated[str, Field(pattern=r"^MF-\d{4}$")] | None = None
+    correct: Count
+    base_correct: Count
+    total: Count
+
+
+class ModelArgs(Language):
+    sha256: Sha256
+
+
+# Results
+
+
+class RoundView(Language):
+    round: Round
+    updates: tuple[Update, ...]
+    attestations: tuple[Attestation, ...]
+    shares: tuple[DecryptionShare, ...]
+    evaluations: tuple[Evaluation, ...]
+
+
+class ModelPage(Language):
+    models: tuple[Model, ...]
+    bookmark: str

@@ -1,0 +1,66 @@
+"""State machines, each a table: from which state to which others."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+
+from chaincode.schema.ceremonies import CeremonyStatus
+from chaincode.schema.consortium import ConsortiumStatus, HospitalStatus, NodeStatus
+from chaincode.schema.errors import Code, MedFabricError
+from chaincode.schema.plans import PlanStatus
+from chaincode.schema.rounds import RoundStatus
+
+
+def _table(**moves: tuple[StrEnum, ...]) -> dict[str, frozenset[StrEnum]]:
+    return {state: frozenset(targets) for state, targets in moves.items()}
+
+
+CONSORTIUM = _table(FOUNDING=(ConsortiumStatus.ACTIVE,), ACTIVE=())
+HOSPITAL = _table(
+    PROPOSED=(HospitalStatus.ADMITTED, HospitalStatus.REJECTED), ADMITTED=(), REJECTED=()
+)
+NODE = _table(
+    ACTIVE=(NodeStatus.SUSPENDED, NodeStatus.REVOKED),
+    SUSPENDED=(NodeStatus.ACTIVE, NodeStatus.REVOKED),
+    REVOKED=(),
+)
+PLAN = _table(
+    PROPOSED=(PlanStatus.APPROVED, PlanStatus.REJECTED, PlanStatus.ABORTED),
+    APPROVED=(PlanStatus.ACTIVE, PlanStatus.FAILED, PlanStatus.ABORTED),
+    ACTIVE=(PlanStatus.COMPLETED, PlanStatus.ABORTED),
+    COMPLETED=(),
+    REJECTED=(),
+    FAILED=(),
+    ABORTED=(),
+)
+CEREMONY = _table(
+    COMMIT=(CeremonyStatus.REVEAL, CeremonyStatus.FAILED),
+    REVEAL=(CeremonyStatus.CONFIRM, CeremonyStatus.FAILED),
+    CONFIRM=(CeremonyStatus.DONE, CeremonyStatus.FAILED),
+    DONE=(),
+    FAILED=(),
+)
+ROUND = _table(
+    OPEN=(RoundStatus.SEALED, RoundStatus.FAILED),
+    SEALED=(RoundStatus.AGGREGATED, RoundStatus.FAILED),
+    AGGREGATED=(RoundStatus.DECRYPTED, RoundStatus.FAILED),
+    DECRYPTED=(RoundStatus.PUBLISHED, RoundStatus.FAILED),
+    PUBLISHED=(),
+    FAILED=(),
+)
+
+
+def check(table: Mapping[str, frozenset[StrEnum]], now: StrEnum, to: StrEnum) -> None:
+    """Refuse a move that the table does not have.
+
+    Raises:
+        MedFabricError: ``BAD_STATE``.
+    """
+    if to not in table[now.value]:
+        raise MedFabricError(Code.BAD_STATE, f"cannot go from {now} to {to}; read the state again")
+
+
+def is_final(table: Mapping[str, frozenset[StrEnum]], state: StrEnum) -> bool:
+    """Whether no move leads out of this state."""
+    return not table[state.value]

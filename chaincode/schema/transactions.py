@@ -1,0 +1,291 @@
+"""Every transaction: its name, argument, result, and who may call it.
+
+The one declaration of access. The contracts' router enforces it, the client's facade and the
+reference documentation are made from it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from chaincode.schema import ceremonies as c
+from chaincode.schema import consortium as o
+from chaincode.schema import datasets as d
+from chaincode.schema import plans as p
+from chaincode.schema import rounds as r
+from chaincode.schema.base import Empty, Language, PageArgs, Role
+
+ANYONE = frozenset(Role)
+ADMIN = frozenset({Role.ADMIN})
+TRAINER = frozenset({Role.TRAINER})
+VALIDATOR = frozenset({Role.VALIDATOR})
+
+
+@dataclass(frozen=True)
+class Transaction:
+    """One row of the table.
+
+    ``roles``: the caller's certificate must carry one of them. Trainers and validators must also
+    be registered, active nodes whose key is the registered one. ``writes``: submitted for
+    ordering; else evaluated on one peer. ``founding``: allowed before the consortium is ACTIVE.
+    """
+
+    name: str
+    args: type[Language]
+    result: type[Language]
+    roles: frozenset[Role]
+    writes: bool
+    summary: str
+    founding: bool = False
+
+
+_ROWS = (
+    Transaction(
+        "consortium:Found",
+        o.FoundArgs,
+        o.Consortium,
+        ADMIN,
+        True,
+        "Propose the consortium's charter: its name and founding hospitals.",
+        founding=True,
+    ),
+    Transaction(
+        "consortium:ProposeHospital",
+        o.ProposeHospitalArgs,
+        o.Hospital,
+        ADMIN,
+        True,
+        "Propose to admit a further hospital.",
+    ),
+    Transaction(
+        "consortium:Vote",
+        o.VoteArgs,
+        o.Vote,
+        ADMIN,
+        True,
+        "Vote on the charter, a hospital or a plan, once.",
+        founding=True,
+    ),
+    Transaction(
+        "consortium:Advance",
+        o.SubjectArgs,
+        o.Ballot,
+        ADMIN,
+        True,
+        "Carry out what the votes on the charter or a hospital decided.",
+        founding=True,
+    ),
+    Transaction(
+        "consortium:Get",
+        Empty,
+        o.ConsortiumView,
+        ANYONE,
+        False,
+        "The consortium, its hospitals and their reputations.",
+        founding=True,
+    ),
+    Transaction(
+        "consortium:GetBallot",
+        o.SubjectArgs,
+        o.Ballot,
+        ANYONE,
+        False,
+        "The votes on a subject, and what they decide.",
+        founding=True,
+    ),
+    Transaction(
+        "node:Register",
+        o.RegisterNodeArgs,
+        o.Node,
+        ADMIN,
+        True,
+        "Register a node of the caller's hospital and the key it signs with.",
+    ),
+    Transaction(
+        "node:Suspend",
+        o.NodeStatusArgs,
+        o.Node,
+        ADMIN,
+        True,
+        "Suspend a node of one's hospital.",
+    ),
+    Transaction(
+        "node:Resume",
+        o.NodeStatusArgs,
+        o.Node,
+        ADMIN,
+        True,
+        "Resume a suspended node.",
+    ),
+    Transaction(
+        "node:Revoke",
+        o.NodeStatusArgs,
+        o.Node,
+        ADMIN,
+        True,
+        "Revoke a node for good.",
+    ),
+    Transaction("node:Get", o.NodeArgs, o.Node, ANYONE, False, "A node."),
+    Transaction("node:List", PageArgs, o.NodePage, ANYONE, False, "All nodes, by hospital."),
+    Transaction(
+        "dataset:Register",
+        d.RegisterDatasetArgs,
+        d.DatasetView,
+        ADMIN,
+        True,
+        "Register a dataset of the caller's hospital and its privacy budget.",
+    ),
+    Transaction(
+        "dataset:SetBudget",
+        d.BudgetArgs,
+        d.PrivacyAccount,
+        ADMIN,
+        True,
+        "Change the budget of a dataset; not below what is spent.",
+    ),
+    Transaction(
+        "dataset:Consent",
+        d.ConsentArgs,
+        d.Consent,
+        ADMIN,
+        True,
+        "Consent that a plan trains on a dataset of the caller's hospital.",
+    ),
+    Transaction(
+        "dataset:Withdraw",
+        d.ConsentArgs,
+        d.Consent,
+        ADMIN,
+        True,
+        "Withdraw consent; stops the next round, never rewrites the past.",
+    ),
+    Transaction("dataset:Get", d.DatasetArgs, d.DatasetView, ANYONE, False, "A dataset."),
+    Transaction("dataset:List", PageArgs, d.DatasetPage, ANYONE, False, "All datasets."),
+    Transaction(
+        "dataset:Privacy",
+        PageArgs,
+        d.PrivacyReport,
+        ANYONE,
+        False,
+        "Every privacy account, and the largest loss.",
+    ),
+    Transaction(
+        "plan:Propose",
+        p.PlanTerms,
+        p.Plan,
+        ADMIN,
+        True,
+        "Propose a training plan.",
+    ),
+    Transaction(
+        "plan:Advance",
+        p.PlanArgs,
+        p.Plan,
+        ADMIN | VALIDATOR,
+        True,
+        "Carry out what the votes on a plan decided; opens its key ceremony.",
+    ),
+    Transaction("plan:Abort", p.AbortArgs, p.Plan, ADMIN, True, "Stop one's own plan for good."),
+    Transaction("plan:Get", p.PlanArgs, p.PlanView, ANYONE, False, "A plan and its votes."),
+    Transaction("plan:List", PageArgs, p.PlanPage, ANYONE, False, "All plans."),
+    Transaction(
+        "ceremony:Commit",
+        c.CommitArgs,
+        c.KeyCommitment,
+        VALIDATOR,
+        True,
+        "Commit to this hospital's share of the collective key.",
+    ),
+    Transaction(
+        "ceremony:Reveal",
+        c.RevealArgs,
+        c.KeyShare,
+        VALIDATOR,
+        True,
+        "Open the commitment, once all stand.",
+    ),
+    Transaction(
+        "ceremony:Confirm",
+        c.ConfirmArgs,
+        c.KeyConfirmation,
+        VALIDATOR,
+        True,
+        "Confirm the collective key as computed from all shares.",
+    ),
+    Transaction(
+        "ceremony:Advance",
+        p.PlanArgs,
+        c.Ceremony,
+        VALIDATOR,
+        True,
+        "Move the ceremony on when every hospital has contributed, or fail it when overdue.",
+    ),
+    Transaction(
+        "ceremony:Get",
+        p.PlanArgs,
+        c.CeremonyView,
+        ANYONE,
+        False,
+        "A plan's key ceremony and what was contributed.",
+    ),
+    Transaction(
+        "round:Open",
+        r.RoundArgs,
+        r.Round,
+        VALIDATOR,
+        True,
+        "Open the plan's next round, once the one before has ended.",
+    ),
+    Transaction(
+        "round:SubmitUpdate",
+        r.SubmitUpdateArgs,
+        r.Update,
+        TRAINER,
+        True,
+        "Submit a node's encrypted update; charges the dataset's privacy account.",
+    ),
+    Transaction(
+        "round:Attest",
+        r.AttestArgs,
+        r.Attestation,
+        VALIDATOR,
+        True,
+        "Attest the aggregate as computed by this hospital.",
+    ),
+    Transaction(
+        "round:SubmitShare",
+        r.ShareArgs,
+        r.DecryptionShare,
+        VALIDATOR,
+        True,
+        "Submit this hospital's decryption share of the accepted aggregate.",
+    ),
+    Transaction(
+        "round:Evaluate",
+        r.EvaluateArgs,
+        r.Evaluation,
+        VALIDATOR,
+        True,
+        "Submit this hospital's evaluation of the candidate.",
+    ),
+    Transaction(
+        "round:Advance",
+        r.RoundArgs,
+        r.Round,
+        VALIDATOR,
+        True,
+        "Move the round on when its stage is complete or overdue.",
+    ),
+    Transaction(
+        "round:Get",
+        r.RoundArgs,
+        r.RoundView,
+        ANYONE,
+        False,
+        "A round and everything contributed to it.",
+    ),
+    Transaction("model:Get", r.ModelArgs, r.Model, ANYONE, False, "A global model by address."),
+    Transaction("model:List", PageArgs, r.ModelPage, ANYONE, False, "All global models."),
+)
+
+TRANSACTIONS: dict[str, Transaction] = {row.name: row for row in _ROWS}

@@ -1,0 +1,137 @@
+"""Privacy loss of the subsampled Gaussian mechanism, the same on node and ledger.
+
+Rényi differential privacy at integer orders (Mironov, Talwar, Zhang 2019, "Rényi Differential
+Privacy of the Sampled Gaussian Mechanism", section 3.3), converted by Balle et al. 2020,
+"Hypothesis Testing Interpretations and Rényi Differential Privacy", theorem 21. Computed in
+``decimal`` with a fixed context, whose exp and ln are correctly rounded, and rounded upwards into
+integers: every peer gets the same digits, and never less than the true loss.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import ROUND_CEILING, ROUND_HALF_EVEN, Context, Decimal, localcontext
+from fractions import Fraction
+from functools import lru_cache
+from math import comb
+
+ORDERS: tuple[int, ...] = (*range(2, 65), 80, 96, 128, 192, 256)
+"""Rényi orders at which every account is kept."""
+
+_PICO = Decimal(10) ** 12
+_MICRO = Decimal(10) ** 6
+_CONTEXT = Context(prec=50, rounding=ROUND_HALF_EVEN, Emin=-999_999, Emax=999_999)
+
+
+@lru_cache(maxsize=64)
+def rdp_pico(
+    batch_size: int, samples: int, noise_multiplier_micro: int, steps: int
+) -> tuple[int, ...]:
+    """Rényi divergence bound of ``steps`` steps at each of ORDERS, in 1e-12, rounded up.
+
+    Args:
+        batch_size: expected size of a Poisson batch; the sampling rate is batch_size / samples.
+        samples: number of training samples, at least ``batch_size``.
+        noise_multiplier_micro: noise over sensitivity, in 1e-6, positive.
+        steps: optimiser steps, at least 0.
+
+    Raises:
+        ValueError: an argument is outside its range.
+    """
+    if not 1 <= batch_size <= samples or noise_multiplier_micro < 1 or steps < 0:
+        raise ValueError("need 1 <= batch_size <= samples, noise above 0 and steps not negative")
+    with localcontext(_CONTEXT):
+        sigma = Decimal(noise_multiplier_micro) / _MICRO
+        rate = Fraction(batch_size, samples)
+        if rate == 1:
+            per_step = [Decimal(order) / (2 * sigma * sigma) for order in ORDERS]
+        else:
+            per_step = _subsampled(rate, sigma)
+        return tuple(_up(steps * value * _PICO) for value in per_step)
+
+
+def epsilon_micro(rdp: Sequence[int], delta_nano: int) -> int:
+    """The smallest epsilon that the divergences prove at delta, in 1e-6, rounded up.
+
+    Args:
+        rdp: sums of :func:`rdp_pico` over what was spent, one per order of ORDERS.
+        delta_nano: delta in 1e-9, in (0, 1e9).
+
+    Raises:
+        ValueError: wrong number of orders, or delta outside its range.
+    """
+    if len(rdp) != len(ORDERS) or not 0 < delta_nano < 10**9:
+        raise ValueError(f"need {len(ORDERS)} divergences and delta in (0, 1)")
+    if not any(rdp):
+        return 0
+    with localcontext(_CONTEXT):
+        delta = Decimal(delta_nano) / Decimal(10**9)
+        best = min(
+            Decimal(divergence) / _PICO
+            + (Decimal(order - 1) / order).ln()
+            - (delta.ln() + Decimal(order).ln()) / (order - 1)
+            for order, divergence in zip(ORDERS, rdp, strict=True)
+        )
+        return max(0, _up(best * _MICRO))
+
+
+def add(first: Sequence[int], second: Sequence[int]) -> tuple[int, ...]:
+    """Composition: divergences add, order by order. An empty sequence is nothing spent."""
+    if not first or not second:
+        return tuple(first or second)
+    return tuple(a + b for a, b in zip(first, second, strict=True))
+
+
+def calibrate(
+    batch_size: int, samples: int, total_steps: int, epsilon_micro_target: int, delta_nano: int
+) -> int:
+    """The least noise multiplier, in 1e-6, that keeps ``total_steps`` within epsilon.
+
+    Rounded up to three decimals of sigma.
+
+    Raises:
+        ValueError: no noise multiplier up to 1000 is enough.
+    """
+
+    def spent(sigma_milli: int) -> int:
+        return epsilon_micro(
+            rdp_pico(batch_size, samples, sigma_milli * 1000, total_steps), delta_nano
+        )
+
+    low, high = 100, 1_000_000
+    if spent(high) > epsilon_micro_target:
+        raise ValueError("no noise multiplier up to 1000 keeps this plan within its budget")
+    while low < high:
+        middle = (low + high) // 2
+        if spent(middle) <= epsilon_micro_target:
+            high = middle
+        else:
+            low = middle + 1
+    return low * 1000
+
+
+def _subsampled(rate: Fraction, sigma: Decimal) -> list[Decimal]:
+    top = max(ORDERS)
+    q = Decimal(rate.numerator) / rate.denominator
+    keep = Decimal(rate.denominator - rate.numerator) / rate.denominator
+    keeps, takes = _powers(keep, top), _powers(q, top)
+    grows = [(Decimal(k * k - k) / (2 * sigma * sigma)).exp() for k in range(top + 1)]
+    losses = []
+    for order in ORDERS:
+        moment = sum(
+            (comb(order, k) * keeps[order - k] * takes[k] * grows[k] for k in range(order + 1)),
+            Decimal(0),
+        )
+        losses.append(max(Decimal(0), moment.ln() / (order - 1)))
+    return losses
+
+
+def _powers(base: Decimal, top: int) -> list[Decimal]:
+    powers = [Decimal(1)]
+    for _ in range(top):
+        powers.append(powers[-1] * base)
+    return powers
+
+
+def _up(value: Decimal) -> int:
+    return int(value.to_integral_value(rounding=ROUND_CEILING))

@@ -18,9 +18,12 @@ from math import comb
 ORDERS: tuple[int, ...] = (*range(2, 65), 80, 96, 128, 192, 256)
 """Rényi orders at which every account is kept."""
 
+LEAST_NOISE_MICRO = 50_000
+"""The least noise multiplier accounted for, in 1e-6; below it the exponentials leave any range."""
+
 _PICO = Decimal(10) ** 12
 _MICRO = Decimal(10) ** 6
-_CONTEXT = Context(prec=50, rounding=ROUND_HALF_EVEN, Emin=-999_999, Emax=999_999)
+_CONTEXT = Context(prec=50, rounding=ROUND_HALF_EVEN, Emin=-(10**8), Emax=10**8)
 
 
 @lru_cache(maxsize=64)
@@ -32,14 +35,16 @@ def rdp_pico(
     Args:
         batch_size: expected size of a Poisson batch; the sampling rate is batch_size / samples.
         samples: number of training samples, at least ``batch_size``.
-        noise_multiplier_micro: noise over sensitivity, in 1e-6, positive.
+        noise_multiplier_micro: noise over sensitivity, in 1e-6, at least LEAST_NOISE_MICRO.
         steps: optimiser steps, at least 0.
 
     Raises:
         ValueError: an argument is outside its range.
     """
-    if not 1 <= batch_size <= samples or noise_multiplier_micro < 1 or steps < 0:
-        raise ValueError("need 1 <= batch_size <= samples, noise above 0 and steps not negative")
+    if not 1 <= batch_size <= samples or steps < 0:
+        raise ValueError("need 1 <= batch_size <= samples and steps not negative")
+    if noise_multiplier_micro < LEAST_NOISE_MICRO:
+        raise ValueError(f"a noise multiplier below {LEAST_NOISE_MICRO} millionths protects nobody")
     with localcontext(_CONTEXT):
         sigma = Decimal(noise_multiplier_micro) / _MICRO
         rate = Fraction(batch_size, samples)

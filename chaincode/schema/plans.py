@@ -89,7 +89,7 @@ class PrivacyTerms(Language):
 
     epsilon_micro: Annotated[int, Field(ge=1, le=10**9)]
     delta_nano: Annotated[int, Field(ge=1, lt=10**9)]
-    noise_multiplier_micro: Annotated[int, Field(ge=1, le=10**9)]
+    noise_multiplier_micro: Annotated[int, Field(ge=50_000, le=10**9)]
     sample_clip_micro: Annotated[int, Field(ge=1, le=10**9)]
 
 

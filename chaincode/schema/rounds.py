@@ -164,7 +164,7 @@ class SubmitUpdateArgs(Language):
     samples: Annotated[int, Field(ge=1, le=2**40)]
     steps: Annotated[int, Field(ge=1, le=100_000)]
     batch_size: Annotated[int, Field(ge=1, le=2**30)]
-    noise_multiplier_micro: Annotated[int, Field(ge=1, le=10**9)]
+    noise_multiplier_micro: Annotated[int, Field(ge=50_000, le=10**9)]
 
 
 class AttestArgs(Language):

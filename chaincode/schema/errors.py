@@ -58,6 +58,14 @@ class Code(StrEnum):
     CANDIDATE_REJECTED = "MF-5009"
     DECRYPTION_FAILED = "MF-5010"
     DUPLICATE_CONTRIBUTION = "MF-5011"
+    CONTENT_UNUSABLE = "MF-5012"
+    # trainer: the node's own folder and agent
+    HOME_BUSY = "MF-9101"
+    HOME_DAMAGED = "MF-9102"
+    HOME_UNWRITABLE = "MF-9103"
+    NODE_CONFIG = "MF-9104"
+    PLAN_TAMPERED = "MF-9105"
+    AGGREGATE_REFUSED = "MF-9106"
 
 
 class MedFabricError(Exception):

@@ -81,6 +81,10 @@ def evaluation(plan_id: str, number: int, msp_id: str) -> Key:
     return ("evaluation", (plan_id, _padded(number), msp_id))
 
 
+def objection(plan_id: str, number: int, msp_id: str, subject_sha256: str) -> Key:
+    return ("objection", (plan_id, _padded(number), msp_id, subject_sha256))
+
+
 def model(sha256: str) -> Key:
     return ("model", (sha256,))
 

@@ -130,6 +130,20 @@ class Evaluation(Language):
     posted_at: Seconds
 
 
+class Objection(Language):
+    """A hospital could not use content that the round names: its hash, its length or its form is
+    wrong. The owner's node stores its own copy again when it reads this; an update that
+    ``agreement`` hospitals still object to when the stage is overdue fails the round by name."""
+
+    plan_id: Id
+    round: RoundNumber
+    msp_id: MspId
+    node_id: Id
+    subject_sha256: Sha256
+    code: str
+    posted_at: Seconds
+
+
 class Model(Language):
     """A global model; its address is the SHA-256 of its file. ``parents`` are addresses.
 
@@ -181,6 +195,15 @@ class ShareArgs(Language):
     share: ContentRef
 
 
+class ObjectArgs(Language):
+    """``subject_sha256`` is the hash under which the ledger names the content."""
+
+    plan_id: Id
+    round: RoundNumber
+    subject_sha256: Sha256
+    code: Annotated[str, Field(pattern=r"^MF-\d{4}$")]
+
+
 class EvaluateArgs(Language):
     plan_id: Id
     round: RoundNumber
@@ -204,6 +227,7 @@ class RoundView(Language):
     attestations: tuple[Attestation, ...]
     shares: tuple[DecryptionShare, ...]
     evaluations: tuple[Evaluation, ...]
+    objections: tuple[Objection, ...]
 
 
 class ModelPage(Language):

@@ -269,6 +269,14 @@ _ROWS = (
         "Submit this hospital's evaluation of the candidate.",
     ),
     Transaction(
+        "round:Object",
+        r.ObjectArgs,
+        r.Objection,
+        VALIDATOR,
+        True,
+        "Object to content that the round names and that does not match its hash or its form.",
+    ),
+    Transaction(
         "round:Advance",
         r.RoundArgs,
         r.Round,

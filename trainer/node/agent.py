@@ -1,0 +1,206 @@
+"""The agent: one process per node, driven by the ledger's committed state, woken by its events.
+
+It reads, finds its duties, does the first that is due, and reads again. An event never carries
+instructions, it only ends a wait; a lost event costs at most :data:`LONGEST_WAIT` seconds.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from chaincode.schema import states
+from chaincode.schema.base import PageArgs
+from chaincode.schema.ceremonies import CeremonyView
+from chaincode.schema.errors import Code, MedFabricError
+from chaincode.schema.plans import Plan, PlanArgs, PlanPage, PlanStatus
+from chaincode.schema.rounds import RoundArgs, RoundView
+from client.consortium import Consortium
+from trainer.node.duties import Duty, Me, Snapshot, duties
+from trainer.node.home import Home
+
+log = logging.getLogger("medfabric.node")
+
+PATIENCE = 0.75
+"""Seconds that a hospital leaves the one before it in the queue for a shared transaction."""
+LONGEST_WAIT = 30.0
+_FIRST_RETRY, _LAST_RETRY = 0.5, 20.0
+
+# Somebody else was faster, or the state moved on between reading and submitting: read again.
+_OVERTAKEN = frozenset(
+    {
+        Code.ALREADY,
+        Code.NOT_YET,
+        Code.BAD_STATE,
+        Code.EXISTS,
+        Code.DUPLICATE_UPDATE,
+        Code.DUPLICATE_CONTRIBUTION,
+    }
+)
+
+Work = Callable[[Duty, Snapshot], Mapping[str, int | str] | None]
+"""Carries out one duty; returns what the journal should hold beside its duration."""
+
+
+@dataclass
+class _Retry:
+    after: float
+    delay: float
+
+
+class Agent:
+    """Runs one node until stopped.
+
+    Args:
+        me: the node's identity and roles.
+        consortium: the facade over this hospital's own peer.
+        home: the node's folder.
+        work: carries out a duty, ending in a committed transaction.
+        tend: called with every snapshot before its duties; repairs what this node owes to others.
+    """
+
+    def __init__(
+        self,
+        me: Me,
+        consortium: Consortium,
+        home: Home,
+        work: Work,
+        tend: Callable[[Snapshot], None],
+    ) -> None:
+        self._me = me
+        self._consortium = consortium
+        self._home = home
+        self._work = work
+        self._tend = tend
+        self._wake = threading.Event()
+        self._stopping = threading.Event()
+        self._first_seen: dict[Duty, float] = {}
+        self._retries: dict[Duty, _Retry] = {}
+        self._ceremonies: dict[str, CeremonyView] = {}
+
+    def stop(self) -> None:
+        """End :meth:`run` after the duty in hand."""
+        self._stopping.set()
+        self._wake.set()
+
+    def run(self, *, once: bool = False) -> None:
+        """Do duties until stopped; with ``once``, until none is left that can be done now."""
+        if not once:
+            threading.Thread(target=self._listen, name="events", daemon=True).start()
+        while not self._stopping.is_set():
+            self._wake.clear()
+            try:
+                wait = self._pass()
+            except MedFabricError as error:
+                log.warning("cannot read the ledger: %s", error)
+                wait = _FIRST_RETRY if not once else None
+                if once:
+                    raise
+            if wait is None:
+                continue
+            if once and wait > PATIENCE * len(self._first_seen) + _FIRST_RETRY:
+                return
+            self._wake.wait(wait)
+
+    def _pass(self) -> float | None:
+        """Do the first duty that is due. None if one was done, else seconds until the next."""
+        open_now: set[Duty] = set()
+        wait = LONGEST_WAIT
+        for snapshot in self._snapshots():
+            self._tend(snapshot)
+            for duty in duties(self._me, snapshot):
+                open_now.add(duty)
+                due = self._due_in(duty)
+                if due <= 0 and self._do(duty, snapshot):
+                    return None
+                wait = min(wait, max(due, _FIRST_RETRY if due <= 0 else due))
+        self._forget_all_but(open_now)
+        return wait
+
+    def _snapshots(self) -> list[Snapshot]:
+        found = []
+        bookmark = ""
+        while True:
+            args = PageArgs(page_size=100, bookmark=bookmark)
+            page = self._consortium.evaluate("plan:List", args, PlanPage)
+            found += [self._snapshot(plan) for plan in page.plans if self._concerns(plan)]
+            bookmark = page.bookmark
+            if not bookmark:
+                return found
+
+    def _concerns(self, plan: Plan) -> bool:
+        running = plan.status in (PlanStatus.APPROVED, PlanStatus.ACTIVE)
+        return running and self._me.msp_id in plan.terms.hospitals
+
+    def _snapshot(self, plan: Plan) -> Snapshot:
+        if plan.terms.sha256 != plan.terms_sha256:
+            raise MedFabricError(
+                Code.PLAN_TAMPERED,
+                f"plan {plan.terms.plan_id} as this peer shows it is not the one voted on; "
+                "audit the hospital's peer",
+            )
+        view = None
+        if plan.rounds_opened:
+            args = RoundArgs(plan_id=plan.terms.plan_id, number=plan.rounds_opened)
+            view = self._consortium.evaluate("round:Get", args, RoundView)
+        return Snapshot(plan, self._ceremony(plan.terms.plan_id), view)
+
+    def _ceremony(self, plan_id: str) -> CeremonyView:
+        view = self._ceremonies.get(plan_id)
+        if view is None:
+            args = PlanArgs(plan_id=plan_id)
+            view = self._consortium.evaluate("ceremony:Get", args, CeremonyView)
+            if states.is_final(states.CEREMONY, view.ceremony.status):
+                self._ceremonies[plan_id] = view
+        return view
+
+    def _due_in(self, duty: Duty) -> float:
+        first_seen = self._first_seen.setdefault(duty, time.monotonic())
+        turn = duty.turn * PATIENCE
+        queued = first_seen + turn - time.monotonic()
+        opens = duty.not_before + turn - time.time() if duty.not_before else 0.0
+        retry = self._retries.get(duty)
+        again = retry.after - time.monotonic() if retry else 0.0
+        return max(queued, opens, again)
+
+    def _do(self, duty: Duty, snapshot: Snapshot) -> bool:
+        started = time.monotonic()
+        try:
+            facts = self._work(duty, snapshot)
+        except MedFabricError as error:
+            self._failed(duty, error)
+            return error.code in _OVERTAKEN
+        seconds = time.monotonic() - started
+        self._retries.pop(duty, None)
+        entry = {"task": duty.task.value, "plan_id": duty.plan_id, "round": duty.round}
+        self._home.journal({**entry, "seconds": round(seconds, 4), **(facts or {})})
+        log.info("%s %s round %d done in %.2f s", duty.task, duty.plan_id, duty.round, seconds)
+        return True
+
+    def _failed(self, duty: Duty, error: MedFabricError) -> None:
+        last = self._retries.get(duty)
+        delay = min(_LAST_RETRY, last.delay * 2) if last else _FIRST_RETRY
+        self._retries[duty] = _Retry(time.monotonic() + delay, delay)
+        level = logging.DEBUG if error.code in _OVERTAKEN else logging.WARNING
+        log.log(level, "%s %s round %d: %s", duty.task, duty.plan_id, duty.round, error)
+
+    def _forget_all_but(self, open_now: set[Duty]) -> None:
+        self._first_seen = {d: t for d, t in self._first_seen.items() if d in open_now}
+        self._retries = {d: r for d, r in self._retries.items() if d in open_now}
+
+    def _listen(self) -> None:
+        delay = _FIRST_RETRY
+        while not self._stopping.is_set():
+            try:
+                for _ in self._consortium.events():
+                    delay = _FIRST_RETRY
+                    self._wake.set()
+            except MedFabricError as error:
+                log.info("events broke off, listening again: %s", error)
+            # What happened meanwhile is read from the state.
+            self._wake.set()
+            self._stopping.wait(delay)
+            delay = min(_LAST_RETRY, delay * 2)

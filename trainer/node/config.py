@@ -1,0 +1,91 @@
+"""A node's configuration file: where its identity, its data and its folder are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from chaincode.schema.base import Id
+from chaincode.schema.errors import Code, MedFabricError
+
+
+class DirectoryStoreConfig(BaseModel):
+    """Content in a folder that all hospitals can reach."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    kind: Literal["directory"] = "directory"
+    folder: Path
+
+
+class KuboStoreConfig(BaseModel):
+    """Content in an IPFS node; ``secret_file`` holds the bearer secret of its RPC port."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    kind: Literal["kubo"]
+    address: str
+    secret_file: Path
+
+
+class DataConfig(BaseModel):
+    """The records behind a registered dataset: a CSV or NumPy file with the plan's columns.
+
+    ``split_seed`` and ``validation_fraction`` fix which records validate candidates and are never
+    trained on; the registered sample counts follow from them.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    dataset_id: Id
+    file: Path
+    split_seed: int = 0
+    validation_fraction: float = 0.2
+
+
+class NodeConfig(BaseModel):
+    """``node.json``. Relative paths are relative to the file's folder.
+
+    ``test_seed`` fixes every random choice, the privacy noise too: tests alone may set it.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    connection: Path
+    identity: Path
+    home: Path
+    store: DirectoryStoreConfig | KuboStoreConfig
+    data: DataConfig | None = None
+    test_seed: int | None = None
+
+
+def load(path: Path) -> NodeConfig:
+    """Read and check a configuration file, its paths made absolute.
+
+    Raises:
+        MedFabricError: ``NODE_CONFIG``, naming the file and the field.
+    """
+    try:
+        config = NodeConfig.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise MedFabricError(
+            Code.NODE_CONFIG, f"cannot read {path}: {error.strerror}; name a node.json"
+        ) from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise MedFabricError(
+            Code.NODE_CONFIG, f"{path}: {field}: {first['msg']}; correct it and start again"
+        ) from None
+    return _absolute(config, path.resolve().parent)
+
+
+def _absolute(config: NodeConfig, base: Path) -> NodeConfig:
+    store = config.store
+    if isinstance(store, DirectoryStoreConfig):
+        store = store.model_copy(update={"folder": base / store.folder})
+    else:
+        store = store.model_copy(update={"secret_file": base / store.secret_file})
+    data = config.data
+    if data is not None:
+        data = data.model_copy(update={"file": base / data.file})
+    paths = {name: base / getattr(config, name) for name in ("connection", "identity", "home")}
+    return config.model_copy(update={**paths, "store": store, "data": data})

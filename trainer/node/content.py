@@ -1,0 +1,97 @@
+"""Content on its way between a node and the store, bound to what the ledger says of it."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from chaincode.schema.base import ContentRef
+from chaincode.schema.errors import Code, MedFabricError
+from chaincode.schema.rounds import ObjectArgs, Objection
+
+if TYPE_CHECKING:
+    from client.consortium import Consortium
+    from client.content import ContentStore
+    from trainer.node.duties import Snapshot
+    from trainer.node.home import Home
+
+log = logging.getLogger("medfabric.node")
+
+
+class Exchange:
+    """Releases this node's content and fetches that of others.
+
+    What is released is kept at home first and stored afterwards; what is fetched is checked
+    against the ledger's hash by the store, and by whoever parses it.
+    """
+
+    def __init__(self, store: ContentStore, home: Home, consortium: Consortium) -> None:
+        self._store = store
+        self._home = home
+        self._consortium = consortium
+        self._restored: set[tuple[str, int, str, str]] = set()
+
+    def release(self, content: bytes) -> ContentRef:
+        """Keep a copy, store it, and say where it is."""
+        self._home.keep_content(content)
+        return self._store.put(content)
+
+    def release_kept(self, sha256: str) -> ContentRef:
+        """Store content of which a copy is kept already.
+
+        Raises:
+            MedFabricError: ``HOME_DAMAGED`` where the copy is gone.
+        """
+        content = self._home.content(sha256)
+        if content is None:
+            raise MedFabricError(
+                Code.HOME_DAMAGED,
+                f"{sha256} is gone from the node's folder; restore the folder from its backup",
+            )
+        return self._store.put(content)
+
+    def fetch(self, ref: ContentRef) -> bytes:
+        """Content by reference, checked against its hash and size.
+
+        Raises:
+            MedFabricError: the store has it not, or has something else.
+        """
+        own = self._home.content(ref.sha256)
+        return own if own is not None else self._store.get(ref)
+
+    def fetch_for_round(self, plan_id: str, number: int, ref: ContentRef) -> bytes:
+        """Like :meth:`fetch`, and says on the ledger where the content is not what it names."""
+        try:
+            return self.fetch(ref)
+        except MedFabricError as error:
+            self.object(plan_id, number, ref.sha256, error.code)
+            raise
+
+    def object(self, plan_id: str, number: int, sha256: str, code: str) -> None:
+        """Put an objection on the ledger, once."""
+        args = ObjectArgs(plan_id=plan_id, round=number, subject_sha256=sha256, code=code)
+        try:
+            self._consortium.submit("round:Object", args, Objection)
+        except MedFabricError as error:
+            if error.code not in (Code.DUPLICATE_CONTRIBUTION, Code.ALREADY):
+                raise
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Store own content again where another hospital objects to what the store gave it."""
+        if snapshot.round is None:
+            return
+        for objection in snapshot.round.objections:
+            name = (
+                objection.plan_id,
+                objection.round,
+                objection.msp_id,
+                objection.subject_sha256,
+            )
+            content = self._home.content(objection.subject_sha256)
+            if content is None or name in self._restored:
+                continue
+            log.warning(
+                "%s could not use %s: storing it again", objection.msp_id, objection.subject_sha256
+            )
+            self._store.put(content)
+            self._restored.add(name)

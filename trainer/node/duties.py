@@ -1,0 +1,170 @@
+"""What a node has to do next, as a pure function of the committed ledger state.
+
+Nothing here reads a clock, a file or the network: the same snapshot gives the same duties, so an
+agent that was killed at any moment finds its place again by reading the ledger.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from chaincode.schema import states
+from chaincode.schema.base import Role
+from chaincode.schema.ceremonies import CeremonyStatus, CeremonyView
+from chaincode.schema.plans import Plan, PlanStatus
+from chaincode.schema.rounds import RoundStatus, RoundView
+
+
+class Task(StrEnum):
+    """One kind of duty; each is one transaction at the end."""
+
+    COMMIT_KEY = "commit-key"
+    REVEAL_KEY = "reveal-key"
+    CONFIRM_KEY = "confirm-key"
+    ADVANCE_CEREMONY = "advance-ceremony"
+    OPEN_ROUND = "open-round"
+    SUBMIT_UPDATE = "submit-update"
+    ATTEST = "attest"
+    SUBMIT_SHARE = "submit-share"
+    EVALUATE = "evaluate"
+    ADVANCE_ROUND = "advance-round"
+
+
+@dataclass(frozen=True)
+class Me:
+    """Whose duties are asked for."""
+
+    msp_id: str
+    node_id: str
+    roles: frozenset[Role]
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A plan and where it stands, as committed. ``round`` is the newest, None before the first."""
+
+    plan: Plan
+    ceremony: CeremonyView | None
+    round: RoundView | None
+
+
+@dataclass(frozen=True)
+class Duty:
+    """``turn`` is this hospital's place in the queue for a transaction that any one may submit: 0
+    acts at once, others only if the state stays as it is. ``not_before`` is a point in time, in
+    seconds of the epoch, before which the ledger would refuse it (0: none)."""
+
+    task: Task
+    plan_id: str
+    round: int = 0
+    turn: int = 0
+    not_before: int = 0
+
+
+def duties(me: Me, now: Snapshot) -> list[Duty]:
+    """This node's open duties on one plan, the one to do first in front."""
+    hospitals = now.plan.terms.hospitals
+    if me.msp_id not in hospitals:
+        return []
+    if now.plan.status is PlanStatus.APPROVED and now.ceremony and Role.VALIDATOR in me.roles:
+        return list(_ceremony(me, now.plan, now.ceremony))
+    if now.plan.status is PlanStatus.ACTIVE:
+        return list(_round(me, now.plan, now.round))
+    return []
+
+
+def _ceremony(me: Me, plan: Plan, view: CeremonyView) -> Iterator[Duty]:
+    posted: dict[CeremonyStatus, tuple[Task, list[str]]] = {
+        CeremonyStatus.COMMIT: (Task.COMMIT_KEY, [c.msp_id for c in view.commitments]),
+        CeremonyStatus.REVEAL: (Task.REVEAL_KEY, [s.msp_id for s in view.shares]),
+        CeremonyStatus.CONFIRM: (Task.CONFIRM_KEY, [c.msp_id for c in view.confirmations]),
+    }
+    stage = view.ceremony.status
+    if stage not in posted:
+        return
+    task, done = posted[stage]
+    plan_id = plan.terms.plan_id
+    if me.msp_id not in done:
+        yield Duty(task, plan_id)
+    complete = len(done) == len(plan.terms.hospitals)
+    yield _advance(me, plan, Task.ADVANCE_CEREMONY, 0, complete, view.ceremony.deadline)
+
+
+def _round(me: Me, plan: Plan, view: RoundView | None) -> Iterator[Duty]:
+    if view is None or states.is_final(states.ROUND, view.round.status):
+        if Role.VALIDATOR in me.roles and plan.rounds_opened < plan.terms.training.rounds:
+            number = plan.rounds_opened + 1
+            turn = _turn(me, plan, number)
+            yield Duty(Task.OPEN_ROUND, plan.terms.plan_id, number, turn=turn)
+        return
+    yield from _contribute(me, plan, view)
+    if Role.VALIDATOR in me.roles:
+        complete = _stage_complete(plan, view)
+        number, deadline = view.round.number, view.round.deadline
+        yield _advance(me, plan, Task.ADVANCE_ROUND, number, complete, deadline)
+
+
+def _contribute(me: Me, plan: Plan, view: RoundView) -> Iterator[Duty]:
+    plan_id, number, status = plan.terms.plan_id, view.round.number, view.round.status
+    if status is RoundStatus.OPEN:
+        if Role.TRAINER in me.roles and _owes_update(me, plan, view):
+            yield Duty(Task.SUBMIT_UPDATE, plan_id, number)
+        return
+    if Role.VALIDATOR not in me.roles:
+        return
+    # An attestation that comes after the agreement still goes on record.
+    attesting = status in (RoundStatus.SEALED, RoundStatus.AGGREGATED)
+    if attesting and _owes(me, view.attestations):
+        yield Duty(Task.ATTEST, plan_id, number)
+    if status is RoundStatus.AGGREGATED and _owes(me, view.shares):
+        yield Duty(Task.SUBMIT_SHARE, plan_id, number)
+    elif status is RoundStatus.DECRYPTED and _owes(me, view.evaluations):
+        yield Duty(Task.EVALUATE, plan_id, number)
+
+
+def _owes_update(me: Me, plan: Plan, view: RoundView) -> bool:
+    takes_part = any(
+        (p.msp_id, p.node_id) == (me.msp_id, me.node_id)
+        for p in plan.terms.participation.participants
+    )
+    posted = any((u.msp_id, u.node_id) == (me.msp_id, me.node_id) for u in view.updates)
+    return takes_part and not posted
+
+
+def _owes(me: Me, posted: Sequence[object]) -> bool:
+    return all(getattr(post, "msp_id", None) != me.msp_id for post in posted)
+
+
+def _stage_complete(plan: Plan, view: RoundView) -> bool:
+    """Whether the contract's condition for leaving the stage before its deadline holds."""
+    terms = plan.terms.participation
+    hospitals = len(plan.terms.hospitals)
+    match view.round.status:
+        case RoundStatus.OPEN:
+            return len(view.updates) == len(terms.participants)
+        case RoundStatus.SEALED:
+            hashes = Counter(a.aggregate_sha256 for a in view.attestations)
+            agreed = max(hashes.values(), default=0) >= terms.agreement
+            return agreed or len(view.attestations) == hospitals
+        case RoundStatus.AGGREGATED:
+            return len(view.shares) == hospitals
+        case RoundStatus.DECRYPTED:
+            return len(view.evaluations) == hospitals
+    return False
+
+
+def _advance(
+    me: Me, plan: Plan, task: Task, number: int, complete: bool, deadline: int
+) -> Duty:
+    turn = _turn(me, plan, number)
+    # The contract compares strictly: at the deadline's own second the stage is still open.
+    not_before = 0 if complete else deadline + 1
+    return Duty(task, plan.terms.plan_id, number, turn=turn, not_before=not_before)
+
+
+def _turn(me: Me, plan: Plan, number: int) -> int:
+    hospitals = plan.terms.hospitals
+    return (hospitals.index(me.msp_id) - number) % len(hospitals)

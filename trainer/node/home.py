@@ -1,0 +1,124 @@
+"""What a node keeps on its own disk: secrets, what it has released, a journal.
+
+Everything is written whole (write, fsync, rename), so a node killed at any moment finds either
+the old file or the new one. What a node releases (an update, a decryption share) is recorded here
+first: after a restart it releases the same bytes again, never other ones for the same purpose.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from chaincode.schema import canonical
+from chaincode.schema.base import Language
+from chaincode.schema.errors import Code, MedFabricError
+
+Record = TypeVar("Record", bound=Language)
+
+
+class Home:
+    """A node's folder, held by one process at a time.
+
+    Raises:
+        MedFabricError: ``HOME_BUSY`` where another process runs on the same folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._lock = (folder / "lock").open("w")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self._lock.close()
+            raise MedFabricError(
+                Code.HOME_BUSY,
+                f"another agent already runs on {folder}; stop it or give this one its own folder",
+            ) from None
+
+    def close(self) -> None:
+        """Let go of the folder."""
+        self._lock.close()
+
+    def secret(self, plan_id: str, make: Callable[[], bytes]) -> bytes:
+        """The plan's key secret, made once and kept in a file that only its owner reads."""
+        path = self._plan(plan_id) / "secret"
+        if not path.exists():
+            _write(path, make())
+        return path.read_bytes()
+
+    def record(self, plan_id: str, name: str, model: type[Record]) -> Record | None:
+        """What was recorded under this name, or None.
+
+        Raises:
+            MedFabricError: ``HOME_DAMAGED`` where the file is not what was written.
+        """
+        path = self._plan(plan_id) / f"{name}.json"
+        if not path.exists():
+            return None
+        try:
+            return model.model_validate_json(path.read_bytes())
+        except ValidationError:
+            raise MedFabricError(
+                Code.HOME_DAMAGED, f"{path} is damaged; restore the node's folder from its backup"
+            ) from None
+
+    def keep(self, plan_id: str, name: str, record: Language) -> None:
+        """Record before releasing."""
+        _write(self._plan(plan_id) / f"{name}.json", canonical.dumps(record))
+
+    def keep_content(self, content: bytes) -> str:
+        """Keep a copy of released content, so that it can be stored again. Returns its hash."""
+        digest = hashlib.sha256(content).hexdigest()
+        path = self.folder / "outbox" / digest
+        if not path.exists():
+            _write(path, content)
+        return digest
+
+    def content(self, sha256: str) -> bytes | None:
+        """Own copy of released content, or None where this node did not release it."""
+        path = self.folder / "outbox" / sha256
+        return path.read_bytes() if path.exists() else None
+
+    def journal(self, entry: dict[str, Any]) -> None:
+        """Append one line to the journal: what was done, for how long, how many bytes."""
+        with (self.folder / "journal.jsonl").open("a") as journal:
+            journal.write(json.dumps(entry, sort_keys=True) + "\n")
+
+    def _plan(self, plan_id: str) -> Path:
+        return self.folder / "plans" / plan_id
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    partial = path.with_name(path.name + ".partial")
+    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+        _sync(path.parent)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise MedFabricError(
+            Code.HOME_UNWRITABLE, f"cannot write {path}: {error.strerror}; make room and go on"
+        ) from None
+
+
+def _sync(folder: Path) -> None:
+    # A rename is durable only once its folder is.
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,87 @@
+"""Runs one benchmark and writes ``benchmarks/results/NAME.json``: machine, date and rows.
+
+A benchmark is a module with ``rows() -> list[dict]``; each row has the fields of :data:`FIELDS`.
+Every number is measured in this run; none is typed by hand.
+"""
+
+from __future__ import annotations
+
+import datetime
+import importlib
+import json
+import os
+import platform
+import sys
+from pathlib import Path
+from typing import Any
+
+FIELDS = ("what", "ours", "peer", "peer_name", "unit", "ratio", "better", "aim", "runs")
+RESULTS = Path(__file__).parent / "results"
+
+
+def main(name: str) -> int:
+    if not (Path(__file__).parent / f"{name}.py").exists() or name.startswith("_"):
+        print(f"no benchmark named {name}; there are: {', '.join(_names())}", file=sys.stderr)
+        return 2
+    rows = importlib.import_module(f"benchmarks.{name}").rows()
+    for row in rows:
+        if tuple(sorted(row)) != tuple(sorted(FIELDS)):
+            print(f"a row of {name} has the fields {sorted(row)}", file=sys.stderr)
+            return 1
+    RESULTS.mkdir(exist_ok=True)
+    result = {"name": name, "date": _today(), "machine": _machine(), "rows": rows}
+    (RESULTS / f"{name}.json").write_text(json.dumps(result, indent=1) + "\n")
+    print(table(result))
+    return 0
+
+
+def table(result: dict[str, Any]) -> str:
+    """A result as a Markdown table, as the documentation shows it."""
+    machine = result["machine"]
+    lines = [
+        f"Measured on {result['date']}: {machine['cores']} cores, {machine['processor']}, "
+        f"Python {machine['python']}.",
+        "",
+        "| what | ours | peer | unit | ours / peer | better | aim | runs |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for row in result["rows"]:
+        peer = "" if row["peer"] is None else f"{_number(row['peer'])} ({row['peer_name']})"
+        ratio = "" if row["ratio"] is None else _number(row["ratio"])
+        lines.append(
+            f"| {row['what']} | {_number(row['ours'])} | {peer} | {row['unit']} | {ratio} "
+            f"| {row['better']} | {row['aim'] or ''} | {row['runs']} |"
+        )
+    return "\n".join(lines)
+
+
+def _number(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _names() -> list[str]:
+    return sorted(p.stem for p in Path(__file__).parent.glob("*.py") if p.stem[0] != "_")
+
+
+def _today() -> str:
+    return datetime.datetime.now(datetime.UTC).date().isoformat()
+
+
+def _machine() -> dict[str, Any]:
+    return {
+        "cores": os.cpu_count(),
+        "processor": _processor(),
+        "system": platform.system(),
+        "python": platform.python_version(),
+    }
+
+
+def _processor() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.machine()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1] if len(sys.argv) > 1 else ""))

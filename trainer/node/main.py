@@ -1,0 +1,113 @@
+"""Puts a node together from its configuration and runs it."""
+
+from __future__ import annotations
+
+import logging
+import signal
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from chaincode.schema.errors import Code, MedFabricError
+from chaincode.schema.plans import PlanTerms
+from client.consortium import Consortium
+from client.content import ContentStore, DirectoryStore, KuboStore
+from client.identity import Identity
+from trainer.node.agent import Agent
+from trainer.node.ceremony import KeyKeeper
+from trainer.node.config import DirectoryStoreConfig, NodeConfig, load
+from trainer.node.content import Exchange
+from trainer.node.duties import Duty, Me, Snapshot, Task
+from trainer.node.home import Home
+from trainer.node.rounds import Rounds
+
+if TYPE_CHECKING:
+    from trainer.node.learner import Learner
+
+
+def run(path: Path, *, once: bool = False, verbose: bool = False) -> None:
+    """Run the agent that ``path`` (a node.json) describes until SIGTERM or SIGINT.
+
+    Raises:
+        MedFabricError: the configuration, the identity or the node's folder is unusable.
+    """
+    logging.basicConfig(
+        level=logging.DEBUG if verbose else logging.INFO,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+    )
+    config = load(path)
+    identity = Identity.load(config.identity)
+    home = Home(config.home)
+    with Consortium.connect(config.connection, identity) as consortium:
+        agent = build(config, identity, consortium, home)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: agent.stop())
+        agent.run(once=once)
+    home.close()
+
+
+def build(config: NodeConfig, identity: Identity, consortium: Consortium, home: Home) -> Agent:
+    """The agent of this configuration over an open connection."""
+    exchange = Exchange(open_store(config), home, consortium)
+    keys = KeyKeeper(consortium, home, exchange)
+    rounds = Rounds(consortium, home, exchange, keys, _Learners(config))
+    me = Me(identity.msp_id, identity.name, frozenset(identity.roles))
+    return Agent(me, consortium, home, _Worker(keys, rounds), exchange.restore)
+
+
+def open_store(config: NodeConfig) -> ContentStore:
+    """The content store that the configuration names."""
+    store = config.store
+    if isinstance(store, DirectoryStoreConfig):
+        return DirectoryStore(store.folder)
+    return KuboStore(store.address, store.secret_file.read_text().strip())
+
+
+def describe_data(path: Path) -> dict[str, Any]:
+    """Counts and hashes of the node's dataset, as they would be registered."""
+    from trainer.node.learner import describe
+
+    config = load(path)
+    if config.data is None:
+        raise MedFabricError(Code.NODE_CONFIG, f"{path}: no data; name the node's records there")
+    return describe(config.data)
+
+
+class _Learners:
+    """One learner per plan, made on first use: importing torch takes seconds."""
+
+    def __init__(self, config: NodeConfig) -> None:
+        self._config = config
+        self._made: dict[str, Learner] = {}
+
+    def __call__(self, terms: PlanTerms) -> Learner:
+        if terms.plan_id not in self._made:
+            from trainer.node.learner import Learner
+
+            if self._config.data is None:
+                raise MedFabricError(
+                    Code.NODE_CONFIG, "this node has no data to learn from; name it in node.json"
+                )
+            self._made[terms.plan_id] = Learner(terms, self._config.data, self._config.test_seed)
+        return self._made[terms.plan_id]
+
+
+class _Worker:
+    """Carries out a duty by its task."""
+
+    def __init__(self, keys: KeyKeeper, rounds: Rounds) -> None:
+        self._by_task = {
+            Task.COMMIT_KEY: keys.commit,
+            Task.REVEAL_KEY: keys.reveal,
+            Task.CONFIRM_KEY: keys.confirm,
+            Task.ADVANCE_CEREMONY: keys.advance,
+            Task.OPEN_ROUND: rounds.open,
+            Task.SUBMIT_UPDATE: rounds.submit_update,
+            Task.ATTEST: rounds.attest,
+            Task.SUBMIT_SHARE: rounds.submit_share,
+            Task.EVALUATE: rounds.evaluate,
+            Task.ADVANCE_ROUND: rounds.advance,
+        }
+
+    def __call__(self, duty: Duty, now: Snapshot) -> Mapping[str, int | str] | None:
+        return self._by_task[duty.task](duty, now)

@@ -1,0 +1,1 @@
+"""The demonstration: a whole consortium and one honest training on this machine."""

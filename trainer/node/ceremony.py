@@ -53,9 +53,7 @@ class KeyKeeper:
     def secret(self, now: Snapshot) -> SecretShare:
         """This hospital's secret share; never leaves the node's folder."""
         scheme = self.scheme(now)
-        raw = self._home.secret(
-            now.plan.terms.plan_id, lambda: scheme.generate_secret().to_bytes()
-        )
+        raw = self._home.secret(now.plan.terms.plan_id, lambda: scheme.generate_secret().to_bytes())
         return SecretShare.from_bytes(raw)
 
     def collective_key(self, now: Snapshot) -> CollectiveKey:

@@ -156,9 +156,7 @@ def _stage_complete(plan: Plan, view: RoundView) -> bool:
     return False
 
 
-def _advance(
-    me: Me, plan: Plan, task: Task, number: int, complete: bool, deadline: int
-) -> Duty:
+def _advance(me: Me, plan: Plan, task: Task, number: int, complete: bool, deadline: int) -> Duty:
     turn = _turn(me, plan, number)
     # The contract compares strictly: at the deadline's own second the stage is still open.
     not_before = 0 if complete else deadline + 1

@@ -1,0 +1,18 @@
+"""Fabric's chaincode protocol for Python: a chaincode as a service, synchronous, thread-safe.
+
+A chaincode is an object with :meth:`Chaincode.invoke`; :func:`chaincode.shim.server.serve` runs it.
+"""
+
+from chaincode.shim.chaincode import Chaincode, Response
+from chaincode.shim.identity import ClientIdentity
+from chaincode.shim.stub import PeerError, Stub, composite_key, split_composite_key
+
+__all__ = [
+    "Chaincode",
+    "ClientIdentity",
+    "PeerError",
+    "Response",
+    "Stub",
+    "composite_key",
+    "split_composite_key",
+]

@@ -1,0 +1,256 @@
+"""What a transaction sees of the ledger.
+
+The contract of every operation is documented here, once. Reads see the state as committed before
+the transaction; writes are kept until the chaincode returns and go to the peer only if it
+succeeded, so that a refused transaction leaves no write.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
+
+from fabric_protos.common import common_pb2
+from fabric_protos.peer import proposal_pb2
+
+from chaincode.shim.identity import ClientIdentity
+
+VALIDATION_PARAMETER = "VALIDATION_PARAMETER"
+_COMPOSITE = "\x00"
+_MAXIMUM = "\U0010ffff"
+_EMPTY_START = "\x01"
+
+
+class PeerError(Exception):
+    """The peer answered a request with an ERROR frame, or the stream ended meanwhile."""
+
+
+@dataclass(frozen=True)
+class KeyValue:
+    """One result of a range query."""
+
+    key: str
+    value: bytes
+
+
+@dataclass(frozen=True)
+class Page:
+    """One page of a range query; an empty bookmark says that it is the last."""
+
+    results: tuple[KeyValue, ...]
+    bookmark: str
+
+
+@dataclass(frozen=True)
+class KeyModification:
+    """One entry of a key's history, newest first as the peer gives it."""
+
+    tx_id: str
+    value: bytes
+    seconds: int
+    is_delete: bool
+
+
+@dataclass(frozen=True)
+class Write:
+    """A write to come. ``value`` None deletes; ``policy`` sets the key's endorsement policy."""
+
+    key: str
+    value: bytes | None = None
+    policy: bytes | None = None
+
+
+class Ledger(Protocol):
+    """The peer's side of a transaction: what the stub reads through."""
+
+    def get_states(self, keys: Sequence[str]) -> list[bytes | None]: ...
+
+    def range(self, start: str, end: str) -> Iterator[KeyValue]: ...
+
+    def range_page(self, start: str, end: str, page_size: int, bookmark: str) -> Page: ...
+
+    def history(self, key: str) -> Iterator[KeyModification]: ...
+
+    def metadata(self, key: str) -> Mapping[str, bytes]: ...
+
+
+class Proposal:
+    """The signed proposal behind a transaction, parsed once.
+
+    Raises:
+        ValueError: not a proposal as Fabric writes it.
+    """
+
+    def __init__(self, proposal_bytes: bytes) -> None:
+        try:
+            proposal = proposal_pb2.Proposal.FromString(proposal_bytes)
+            header = common_pb2.Header.FromString(proposal.header)
+            self._channel = common_pb2.ChannelHeader.FromString(header.channel_header)
+            self._signature = common_pb2.SignatureHeader.FromString(header.signature_header)
+            payload = proposal_pb2.ChaincodeProposalPayload.FromString(proposal.payload)
+        except Exception as error:
+            raise ValueError("the signed proposal cannot be read") from error
+        self.transient: Mapping[str, bytes] = dict(payload.TransientMap)
+
+    @property
+    def seconds(self) -> int:
+        """The client's time, whole seconds of the epoch."""
+        return int(self._channel.timestamp.seconds)
+
+    @property
+    def creator(self) -> bytes:
+        return bytes(self._signature.creator)
+
+    @cached_property
+    def binding(self) -> bytes:
+        """SHA-256 of nonce, creator and epoch: ties a message to this one proposal."""
+        epoch = int(self._channel.epoch).to_bytes(8, "little")
+        return hashlib.sha256(self._signature.nonce + self.creator + epoch).digest()
+
+
+class Stub:
+    """One transaction.
+
+    Args:
+        tx_id: the transaction's id.
+        channel_id: the channel it runs on.
+        args: function name and arguments, as bytes.
+        proposal: the parsed signed proposal.
+        ledger: where reads go.
+    """
+
+    def __init__(
+        self, tx_id: str, channel_id: str, args: Sequence[bytes], proposal: Proposal, ledger: Ledger
+    ) -> None:
+        self.tx_id = tx_id
+        self.channel_id = channel_id
+        self.args = tuple(args)
+        self.event: tuple[str, bytes] | None = None
+        self._proposal = proposal
+        self._ledger = ledger
+        self._writes: dict[str, Write] = {}
+        self._policies: dict[str, Write] = {}
+
+    # who and when
+
+    @cached_property
+    def creator(self) -> ClientIdentity:
+        """Who signed the proposal. Raises ValueError if it is no X.509 identity."""
+        return ClientIdentity.parse(self._proposal.creator)
+
+    @property
+    def seconds(self) -> int:
+        """The proposal's time stamp: the only clock of a contract, chosen by the client."""
+        return self._proposal.seconds
+
+    @property
+    def transient(self) -> Mapping[str, bytes]:
+        """Input that stays off the ledger."""
+        return self._proposal.transient
+
+    @property
+    def binding(self) -> bytes:
+        """See :attr:`Proposal.binding`."""
+        return self._proposal.binding
+
+    # reading
+
+    def get_state(self, key: str) -> bytes | None:
+        """The committed value, or None. Own writes of this transaction are not seen."""
+        return self.get_states((key,))[0]
+
+    def get_states(self, keys: Sequence[str]) -> list[bytes | None]:
+        """Committed values in the order of ``keys``, fetched together where the peer can."""
+        return self._ledger.get_states([_checked(key) for key in keys])
+
+    def get_state_by_range(self, start: str, end: str) -> Iterator[KeyValue]:
+        """Keys from ``start`` up to, not including, ``end``; empty strings are open ends.
+
+        Composite keys are not part of it. The peer checks for phantoms at commit.
+        """
+        return self._ledger.range(start or _EMPTY_START, end)
+
+    def get_state_by_range_page(self, start: str, end: str, page_size: int, bookmark: str) -> Page:
+        """A page of a range; only for queries, since phantoms are not checked."""
+        return self._ledger.range_page(start or _EMPTY_START, end, page_size, bookmark)
+
+    def get_state_by_partial_composite_key(
+        self, object_type: str, attributes: Sequence[str]
+    ) -> Iterator[KeyValue]:
+        """All composite keys that begin with these attributes."""
+        prefix = composite_key(object_type, attributes)
+        return self._ledger.range(prefix, prefix + _MAXIMUM)
+
+    def get_state_by_partial_composite_key_page(
+        self, object_type: str, attributes: Sequence[str], page_size: int, bookmark: str
+    ) -> Page:
+        """A page of composite keys; only for queries."""
+        prefix = composite_key(object_type, attributes)
+        return self._ledger.range_page(prefix, prefix + _MAXIMUM, page_size, bookmark)
+
+    def get_history_for_key(self, key: str) -> Iterator[KeyModification]:
+        """Every committed value the key ever had."""
+        return self._ledger.history(_checked(key))
+
+    def get_state_validation_parameter(self, key: str) -> bytes | None:
+        """The key's endorsement policy, or None where the chaincode's applies."""
+        return self._ledger.metadata(_checked(key)).get(VALIDATION_PARAMETER) or None
+
+    # writing
+
+    def put_state(self, key: str, value: bytes) -> None:
+        """Write ``value``, not empty, when the transaction succeeds."""
+        if not value:
+            raise ValueError("an empty value reads back as absent: delete the key instead")
+        self._writes[_checked(key)] = Write(key, value)
+
+    def del_state(self, key: str) -> None:
+        """Delete the key when the transaction succeeds."""
+        self._writes[_checked(key)] = Write(key)
+
+    def set_state_validation_parameter(self, key: str, policy: bytes) -> None:
+        """Require this endorsement policy for later writes of the key."""
+        self._policies[_checked(key)] = Write(key, policy=policy)
+
+    def set_event(self, name: str, payload: bytes) -> None:
+        """Set the transaction's event; a later call replaces it."""
+        if not name:
+            raise ValueError("an event needs a name")
+        self.event = (name, payload)
+
+    @property
+    def writes(self) -> list[Write]:
+        """What the transaction would write, sorted by key."""
+        by_key = sorted(self._writes.items())
+        return [w for _, w in by_key] + [w for _, w in sorted(self._policies.items())]
+
+
+def composite_key(object_type: str, attributes: Sequence[str]) -> str:
+    """A key made of parts, in a range of its own.
+
+    Raises:
+        ValueError: a part holds U+0000 or U+10FFFF, or the object type is empty.
+    """
+    if not object_type:
+        raise ValueError("a composite key needs an object type")
+    for part in (object_type, *attributes):
+        if _COMPOSITE in part or _MAXIMUM in part:
+            raise ValueError("parts of a composite key hold neither U+0000 nor U+10FFFF")
+    return _COMPOSITE + "".join(part + _COMPOSITE for part in (object_type, *attributes))
+
+
+def split_composite_key(key: str) -> tuple[str, tuple[str, ...]]:
+    """Object type and attributes of a composite key."""
+    if not key.startswith(_COMPOSITE) or not key.endswith(_COMPOSITE) or len(key) < 3:
+        raise ValueError("not a composite key")
+    object_type, *attributes = key[1:-1].split(_COMPOSITE)
+    return object_type, tuple(attributes)
+
+
+def _checked(key: str) -> str:
+    if not key:
+        raise ValueError("a key is not empty")
+    return key

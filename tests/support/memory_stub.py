@@ -1,0 +1,136 @@
+"""An in-memory ledger for contract tests: committed reads, writes only of successful transactions.
+
+Identities are real certificates, so that contracts see what a peer would show them.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from fabric_protos.common import common_pb2
+from fabric_protos.msp import identities_pb2
+from fabric_protos.peer import proposal_pb2
+
+from chaincode.shim.chaincode import Chaincode, Response
+from chaincode.shim.identity import ATTRIBUTES
+from chaincode.shim.stub import KeyModification, KeyValue, Page, Proposal, Stub
+
+
+@dataclass
+class MemoryLedger:
+    """State, key policies, history and events of one channel."""
+
+    state: dict[str, bytes] = field(default_factory=dict)
+    policies: dict[str, bytes] = field(default_factory=dict)
+    events: list[tuple[str, bytes]] = field(default_factory=list)
+    past: dict[str, list[KeyModification]] = field(default_factory=dict)
+    ranges_read: int = 0
+    transactions: int = 0
+
+    def invoke(
+        self,
+        chaincode: Chaincode,
+        creator: bytes,
+        function: str,
+        argument: bytes | None,
+        seconds: int,
+        *,
+        commit: bool = True,
+    ) -> Response:
+        """Run one transaction; commit its writes if it succeeded."""
+        self.transactions += 1
+        tx_id = f"{self.transactions:064x}"
+        args = [function.encode()] + ([] if argument is None else [argument])
+        proposal = Proposal(proposal_bytes(creator, seconds, tx_id))
+        stub = Stub(tx_id, "medfabric", args, proposal, self)
+        response = chaincode.invoke(stub)
+        if commit and response.status < 400:
+            self._commit(stub, seconds)
+        return response
+
+    def _commit(self, stub: Stub, seconds: int) -> None:
+        for write in stub.writes:
+            if write.policy is not None:
+                self.policies[write.key] = write.policy
+                continue
+            entry = KeyModification(stub.tx_id, write.value or b"", seconds, write.value is None)
+            self.past.setdefault(write.key, []).insert(0, entry)
+            if write.value is None:
+                self.state.pop(write.key, None)
+            else:
+                self.state[write.key] = write.value
+        if stub.event:
+            self.events.append(stub.event)
+
+    # what the stub reads through
+
+    def get_states(self, keys: Sequence[str]) -> list[bytes | None]:
+        return [self.state.get(key) for key in keys]
+
+    def range(self, start: str, end: str) -> Iterator[KeyValue]:
+        self.ranges_read += 1
+        for key in sorted(self.state):
+            if start <= key < end:
+                yield KeyValue(key, self.state[key])
+
+    def range_page(self, start: str, end: str, page_size: int, bookmark: str) -> Page:
+        found = list(self.range(bookmark or start, end))
+        rest = found[page_size:]
+        return Page(tuple(found[:page_size]), rest[0].key if rest else "")
+
+    def history(self, key: str) -> Iterator[KeyModification]:
+        yield from self.past.get(key, [])
+
+    def metadata(self, key: str) -> Mapping[str, bytes]:
+        policy = self.policies.get(key)
+        return {} if policy is None else {"VALIDATION_PARAMETER": policy}
+
+
+@lru_cache(maxsize=256)
+def creator(msp_id: str, name: str, roles: str, key_name: str = "") -> bytes:
+    """A serialised identity with these roles. Another ``key_name`` gives another key."""
+    del key_name
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    now = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
+    attributes = json.dumps({"attrs": {"medfabric.roles": roles}}).encode()
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now)
+        .not_valid_after(now + datetime.timedelta(days=3650))
+        .add_extension(x509.UnrecognizedExtension(ATTRIBUTES, attributes), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    pem = certificate.public_bytes(serialization.Encoding.PEM)
+    identity = identities_pb2.SerializedIdentity(mspid=msp_id, id_bytes=pem)
+    return bytes(identity.SerializeToString())
+
+
+def proposal_bytes(
+    creator: bytes, seconds: int, tx_id: str = "", transient: Mapping[str, bytes] | None = None
+) -> bytes:
+    """The bytes of a proposal as a client would sign them."""
+    channel = common_pb2.ChannelHeader(type=3, channel_id="medfabric", tx_id=tx_id)
+    channel.timestamp.seconds = seconds
+    signature = common_pb2.SignatureHeader(creator=creator, nonce=b"n" * 24)
+    header = common_pb2.Header(
+        channel_header=channel.SerializeToString(),
+        signature_header=signature.SerializeToString(),
+    )
+    payload = proposal_pb2.ChaincodeProposalPayload(TransientMap=dict(transient or {}))
+    proposal = proposal_pb2.Proposal(
+        header=header.SerializeToString(), payload=payload.SerializeToString()
+    )
+    return bytes(proposal.SerializeToString())

@@ -1,0 +1,175 @@
+"""Key ceremonies: commit, reveal, confirm; every hospital of the plan in every stage."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from chaincode.contracts import plan as plans
+from chaincode.contracts.framework import Context, transaction
+from chaincode.schema import keys, states
+from chaincode.schema.base import Language
+from chaincode.schema.ceremonies import (
+    Ceremony,
+    CeremonyStatus,
+    CeremonyView,
+    CommitArgs,
+    ConfirmArgs,
+    KeyCommitment,
+    KeyConfirmation,
+    KeyShare,
+    RevealArgs,
+    commitment,
+)
+from chaincode.schema.errors import Code, MedFabricError
+from chaincode.schema.plans import Plan, PlanArgs, PlanStatus
+
+Post = TypeVar("Post", bound=Language)
+
+_POSTED: dict[CeremonyStatus, tuple[Callable[[str, str], keys.Key], type[Language]]] = {
+    CeremonyStatus.COMMIT: (keys.key_commitment, KeyCommitment),
+    CeremonyStatus.REVEAL: (keys.key_share, KeyShare),
+    CeremonyStatus.CONFIRM: (keys.key_confirmation, KeyConfirmation),
+}
+_NEXT = {
+    CeremonyStatus.COMMIT: CeremonyStatus.REVEAL,
+    CeremonyStatus.REVEAL: CeremonyStatus.CONFIRM,
+    CeremonyStatus.CONFIRM: CeremonyStatus.DONE,
+}
+
+
+class CeremonyContract:
+    """Commitments stand before any share is shown, so none is chosen after the others'."""
+
+    @transaction("ceremony:Commit")
+    def commit(self, context: Context, args: CommitArgs) -> KeyCommitment:
+        _in_stage(context, args.plan_id, CeremonyStatus.COMMIT)
+        post = KeyCommitment(
+            plan_id=args.plan_id,
+            msp_id=context.msp_id,
+            commitment_sha256=args.commitment_sha256,
+            posted_at=context.now,
+        )
+        return _post(context, keys.key_commitment(args.plan_id, context.msp_id), post)
+
+    @transaction("ceremony:Reveal")
+    def reveal(self, context: Context, args: RevealArgs) -> KeyShare:
+        _in_stage(context, args.plan_id, CeremonyStatus.REVEAL)
+        key = keys.key_commitment(args.plan_id, context.msp_id)
+        committed = context.get(key, KeyCommitment)
+        if commitment(args.nonce, args.share.sha256) != committed.commitment_sha256:
+            raise MedFabricError(
+                Code.COMMITMENT_MISMATCH,
+                "the share is not the one committed to; reveal that one or let the ceremony fail",
+            )
+        post = KeyShare(
+            plan_id=args.plan_id,
+            msp_id=context.msp_id,
+            share=args.share,
+            nonce=args.nonce,
+            posted_at=context.now,
+        )
+        return _post(context, keys.key_share(args.plan_id, context.msp_id), post)
+
+    @transaction("ceremony:Confirm")
+    def confirm(self, context: Context, args: ConfirmArgs) -> KeyConfirmation:
+        _in_stage(context, args.plan_id, CeremonyStatus.CONFIRM)
+        post = KeyConfirmation(
+            plan_id=args.plan_id,
+            msp_id=context.msp_id,
+            collective_key_sha256=args.collective_key_sha256,
+            posted_at=context.now,
+        )
+        return _post(context, keys.key_confirmation(args.plan_id, context.msp_id), post)
+
+    @transaction("ceremony:Advance")
+    def advance(self, context: Context, args: PlanArgs) -> Ceremony:
+        ceremony = context.get(keys.ceremony(args.plan_id), Ceremony)
+        if states.is_final(states.CEREMONY, ceremony.status):
+            raise MedFabricError(Code.ALREADY, f"the ceremony is {ceremony.status} already")
+        missing = _missing(context, ceremony)
+        if not missing:
+            return _complete(context, ceremony)
+        if context.now <= ceremony.deadline:
+            raise MedFabricError(
+                Code.NOT_YET, f"waiting for {', '.join(missing)} to {ceremony.status.lower()}"
+            )
+        reason = f"{Code.CEREMONY_OVERDUE}: no {ceremony.status.lower()} of {', '.join(missing)}"
+        return _fail(context, ceremony, reason, missing)
+
+    @transaction("ceremony:Get")
+    def get(self, context: Context, args: PlanArgs) -> CeremonyView:
+        ceremony = context.get(keys.ceremony(args.plan_id), Ceremony)
+        hospitals = ceremony.hospitals
+        plan_id = args.plan_id
+        return CeremonyView(
+            ceremony=ceremony,
+            commitments=context.existing(
+                [keys.key_commitment(plan_id, h) for h in hospitals], KeyCommitment
+            ),
+            shares=context.existing([keys.key_share(plan_id, h) for h in hospitals], KeyShare),
+            confirmations=context.existing(
+                [keys.key_confirmation(plan_id, h) for h in hospitals], KeyConfirmation
+            ),
+        )
+
+
+def _in_stage(context: Context, plan_id: str, stage: CeremonyStatus) -> Ceremony:
+    ceremony = context.get(keys.ceremony(plan_id), Ceremony)
+    if context.msp_id not in ceremony.hospitals:
+        raise MedFabricError(Code.NOT_A_PARTICIPANT, f"{context.msp_id} holds no share of this key")
+    if ceremony.status is not stage:
+        raise MedFabricError(
+            Code.BAD_STATE, f"the ceremony is in {ceremony.status}, not {stage}; read it again"
+        )
+    return ceremony
+
+
+def _post(context: Context, key: keys.Key, post: Post) -> Post:
+    if context.find(key, type(post)) is not None:
+        raise MedFabricError(
+            Code.DUPLICATE_CONTRIBUTION, f"{context.msp_id} has posted this already; it stands"
+        )
+    context.put(key, post)
+    context.emit(f"ceremony.{key[0]}", plan_id=key[1][0], msp_id=context.msp_id)
+    return post
+
+
+def _missing(context: Context, ceremony: Ceremony) -> tuple[str, ...]:
+    key_of, model = _POSTED[ceremony.status]
+    wanted = [key_of(ceremony.plan_id, h) for h in ceremony.hospitals]
+    found = context.find_all(wanted, model)
+    pairs = zip(ceremony.hospitals, found, strict=True)
+    return tuple(hospital for hospital, post in pairs if post is None)
+
+
+def _complete(context: Context, ceremony: Ceremony) -> Ceremony:
+    to = _NEXT[ceremony.status]
+    if to is not CeremonyStatus.DONE:
+        plan = context.get(keys.plan(ceremony.plan_id), Plan)
+        deadline = context.now + plan.terms.participation.ceremony_seconds
+        return _move(context, ceremony, to, deadline=deadline)
+    wanted = [keys.key_confirmation(ceremony.plan_id, h) for h in ceremony.hospitals]
+    hashes = {c.collective_key_sha256 for c in context.existing(wanted, KeyConfirmation)}
+    if len(hashes) != 1:
+        reason = f"{Code.KEY_DISAGREEMENT}: the hospitals confirm different keys"
+        return _fail(context, ceremony, reason, ())
+    plan = context.get(keys.plan(ceremony.plan_id), Plan)
+    done = _move(context, ceremony, to, collective_key_sha256=hashes.pop())
+    plans.move(context, plan, PlanStatus.ACTIVE)
+    return done
+
+
+def _fail(context: Context, ceremony: Ceremony, reason: str, missing: tuple[str, ...]) -> Ceremony:
+    failed = _move(context, ceremony, CeremonyStatus.FAILED, reason=reason, missing=missing)
+    plan = context.get(keys.plan(ceremony.plan_id), Plan)
+    plans.move(context, plan, PlanStatus.FAILED, reason=reason)
+    return failed
+
+
+def _move(context: Context, ceremony: Ceremony, to: CeremonyStatus, **changes: object) -> Ceremony:
+    states.check(states.CEREMONY, ceremony.status, to)
+    moved = ceremony.model_copy(update={"status": to, **changes})
+    context.put(keys.ceremony(ceremony.plan_id), moved)
+    context.emit(f"ceremony.{to.value.lower()}", plan_id=ceremony.plan_id)
+    return moved

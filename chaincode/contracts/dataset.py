@@ -1,0 +1,199 @@
+"""Datasets, their owners' consent, and their privacy accounts."""
+
+from __future__ import annotations
+
+from chaincode.contracts.framework import Context, transaction
+from chaincode.schema import accounting, keys
+from chaincode.schema.base import PageArgs
+from chaincode.schema.datasets import (
+    BudgetArgs,
+    Consent,
+    ConsentArgs,
+    Dataset,
+    DatasetArgs,
+    DatasetPage,
+    DatasetView,
+    PrivacyAccount,
+    PrivacyReport,
+    RegisterDatasetArgs,
+    Spending,
+)
+from chaincode.schema.errors import Code, MedFabricError
+from chaincode.schema.plans import Plan, PlanTerms
+
+
+class DatasetContract:
+    """A dataset belongs to the hospital whose admin registers it."""
+
+    @transaction("dataset:Register")
+    def register(self, context: Context, args: RegisterDatasetArgs) -> DatasetView:
+        if context.find(keys.dataset(args.dataset_id), Dataset) is not None:
+            raise MedFabricError(Code.EXISTS, f"dataset {args.dataset_id} exists; name another")
+        dataset = Dataset(
+            dataset_id=args.dataset_id,
+            msp_id=context.msp_id,
+            name=args.name,
+            application=args.application,
+            simulated=args.simulated,
+            commitment_sha256=args.commitment_sha256,
+            descriptor_sha256=args.descriptor_sha256,
+            train_samples=args.train_samples,
+            validation_samples=args.validation_samples,
+            registered_at=context.now,
+        )
+        account = PrivacyAccount(
+            dataset_id=args.dataset_id,
+            msp_id=context.msp_id,
+            budget_epsilon_micro=args.budget_epsilon_micro,
+            delta_nano=args.delta_nano,
+            rdp_pico=(),
+            epsilon_micro=0,
+            plans=(),
+        )
+        context.put_owned(keys.dataset(args.dataset_id), dataset, context.msp_id)
+        context.put_owned(keys.account(args.dataset_id), account, context.msp_id)
+        context.emit("dataset.registered", msp_id=context.msp_id, subject=args.dataset_id)
+        return DatasetView(dataset=dataset, account=account)
+
+    @transaction("dataset:SetBudget")
+    def set_budget(self, context: Context, args: BudgetArgs) -> PrivacyAccount:
+        _owned(context, args.dataset_id)
+        account = context.get(keys.account(args.dataset_id), PrivacyAccount)
+        if args.budget_epsilon_micro < account.epsilon_micro:
+            raise MedFabricError(
+                Code.BUDGET_EXCEEDED, "the dataset has spent more than that; it cannot be unspent"
+            )
+        changed = account.model_copy(update={"budget_epsilon_micro": args.budget_epsilon_micro})
+        context.put_owned(keys.account(args.dataset_id), changed, context.msp_id)
+        context.emit("dataset.budget", msp_id=context.msp_id, subject=args.dataset_id)
+        return changed
+
+    @transaction("dataset:Consent")
+    def consent(self, context: Context, args: ConsentArgs) -> Consent:
+        return self._consent(context, args, given=True)
+
+    @transaction("dataset:Withdraw")
+    def withdraw(self, context: Context, args: ConsentArgs) -> Consent:
+        return self._consent(context, args, given=False)
+
+    @transaction("dataset:Get")
+    def get(self, context: Context, args: DatasetArgs) -> DatasetView:
+        dataset = context.get(keys.dataset(args.dataset_id), Dataset)
+        return _with_accounts(context, (dataset,))[0]
+
+    @transaction("dataset:List")
+    def list(self, context: Context, args: PageArgs) -> DatasetPage:
+        datasets, bookmark = context.page("dataset", (), Dataset, args.page_size, args.bookmark)
+        return DatasetPage(datasets=_with_accounts(context, datasets), bookmark=bookmark)
+
+    @transaction("dataset:Privacy")
+    def privacy(self, context: Context, args: PageArgs) -> PrivacyReport:
+        accounts, bookmark = context.page(
+            "account", (), PrivacyAccount, args.page_size, args.bookmark
+        )
+        largest = max((account.epsilon_micro for account in accounts), default=0)
+        return PrivacyReport(accounts=accounts, largest_epsilon_micro=largest, bookmark=bookmark)
+
+    def _consent(self, context: Context, args: ConsentArgs, *, given: bool) -> Consent:
+        _owned(context, args.dataset_id)
+        plan = context.get(keys.plan(args.plan_id), Plan)
+        if plan.terms_sha256 != args.terms_sha256:
+            raise MedFabricError(
+                Code.TERMS_MISMATCH, "the plan has other terms than these; read them again"
+            )
+        key = keys.consent(args.dataset_id, args.plan_id)
+        before = context.find(key, Consent)
+        if (before is not None and before.given) is given:
+            raise MedFabricError(Code.ALREADY, "consent stands as asked already")
+        consent = Consent(
+            dataset_id=args.dataset_id,
+            plan_id=args.plan_id,
+            msp_id=context.msp_id,
+            terms_sha256=args.terms_sha256,
+            given=given,
+            reason=args.reason,
+            changed_at=context.now,
+        )
+        context.put_owned(key, consent, context.msp_id)
+        name = "dataset.consent" if given else "dataset.withdrawn"
+        context.emit(name, plan_id=args.plan_id, subject=args.dataset_id)
+        return consent
+
+
+def charge(context: Context, terms: PlanTerms, dataset: Dataset, steps: int) -> Spending:
+    """Charge one update to the dataset's account, within the plan's and the dataset's budget.
+
+    Raises:
+        MedFabricError: ``PLAN_BUDGET_EXCEEDED`` or ``BUDGET_EXCEEDED``; nothing is charged then.
+    """
+    account = context.get(keys.account(dataset.dataset_id), PrivacyAccount)
+    loss = accounting.rdp_pico(
+        terms.training.batch_size,
+        dataset.train_samples,
+        terms.privacy.noise_multiplier_micro,
+        steps,
+    )
+    before = next((s for s in account.plans if s.plan_id == terms.plan_id), None)
+    in_plan = accounting.add(before.rdp_pico if before else (), loss)
+    in_total = accounting.add(account.rdp_pico, loss)
+    spending = Spending(
+        plan_id=terms.plan_id,
+        rdp_pico=in_plan,
+        epsilon_micro=accounting.epsilon_micro(in_plan, terms.privacy.delta_nano),
+        steps=(before.steps if before else 0) + steps,
+        updates=(before.updates if before else 0) + 1,
+    )
+    total = accounting.epsilon_micro(in_total, account.delta_nano)
+    _within(spending.epsilon_micro, terms.privacy.epsilon_micro, Code.PLAN_BUDGET_EXCEEDED, "plan")
+    _within(total, account.budget_epsilon_micro, Code.BUDGET_EXCEEDED, "dataset")
+    others = tuple(s for s in account.plans if s.plan_id != terms.plan_id)
+    charged = {
+        "rdp_pico": in_total,
+        "epsilon_micro": total,
+        "plans": tuple(sorted((*others, spending), key=lambda s: s.plan_id)),
+    }
+    changed = account.model_copy(update=charged)
+    context.put_owned(keys.account(dataset.dataset_id), changed, account.msp_id)
+    return spending
+
+
+def consented(context: Context, plan: Plan) -> None:
+    """Refuse where an owner of one of the plan's datasets does not consent.
+
+    Raises:
+        MedFabricError: ``CONSENT_MISSING``, naming the dataset.
+    """
+    terms = plan.terms
+    for participant in terms.participation.participants:
+        consent = context.find(keys.consent(participant.dataset_id, terms.plan_id), Consent)
+        if consent is None or not consent.given:
+            raise MedFabricError(
+                Code.CONSENT_MISSING,
+                f"{participant.msp_id} does not consent that {terms.plan_id} trains on "
+                f"{participant.dataset_id}; ask its admin",
+            )
+
+
+def _within(spent: int, budget: int, code: Code, whose: str) -> None:
+    if spent > budget:
+        raise MedFabricError(
+            code,
+            f"the update would bring epsilon to {spent} millionths, the {whose}'s budget is "
+            f"{budget}; train less or ask for a larger budget",
+        )
+
+
+def _owned(context: Context, dataset_id: str) -> Dataset:
+    dataset = context.get(keys.dataset(dataset_id), Dataset)
+    if dataset.msp_id != context.msp_id:
+        raise MedFabricError(
+            Code.NOT_OWNER, f"dataset {dataset_id} belongs to {dataset.msp_id}; it decides"
+        )
+    return dataset
+
+
+def _with_accounts(context: Context, datasets: tuple[Dataset, ...]) -> tuple[DatasetView, ...]:
+    wanted = [keys.account(dataset.dataset_id) for dataset in datasets]
+    accounts = context.existing(wanted, PrivacyAccount)
+    pairs = zip(datasets, accounts, strict=True)
+    return tuple(DatasetView(dataset=dataset, account=account) for dataset, account in pairs)

@@ -1,0 +1,295 @@
+"""Rounds: updates are posted, sealed, attested, decrypted together, evaluated, published."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from chaincode.contracts import dataset as datasets
+from chaincode.contracts import plan as plans
+from chaincode.contracts import stages
+from chaincode.contracts.framework import Context, transaction
+from chaincode.schema import keys, states
+from chaincode.schema.base import Language
+from chaincode.schema.datasets import Consent, Dataset
+from chaincode.schema.errors import Code, MedFabricError
+from chaincode.schema.plans import Participant, Plan, PlanTerms
+from chaincode.schema.rounds import (
+    AttestArgs,
+    Attestation,
+    DecryptionShare,
+    EvaluateArgs,
+    Evaluation,
+    ObjectArgs,
+    Objection,
+    Round,
+    RoundArgs,
+    RoundStatus,
+    RoundView,
+    ShareArgs,
+    SubmitUpdateArgs,
+    Update,
+)
+
+Post = TypeVar("Post", bound=Language)
+
+UPDATE_LIMIT = 2**40
+"""Bytes; the largest update that the ledger will name."""
+
+
+class RoundContract:
+    """Contributions are posted each under its own key; :meth:`advance` draws the conclusion."""
+
+    @transaction("round:Open")
+    def open(self, context: Context, args: RoundArgs) -> Round:
+        plan = plans.active(context, args.plan_id)
+        plans.participating(context, plan.terms)
+        if args.number <= plan.rounds_opened:
+            raise MedFabricError(Code.ALREADY, f"round {args.number} was opened already")
+        if args.number != plan.rounds_opened + 1 or args.number > plan.terms.training.rounds:
+            raise MedFabricError(
+                Code.BAD_STATE, f"the next round of {args.plan_id} is {plan.rounds_opened + 1}"
+            )
+        if plan.rounds_opened:
+            last = context.get(keys.round_(args.plan_id, plan.rounds_opened), Round)
+            if not states.is_final(states.ROUND, last.status):
+                raise MedFabricError(Code.NOT_YET, f"round {last.number} is still {last.status}")
+        datasets.consented(context, plan)
+        opened = Round(
+            plan_id=args.plan_id,
+            number=args.number,
+            status=RoundStatus.OPEN,
+            base_sha256=plan.model_sha256,
+            opened_at=context.now,
+            changed_at=context.now,
+            deadline=context.now + plan.terms.participation.update_seconds,
+        )
+        context.put(keys.round_(args.plan_id, args.number), opened)
+        changed = plan.model_copy(update={"rounds_opened": args.number, "changed_at": context.now})
+        context.put(keys.plan(args.plan_id), changed)
+        context.emit("round.opened", plan_id=args.plan_id, round=args.number)
+        return opened
+
+    @transaction("round:SubmitUpdate")
+    def submit_update(self, context: Context, args: SubmitUpdateArgs) -> Update:
+        plan = plans.active(context, args.plan_id)
+        participant = _participant(context, plan.terms)
+        round_ = _in_stage(context, args.plan_id, args.round, RoundStatus.OPEN)
+        key = keys.update(args.plan_id, args.round, context.msp_id, context.node_id)
+        if context.find(key, Update) is not None:
+            raise MedFabricError(
+                Code.DUPLICATE_UPDATE, f"{context.node_id} has submitted an update; it stands"
+            )
+        _in_time(context, round_)
+        if args.base_sha256 != round_.base_sha256:
+            raise MedFabricError(
+                Code.WRONG_BASE_MODEL, "trained on another model; fetch the round's base model"
+            )
+        dataset = _consented_dataset(context, plan, participant, args.dataset_id)
+        _check_terms(args, plan.terms, dataset)
+        spending = datasets.charge(context, plan.terms, dataset, args.steps)
+        update = Update(
+            plan_id=args.plan_id,
+            round=args.round,
+            msp_id=context.msp_id,
+            node_id=context.node_id,
+            dataset_id=args.dataset_id,
+            base_sha256=args.base_sha256,
+            update=args.update,
+            samples=args.samples,
+            steps=args.steps,
+            batch_size=args.batch_size,
+            noise_multiplier_micro=args.noise_multiplier_micro,
+            epsilon_micro=spending.epsilon_micro,
+            posted_at=context.now,
+        )
+        return _post(context, key, update, "round.update", args.round)
+
+    @transaction("round:Attest")
+    def attest(self, context: Context, args: AttestArgs) -> Attestation:
+        plan = plans.active(context, args.plan_id)
+        plans.participating(context, plan.terms)
+        # After the agreement an attestation still goes on record.
+        _in_stage(context, args.plan_id, args.round, RoundStatus.SEALED, RoundStatus.AGGREGATED)
+        attestation = Attestation(
+            plan_id=args.plan_id,
+            round=args.round,
+            msp_id=context.msp_id,
+            node_id=context.node_id,
+            aggregate_sha256=args.aggregate_sha256,
+            aggregate=args.aggregate,
+            posted_at=context.now,
+        )
+        key = keys.attestation(args.plan_id, args.round, context.msp_id)
+        return _post(context, key, attestation, "round.attested", args.round)
+
+    @transaction("round:SubmitShare")
+    def submit_share(self, context: Context, args: ShareArgs) -> DecryptionShare:
+        plan = plans.active(context, args.plan_id)
+        plans.participating(context, plan.terms)
+        round_ = _in_stage(context, args.plan_id, args.round, RoundStatus.AGGREGATED)
+        _in_time(context, round_)
+        if args.aggregate_sha256 != round_.aggregate_sha256:
+            raise MedFabricError(
+                Code.WRONG_AGGREGATE, "the share is for another aggregate than the accepted one"
+            )
+        share = DecryptionShare(
+            plan_id=args.plan_id,
+            round=args.round,
+            msp_id=context.msp_id,
+            node_id=context.node_id,
+            aggregate_sha256=args.aggregate_sha256,
+            share=args.share,
+            posted_at=context.now,
+        )
+        key = keys.share(args.plan_id, args.round, context.msp_id)
+        return _post(context, key, share, "round.share", args.round)
+
+    @transaction("round:Evaluate")
+    def evaluate(self, context: Context, args: EvaluateArgs) -> Evaluation:
+        plan = plans.active(context, args.plan_id)
+        plans.participating(context, plan.terms)
+        round_ = _in_stage(context, args.plan_id, args.round, RoundStatus.DECRYPTED)
+        _in_time(context, round_)
+        if (args.candidate is None) is (args.failure is None):
+            raise MedFabricError(
+                Code.BAD_ARGUMENT, "name either the candidate or why there is none"
+            )
+        if max(args.correct, args.base_correct) > args.total:
+            raise MedFabricError(Code.BAD_ARGUMENT, "more correct than there are in total")
+        evaluation = Evaluation(
+            plan_id=args.plan_id,
+            round=args.round,
+            msp_id=context.msp_id,
+            node_id=context.node_id,
+            candidate=args.candidate,
+            failure=args.failure,
+            correct=args.correct,
+            base_correct=args.base_correct,
+            total=args.total,
+            accept=_accepts(args, plan.terms),
+            posted_at=context.now,
+        )
+        key = keys.evaluation(args.plan_id, args.round, context.msp_id)
+        return _post(context, key, evaluation, "round.evaluated", args.round)
+
+    @transaction("round:Object")
+    def object(self, context: Context, args: ObjectArgs) -> Objection:
+        plan = plans.active(context, args.plan_id)
+        plans.participating(context, plan.terms)
+        round_ = context.get(keys.round_(args.plan_id, args.round), Round)
+        if states.is_final(states.ROUND, round_.status):
+            raise MedFabricError(Code.BAD_STATE, f"round {args.round} is {round_.status}")
+        if args.subject_sha256 not in stages.named_content(context, plan.terms, round_):
+            raise MedFabricError(
+                Code.NOT_FOUND, "the round names no such content; object to what it names"
+            )
+        objection = Objection(
+            plan_id=args.plan_id,
+            round=args.round,
+            msp_id=context.msp_id,
+            node_id=context.node_id,
+            subject_sha256=args.subject_sha256,
+            code=args.code,
+            posted_at=context.now,
+        )
+        key = keys.objection(args.plan_id, args.round, context.msp_id, args.subject_sha256)
+        return _post(context, key, objection, "round.objection", args.round)
+
+    @transaction("round:Advance")
+    def advance(self, context: Context, args: RoundArgs) -> Round:
+        round_ = context.get(keys.round_(args.plan_id, args.number), Round)
+        if states.is_final(states.ROUND, round_.status):
+            raise MedFabricError(Code.ALREADY, f"round {args.number} is {round_.status} already")
+        plan = plans.active(context, args.plan_id)
+        plans.participating(context, plan.terms)
+        outcome = stages.conclude(context, plan, round_)
+        return stages.carry_out(context, plan, round_, outcome)
+
+    @transaction("round:Get")
+    def get(self, context: Context, args: RoundArgs) -> RoundView:
+        plan = context.get(keys.plan(args.plan_id), Plan)
+        round_ = context.get(keys.round_(args.plan_id, args.number), Round)
+        place = keys.round_(args.plan_id, args.number)[1]
+        return RoundView(
+            round=round_,
+            updates=stages.updates(context, plan.terms, args.number),
+            attestations=stages.attestations(context, plan.terms, args.number),
+            shares=stages.shares(context, plan.terms, args.number),
+            evaluations=stages.evaluations(context, plan.terms, args.number),
+            objections=context.all("objection", place, Objection),
+        )
+
+
+def _participant(context: Context, terms: PlanTerms) -> Participant:
+    for participant in terms.participation.participants:
+        if (participant.msp_id, participant.node_id) == (context.msp_id, context.node_id):
+            return participant
+    raise MedFabricError(
+        Code.NOT_A_PARTICIPANT, f"node {context.node_id} takes no part in {terms.plan_id}"
+    )
+
+
+def _in_stage(context: Context, plan_id: str, number: int, *stage: RoundStatus) -> Round:
+    round_ = context.get(keys.round_(plan_id, number), Round)
+    if round_.status not in stage:
+        raise MedFabricError(
+            Code.BAD_STATE, f"round {number} is {round_.status}, not {stage[0]}; read it again"
+        )
+    return round_
+
+
+def _in_time(context: Context, round_: Round) -> None:
+    if context.now > round_.deadline:
+        raise MedFabricError(
+            Code.DEADLINE_PASSED, f"this stage of round {round_.number} ended; wait for the next"
+        )
+
+
+def _consented_dataset(
+    context: Context, plan: Plan, participant: Participant, dataset_id: str
+) -> Dataset:
+    if dataset_id != participant.dataset_id:
+        raise MedFabricError(
+            Code.NOT_A_PARTICIPANT, f"the plan has this node train on {participant.dataset_id}"
+        )
+    consent = context.find(keys.consent(dataset_id, plan.terms.plan_id), Consent)
+    if consent is None or not consent.given:
+        raise MedFabricError(
+            Code.CONSENT_MISSING, f"no consent to train on {dataset_id}; ask the hospital's admin"
+        )
+    return context.get(keys.dataset(dataset_id), Dataset)
+
+
+def _check_terms(args: SubmitUpdateArgs, terms: PlanTerms, dataset: Dataset) -> None:
+    given = (args.steps, args.batch_size, args.noise_multiplier_micro, args.samples)
+    wanted = (
+        terms.training.steps,
+        terms.training.batch_size,
+        terms.privacy.noise_multiplier_micro,
+        dataset.train_samples,
+    )
+    if given != wanted:
+        raise MedFabricError(
+            Code.PRIVACY_TERMS_MISMATCH,
+            "steps, batch size, noise and sample count must be the plan's and the dataset's",
+        )
+    if not 0 < args.update.size_bytes <= UPDATE_LIMIT:
+        raise MedFabricError(Code.WRONG_SIZE, "an update is neither empty nor that large")
+
+
+def _accepts(args: EvaluateArgs, terms: PlanTerms) -> bool:
+    """Whether correct / total >= base_correct / total - max_drop, in integers."""
+    if args.candidate is None:
+        return False
+    drop = terms.acceptance.max_drop_micro * args.total
+    return args.correct * 1_000_000 + drop >= args.base_correct * 1_000_000
+
+
+def _post(context: Context, key: keys.Key, post: Post, event: str, number: int) -> Post:
+    if context.find(key, type(post)) is not None:
+        raise MedFabricError(
+            Code.DUPLICATE_CONTRIBUTION, f"{context.msp_id} has posted this already; it stands"
+        )
+    context.put(key, post)
+    context.emit(event, plan_id=key[1][0], round=number, msp_id=context.msp_id)
+    return post

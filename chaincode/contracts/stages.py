@@ -1,0 +1,285 @@
+"""What ends a round's stage, and how: one function per stage.
+
+Each decides from what was posted and from the transaction's time alone, so that whoever asks first
+gets the outcome that everybody would get. A stage ends early when nothing can change its outcome.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from chaincode.contracts import plan as plans
+from chaincode.contracts import reputation, weights
+from chaincode.contracts.framework import Context
+from chaincode.schema import keys, states
+from chaincode.schema.base import ContentRef
+from chaincode.schema.consortium import Reputation
+from chaincode.schema.errors import Code, MedFabricError
+from chaincode.schema.plans import Plan, PlanStatus, PlanTerms
+from chaincode.schema.rounds import (
+    Attestation,
+    Contribution,
+    DecryptionShare,
+    Evaluation,
+    Model,
+    NodeRef,
+    Objection,
+    Round,
+    RoundStatus,
+    Update,
+)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Where a stage leads, what it fixes on the round, and what it says of the hospitals."""
+
+    to: RoundStatus
+    changes: dict[str, Any] = field(default_factory=dict)
+    agreed: tuple[str, ...] = ()
+    disagreed: tuple[str, ...] = ()
+    missed: tuple[str, ...] = ()
+    model: Model | None = None
+
+
+def conclude(context: Context, plan: Plan, round_: Round) -> Outcome:
+    """The outcome of the present stage.
+
+    Raises:
+        MedFabricError: ``NOT_YET`` while the stage is neither complete nor overdue.
+    """
+    by_stage: dict[RoundStatus, Callable[[Context, Plan, Round], Outcome]] = {
+        RoundStatus.OPEN: _seal,
+        RoundStatus.SEALED: _aggregate,
+        RoundStatus.AGGREGATED: _decrypt,
+        RoundStatus.DECRYPTED: _publish,
+    }
+    return by_stage[round_.status](context, plan, round_)
+
+
+def carry_out(context: Context, plan: Plan, round_: Round, outcome: Outcome) -> Round:
+    """Write the round in its next state, and what follows for plan, model and reputations."""
+    states.check(states.ROUND, round_.status, outcome.to)
+    deadline = context.now + plan.terms.participation.stage_seconds
+    fixed = {"status": outcome.to, "changed_at": context.now, "deadline": deadline}
+    moved = round_.model_copy(update={**fixed, **outcome.changes})
+    context.put(keys.round_(round_.plan_id, round_.number), moved)
+    if outcome.model is not None:
+        _publish_model(context, outcome.model)
+        plan = plan.model_copy(update={"model_sha256": outcome.model.model.sha256})
+    last = round_.number == plan.terms.training.rounds
+    if states.is_final(states.ROUND, outcome.to) and last:
+        plans.move(context, plan, PlanStatus.COMPLETED)
+    elif outcome.model is not None:
+        context.put(keys.plan(round_.plan_id), plan)
+    reputation.record(
+        context, agreed=outcome.agreed, disagreed=outcome.disagreed, missed=outcome.missed
+    )
+    name = f"round.{outcome.to.value.lower()}"
+    context.emit(name, plan_id=round_.plan_id, round=round_.number)
+    return moved
+
+
+# What was posted, in the order of the plan's participants or hospitals.
+
+
+def updates(context: Context, terms: PlanTerms, number: int) -> tuple[Update, ...]:
+    """Posted updates, sorted by hospital and node."""
+    nodes = sorted((p.msp_id, p.node_id) for p in terms.participation.participants)
+    return context.existing([keys.update(terms.plan_id, number, *node) for node in nodes], Update)
+
+
+def attestations(context: Context, terms: PlanTerms, number: int) -> tuple[Attestation, ...]:
+    """Posted attestations, by hospital."""
+    wanted = [keys.attestation(terms.plan_id, number, h) for h in terms.hospitals]
+    return context.existing(wanted, Attestation)
+
+
+def shares(context: Context, terms: PlanTerms, number: int) -> tuple[DecryptionShare, ...]:
+    """Posted decryption shares, by hospital."""
+    wanted = [keys.share(terms.plan_id, number, h) for h in terms.hospitals]
+    return context.existing(wanted, DecryptionShare)
+
+
+def evaluations(context: Context, terms: PlanTerms, number: int) -> tuple[Evaluation, ...]:
+    """Posted evaluations, by hospital."""
+    wanted = [keys.evaluation(terms.plan_id, number, h) for h in terms.hospitals]
+    return context.existing(wanted, Evaluation)
+
+
+def named_content(context: Context, terms: PlanTerms, round_: Round) -> set[str]:
+    """Hashes of all content that the round names."""
+    number = round_.number
+    refs: list[ContentRef] = [u.update for u in updates(context, terms, number)]
+    refs += [a.aggregate for a in attestations(context, terms, number)]
+    refs += [s.share for s in shares(context, terms, number)]
+    return {ref.sha256 for ref in refs}
+
+
+# The stages.
+
+
+def _seal(context: Context, plan: Plan, round_: Round) -> Outcome:
+    terms = plan.terms.participation
+    posted = updates(context, plan.terms, round_.number)
+    present = {(u.msp_id, u.node_id) for u in posted}
+    wanted = sorted((p.msp_id, p.node_id) for p in terms.participants)
+    missing = [name for name in wanted if name not in present]
+    if missing:
+        _await(context, round_, (f"{node} of {msp_id}" for msp_id, node in missing))
+    refs = tuple(NodeRef(msp_id=msp_id, node_id=node) for msp_id, node in missing)
+    absent = tuple(sorted({msp_id for msp_id, _ in missing} - {u.msp_id for u in posted}))
+    if len(posted) < terms.quorum or len({u.msp_id for u in posted}) < 2:
+        why = f"{len(posted)} of at least {terms.quorum} updates came in time"
+        return _failed(Code.QUORUM_MISSED, why, missed=absent, missing=refs)
+    contributions = _contributions(context, plan.terms, posted)
+    changes = {
+        "contributions": contributions,
+        "total_weight": sum(c.weight for c in contributions),
+        "missing": refs,
+    }
+    return Outcome(RoundStatus.SEALED, changes, missed=absent)
+
+
+def _aggregate(context: Context, plan: Plan, round_: Round) -> Outcome:
+    posted = attestations(context, plan.terms, round_.number)
+    needed = plan.terms.participation.agreement
+    absent = _absent(plan.terms, posted)
+    tally = Counter(a.aggregate_sha256 for a in posted)
+    digest, votes = max(tally.items(), key=lambda item: (item[1], item[0]), default=("", 0))
+    if votes >= needed:
+        agreed = tuple(a.msp_id for a in posted if a.aggregate_sha256 == digest)
+        disagreed = tuple(a.msp_id for a in posted if a.aggregate_sha256 != digest)
+        changes = {"aggregate_sha256": digest, "disagreed": disagreed}
+        return Outcome(RoundStatus.AGGREGATED, changes, agreed=agreed, disagreed=disagreed)
+    if votes + len(absent) >= needed:
+        _await(context, round_, absent)
+        return _overdue_aggregate(context, plan, round_, absent)
+    return _failed(Code.NO_AGREEMENT, f"{votes} of {needed} attest the same aggregate")
+
+
+def _overdue_aggregate(
+    context: Context, plan: Plan, round_: Round, absent: tuple[str, ...]
+) -> Outcome:
+    for contribution in round_.contributions:
+        wanted = [
+            keys.objection(round_.plan_id, round_.number, h, contribution.update.sha256)
+            for h in plan.terms.hospitals
+        ]
+        objections = context.existing(wanted, Objection)
+        if len(objections) >= plan.terms.participation.agreement:
+            who = f"{contribution.node_id} of {contribution.msp_id}"
+            why = f"{len(objections)} hospitals cannot use the update of {who}"
+            return _failed(Code.CONTENT_UNUSABLE, why, missed=(contribution.msp_id,))
+    why = f"too few attestations in time; absent: {', '.join(absent)}"
+    return _failed(Code.NO_AGREEMENT, why, missed=absent, absent=absent)
+
+
+def _decrypt(context: Context, plan: Plan, round_: Round) -> Outcome:
+    posted = shares(context, plan.terms, round_.number)
+    disagreed = _late_disagreement(context, plan, round_)
+    if absent := _absent(plan.terms, posted):
+        _await(context, round_, absent)
+        why = f"no decryption share of {', '.join(absent)}; every key holder is needed"
+        return _failed(Code.KEY_HOLDER_MISSING, why, missed=absent, absent=absent)
+    everyone = tuple(sorted({*round_.disagreed, *disagreed}))
+    return Outcome(RoundStatus.DECRYPTED, {"disagreed": everyone}, disagreed=disagreed)
+
+
+def _late_disagreement(context: Context, plan: Plan, round_: Round) -> tuple[str, ...]:
+    """Hospitals that attested another aggregate after the agreement."""
+    return tuple(
+        a.msp_id
+        for a in attestations(context, plan.terms, round_.number)
+        if a.aggregate_sha256 != round_.aggregate_sha256 and a.msp_id not in round_.disagreed
+    )
+
+
+def _publish(context: Context, plan: Plan, round_: Round) -> Outcome:
+    posted = evaluations(context, plan.terms, round_.number)
+    absent = _absent(plan.terms, posted)
+    if absent:
+        _await(context, round_, absent)
+    needed = plan.terms.participation.agreement
+    missed = {"missed": absent, "absent": absent}
+    failures = Counter(e.failure for e in posted if e.failure is not None)
+    if sum(failures.values()) > len(plan.terms.hospitals) - needed:
+        codes = ", ".join(sorted(failures))
+        return _failed(Code.DECRYPTION_FAILED, f"the shares do not decode: {codes}", **missed)
+    tally = Counter(e.candidate.sha256 for e in posted if e.candidate is not None)
+    digest, votes = max(tally.items(), key=lambda item: (item[1], item[0]), default=("", 0))
+    if votes < needed:
+        why = f"{votes} of {needed} evaluated the same candidate"
+        return _failed(Code.NO_AGREEMENT, why, **missed)
+    naming = [e for e in posted if e.candidate is not None and e.candidate.sha256 == digest]
+    accepting = sum(e.accept for e in naming)
+    if 2 * accepting <= len(posted):
+        why = f"{accepting} of {len(posted)} hospitals accept the candidate"
+        return _failed(Code.CANDIDATE_REJECTED, why, **missed)
+    model = _model(context, plan, round_, naming)
+    changes = {"model_sha256": digest, "absent": absent}
+    agreed = tuple(e.msp_id for e in naming)
+    return Outcome(RoundStatus.PUBLISHED, changes, agreed=agreed, missed=absent, model=model)
+
+
+def _contributions(
+    context: Context, terms: PlanTerms, posted: tuple[Update, ...]
+) -> tuple[Contribution, ...]:
+    hospitals = sorted({u.msp_id for u in posted})
+    known = context.existing([keys.reputation(h) for h in hospitals], Reputation)
+    scores = {r.msp_id: r.score_milli for r in known}
+    claims = [
+        weights.Claim(u.msp_id, u.node_id, u.samples, scores.get(u.msp_id, 0)) for u in posted
+    ]
+    return tuple(
+        Contribution(
+            msp_id=update.msp_id,
+            node_id=update.node_id,
+            update=update.update,
+            samples=update.samples,
+            weight=weight,
+        )
+        for update, weight in zip(
+            posted, weights.weigh(claims, terms.encryption.weight_bits), strict=True
+        )
+    )
+
+
+def _model(context: Context, plan: Plan, round_: Round, naming: list[Evaluation]) -> Model:
+    candidate = naming[0].candidate
+    assert candidate is not None
+    return Model(
+        model=candidate,
+        plan_id=round_.plan_id,
+        round=round_.number,
+        architecture_sha256=plan.terms.model.architecture_sha256,
+        parents=(round_.base_sha256,),
+        aggregate_sha256=round_.aggregate_sha256,
+        correct=sum(e.correct for e in naming),
+        total=sum(e.total for e in naming),
+        published_at=context.now,
+    )
+
+
+def _publish_model(context: Context, model: Model) -> None:
+    key = keys.model(model.model.sha256)
+    if context.find(key, Model) is None:
+        context.put(key, model)
+
+
+def _absent(terms: PlanTerms, posted: Iterable[Any]) -> tuple[str, ...]:
+    present = {post.msp_id for post in posted}
+    return tuple(h for h in terms.hospitals if h not in present)
+
+
+def _await(context: Context, round_: Round, whom: Iterable[str]) -> None:
+    if context.now <= round_.deadline:
+        raise MedFabricError(Code.NOT_YET, f"{round_.status}: waiting for {', '.join(whom)}")
+
+
+def _failed(code: Code, why: str, *, missed: tuple[str, ...] = (), **changes: object) -> Outcome:
+    fixed = {"failure": code.value, "reason": why[:512], **changes}
+    return Outcome(RoundStatus.FAILED, fixed, missed=missed)

@@ -1,0 +1,59 @@
+"""``medfabric``: one command line, one group per kind of user.
+
+Groups are found through the entry points ``medfabric.groups`` and imported when used, so that
+``--help`` needs neither grpc nor torch.
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import entry_points, version
+from typing import Any
+
+import click
+
+from client.cli.output import Guarded
+
+# What --help says of a group without importing it.
+_SUMMARIES = {
+    "network": "Bring a consortium's network up and run it.",
+    "admin": "Govern: hospitals, nodes, datasets, plans, models.",
+    "node": "Take part in training: run a node's agent, look at its data.",
+    "audit": "Prove from the ledger's blocks what was trained, by whom, on what.",
+    "demo": "Watch four hospitals train one model.",
+}
+
+
+class _Groups(Guarded):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        found = {point.name for point in entry_points(group="medfabric.groups")}
+        return [*(name for name in _SUMMARIES if name in found), *sorted(found - set(_SUMMARIES))]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        for point in entry_points(group="medfabric.groups", name=cmd_name):
+            command = point.load()
+            if not isinstance(command, click.Command):
+                raise TypeError(f"entry point {point.value} is not a click command")
+            return command
+        return None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            names = self.list_commands(ctx)
+            formatter.write_dl([(name, _SUMMARIES.get(name, "")) for name in names])
+
+
+def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        click.echo(f"medfabric {version('medfabric')}")
+        ctx.exit()
+
+
+@click.group(cls=_Groups, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version)
+def cli() -> None:
+    """MedFabric: hospitals train one model together on a ledger that none of them controls."""
+
+
+def main() -> Any:
+    """Entry point of the console script."""
+    return cli(prog_name="medfabric")

@@ -1,0 +1,175 @@
+"""What every command shares: results as text or JSON, errors, and exit codes.
+
+Light on purpose: nothing here imports pydantic, grpc or cryptography.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from enum import IntEnum
+from typing import Any, TypeVar
+
+import click
+
+from chaincode.schema.errors import Code, MedFabricError
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+_JSON = "medfabric.json"
+
+
+class Exit(IntEnum):
+    """Exit codes, one per kind of failure. Scripts may rely on them."""
+
+    OK = 0
+    BUG = 1
+    """An error that MedFabric did not foresee; the trace is printed."""
+    USAGE = 2
+    """The command line itself is wrong."""
+    REFUSED = 3
+    """The ledger's contracts refused: rights, state, budget, terms."""
+    UNREACHABLE = 4
+    """A peer, an orderer or a content store did not answer, or not in time."""
+    UNVERIFIED = 5
+    """A proof failed: audit, content hash, certificate."""
+    MISSING = 6
+    """Something that must be installed first is not."""
+    DATA = 7
+    """A file, an identity, a configuration or data is unusable."""
+    NETWORK = 8
+    """A consortium's network could not be made or kept running."""
+    INTERRUPTED = 130
+    """Stopped from the keyboard."""
+
+
+_BY_CODE: dict[str, Exit] = {
+    Code.INTERNAL: Exit.BUG,
+    Code.UNREACHABLE: Exit.UNREACHABLE,
+    Code.EVALUATE_FAILED: Exit.UNREACHABLE,
+    Code.ENDORSE_FAILED: Exit.UNREACHABLE,
+    Code.SUBMIT_FAILED: Exit.UNREACHABLE,
+    Code.STATUS_UNKNOWN: Exit.UNREACHABLE,
+    Code.NOT_COMMITTED: Exit.REFUSED,
+    Code.EVENTS_BROKEN: Exit.UNREACHABLE,
+    Code.CONTENT_MISSING: Exit.UNREACHABLE,
+    Code.STORE_UNREACHABLE: Exit.UNREACHABLE,
+    Code.CONTENT_TAMPERED: Exit.UNVERIFIED,
+    Code.TOOL_MISSING: Exit.MISSING,
+    Code.BINARY_MISSING: Exit.MISSING,
+    Code.BINARY_WRONG: Exit.MISSING,
+}
+# By the code's first two digits (MF-20xx is the consortium's), where no row above says otherwise.
+_BY_RANGE = {
+    **dict.fromkeys(("10", "20", "30", "40", "50"), Exit.REFUSED),
+    **dict.fromkeys(("60", "70", "90", "91", "92"), Exit.DATA),
+    **dict.fromkeys(("75", "76"), Exit.UNVERIFIED),
+    **dict.fromkeys(("15", "80", "81", "85"), Exit.NETWORK),
+}
+
+
+def exit_code(error: MedFabricError) -> Exit:
+    """The exit code for this kind of error."""
+    return _BY_CODE.get(error.code) or _BY_RANGE.get(error.code[3:5], Exit.BUG)
+
+
+def json_option(command: Command) -> Command:
+    """Give a command ``--json`` (parameter ``as_json``); its errors are then JSON too."""
+
+    def remember(ctx: click.Context, _: click.Parameter, value: bool) -> bool:
+        ctx.meta[_JSON] = value
+        return value
+
+    option = click.option("--json", "as_json", is_flag=True, callback=remember, help="Print JSON.")
+    return option(command)
+
+
+def show(value: Any, *, as_json: bool = False) -> None:
+    """Print a result on standard output: a model, mapping, sequence or plain value."""
+    plain = _plain(value)
+    if as_json:
+        click.echo(json.dumps(plain, indent=2, ensure_ascii=False, default=str))
+    else:
+        click.echo("\n".join(_lines(plain)))
+
+
+def show_error(ctx: click.Context, error: MedFabricError) -> None:
+    """Print an error on standard error, as JSON where the command was asked for JSON."""
+    if ctx.meta.get(_JSON):
+        fields = {"error": error.code, "message": error.message, "exit": int(exit_code(error))}
+        click.echo(json.dumps(fields, ensure_ascii=False), err=True)
+    else:
+        click.echo(str(error), err=True)
+
+
+class Guarded(click.Group):
+    """A group whose commands' errors become a line on standard error and an exit code."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except MedFabricError as error:
+            show_error(ctx, error)
+            ctx.exit(exit_code(error))
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "model_dump"):
+        return value.model_dump(mode="json")
+    if isinstance(value, Mapping):
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        return [_plain(inner) for inner in value]
+    return value
+
+
+def _lines(value: Any, indent: str = "") -> list[str]:
+    if isinstance(value, dict):
+        return _fields(value, indent)
+    if isinstance(value, list):
+        return _items(value, indent)
+    return [indent + _word(value)]
+
+
+def _fields(value: dict[str, Any], indent: str) -> list[str]:
+    width = max((len(key) for key in value), default=0)
+    lines = []
+    for key, inner in value.items():
+        if isinstance(inner, dict | list) and inner:
+            lines += [f"{indent}{key}:", *_lines(inner, indent + "  ")]
+        else:
+            lines.append(f"{indent}{key + ':':<{width + 1}} {_word(inner)}")
+    return lines
+
+
+def _items(value: list[Any], indent: str) -> list[str]:
+    if value and all(_is_row(item) for item in value):
+        return _table(value, indent)
+    lines = []
+    for item in value:
+        first, *rest = _lines(item, indent + "  ") or [indent + "  "]
+        lines += [f"{indent}- {first[len(indent) + 2 :]}", *rest]
+    return lines or [indent + "(none)"]
+
+
+def _is_row(item: Any) -> bool:
+    flat = isinstance(item, dict) and not any(isinstance(v, dict | list) for v in item.values())
+    return flat and len(item) <= 8
+
+
+def _table(rows: list[dict[str, Any]], indent: str) -> list[str]:
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    cells = [columns, *([_word(row.get(column)) for column in columns] for row in rows)]
+    widths = [max(len(line[i]) for line in cells) for i in range(len(columns))]
+    return [
+        indent + "  ".join(f"{c:<{w}}" for c, w in zip(line, widths, strict=True)).rstrip()
+        for line in cells
+    ]
+
+
+def _word(value: Any) -> str:
+    if value is None or value == [] or value == {}:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return str(value)

@@ -29,6 +29,9 @@ class Code(StrEnum):
     NOT_YET = "MF-1012"
     BAD_STATE = "MF-1013"
     INTERNAL = "MF-1099"
+    # shim
+    CLOCK_SKEW = "MF-1501"
+    PEER_REFUSED = "MF-1502"
     # consortium and nodes
     NOT_FOUNDED = "MF-2001"
     SECOND_VOTE = "MF-2002"

@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import time
 
+from chaincode.schema.errors import Code
 from chaincode.shim.chaincode import Chaincode, Response
 from chaincode.shim.stub import Stub
-
-CLOCK_SKEW = "MF-1501"
 
 
 class ClockGuard:
@@ -24,11 +23,11 @@ class ClockGuard:
         self._seconds = seconds
 
     def invoke(self, stub: Stub) -> Response:
-        """Run the transaction, or decline it with ``MF-1501``."""
+        """Run the transaction, or decline it with ``CLOCK_SKEW``."""
         skew = stub.seconds - int(time.time())
         if abs(skew) > self._seconds:
             return Response.refusal(
-                f"{CLOCK_SKEW}: the proposal's time is {skew} s off this hospital's clock; "
+                f"{Code.CLOCK_SKEW}: the proposal's time is {skew} s off this hospital's clock; "
                 "set the client's clock"
             )
         return self._chaincode.invoke(stub)

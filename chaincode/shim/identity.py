@@ -12,6 +12,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import NameOID, ObjectIdentifier
 from fabric_protos.msp import identities_pb2
+from google.protobuf.message import DecodeError
 
 ATTRIBUTES = ObjectIdentifier("1.2.3.4.5.6.7.8.1")
 """Extension in which Fabric's certificate authority writes attributes, as JSON."""
@@ -35,10 +36,9 @@ class ClientIdentity:
         Raises:
             ValueError: not an X.509 identity.
         """
-        message = identities_pb2.SerializedIdentity()
         try:
-            message.ParseFromString(raw)
-        except Exception as error:
+            message = identities_pb2.SerializedIdentity.FromString(raw)
+        except DecodeError as error:
             raise ValueError("the creator is not a serialised identity") from error
         return cls(raw, message.mspid, x509.load_pem_x509_certificate(message.id_bytes))
 
@@ -61,7 +61,8 @@ class ClientIdentity:
             return {}
         value = extension.value
         raw = value.value if isinstance(value, x509.UnrecognizedExtension) else b""
-        attributes = json.loads(raw).get("attrs", {})
+        content = json.loads(raw)
+        attributes = content.get("attrs", {}) if isinstance(content, dict) else None
         if not isinstance(attributes, dict):
             raise ValueError("the certificate's attributes are not a JSON object")
         return {str(name): str(text) for name, text in attributes.items()}

@@ -15,6 +15,7 @@ from typing import Protocol
 
 from fabric_protos.common import common_pb2
 from fabric_protos.peer import proposal_pb2
+from google.protobuf.message import DecodeError
 
 from chaincode.shim.identity import ClientIdentity
 
@@ -25,7 +26,8 @@ _EMPTY_START = "\x01"
 
 
 class PeerError(Exception):
-    """The peer answered a request with an ERROR frame, or the stream ended meanwhile."""
+    """The peer answered a request with an ERROR frame or with what cannot be read, or the stream
+    ended meanwhile."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ class Proposal:
             self._channel = common_pb2.ChannelHeader.FromString(header.channel_header)
             self._signature = common_pb2.SignatureHeader.FromString(header.signature_header)
             payload = proposal_pb2.ChaincodeProposalPayload.FromString(proposal.payload)
-        except Exception as error:
+        except DecodeError as error:
             raise ValueError("the signed proposal cannot be read") from error
         self.transient: Mapping[str, bytes] = dict(payload.TransientMap)
 
@@ -169,13 +171,18 @@ class Stub:
     def get_state_by_range(self, start: str, end: str) -> Iterator[KeyValue]:
         """Keys from ``start`` up to, not including, ``end``; empty strings are open ends.
 
-        Composite keys are not part of it. The peer checks for phantoms at commit.
+        Composite keys are not part of it. The peer checks for phantoms at commit. It gives at most
+        its ``totalQueryLimit`` results (100000) and does not say that there were more.
         """
-        return self._ledger.range(start or _EMPTY_START, end)
+        return self._ledger.range(_simple(start) or _EMPTY_START, _simple(end))
 
     def get_state_by_range_page(self, start: str, end: str, page_size: int, bookmark: str) -> Page:
-        """A page of a range; only for queries, since phantoms are not checked."""
-        return self._ledger.range_page(start or _EMPTY_START, end, page_size, bookmark)
+        """A page of a range, of at least one result; ``bookmark`` is empty for the first.
+
+        Phantoms are not checked, so the peer refuses writes of a transaction that read a page.
+        """
+        start = _simple(start) or _EMPTY_START
+        return self._ledger.range_page(start, _simple(end), _positive(page_size), bookmark)
 
     def get_state_by_partial_composite_key(
         self, object_type: str, attributes: Sequence[str]
@@ -187,12 +194,12 @@ class Stub:
     def get_state_by_partial_composite_key_page(
         self, object_type: str, attributes: Sequence[str], page_size: int, bookmark: str
     ) -> Page:
-        """A page of composite keys; only for queries."""
+        """A page of composite keys; see :meth:`get_state_by_range_page`."""
         prefix = composite_key(object_type, attributes)
-        return self._ledger.range_page(prefix, prefix + _MAXIMUM, page_size, bookmark)
+        return self._ledger.range_page(prefix, prefix + _MAXIMUM, _positive(page_size), bookmark)
 
     def get_history_for_key(self, key: str) -> Iterator[KeyModification]:
-        """Every committed value the key ever had."""
+        """Every committed value the key ever had, newest first."""
         return self._ledger.history(_checked(key))
 
     def get_state_validation_parameter(self, key: str) -> bytes | None:
@@ -254,3 +261,15 @@ def _checked(key: str) -> str:
     if not key:
         raise ValueError("a key is not empty")
     return key
+
+
+def _simple(key: str) -> str:
+    if key.startswith(_COMPOSITE):
+        raise ValueError("composite keys are read by their parts")
+    return key
+
+
+def _positive(page_size: int) -> int:
+    if page_size < 1:
+        raise ValueError("a page has at least one result")
+    return page_size

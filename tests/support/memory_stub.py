@@ -26,7 +26,10 @@ from chaincode.shim.stub import KeyModification, KeyValue, Page, Proposal, Stub
 
 @dataclass
 class MemoryLedger:
-    """State, key policies, history and events of one channel."""
+    """State, key policies, history and events of one channel.
+
+    ``policies`` are recorded, not enforced: there is one endorser and no signature here.
+    """
 
     state: dict[str, bytes] = field(default_factory=dict)
     policies: dict[str, bytes] = field(default_factory=dict)
@@ -34,6 +37,7 @@ class MemoryLedger:
     past: dict[str, list[KeyModification]] = field(default_factory=dict)
     ranges_read: int = 0
     transactions: int = 0
+    _paged: bool = False
 
     def invoke(
         self,
@@ -45,13 +49,16 @@ class MemoryLedger:
         *,
         commit: bool = True,
     ) -> Response:
-        """Run one transaction; commit its writes if it succeeded."""
+        """Run one transaction; commit its writes if it succeeded. An exception is not caught."""
         self.transactions += 1
+        self._paged = False
         tx_id = f"{self.transactions:064x}"
         args = [function.encode()] + ([] if argument is None else [argument])
         proposal = Proposal(proposal_bytes(creator, seconds, tx_id))
         stub = Stub(tx_id, "medfabric", args, proposal, self)
         response = chaincode.invoke(stub)
+        if self._paged and stub.writes:
+            return Response(500, "paginated queries are for transactions that write nothing")
         if commit and response.status < 400:
             self._commit(stub, seconds)
         return response
@@ -59,12 +66,14 @@ class MemoryLedger:
     def _commit(self, stub: Stub, seconds: int) -> None:
         for write in stub.writes:
             if write.policy is not None:
-                self.policies[write.key] = write.policy
+                if write.key in self.state:  # a policy without a value is no write
+                    self.policies[write.key] = write.policy
                 continue
             entry = KeyModification(stub.tx_id, write.value or b"", seconds, write.value is None)
             self.past.setdefault(write.key, []).insert(0, entry)
             if write.value is None:
                 self.state.pop(write.key, None)
+                self.policies.pop(write.key, None)
             else:
                 self.state[write.key] = write.value
         if stub.event:
@@ -78,10 +87,11 @@ class MemoryLedger:
     def range(self, start: str, end: str) -> Iterator[KeyValue]:
         self.ranges_read += 1
         for key in sorted(self.state):
-            if start <= key < end:
+            if start <= key and (not end or key < end):
                 yield KeyValue(key, self.state[key])
 
     def range_page(self, start: str, end: str, page_size: int, bookmark: str) -> Page:
+        self._paged = True
         found = list(self.range(bookmark or start, end))
         rest = found[page_size:]
         return Page(tuple(found[:page_size]), rest[0].key if rest else "")

@@ -1,0 +1,249 @@
+"""One transaction's requests to the peer, one at a time."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from fabric_protos.ledger.queryresult import kv_query_result_pb2
+from fabric_protos.peer import chaincode_pb2, chaincode_shim_pb2
+from google.protobuf.message import DecodeError
+
+from chaincode.shim.stub import (
+    VALIDATION_PARAMETER,
+    KeyModification,
+    KeyValue,
+    Page,
+    PeerError,
+    Write,
+)
+
+Message = chaincode_shim_pb2.ChaincodeMessage
+Type = chaincode_shim_pb2.ChaincodeMessage.Type
+_RecordType = chaincode_shim_pb2.WriteRecord.Type
+
+
+class Transport(Protocol):
+    """The stream to a peer. Any thread may send; one receives."""
+
+    def send(self, message: Any) -> None:
+        """Hand over a ``ChaincodeMessage``; once the stream has ended it goes nowhere."""
+        ...
+
+    def receive(self) -> Any | None:
+        """Wait for the next ``ChaincodeMessage``; None at the end of the stream."""
+        ...
+
+
+@dataclass(frozen=True)
+class Negotiated:
+    """Keys and writes that the peer takes in one message; 0 where it takes no such message."""
+
+    write_batch: int = 0
+    multi_get: int = 0
+
+    @classmethod
+    def parse(cls, payload: bytes) -> Negotiated:
+        """Read the payload of READY, which an older peer leaves empty.
+
+        Raises:
+            PeerError: not ``ChaincodeAdditionalParams``.
+        """
+        params = parse(chaincode_pb2.ChaincodeAdditionalParams, payload)
+        return cls(
+            write_batch=params.max_size_write_batch if params.use_write_batch else 0,
+            multi_get=params.max_size_get_multiple_keys if params.use_get_multiple_keys else 0,
+        )
+
+
+class Conversation:
+    """The stub's :class:`~chaincode.shim.stub.Ledger` over a peer's stream.
+
+    The transaction's thread asks and waits; the stream's reader answers. A peer drops a second
+    request of a transaction that has one pending, so a second thread may not ask.
+
+    Every reading method raises :class:`PeerError` when the peer answers with an ERROR frame, when
+    its answer cannot be read, and when the stream or the transaction has ended.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        channel_id: str,
+        tx_id: str,
+        negotiated: Negotiated,
+        message_limit: int,
+    ) -> None:
+        self._transport = transport
+        self._channel_id = channel_id
+        self._tx_id = tx_id
+        self._negotiated = negotiated
+        self._message_limit = message_limit
+        self._answers: queue.SimpleQueue[Any | None] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._waiting = False
+        self._ended = False
+
+    def answer(self, message: Any) -> bool:
+        """Deliver the peer's answer; False where nothing was asked."""
+        with self._lock:
+            asked, self._waiting = self._waiting, False
+            if asked:
+                self._answers.put(message)
+        return asked
+
+    def end(self) -> bool:
+        """No more requests: who waits now or asks later gets :class:`PeerError`.
+
+        Returns:
+            Whether this call ended it.
+        """
+        with self._lock:
+            first, self._ended = not self._ended, True
+            waiting, self._waiting = self._waiting, False
+            if waiting:
+                self._answers.put(None)
+        return first
+
+    def get_states(self, keys: Sequence[str]) -> list[bytes | None]:
+        limit = self._negotiated.multi_get
+        if len(keys) == 1 or limit == 0:
+            return [self._get(key) for key in keys]
+        values: list[bytes | None] = []
+        for first in range(0, len(keys), limit):
+            some = keys[first : first + limit]
+            request = chaincode_shim_pb2.GetStateMultiple(keys=some)
+            raw = self._ask(Type.GET_STATE_MULTIPLE, request)
+            found = parse(chaincode_shim_pb2.GetStateMultipleResult, raw).values
+            if len(found) != len(some):
+                raise PeerError("the peer answered with another number of values than keys")
+            values += [bytes(value) or None for value in found]
+        return values
+
+    def range(self, start: str, end: str) -> Iterator[KeyValue]:
+        request = chaincode_shim_pb2.GetStateByRange(startKey=start, endKey=end)
+        for raw in self._query(Type.GET_STATE_BY_RANGE, request):
+            yield _key_value(raw)
+
+    def range_page(self, start: str, end: str, page_size: int, bookmark: str) -> Page:
+        metadata = chaincode_shim_pb2.QueryMetadata(pageSize=page_size, bookmark=bookmark)
+        request = chaincode_shim_pb2.GetStateByRange(
+            startKey=start, endKey=end, metadata=metadata.SerializeToString()
+        )
+        raw = self._ask(Type.GET_STATE_BY_RANGE, request)
+        response = parse(chaincode_shim_pb2.QueryResponse, raw)
+        results = tuple(_key_value(item.resultBytes) for item in response.results)
+        found = parse(chaincode_shim_pb2.QueryResponseMetadata, response.metadata)
+        return Page(results, str(found.bookmark))
+
+    def history(self, key: str) -> Iterator[KeyModification]:
+        request = chaincode_shim_pb2.GetHistoryForKey(key=key)
+        for raw in self._query(Type.GET_HISTORY_FOR_KEY, request):
+            entry = parse(kv_query_result_pb2.KeyModification, raw)
+            yield KeyModification(
+                entry.tx_id, bytes(entry.value), int(entry.timestamp.seconds), entry.is_delete
+            )
+
+    def metadata(self, key: str) -> Mapping[str, bytes]:
+        raw = self._ask(Type.GET_STATE_METADATA, chaincode_shim_pb2.GetStateMetadata(key=key))
+        result = parse(chaincode_shim_pb2.StateMetadataResult, raw)
+        return {entry.metakey: bytes(entry.value) for entry in result.entries}
+
+    def write(self, writes: Sequence[Write]) -> None:
+        """Send the writes, in batches where the peer takes them."""
+        limit = self._negotiated.write_batch
+        if limit == 0:
+            for write in writes:
+                self._ask(*_single(write))
+            return
+        for first in range(0, len(writes), limit):
+            records = [_record(write) for write in writes[first : first + limit]]
+            batch = chaincode_shim_pb2.WriteBatchState(rec=records)
+            self._ask(Type.WRITE_BATCH_STATE, batch)
+
+    def _get(self, key: str) -> bytes | None:
+        return self._ask(Type.GET_STATE, chaincode_shim_pb2.GetState(key=key)) or None
+
+    def _query(self, kind: int, request: Any) -> Iterator[bytes]:
+        # No QUERY_STATE_CLOSE: the peer closes what was read to its end at once, and what was not
+        # when the transaction completes. Closing from a generator's end would ask from wherever
+        # the garbage collector happens to run, the reader's thread included.
+        response = parse(chaincode_shim_pb2.QueryResponse, self._ask(kind, request))
+        while True:
+            for item in response.results:
+                yield bytes(item.resultBytes)
+            if not response.has_more:
+                return
+            more = chaincode_shim_pb2.QueryStateNext(id=response.id)
+            raw = self._ask(Type.QUERY_STATE_NEXT, more)
+            response = parse(chaincode_shim_pb2.QueryResponse, raw)
+
+    def _ask(self, kind: int, request: Any) -> bytes:
+        message = Message(
+            type=kind,
+            payload=request.SerializeToString(),
+            txid=self._tx_id,
+            channel_id=self._channel_id,
+        )
+        if message.ByteSize() > self._message_limit:
+            raise PeerError("the request is larger than a peer takes")
+        with self._lock:
+            if self._ended:
+                raise PeerError("the transaction or the stream to the peer has ended")
+            if self._waiting:
+                raise RuntimeError("a stub belongs to one thread: a request is pending")
+            self._waiting = True
+        self._transport.send(message)
+        answer = self._answers.get()
+        if answer is None:
+            raise PeerError("the stream to the peer has ended")
+        if answer.type == Type.ERROR:
+            raise PeerError(answer.payload.decode("utf-8", "replace"))
+        return bytes(answer.payload)
+
+
+def parse(kind: Any, raw: bytes) -> Any:
+    """A protobuf message of ``kind``.
+
+    Raises:
+        PeerError: ``raw`` is none.
+    """
+    try:
+        return kind.FromString(raw)
+    except DecodeError as error:
+        raise PeerError(f"the peer's {kind.DESCRIPTOR.name} cannot be read") from error
+
+
+def _single(write: Write) -> tuple[int, Any]:
+    if write.policy is not None:
+        metadata = _policy_metadata(write.policy)
+        request = chaincode_shim_pb2.PutStateMetadata(key=write.key, metadata=metadata)
+        return Type.PUT_STATE_METADATA, request
+    if write.value is None:
+        return Type.DEL_STATE, chaincode_shim_pb2.DelState(key=write.key)
+    return Type.PUT_STATE, chaincode_shim_pb2.PutState(key=write.key, value=write.value)
+
+
+def _record(write: Write) -> Any:
+    record = chaincode_shim_pb2.WriteRecord(key=write.key)
+    if write.policy is not None:
+        record.type = _RecordType.PUT_STATE_METADATA
+        record.metadata.CopyFrom(_policy_metadata(write.policy))
+    elif write.value is None:
+        record.type = _RecordType.DEL_STATE
+    else:
+        record.type = _RecordType.PUT_STATE
+        record.value = write.value
+    return record
+
+
+def _policy_metadata(policy: bytes) -> Any:
+    return chaincode_shim_pb2.StateMetadata(metakey=VALIDATION_PARAMETER, value=policy)
+
+
+def _key_value(raw: bytes) -> KeyValue:
+    entry = parse(kv_query_result_pb2.KV, raw)
+    return KeyValue(entry.key, bytes(entry.value))

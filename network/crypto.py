@@ -1,0 +1,242 @@
+"""Cryptographic material of our own, in the shape that Fabric and its certificate authority use.
+
+Every hospital has two authorities, one for identities and one for TLS. Certificates say by
+organisational unit what they are for (client, peer, admin, orderer), and carry the roles that
+contracts ask for in the extension in which fabric-ca writes attributes.
+"""
+
+from __future__ import annotations
+
+import datetime
+import ipaddress
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
+
+from network.topology import HOST, Hospital, Layout
+
+ATTRIBUTES = ObjectIdentifier("1.2.3.4.5.6.7.8.1")
+_YEARS_OF_AUTHORITY, _YEARS_OF_MEMBER = 15, 5
+_NODE_OUS = ("client", "peer", "admin", "orderer")
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A certificate and its key, both PEM."""
+
+    certificate: bytes
+    key: bytes
+
+
+class Authority:
+    """A certificate authority whose key lies in a folder, readable by its owner alone."""
+
+    def __init__(self, certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> None:
+        self._certificate = certificate
+        self._key = key
+
+    @classmethod
+    def create(cls, common_name: str, folder: Path, name: str) -> Authority:
+        """Make an authority and keep it as ``name.pem`` and ``name.key``."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        subject = _name(common_name)
+        builder = _builder(subject, subject, key.public_key(), _YEARS_OF_AUTHORITY)
+        builder = builder.add_extension(x509.BasicConstraints(True, None), critical=True)
+        builder = builder.add_extension(_usage(authority=True), critical=True)
+        certificate = builder.sign(key, hashes.SHA256())
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        (folder / f"{name}.pem").write_bytes(certificate.public_bytes(Encoding.PEM))
+        write_secret(folder / f"{name}.key", _pem(key))
+        return cls(certificate, key)
+
+    @classmethod
+    def load(cls, folder: Path, name: str) -> Authority:
+        """Open an authority that was created before."""
+        certificate = x509.load_pem_x509_certificate((folder / f"{name}.pem").read_bytes())
+        key = load_pem_private_key((folder / f"{name}.key").read_bytes(), None)
+        if not isinstance(key, ec.EllipticCurvePrivateKey):
+            raise TypeError(f"{folder / name}.key is no elliptic-curve key")
+        return cls(certificate, key)
+
+    @property
+    def pem(self) -> bytes:
+        return self._certificate.public_bytes(Encoding.PEM)
+
+    def identity(self, common_name: str, unit: str, roles: Sequence[str] = ()) -> Pair:
+        """A signing certificate. ``unit`` is one of client, peer, admin, orderer."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        builder = self._member(_name(common_name, unit), key)
+        builder = builder.add_extension(_usage(authority=False), critical=True)
+        if roles:
+            attributes = {
+                "hf.EnrollmentID": common_name,
+                "hf.Type": unit,
+                "medfabric.roles": ",".join(sorted(roles)),
+            }
+            content = json.dumps({"attrs": attributes}, sort_keys=True).encode()
+            extension = x509.UnrecognizedExtension(ATTRIBUTES, content)
+            builder = builder.add_extension(extension, critical=False)
+        return self._signed(builder, key)
+
+    def tls(self, common_name: str) -> Pair:
+        """A certificate for both ends of TLS on the loopback interface."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        builder = self._member(_name(common_name), key)
+        builder = builder.add_extension(_usage(authority=False), critical=True)
+        both = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
+        builder = builder.add_extension(x509.ExtendedKeyUsage(both), critical=False)
+        names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address(HOST))]
+        builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+        return self._signed(builder, key)
+
+    def revocation_list(self, serial_numbers: Sequence[int]) -> bytes:
+        """A PEM list that revokes these certificates from now on."""
+        now = _now()
+        builder = x509.CertificateRevocationListBuilder().issuer_name(self._certificate.subject)
+        builder = builder.last_update(now).next_update(now + datetime.timedelta(days=3650))
+        for number in serial_numbers:
+            entry = x509.RevokedCertificateBuilder().serial_number(number).revocation_date(now)
+            builder = builder.add_revoked_certificate(entry.build())
+        return builder.sign(self._key, hashes.SHA256()).public_bytes(Encoding.PEM)
+
+    def _member(
+        self, subject: x509.Name, key: ec.EllipticCurvePrivateKey
+    ) -> x509.CertificateBuilder:
+        issuer = self._certificate.subject
+        builder = _builder(subject, issuer, key.public_key(), _YEARS_OF_MEMBER)
+        builder = builder.add_extension(x509.BasicConstraints(False, None), critical=True)
+        authority = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
+        return builder.add_extension(authority, critical=False)
+
+    def _signed(self, builder: x509.CertificateBuilder, key: ec.EllipticCurvePrivateKey) -> Pair:
+        certificate = builder.sign(self._key, hashes.SHA256())
+        return Pair(certificate.public_bytes(Encoding.PEM), _pem(key))
+
+
+def create_hospital(layout: Layout, hospital: Hospital) -> None:
+    """All material of one hospital: authorities, MSP, orderer, peer, chaincode, first users."""
+    home = layout.hospital(hospital.slug)
+    signing = Authority.create(f"ca.{hospital.slug}", home / "ca", "signing")
+    tls = Authority.create(f"tlsca.{hospital.slug}", home / "ca", "tls")
+    _write_msp(home / "msp", signing, tls)
+    for unit in ("orderer", "peer"):
+        folder = home / unit
+        _write_msp(folder / "msp", signing, tls)
+        pair = signing.identity(f"{unit}.{hospital.slug}", unit)
+        _write(folder / "msp" / "signcerts" / "cert.pem", pair.certificate)
+        write_secret(folder / "msp" / "keystore" / "key.pem", pair.key)
+        _write_tls(folder / "tls", tls, f"{unit}.{hospital.slug}")
+    _write_tls(home / "chaincode" / "tls", tls, f"chaincode.{hospital.slug}")
+    enroll(layout, hospital, "admin", ("admin",))
+    enroll(layout, hospital, "node1", ("trainer", "validator"))
+    enroll(layout, hospital, "auditor", ("auditor",))
+
+
+def enroll(layout: Layout, hospital: Hospital, name: str, roles: Sequence[str]) -> Path:
+    """Make an identity of a hospital; returns its folder."""
+    home = layout.hospital(hospital.slug)
+    signing = Authority.load(home / "ca", "signing")
+    tls = Authority.load(home / "ca", "tls")
+    folder = layout.user(hospital.slug, name)
+    pair = signing.identity(name, "admin" if "admin" in roles else "client", roles)
+    _write(folder / "certificate.pem", pair.certificate)
+    write_secret(folder / "private_key.pem", pair.key)
+    pair = tls.tls(f"{name}.{hospital.slug}")
+    _write(folder / "tls_certificate.pem", pair.certificate)
+    write_secret(folder / "tls_private_key.pem", pair.key)
+    about = {"msp_id": hospital.msp_id, "name": name, "roles": sorted(roles)}
+    _write(folder / "identity.json", json.dumps(about, indent=1).encode() + b"\n")
+    return folder
+
+
+def write_secret(path: Path, content: bytes) -> None:
+    """Write a file that only its owner can read, never open to others even for a moment."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+
+
+def _write_msp(folder: Path, signing: Authority, tls: Authority) -> None:
+    _write(folder / "cacerts" / "ca.pem", signing.pem)
+    _write(folder / "tlscacerts" / "ca.pem", tls.pem)
+    units: dict[str, object] = {"Enable": True}
+    units |= {
+        f"{unit.capitalize()}OUIdentifier": {
+            "Certificate": "cacerts/ca.pem",
+            "OrganizationalUnitIdentifier": unit,
+        }
+        for unit in _NODE_OUS
+    }
+    # JSON is YAML.
+    _write(folder / "config.yaml", json.dumps({"NodeOUs": units}, indent=1).encode())
+
+
+def _write_tls(folder: Path, authority: Authority, common_name: str) -> None:
+    pair = authority.tls(common_name)
+    _write(folder / "ca.pem", authority.pem)
+    _write(folder / "cert.pem", pair.certificate)
+    write_secret(folder / "key.pem", pair.key)
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+
+
+def _builder(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, years: int
+) -> x509.CertificateBuilder:
+    start = _now() - datetime.timedelta(minutes=5)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(start)
+        .not_valid_after(start + datetime.timedelta(days=365 * years))
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
+    )
+
+
+def _usage(*, authority: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=True,
+        key_cert_sign=authority,
+        crl_sign=authority,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+def _name(common_name: str, unit: str | None = None) -> x509.Name:
+    parts = [x509.NameAttribute(NameOID.COMMON_NAME, common_name)]
+    if unit:
+        parts.insert(0, x509.NameAttribute(NameOID.ORGANIZATIONAL_UNIT_NAME, unit))
+    return x509.Name(parts)
+
+
+def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+def _now() -> datetime.datetime:
+    return datetime.datetime.now(datetime.UTC).replace(microsecond=0)

@@ -1,0 +1,166 @@
+"""A consortium as it stands on this machine: hospitals, ports, folders. Saved as network.json."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack
+from enum import StrEnum
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from chaincode.schema.errors import Code, MedFabricError
+
+HOST = "127.0.0.1"
+FILE = "network.json"
+
+
+class Kind(StrEnum):
+    """Which of the two networks: real Fabric processes, or the embedded devnet."""
+
+    FABRIC = "fabric"
+    DEVNET = "devnet"
+
+
+class Ports(BaseModel):
+    """Ports of one hospital on the loopback interface, fixed at creation."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    peer: int
+    peer_operations: int
+    orderer: int
+    orderer_admin: int
+    orderer_operations: int
+    chaincode: int
+
+
+class Hospital(BaseModel):
+    """One hospital: an organisation with its orderer, peer and chaincode service."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    slug: str = Field(pattern=r"^[a-z][a-z0-9]{0,30}$")
+    msp_id: str
+    consenter_id: int = Field(ge=1)
+    ports: Ports
+
+
+class Topology(BaseModel):
+    """The whole consortium."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    version: int = 1
+    kind: Kind
+    channel: str = "medfabric"
+    chaincode: str = "medfabric"
+    fabric_version: str = ""
+    hospitals: tuple[Hospital, ...] = Field(min_length=2, max_length=64)
+
+    def hospital(self, slug: str) -> Hospital:
+        """A hospital by its short name.
+
+        Raises:
+            MedFabricError: ``NO_SUCH_HOSPITAL``.
+        """
+        for hospital in self.hospitals:
+            if hospital.slug == slug:
+                return hospital
+        names = ", ".join(h.slug for h in self.hospitals)
+        raise MedFabricError(Code.NO_SUCH_HOSPITAL, f"no hospital {slug}; there are {names}")
+
+
+class Layout:
+    """Where everything lies in a consortium's folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder.resolve()
+
+    @property
+    def file(self) -> Path:
+        return self.folder / FILE
+
+    @property
+    def genesis(self) -> Path:
+        return self.folder / "genesis.block"
+
+    @property
+    def run(self) -> Path:
+        """Process ids."""
+        return self.folder / "run"
+
+    @property
+    def logs(self) -> Path:
+        return self.folder / "logs"
+
+    def hospital(self, slug: str) -> Path:
+        return self.folder / "hospitals" / slug
+
+    def connection(self, slug: str) -> Path:
+        """The file that a client of the hospital connects by."""
+        return self.hospital(slug) / "connection.json"
+
+    def user(self, slug: str, name: str) -> Path:
+        """The folder of an identity."""
+        return self.hospital(slug) / "users" / name
+
+
+def create(kind: Kind, hospitals: int, fabric_version: str = "") -> Topology:
+    """A new consortium on free ports of this machine.
+
+    Raises:
+        MedFabricError: ``BAD_TOPOLOGY`` for fewer than two hospitals or more than 64.
+    """
+    if not 2 <= hospitals <= 64:
+        raise MedFabricError(Code.BAD_TOPOLOGY, "a consortium has from 2 to 64 hospitals")
+    fields = list(Ports.model_fields)
+    free = iter(_free_ports(hospitals * len(fields)))
+    return Topology(
+        kind=kind,
+        fabric_version=fabric_version,
+        hospitals=tuple(
+            Hospital(
+                slug=f"hospital{number}",
+                msp_id=f"Hospital{number}MSP",
+                consenter_id=number,
+                ports=Ports(**{field: next(free) for field in fields}),
+            )
+            for number in range(1, hospitals + 1)
+        ),
+    )
+
+
+def load(folder: Path) -> Topology:
+    """Read network.json.
+
+    Raises:
+        MedFabricError: ``NO_NETWORK`` where there is none, ``BAD_TOPOLOGY`` where it is damaged.
+    """
+    path = Layout(folder).file
+    try:
+        return Topology.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise MedFabricError(
+            Code.NO_NETWORK,
+            f"no consortium in {folder} ({error.strerror}); bring one up, or name its folder",
+        ) from None
+    except ValidationError as error:
+        first = error.errors(include_input=False)[0]
+        field = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise MedFabricError(
+            Code.BAD_TOPOLOGY, f"{path}: {field}: {first['msg']}; restore it from a backup"
+        ) from None
+
+
+def save(topology: Topology, folder: Path) -> None:
+    """Write network.json."""
+    Layout(folder).file.write_text(topology.model_dump_json(indent=1) + "\n")
+
+
+def _free_ports(number: int) -> Iterator[int]:
+    # All are held open until the last is found, so that none is given twice.
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(number)]
+        for held in sockets:
+            held.bind((HOST, 0))
+        ports = [int(held.getsockname()[1]) for held in sockets]
+    yield from ports

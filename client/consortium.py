@@ -1,0 +1,335 @@
+"""The ledger as a program sees it: typed transactions, queries and events.
+
+    with Consortium.connect("connection.json", Identity.load("users/node1")) as consortium:
+        view = consortium.rounds.get(plan_id="wdbc", number=1)
+        consortium.rounds.advance(plan_id="wdbc", number=1)
+
+Every transaction is declared once, in :mod:`chaincode.schema.transactions`; the groups below give
+them typed names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Generic, Self, TypeVar
+
+from pydantic import ValidationError
+
+from chaincode.schema import canonical
+from chaincode.schema import ceremonies as c
+from chaincode.schema import consortium as o
+from chaincode.schema import datasets as d
+from chaincode.schema import plans as p
+from chaincode.schema import rounds as r
+from chaincode.schema.base import Empty, Event, Language, PageArgs
+from chaincode.schema.errors import Code, MedFabricError
+from chaincode.schema.transactions import TRANSACTIONS, Transaction
+from client.connection import Connection
+from client.gateway import ChaincodeEvents, Checkpoint, Gateway, Policy
+from client.identity import Identity
+
+Args = TypeVar("Args", bound=Language)
+Result = TypeVar("Result", bound=Language)
+
+
+@dataclass(frozen=True)
+class LedgerEvent:
+    """An event of a committed transaction: which, where, and about what. Read the state then."""
+
+    name: str
+    body: Event
+    block_number: int
+    transaction_id: str
+
+
+class Events(Iterator[LedgerEvent]):
+    """Waits for the next event; :meth:`close` ends the iteration, from any thread.
+
+    An event counts as processed when the next one is asked for: the checkpoint is saved then.
+
+    Raises (while iterating):
+        EventsError: the stream broke off; begin again, with the same checkpoint.
+    """
+
+    def __init__(self, stream: ChaincodeEvents, checkpoint: Checkpoint | None) -> None:
+        self._stream = stream
+        self._checkpoint = checkpoint
+        self._given: LedgerEvent | None = None
+
+    def __next__(self) -> LedgerEvent:
+        if self._checkpoint is not None and self._given is not None:
+            self._checkpoint.save(self._given.block_number, self._given.transaction_id)
+        self._given = None
+        event = next(self._stream)
+        body = _parse(Event, event.payload, f"event {event.name}")
+        self._given = LedgerEvent(event.name, body, event.block_number, event.transaction_id)
+        return self._given
+
+    def close(self) -> None:
+        """End the iteration. Harmless when repeated."""
+        self._stream.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class Call(Generic[Args, Result]):
+    """A transaction by its name, with the types that the table declares for it.
+
+    ``group.name(args)`` or ``group.name(**fields of args)``; ordered if the transaction writes,
+    else asked of one peer.
+    """
+
+    def __init__(self, name: str, args: type[Args], result: type[Result]) -> None:
+        declared = TRANSACTIONS[name]
+        if (declared.args, declared.result) != (args, result):
+            raise TypeError(f"{name} takes {declared.args} and gives {declared.result}")
+        self.name, self.args, self.result = name, args, result
+
+    def __get__(self, group: Group, owner: type[Group]) -> Bound[Args, Result]:
+        return Bound(self, group.consortium)
+
+
+@dataclass(frozen=True)
+class Bound(Generic[Args, Result]):
+    """A transaction, ready to be called."""
+
+    call: Call[Args, Result]
+    consortium: Consortium
+
+    def __call__(self, args: Args | None = None, /, **fields: Any) -> Result:
+        """Carry it out; see :meth:`Consortium.submit` and :meth:`Consortium.evaluate`."""
+        call = self.call
+        if args is None:
+            args = arguments(call.args, fields)
+        if TRANSACTIONS[call.name].writes:
+            return self.consortium.submit(call.name, args, call.result)
+        return self.consortium.evaluate(call.name, args, call.result)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Transactions of one contract."""
+
+    consortium: Consortium
+
+
+class Charter(Group):
+    """The consortium itself and its hospitals."""
+
+    found = Call("consortium:Found", o.FoundArgs, o.Consortium)
+    propose_hospital = Call("consortium:ProposeHospital", o.ProposeHospitalArgs, o.Hospital)
+    vote = Call("consortium:Vote", o.VoteArgs, o.Vote)
+    advance = Call("consortium:Advance", o.SubjectArgs, o.Ballot)
+    get = Call("consortium:Get", Empty, o.ConsortiumView)
+    ballot = Call("consortium:GetBallot", o.SubjectArgs, o.Ballot)
+
+
+class Nodes(Group):
+    register = Call("node:Register", o.RegisterNodeArgs, o.Node)
+    suspend = Call("node:Suspend", o.NodeStatusArgs, o.Node)
+    resume = Call("node:Resume", o.NodeStatusArgs, o.Node)
+    revoke = Call("node:Revoke", o.NodeStatusArgs, o.Node)
+    get = Call("node:Get", o.NodeArgs, o.Node)
+    page = Call("node:List", PageArgs, o.NodePage)
+
+
+class Datasets(Group):
+    register = Call("dataset:Register", d.RegisterDatasetArgs, d.DatasetView)
+    set_budget = Call("dataset:SetBudget", d.BudgetArgs, d.PrivacyAccount)
+    consent = Call("dataset:Consent", d.ConsentArgs, d.Consent)
+    withdraw = Call("dataset:Withdraw", d.ConsentArgs, d.Consent)
+    get = Call("dataset:Get", d.DatasetArgs, d.DatasetView)
+    page = Call("dataset:List", PageArgs, d.DatasetPage)
+    privacy = Call("dataset:Privacy", PageArgs, d.PrivacyReport)
+
+
+class Plans(Group):
+    propose = Call("plan:Propose", p.PlanTerms, p.Plan)
+    advance = Call("plan:Advance", p.PlanArgs, p.Plan)
+    abort = Call("plan:Abort", p.AbortArgs, p.Plan)
+    get = Call("plan:Get", p.PlanArgs, p.PlanView)
+    page = Call("plan:List", PageArgs, p.PlanPage)
+
+
+class Ceremonies(Group):
+    commit = Call("ceremony:Commit", c.CommitArgs, c.KeyCommitment)
+    reveal = Call("ceremony:Reveal", c.RevealArgs, c.KeyShare)
+    confirm = Call("ceremony:Confirm", c.ConfirmArgs, c.KeyConfirmation)
+    advance = Call("ceremony:Advance", p.PlanArgs, c.Ceremony)
+    get = Call("ceremony:Get", p.PlanArgs, c.CeremonyView)
+
+
+class Rounds(Group):
+    open = Call("round:Open", r.RoundArgs, r.Round)
+    submit_update = Call("round:SubmitUpdate", r.SubmitUpdateArgs, r.Update)
+    attest = Call("round:Attest", r.AttestArgs, r.Attestation)
+    submit_share = Call("round:SubmitShare", r.ShareArgs, r.DecryptionShare)
+    evaluate = Call("round:Evaluate", r.EvaluateArgs, r.Evaluation)
+    object = Call("round:Object", r.ObjectArgs, r.Objection)
+    advance = Call("round:Advance", r.RoundArgs, r.Round)
+    get = Call("round:Get", r.RoundArgs, r.RoundView)
+
+
+class Models(Group):
+    get = Call("model:Get", r.ModelArgs, r.Model)
+    page = Call("model:List", PageArgs, r.ModelPage)
+
+
+class Consortium:
+    """Typed access to the consortium's ledger through one hospital's peer.
+
+    Safe to share among threads.
+    """
+
+    def __init__(self, gateway: Gateway) -> None:
+        self.gateway = gateway
+        self.charter = Charter(self)
+        self.nodes = Nodes(self)
+        self.datasets = Datasets(self)
+        self.plans = Plans(self)
+        self.ceremonies = Ceremonies(self)
+        self.rounds = Rounds(self)
+        self.models = Models(self)
+
+    @classmethod
+    def connect(
+        cls,
+        connection: Connection | Path | str,
+        identity: Identity | Path | str,
+        *,
+        policy: Policy | None = None,
+    ) -> Self:
+        """Connect as an identity; nothing is sent before the first call.
+
+        Raises:
+            MedFabricError: the connection's file or the identity's folder is unusable.
+        """
+        if not isinstance(connection, Connection):
+            connection = Connection.load(connection)
+        if not isinstance(identity, Identity):
+            identity = Identity.load(identity)
+        return cls(Gateway.connect(connection, identity, policy=policy))
+
+    @property
+    def identity(self) -> Identity:
+        """Who submits."""
+        return self.gateway.identity
+
+    def submit(self, name: str, args: Language, result: type[Result]) -> Result:
+        """Submit a transaction and wait until it is committed and valid.
+
+        Conflicts with other transactions are proposed anew. ``error.code`` of a refusal is the
+        contract's.
+
+        Raises:
+            MedFabricError: refused by the contracts; nothing was written.
+            EndorseError, SubmitError, CommitError: nothing was written.
+            CommitStatusError: it may have been written; read the state.
+        """
+        declared = _declared(name, args, result)
+        if not declared.writes:
+            raise TypeError(f"{name} writes nothing: evaluate it")
+        committed = self.gateway.submit([name.encode(), canonical.dumps(args)])
+        return _parse(result, committed.result, name)
+
+    def submit_once(self, name: str, args: Language, result: type[Result]) -> Result | None:
+        """Like :meth:`submit`; None where somebody has done it already (``ALREADY``)."""
+        try:
+            return self.submit(name, args, result)
+        except MedFabricError as error:
+            if error.code == Code.ALREADY:
+                return None
+            raise
+
+    def evaluate(self, name: str, args: Language, result: type[Result]) -> Result:
+        """Query one peer's committed state.
+
+        Raises:
+            EvaluateError: the peer did not answer, or the contracts refused.
+        """
+        _declared(name, args, result)
+        answer = self.gateway.evaluate([name.encode(), canonical.dumps(args)])
+        return _parse(result, answer, name)
+
+    def events(
+        self, checkpoint: Checkpoint | None = None, *, start_block: int | None = None
+    ) -> Events:
+        """Events from the checkpoint on, else from ``start_block``, else from now on."""
+        stream = self.gateway.events(start_block=start_block, checkpoint=checkpoint)
+        return Events(stream, checkpoint)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self.gateway.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def every(page: Bound[PageArgs, Result], *, size: int = 100) -> Iterator[Result]:
+    """All pages of a list, one after the other: ``every(consortium.plans.page)``."""
+    bookmark = ""
+    while True:
+        found = page(PageArgs(page_size=size, bookmark=bookmark))
+        yield found
+        bookmark = str(getattr(found, "bookmark", ""))
+        if not bookmark:
+            return
+
+
+def arguments(model: type[Args], fields: dict[str, Any]) -> Args:
+    """Arguments from their fields.
+
+    Raises:
+        MedFabricError: ``BAD_ARGUMENT``, naming the field.
+    """
+    try:
+        return model(**fields)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"]) or "the arguments"
+        raise MedFabricError(Code.BAD_ARGUMENT, f"{field}: {first['msg']}") from None
+
+
+def _declared(name: str, args: Language, result: type[Language]) -> Transaction:
+    declared = TRANSACTIONS.get(name)
+    if declared is None:
+        raise MedFabricError(Code.UNKNOWN_TRANSACTION, f"there is no transaction {name}")
+    if type(args) is not declared.args or result is not declared.result:
+        raise TypeError(
+            f"{name} takes {declared.args.__name__} and gives {declared.result.__name__}"
+        )
+    return declared
+
+
+def _parse(model: type[Result], content: bytes, what: str) -> Result:
+    try:
+        return model.model_validate_json(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise MedFabricError(
+            Code.BAD_RESPONSE,
+            f"{what}: the peer's answer is not what the ledger's language says ({field}: "
+            f"{first['msg']}); use the same version of MedFabric on both sides",
+        ) from None

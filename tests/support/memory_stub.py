@@ -57,7 +57,7 @@ class MemoryLedger:
         proposal = Proposal(proposal_bytes(creator, seconds, tx_id))
         stub = Stub(tx_id, "medfabric", args, proposal, self)
         response = chaincode.invoke(stub)
-        if self._paged and stub.writes:
+        if response.status < 400 and self._paged and stub.writes:
             return Response(500, "paginated queries are for transactions that write nothing")
         if commit and response.status < 400:
             self._commit(stub, seconds)

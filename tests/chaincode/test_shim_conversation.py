@@ -1,0 +1,209 @@
+"""What the shim asks of a peer, by what the peer negotiated."""
+
+import threading
+from collections.abc import Callable
+
+import pytest
+from support.fake_peer import WAIT_SECONDS, FakePeer, Type
+
+from chaincode.shim import Response, Stub
+from chaincode.shim.handler import Handler
+from chaincode.shim.stub import KeyModification, KeyValue, Page
+
+
+class Calling:
+    def __init__(self, function: Callable[[Stub], object]) -> None:
+        self._function = function
+        self.result: object = None
+
+    def invoke(self, stub: Stub) -> Response:
+        self.result = self._function(stub)
+        return Response.success()
+
+
+def call(peer: FakePeer, function: Callable[[Stub], object]) -> object:
+    """Run one transaction; what the function returned, if the peer let it succeed."""
+    chaincode = Calling(function)
+    reader = threading.Thread(target=Handler(chaincode, "p", peer).run, daemon=True)
+    reader.start()
+    outcome = peer.transact("t", b"call")
+    peer.hang_up()
+    reader.join(WAIT_SECONDS)
+    assert outcome.status == 200, outcome
+    return chaincode.result
+
+
+def requests(peer: FakePeer) -> list[int]:
+    return peer.types()[1:-1]
+
+
+KEYS = [f"k{number}" for number in range(7)]
+STATE = {key: key.encode() for key in KEYS}
+
+
+# reading
+
+
+def test_an_absent_key_is_none() -> None:
+    assert call(FakePeer(state={"a": b"1"}), lambda s: [s.get_state("a"), s.get_state("b")]) == [
+        b"1",
+        None,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("limit", "kinds"),
+    [
+        (0, [Type.GET_STATE] * 8),
+        (3, [Type.GET_STATE_MULTIPLE] * 3),
+        (8, [Type.GET_STATE_MULTIPLE]),
+    ],
+)
+def test_several_keys_are_read_in_as_few_messages_as_negotiated(
+    limit: int, kinds: list[int]
+) -> None:
+    peer = FakePeer(state=dict(STATE), keys=limit)
+
+    values = call(peer, lambda stub: stub.get_states([*KEYS, "absent"]))
+
+    assert values == [*(key.encode() for key in KEYS), None]
+    assert requests(peer) == kinds
+
+
+def test_no_keys_are_no_message() -> None:
+    peer = FakePeer(keys=3)
+    assert call(peer, lambda stub: stub.get_states([])) == []
+    assert requests(peer) == []
+
+
+def test_a_range_is_read_on_to_its_end() -> None:
+    peer = FakePeer(state=dict(STATE), results_per_message=3)
+
+    found = call(peer, lambda stub: list(stub.get_state_by_range("k1", "k6")))
+
+    assert found == [KeyValue(key, key.encode()) for key in KEYS[1:6]]
+    assert requests(peer) == [Type.GET_STATE_BY_RANGE, Type.QUERY_STATE_NEXT]
+
+
+def test_an_open_range_leaves_composite_keys_out() -> None:
+    peer = FakePeer(state={"\x00kind\x00a\x00": b"c", **STATE})
+    found = call(peer, lambda stub: [entry.key for entry in stub.get_state_by_range("", "")])
+    assert found == KEYS
+
+
+def test_a_range_may_be_left_early_and_another_read_meanwhile() -> None:
+    peer = FakePeer(state=dict(STATE))
+
+    def first_two(stub: Stub) -> list[str]:
+        outer = stub.get_state_by_range("", "")
+        inner = stub.get_state_by_range("k3", "")
+        return [next(outer).key, next(inner).key]
+
+    assert call(peer, first_two) == ["k0", "k3"]
+
+
+def test_pages_follow_their_bookmarks() -> None:
+    peer = FakePeer(state=dict(STATE))
+
+    def pages(stub: Stub) -> list[Page]:
+        found = [stub.get_state_by_range_page("", "", 3, "")]
+        while found[-1].bookmark:
+            found.append(stub.get_state_by_range_page("", "", 3, found[-1].bookmark))
+        return found
+
+    found = call(peer, pages)
+
+    assert isinstance(found, list)
+    assert [[entry.key for entry in page.results] for page in found] == [
+        ["k0", "k1", "k2"],
+        ["k3", "k4", "k5"],
+        ["k6"],
+    ]
+
+
+def test_composite_keys_are_found_by_their_first_parts() -> None:
+    state: dict[str, bytes] = {"plain": b"0"}
+    for key in (
+        "\x00vote\x00p1\x00h1\x00",
+        "\x00vote\x00p1\x00h2\x00",
+        "\x00vote\x00p10\x00h1\x00",
+    ):
+        state[key] = b"1"
+    peer = FakePeer(state=state)
+
+    def read(stub: Stub) -> object:
+        every = [e.key for e in stub.get_state_by_partial_composite_key("vote", ["p1"])]
+        page = stub.get_state_by_partial_composite_key_page("vote", ["p1"], 1, "")
+        return every, [entry.key for entry in page.results], page.bookmark
+
+    assert call(peer, read) == (
+        ["\x00vote\x00p1\x00h1\x00", "\x00vote\x00p1\x00h2\x00"],
+        ["\x00vote\x00p1\x00h1\x00"],
+        "\x00vote\x00p1\x00h2\x00",
+    )
+
+
+def test_history_is_given_newest_first() -> None:
+    peer = FakePeer(past={"k": [b"one", b"two", b""]})
+    found = call(peer, lambda stub: list(stub.get_history_for_key("k")))
+    assert found == [
+        KeyModification("tx2", b"", 2, True),
+        KeyModification("tx1", b"two", 1, False),
+        KeyModification("tx0", b"one", 0, False),
+    ]
+
+
+def test_a_keys_policy_is_read() -> None:
+    peer = FakePeer(policies={"k": b"policy"})
+    found = call(
+        peer,
+        lambda s: [s.get_state_validation_parameter("k"), s.get_state_validation_parameter("j")],
+    )
+    assert found == [b"policy", None]
+
+
+# writing
+
+
+def write_all(stub: Stub) -> None:
+    stub.put_state("b", b"2")
+    stub.put_state("a", b"0")
+    stub.put_state("a", b"1")
+    stub.del_state("gone")
+    stub.set_state_validation_parameter("a", b"policy")
+
+
+@pytest.mark.parametrize(
+    ("limit", "kinds"),
+    [
+        (0, [Type.PUT_STATE, Type.PUT_STATE, Type.DEL_STATE, Type.PUT_STATE_METADATA]),
+        (3, [Type.WRITE_BATCH_STATE] * 2),
+        (4, [Type.WRITE_BATCH_STATE]),
+    ],
+)
+def test_writes_go_out_in_as_few_messages_as_negotiated(limit: int, kinds: list[int]) -> None:
+    peer = FakePeer(state={"gone": b"x", "kept": b"y"}, batch=limit)
+
+    call(peer, write_all)
+
+    assert requests(peer) == kinds
+    assert peer.state == {"a": b"1", "b": b"2", "kept": b"y"}
+    assert peer.policies == {"a": b"policy"}
+
+
+def test_reads_do_not_see_the_transactions_own_writes() -> None:
+    peer = FakePeer(state={"k": b"old"}, batch=10)
+
+    def read(stub: Stub) -> object:
+        stub.put_state("k", b"new")
+        stub.put_state("l", b"new")
+        return stub.get_state("k"), [entry.key for entry in stub.get_state_by_range("", "")]
+
+    assert call(peer, read) == (b"old", ["k"])
+    assert peer.state == {"k": b"new", "l": b"new"}
+
+
+def test_a_transaction_without_writes_sends_no_batch() -> None:
+    peer = FakePeer(batch=10)
+    call(peer, lambda stub: None)
+    assert requests(peer) == []

@@ -1,0 +1,150 @@
+"""Keys, identities, proposals and the clock guard."""
+
+import hashlib
+import json
+import time
+
+import pytest
+from cryptography import x509
+from fabric_protos.msp import identities_pb2
+from hypothesis import given
+from hypothesis import strategies as st
+from support.memory_stub import MemoryLedger, creator, proposal_bytes
+
+from chaincode.shim import ClientIdentity, Response, Stub, composite_key, split_composite_key
+from chaincode.shim.clock import ClockGuard
+from chaincode.shim.stub import Proposal
+
+PARTS = st.text(st.characters(exclude_characters="\x00\U0010ffff", exclude_categories=["Cs"]))
+
+
+def stub(creator_bytes: bytes = b"", **transient: bytes) -> Stub:
+    proposal = Proposal(proposal_bytes(creator_bytes, 17, "tx", transient))
+    return Stub("tx", "medfabric", [b"f"], proposal, MemoryLedger())
+
+
+# keys
+
+
+@given(PARTS.filter(bool), st.lists(PARTS, max_size=4))
+def test_composite_keys_are_split_into_what_they_were_made_of(
+    kind: str, attributes: list[str]
+) -> None:
+    assert split_composite_key(composite_key(kind, attributes)) == (kind, tuple(attributes))
+
+
+@given(PARTS.filter(bool), st.lists(PARTS, max_size=3), st.lists(PARTS, max_size=3))
+def test_different_parts_make_different_keys(kind: str, one: list[str], other: list[str]) -> None:
+    assert (composite_key(kind, one) == composite_key(kind, other)) == (one == other)
+
+
+@pytest.mark.parametrize(("kind", "part"), [("", "a"), ("k", "a\x00b"), ("k", "\U0010ffff")])
+def test_parts_that_would_break_the_order_are_refused(kind: str, part: str) -> None:
+    with pytest.raises(ValueError, match="composite key"):
+        composite_key(kind, [part])
+
+
+@pytest.mark.parametrize("key", ["", "plain", "\x00", "\x00\x00", "\x00open"])
+def test_other_keys_are_not_split(key: str) -> None:
+    with pytest.raises(ValueError, match="not a composite key"):
+        split_composite_key(key)
+
+
+def test_bad_keys_values_and_pages_are_refused_before_anything_is_asked() -> None:
+    one = stub()
+    for call in (
+        lambda: one.get_state(""),
+        lambda: one.put_state("", b"v"),
+        lambda: one.put_state("k", b""),
+        lambda: one.del_state(""),
+        lambda: one.set_event("", b""),
+        lambda: one.get_state_by_range("\x00vote", ""),
+        lambda: one.get_state_by_range_page("", "", 0, ""),
+    ):
+        with pytest.raises(ValueError, match=r".+"):
+            call()
+    assert one.writes == []
+
+
+# the proposal
+
+
+def test_the_proposal_gives_time_transient_data_and_binding() -> None:
+    one = stub(b"somebody", secret=b"s")
+
+    assert one.seconds == 17
+    assert one.transient == {"secret": b"s"}
+    # nonce, creator, epoch as eight bytes, least first
+    assert one.binding == hashlib.sha256(b"n" * 24 + b"somebody" + bytes(8)).digest()
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_a_proposal_or_a_value_error(raw: bytes) -> None:
+    try:
+        Proposal(raw)
+    except ValueError:
+        return
+
+
+# identities
+
+
+def test_an_identity_gives_name_hospital_roles_and_key() -> None:
+    raw = creator("Hospital1MSP", "node1", "trainer,validator")
+
+    identity = stub(raw).creator
+
+    assert (identity.msp_id, identity.common_name) == ("Hospital1MSP", "node1")
+    assert identity.attributes == {"medfabric.roles": "trainer,validator"}
+    assert len(bytes.fromhex(identity.public_key_sha256)) == 32
+    other = ClientIdentity.parse(creator("Hospital1MSP", "node1", "trainer,validator", "other"))
+    assert other.public_key_sha256 != identity.public_key_sha256
+
+
+@given(st.binary(max_size=100))
+def test_any_bytes_are_an_identity_or_a_value_error(raw: bytes) -> None:
+    with pytest.raises(ValueError, match=r".*"):
+        ClientIdentity.parse(raw)
+
+
+@pytest.mark.parametrize("content", ["[]", '{"attrs": 3}', "not json", '"attrs"'])
+def test_attributes_that_are_none_are_a_value_error(
+    content: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(json, "dumps", lambda *_args, **_kw: content)
+    raw = creator("Hospital1MSP", content, "garbled")
+    with pytest.raises(ValueError, match=r".+"):
+        _ = ClientIdentity.parse(raw).attributes
+
+
+def test_a_certificate_without_the_extension_has_no_attributes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(x509.CertificateBuilder, "add_extension", lambda self, *_a, **_kw: self)
+    raw = creator("Hospital1MSP", "plain", "none")
+    identity = ClientIdentity.parse(raw)
+    assert identity.attributes == {}
+    assert identity.raw == raw
+    assert identities_pb2.SerializedIdentity.FromString(raw).mspid == "Hospital1MSP"
+
+
+# the clock guard
+
+
+class Reached:
+    def invoke(self, stub: Stub) -> Response:
+        return Response.success(b"reached")
+
+
+@pytest.mark.parametrize(
+    ("offset", "status"), [(0, 200), (250, 200), (-250, 200), (400, 400), (-400, 400)]
+)
+def test_a_proposal_too_far_off_the_clock_is_declined(offset: int, status: int) -> None:
+    ledger = MemoryLedger()
+    seconds = int(time.time()) + offset
+
+    response = ledger.invoke(ClockGuard(Reached(), 300), b"somebody", "f", None, seconds)
+
+    assert response.status == status
+    assert (response.payload == b"reached") == (status == 200)
+    assert response.message.startswith("MF-1501") == (status == 400)

@@ -1,0 +1,279 @@
+"""A peer's end of the chaincode stream, over a dict, as strict as Fabric's.
+
+It is the shim's transport itself: what the shim sends is answered at once, in the sender's thread.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from fabric_protos.ledger.queryresult import kv_query_result_pb2
+from fabric_protos.peer import (
+    chaincode_pb2,
+    chaincode_shim_pb2,
+    proposal_pb2,
+    proposal_response_pb2,
+)
+
+from support.memory_stub import creator, proposal_bytes
+
+Message = chaincode_shim_pb2.ChaincodeMessage
+Type = chaincode_shim_pb2.ChaincodeMessage.Type
+RecordType = chaincode_shim_pb2.WriteRecord.Type
+
+WAIT_SECONDS = 10
+
+
+@dataclass
+class Outcome:
+    """A transaction's end: COMPLETED with a response, or ERROR with ``error``."""
+
+    status: int
+    message: str
+    payload: bytes
+    error: str
+    event: tuple[str, bytes] | None
+
+
+@dataclass
+class FakePeer:
+    """A peer with some state.
+
+    ``batch`` and ``keys`` are the negotiated sizes, 0 for a peer that negotiates nothing;
+    ``results_per_message`` makes iterators go in steps; ``refused`` are types of requests answered
+    by an ERROR frame; ``unanswered`` are types never answered; ``scripted`` are payloads that
+    answer the first requests, whatever they ask, before ERROR frames answer the rest.
+    """
+
+    state: dict[str, bytes] = field(default_factory=dict)
+    policies: dict[str, bytes] = field(default_factory=dict)
+    past: dict[str, list[bytes]] = field(default_factory=dict)
+    batch: int = 0
+    keys: int = 0
+    results_per_message: int = 2
+    refused: set[int] = field(default_factory=set)
+    unanswered: set[int] = field(default_factory=set)
+    scripted: list[bytes] | None = None
+    registered_as: str = ""
+    sent: list[Any] = field(default_factory=list)
+    incoming: queue.SimpleQueue[Any | None] = field(default_factory=queue.SimpleQueue)
+
+    def __post_init__(self) -> None:
+        self._outcomes: dict[str, queue.SimpleQueue[Outcome]] = defaultdict(queue.SimpleQueue)
+        self._iterators: dict[str, list[bytes]] = {}
+        self._lock = threading.Lock()
+        self.changed = threading.Condition()
+
+    # the transport
+
+    def send(self, message: Any) -> None:
+        with self._lock:
+            self.sent.append(message)
+            self._receive(message)
+        with self.changed:
+            self.changed.notify_all()
+
+    def receive(self) -> Any | None:
+        return self.incoming.get()
+
+    # what a test does
+
+    def tell(self, kind: int, payload: bytes = b"", txid: str = "", channel: str = "") -> None:
+        """Send any message to the shim."""
+        message = Message(type=kind, payload=payload, txid=txid, channel_id=channel)
+        self.incoming.put(message)
+
+    def begin(self, txid: str, *args: bytes, seconds: int = 1_700_000_000) -> None:
+        """Start a transaction once the shim has registered."""
+        self.await_sent(Type.REGISTER)
+        proposal = proposal_bytes(creator("Hospital1MSP", "node1", "trainer"), seconds, txid)
+        self.incoming.put(
+            Message(
+                type=Type.TRANSACTION,
+                txid=txid,
+                channel_id="medfabric",
+                payload=chaincode_pb2.ChaincodeInput(args=args).SerializeToString(),
+                proposal=proposal_pb2.SignedProposal(proposal_bytes=proposal, signature=b"s"),
+            )
+        )
+
+    def outcome(self, txid: str) -> Outcome:
+        """Wait for a transaction's end."""
+        return self._outcomes[txid].get(timeout=WAIT_SECONDS)
+
+    def transact(self, txid: str, *args: bytes) -> Outcome:
+        self.begin(txid, *args)
+        return self.outcome(txid)
+
+    def hang_up(self) -> None:
+        self.incoming.put(None)
+
+    def types(self) -> list[int]:
+        """Types of the messages that the shim sent."""
+        with self._lock:
+            return [message.type for message in self.sent]
+
+    def await_sent(self, kind: int, count: int = 1) -> None:
+        """Wait until the shim has sent ``count`` messages of a type."""
+        with self.changed:
+            assert self.changed.wait_for(lambda: self.types().count(kind) >= count, WAIT_SECONDS)
+
+    # a peer's answers
+
+    def _receive(self, message: Any) -> None:
+        if message.type == Type.REGISTER:
+            self._register(message)
+        elif message.type in (Type.COMPLETED, Type.ERROR):
+            self._outcomes[message.txid].put(_outcome(message))
+        elif self.scripted:
+            self._answer(message, Type.RESPONSE, self.scripted.pop(0))
+        elif self.scripted is not None or message.type in self.refused:
+            self._answer(message, Type.ERROR, f"{message.type} refused".encode())
+        elif message.type not in self.unanswered and message.type != Type.KEEPALIVE:
+            self._answer(message, Type.RESPONSE, self._answers()[message.type](message.payload))
+
+    def _register(self, message: Any) -> None:
+        self.registered_as = chaincode_pb2.ChaincodeID.FromString(message.payload).name
+        params = chaincode_pb2.ChaincodeAdditionalParams(
+            use_write_batch=self.batch > 0,
+            max_size_write_batch=self.batch,
+            use_get_multiple_keys=self.keys > 0,
+            max_size_get_multiple_keys=self.keys,
+        )
+        self.tell(Type.REGISTERED)
+        self.tell(Type.READY, params.SerializeToString())
+
+    def _answer(self, message: Any, kind: int, payload: bytes) -> None:
+        self.tell(kind, payload, message.txid, message.channel_id)
+
+    def _answers(self) -> dict[int, Callable[[bytes], bytes]]:
+        return {
+            Type.GET_STATE: self._get,
+            Type.GET_STATE_MULTIPLE: self._get_multiple,
+            Type.GET_STATE_BY_RANGE: self._range,
+            Type.GET_HISTORY_FOR_KEY: self._history,
+            Type.QUERY_STATE_NEXT: self._next,
+            Type.GET_STATE_METADATA: self._get_metadata,
+            Type.PUT_STATE: self._put,
+            Type.DEL_STATE: self._delete,
+            Type.PUT_STATE_METADATA: self._put_metadata,
+            Type.WRITE_BATCH_STATE: self._write_batch,
+        }
+
+    def _get(self, raw: bytes) -> bytes:
+        return self.state.get(chaincode_shim_pb2.GetState.FromString(raw).key, b"")
+
+    def _get_multiple(self, raw: bytes) -> bytes:
+        keys = chaincode_shim_pb2.GetStateMultiple.FromString(raw).keys
+        assert 0 < len(keys) <= self.keys
+        values = [self.state.get(key, b"") for key in keys]
+        return chaincode_shim_pb2.GetStateMultipleResult(values=values).SerializeToString()
+
+    def _range(self, raw: bytes) -> bytes:
+        request = chaincode_shim_pb2.GetStateByRange.FromString(raw)
+        page = chaincode_shim_pb2.QueryMetadata.FromString(request.metadata)
+        start = page.bookmark or request.startKey
+        found = [
+            (key, value)
+            for key, value in sorted(self.state.items())
+            if start <= key and (not request.endKey or key < request.endKey)
+        ]
+        entries = [
+            kv_query_result_pb2.KV(namespace="medfabric", key=key, value=value).SerializeToString()
+            for key, value in found
+        ]
+        if not page.pageSize:
+            return self._iterate(entries)
+        rest = found[page.pageSize :]
+        metadata = chaincode_shim_pb2.QueryResponseMetadata(
+            fetched_records_count=min(len(found), page.pageSize),
+            bookmark=rest[0][0] if rest else "",
+        )
+        return _results(entries[: page.pageSize], False, "page", metadata.SerializeToString())
+
+    def _history(self, raw: bytes) -> bytes:
+        key = chaincode_shim_pb2.GetHistoryForKey.FromString(raw).key
+        entries = []
+        for number, value in reversed(list(enumerate(self.past.get(key, [])))):
+            entry = kv_query_result_pb2.KeyModification(
+                tx_id=f"tx{number}", value=value, is_delete=not value
+            )
+            entry.timestamp.seconds = number
+            entries.append(entry.SerializeToString())
+        return self._iterate(entries)
+
+    def _iterate(self, entries: list[bytes]) -> bytes:
+        name = f"iterator{len(self._iterators)}"
+        self._iterators[name] = entries
+        return self._step(name)
+
+    def _next(self, raw: bytes) -> bytes:
+        return self._step(chaincode_shim_pb2.QueryStateNext.FromString(raw).id)
+
+    def _step(self, name: str) -> bytes:
+        entries = self._iterators[name]
+        now, self._iterators[name] = (
+            entries[: self.results_per_message],
+            entries[self.results_per_message :],
+        )
+        return _results(now, bool(self._iterators[name]), name)
+
+    def _get_metadata(self, raw: bytes) -> bytes:
+        key = chaincode_shim_pb2.GetStateMetadata.FromString(raw).key
+        result = chaincode_shim_pb2.StateMetadataResult()
+        if key in self.policies:
+            result.entries.add(metakey="VALIDATION_PARAMETER", value=self.policies[key])
+        return result.SerializeToString()
+
+    def _put(self, raw: bytes) -> bytes:
+        request = chaincode_shim_pb2.PutState.FromString(raw)
+        self.state[request.key] = request.value
+        return b""
+
+    def _delete(self, raw: bytes) -> bytes:
+        self.state.pop(chaincode_shim_pb2.DelState.FromString(raw).key, None)
+        return b""
+
+    def _put_metadata(self, raw: bytes) -> bytes:
+        request = chaincode_shim_pb2.PutStateMetadata.FromString(raw)
+        assert request.metadata.metakey == "VALIDATION_PARAMETER"
+        self.policies[request.key] = request.metadata.value
+        return b""
+
+    def _write_batch(self, raw: bytes) -> bytes:
+        records = chaincode_shim_pb2.WriteBatchState.FromString(raw).rec
+        assert 0 < len(records) <= self.batch
+        for record in records:
+            if record.type == RecordType.PUT_STATE:
+                self.state[record.key] = record.value
+            elif record.type == RecordType.DEL_STATE:
+                self.state.pop(record.key, None)
+            else:
+                assert record.type == RecordType.PUT_STATE_METADATA
+                assert record.metadata.metakey == "VALIDATION_PARAMETER"
+                self.policies[record.key] = record.metadata.value
+        return b""
+
+
+def _results(entries: Sequence[bytes], more: bool, name: str, metadata: bytes = b"") -> bytes:
+    results = [chaincode_shim_pb2.QueryResultBytes(resultBytes=entry) for entry in entries]
+    response = chaincode_shim_pb2.QueryResponse(
+        results=results, has_more=more, id=name, metadata=metadata
+    )
+    return bytes(response.SerializeToString())
+
+
+def _outcome(message: Any) -> Outcome:
+    if message.type == Type.ERROR:
+        return Outcome(0, "", b"", message.payload.decode(), None)
+    response = proposal_response_pb2.Response.FromString(message.payload)
+    event = None
+    if message.HasField("chaincode_event"):
+        assert message.chaincode_event.tx_id == message.txid
+        event = (message.chaincode_event.event_name, message.chaincode_event.payload)
+    return Outcome(response.status, response.message, response.payload, "", event)

@@ -194,14 +194,13 @@ class Rounds:
         place = (round_.plan_id, round_.number)
         if place not in self._aggregates:
             updates = [
-                (
-                    self._exchange.fetch_for_round(*place, contribution.update),
-                    contribution.weight,
-                )
+                self._exchange.fetch_for_round(*place, contribution.update)
                 for contribution in round_.contributions
             ]
             key = self._keys.collective_key(now)
-            self._aggregates[place] = self._keys.scheme(now).aggregate(key, round_, updates)
+            self._aggregates[place] = self._keys.scheme(now).aggregate(
+                key, round_, updates, now.plan.terms.model.parameters
+            )
         return self._aggregates[place]
 
     def _share(self, now: Snapshot) -> _PreparedShare:
@@ -211,7 +210,9 @@ class Rounds:
             raise _refused(round_, "it is not the sum of the sealed updates as computed here")
         if len({c.msp_id for c in round_.contributions}) < 2:
             raise _refused(round_, "a single hospital's update is never decrypted")
-        share = self._keys.scheme(now).decryption_share(self._keys.secret(now), content)
+        share = self._keys.scheme(now).decryption_share(
+            self._keys.secret(now), content, now.plan.terms.model.parameters
+        )
         return _PreparedShare(
             aggregate_sha256=digest, content_sha256=self._home.keep_content(share)
         )

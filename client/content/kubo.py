@@ -13,6 +13,7 @@ import socket
 import subprocess
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
@@ -109,6 +110,7 @@ class KuboNode:
                 self.stop()
                 raise self._failed("does not start", self._folder / "daemon.log")
             time.sleep(0.05)
+        self._meet_friends()
 
     def stop(self) -> None:
         """Stop the daemon, if it runs."""
@@ -195,17 +197,23 @@ class KuboNode:
         # It holds the node's private key and the bearer secret.
         write_whole(self._folder / "config", json.dumps(config, indent=1).encode(), mode=0o600)
 
-    def _answers(self) -> bool:
+    def _answers(self, path: str = "id", seconds: float = 2.0) -> bool:
         request = urllib.request.Request(
-            f"http://127.0.0.1:{self._port('API')}/api/v0/id",
+            f"http://127.0.0.1:{self._port('API')}/api/v0/{path}",
             method="POST",
             headers={"Authorization": f"Bearer {self.secret_file.read_text()}"},
         )
         try:
-            with _OPENER.open(request, timeout=2) as answer:
+            with _OPENER.open(request, timeout=seconds) as answer:
                 return bool(answer.status == 200)
         except (urllib.error.URLError, OSError):
             return False
+
+    def _meet_friends(self) -> None:
+        # Kubo itself takes seconds before it first looks for them; who is not up yet, finds us.
+        for friend in self._config().get("Peering", {}).get("Peers") or ():
+            address = f"{friend['Addrs'][0]}/p2p/{friend['ID']}"
+            self._answers(f"swarm/connect?arg={urllib.parse.quote(address)}")
 
     def _ipfs(self, *arguments: str) -> None:
         done = subprocess.run(

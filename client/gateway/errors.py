@@ -147,7 +147,7 @@ def _details(error: grpc.RpcError) -> tuple[Detail, ...]:
     if not isinstance(packed, bytes):
         return ()
     try:
-        status = _RPC_STATUS.FromString(packed)
+        status = RPC_STATUS.FromString(packed)
         return tuple(_detail(found) for found in status.details if _is_detail(found))
     except DecodeError:
         return ()
@@ -191,4 +191,4 @@ def _rpc_status() -> Any:
     return message_factory.GetMessageClass(pool.FindMessageTypeByName("medfabric.RpcStatus"))
 
 
-_RPC_STATUS = _rpc_status()
+RPC_STATUS = _rpc_status()

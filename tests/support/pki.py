@@ -1,0 +1,85 @@
+"""Certificates and identities for tests."""
+
+from __future__ import annotations
+
+import datetime
+import ipaddress
+from dataclasses import dataclass
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from chaincode.schema.base import Role
+from client.identity import Identity
+
+
+@dataclass(frozen=True)
+class Authority:
+    """A certificate authority that issues what tests need."""
+
+    key: ec.EllipticCurvePrivateKey
+    certificate: x509.Certificate
+
+    @property
+    def pem(self) -> bytes:
+        return self.certificate.public_bytes(serialization.Encoding.PEM)
+
+    def issue(self, name: str) -> tuple[bytes, bytes]:
+        key = ec.generate_private_key(ec.SECP256R1())
+        return _certificate(name, key, self.certificate.subject, self.key), _pem(key)
+
+
+def make_authority() -> Authority:
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "ca")])
+    pem = _certificate("ca", key, subject, key, is_ca=True)
+    return Authority(key, x509.load_pem_x509_certificate(pem))
+
+
+def make_identity(authority: Authority, name: str = "node1") -> Identity:
+    certificate, key = authority.issue(name)
+    tls_certificate, tls_key = authority.issue(name)
+    return Identity(
+        msp_id="Hospital1MSP",
+        name=name,
+        roles=(Role.TRAINER, Role.VALIDATOR),
+        certificate_pem=certificate,
+        private_key_pem=key,
+        tls_certificate_pem=tls_certificate,
+        tls_private_key_pem=tls_key,
+    )
+
+
+def _certificate(
+    name: str,
+    key: ec.EllipticCurvePrivateKey,
+    issuer: x509.Name,
+    issuer_key: ec.EllipticCurvePrivateKey,
+    *,
+    is_ca: bool = False,
+) -> bytes:
+    now = datetime.datetime.now(datetime.UTC)
+    names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+    built = (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]))
+        .issuer_name(issuer)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(hours=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.BasicConstraints(ca=is_ca, path_length=None), critical=True)
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
+        .sign(issuer_key, hashes.SHA256())
+    )
+    return built.public_bytes(serialization.Encoding.PEM)
+
+
+def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )

@@ -25,6 +25,7 @@ def satisfied(policy: bytes, endorsers: set[str]) -> bool:
                 return False
             used.add(signer)
             return True
+        assert 0 < rule.n_out_of.n <= len(rule.n_out_of.rules)
         met = 0
         for part in rule.n_out_of.rules:
             tried = set(used)

@@ -1,6 +1,5 @@
 """The service over real gRPC and mutual TLS on loopback, dialled by a peer."""
 
-import datetime
 import os
 import signal
 import socket
@@ -10,75 +9,38 @@ import textwrap
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from ipaddress import IPv4Address
 from pathlib import Path
 
 import grpc
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from fabric_protos.peer import chaincode_shim_pb2_grpc
 from support.fake_peer import WAIT_SECONDS, FakePeer, Type
+from support.pki import Authority, make_authority
 
 from chaincode.shim import Response, Stub
 from chaincode.shim.handler import MESSAGE_LIMIT
 from chaincode.shim.server import Server, ServerConfig
 
-NOW = datetime.datetime.now(datetime.UTC)
 
-
-class Authority:
-    """A certificate authority in a folder; each name gets ``NAME.pem`` and ``NAME.key``."""
-
-    def __init__(self, folder: Path, name: str) -> None:
-        self._folder, self._name = folder, name
-        self._key = ec.generate_private_key(ec.SECP256R1())
-        certificate = self._certify(name, self._key.public_key(), authority=True)
-        self.file = folder / f"{name}.pem"
-        self.file.write_bytes(certificate)
-
-    def issue(self, name: str) -> tuple[Path, Path]:
-        key = ec.generate_private_key(ec.SECP256R1())
-        cert_file, key_file = self._folder / f"{name}.pem", self._folder / f"{name}.key"
-        cert_file.write_bytes(self._certify(name, key.public_key(), authority=False))
-        key_file.touch(0o600)
-        key_file.write_bytes(
-            key.private_bytes(
-                serialization.Encoding.PEM,
-                serialization.PrivateFormat.PKCS8,
-                serialization.NoEncryption(),
-            )
-        )
-        return cert_file, key_file
-
-    def _certify(self, name: str, key: ec.EllipticCurvePublicKey, authority: bool) -> bytes:
-        names = [x509.DNSName("localhost"), x509.IPAddress(IPv4Address("127.0.0.1"))]
-        certificate = (
-            x509.CertificateBuilder()
-            .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]))
-            .issuer_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, self._name)]))
-            .public_key(key)
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(NOW - datetime.timedelta(hours=1))
-            .not_valid_after(NOW + datetime.timedelta(days=1))
-            .add_extension(x509.BasicConstraints(authority, None), critical=True)
-            .add_extension(x509.SubjectAlternativeName(names), critical=False)
-            .sign(self._key, hashes.SHA256())
-        )
-        return certificate.public_bytes(serialization.Encoding.PEM)
+@pytest.fixture
+def authority() -> Authority:
+    return make_authority()
 
 
 @pytest.fixture
-def authority(tmp_path: Path) -> Authority:
-    return Authority(tmp_path, "ca")
+def config(authority: Authority, tmp_path: Path) -> ServerConfig:
+    cert_file, key_file, ca_file = (tmp_path / name for name in ("cert.pem", "key.pem", "ca.pem"))
+    certificate, key = authority.issue("service")
+    cert_file.write_bytes(certificate)
+    key_file.touch(0o600)
+    key_file.write_bytes(key)
+    ca_file.write_bytes(authority.pem)
+    return ServerConfig("127.0.0.1:0", "medfabric:hash", cert_file, key_file, ca_file)
 
 
-@pytest.fixture
-def config(authority: Authority) -> ServerConfig:
-    cert_file, key_file = authority.issue("service")
-    return ServerConfig("127.0.0.1:0", "medfabric:hash", cert_file, key_file, authority.file)
+def credentials_of(authority: Authority, trusted: Authority) -> grpc.ChannelCredentials:
+    certificate, key = authority.issue("peer")
+    return grpc.ssl_channel_credentials(trusted.pem, key, certificate)
 
 
 class Scripted:
@@ -94,10 +56,7 @@ def put(stub: Stub) -> Response:
 @contextmanager
 def dialled(port: int, authority: Authority, peer: FakePeer) -> Iterator[grpc.Call]:
     """Let a peer with a certificate of this authority speak to the service at a port."""
-    cert_file, key_file = authority.issue("peer")
-    credentials = grpc.ssl_channel_credentials(
-        authority.file.read_bytes(), key_file.read_bytes(), cert_file.read_bytes()
-    )
+    credentials = credentials_of(authority, authority)
     options = [
         ("grpc.max_receive_message_length", MESSAGE_LIMIT),
         ("grpc.max_send_message_length", MESSAGE_LIMIT),
@@ -167,15 +126,12 @@ def test_two_peers_do_not_see_each_others_end(config: ServerConfig, authority: A
 
 
 def test_who_has_no_certificate_of_the_peers_authority_is_not_heard(
-    config: ServerConfig, authority: Authority, tmp_path: Path
+    config: ServerConfig, authority: Authority
 ) -> None:
-    stranger = Authority(tmp_path, "stranger")
-    cert_file, key_file = stranger.issue("intruder")
-    trusted = authority.file.read_bytes()
     with running(config, put) as server:
         for credentials in (
-            grpc.ssl_channel_credentials(trusted),
-            grpc.ssl_channel_credentials(trusted, key_file.read_bytes(), cert_file.read_bytes()),
+            grpc.ssl_channel_credentials(authority.pem),
+            credentials_of(make_authority(), trusted=authority),
         ):
             with grpc.secure_channel(f"localhost:{server.port}", credentials) as channel:
                 stub = chaincode_shim_pb2_grpc.ChaincodeStub(channel)
@@ -257,10 +213,7 @@ def test_sigterm_ends_the_process_at_once_when_nothing_runs(
     )
     try:
         peer = FakePeer()
-        cert_file, key_file = authority.issue("waiter")
-        credentials = grpc.ssl_channel_credentials(
-            authority.file.read_bytes(), key_file.read_bytes(), cert_file.read_bytes()
-        )
+        credentials = credentials_of(authority, authority)
         with grpc.secure_channel(f"localhost:{port}", credentials) as channel:
             grpc.channel_ready_future(channel).result(30)
         with dialled(port, authority, peer) as stream:

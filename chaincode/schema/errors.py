@@ -62,6 +62,15 @@ class Code(StrEnum):
     DECRYPTION_FAILED = "MF-5010"
     DUPLICATE_CONTRIBUTION = "MF-5011"
     CONTENT_UNUSABLE = "MF-5012"
+    # privacy engine
+    WIRE_MALFORMED = "MF-6001"
+    WIRE_FOREIGN = "MF-6002"
+    RESIDUE_RANGE = "MF-6003"
+    TRANSPARENT = "MF-6004"
+    VALUE_NOT_FINITE = "MF-6005"
+    PARAMETERS_REFUSED = "MF-6006"
+    SHARES_INCOMPLETE = "MF-6007"
+    DECODE_RANGE = "MF-6008"
     # client
     BAD_CONNECTION = "MF-7001"
     BAD_IDENTITY = "MF-7002"
@@ -94,6 +103,14 @@ class Code(StrEnum):
     NO_SUCH_PROCESS = "MF-8008"
     CHANNEL_FAILED = "MF-8009"
     LIFECYCLE_FAILED = "MF-8010"
+    # trainer: models, data, training
+    ARCHITECTURE_UNKNOWN = "MF-9001"
+    ARCHITECTURE_CONFIG = "MF-9002"
+    MODEL_FILE = "MF-9003"
+    DATA_FILE = "MF-9004"
+    DATA_VALUE = "MF-9005"
+    DATA_MISMATCH = "MF-9006"
+    TRAINING_REFUSED = "MF-9007"
     # trainer: the node's own folder and agent
     HOME_BUSY = "MF-9101"
     HOME_DAMAGED = "MF-9102"

@@ -104,10 +104,10 @@ class EncryptionTerms(Language):
     modulus_bits: Annotated[
         tuple[Annotated[int, Field(ge=20, le=60)], ...], Field(min_length=2, max_length=12)
     ] = (48, 48, 60)
-    scale_bits: Annotated[int, Field(ge=10, le=400)] = 83
+    scale_bits: Annotated[int, Field(ge=41, le=400)] = 80
     flood_bits: Annotated[int, Field(ge=10, le=200)] = 52
     weight_bits: Annotated[int, Field(ge=1, le=20)] = 10
-    clip_micro: Annotated[int, Field(ge=1, le=10**9)] = 4_000_000
+    clip_micro: Annotated[int, Field(ge=1, le=10**9)] = 8_000_000
 
 
 class Participant(Language):

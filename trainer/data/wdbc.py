@@ -1,0 +1,89 @@
+"""Breast cancer Wisconsin (diagnostic): 569 real patients, shipped with scikit-learn."""
+
+from __future__ import annotations
+
+import csv
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from chaincode.schema.plans import DataTerms, Feature
+from trainer.data.partition import PARTITIONERS
+from trainer.data.records import Records, read
+
+NAME = "Breast cancer Wisconsin (diagnostic)"
+APPLICATION = "breast-cancer"
+CLASSES = ("malignant", "benign")
+TEST_FRACTION = 0.2
+
+
+@dataclass(frozen=True)
+class Files:
+    """One CSV file per hospital, and the held-out test records that no hospital has."""
+
+    hospitals: tuple[Path, ...]
+    test: Path
+
+
+def terms() -> DataTerms:
+    """The columns with the bounds that the data set's public description prints."""
+    from sklearn.datasets import load_breast_cancer
+
+    data = load_breast_cancer()
+    bounds = dict(_bounds(data.DESCR))
+    features = tuple(
+        Feature(name=name, low_micro=bounds[name][0], high_micro=bounds[name][1])
+        for name in map(str, data.feature_names)
+    )
+    return DataTerms(application=APPLICATION, features=features, label="diagnosis", classes=CLASSES)
+
+
+def write(folder: Path, parts: int, seed: int, partition: str = "identical") -> Files:
+    """Split the patients and write each hospital's records as its own CSV file."""
+    from sklearn.datasets import load_breast_cancer
+
+    data = load_breast_cancer()
+    rest, test = _hold_out(data.target, seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    names = [*map(str, data.feature_names), "diagnosis"]
+
+    def save(name: str, rows: np.ndarray) -> Path:
+        path = folder / f"{name}.csv"
+        with path.open("w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(names)
+            for row in rows:
+                values = [repr(float(value)) for value in data.data[row]]
+                writer.writerow([*values, CLASSES[int(data.target[row])]])
+        return path
+
+    shares = PARTITIONERS[partition](data.target[rest], parts, seed)
+    files = [save(f"hospital{number}", rest[rows]) for number, rows in enumerate(shares, 1)]
+    return Files(tuple(files), save("test", test))
+
+
+def load(files: Files) -> tuple[list[Records], Records]:
+    """The hospitals' records and the test records, read back as a hospital reads its own."""
+    wanted = terms()
+    return [read(path, wanted) for path in files.hospitals], read(files.test, wanted)
+
+
+def _hold_out(labels: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    order = np.random.default_rng([seed, 1]).permutation(labels.size)
+    held_out = round(labels.size * TEST_FRACTION)
+    return np.sort(order[held_out:]), np.sort(order[:held_out])
+
+
+_KINDS = {"mean": "mean {}", "standard error": "{} error", "worst": "worst {}"}
+
+
+def _bounds(description: str) -> list[tuple[str, tuple[int, int]]]:
+    """Minimum and maximum of each column, in 1e-6, from the description's table."""
+    row = re.compile(r"^\s*([a-z ]+) \((mean|standard error|worst)\):\s+([\d.]+)\s+([\d.]+)$", re.M)
+    found = []
+    for name, kind, low, high in row.findall(description):
+        scaled = (round(float(low) * 10**6), round(float(high) * 10**6))
+        found.append((_KINDS[kind].format(name), scaled))
+    return found

@@ -1,0 +1,21 @@
+"""``medfabric admin``: everything that a hospital's administrator does."""
+
+from __future__ import annotations
+
+import click
+
+from client.cli.admin.charter import charter
+from client.cli.admin.datasets import dataset
+from client.cli.admin.models import model
+from client.cli.admin.nodes import node
+from client.cli.admin.plans import plan, round_
+from client.cli.admin.privacy import privacy
+
+
+@click.group()
+def admin() -> None:
+    """Govern: hospitals, nodes, datasets, plans, models."""
+
+
+for group in (charter, node, dataset, plan, round_, model, privacy):
+    admin.add_command(group)

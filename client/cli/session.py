@@ -1,0 +1,89 @@
+"""Commands that speak to the ledger: who asks, through which peer, and how the answer is shown."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from chaincode.schema.errors import Code, MedFabricError
+from client.cli.output import json_option, show
+
+if TYPE_CHECKING:
+    from chaincode.schema.base import Language
+    from client.consortium import Consortium
+
+Model = TypeVar("Model", bound="Language")
+
+FOLDER = click.Path(path_type=Path, file_okay=False)
+FILE = click.Path(path_type=Path, dir_okay=False)
+
+
+def ledger_command(
+    group: click.Group, name: str
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Make ``function(consortium, **options)`` a command of the group that shows what it returns.
+
+    Adds ``--identity``, ``--connection`` and ``--json``. The options that the function declares
+    itself are given by ``click.option`` below this decorator.
+    """
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        @json_option
+        @click.option(
+            "--identity",
+            type=FOLDER,
+            envvar="MEDFABRIC_IDENTITY",
+            required=True,
+            help="The identity's folder, users/NODE (or MEDFABRIC_IDENTITY).",
+        )
+        @click.option(
+            "--connection",
+            type=FILE,
+            envvar="MEDFABRIC_CONNECTION",
+            help="The hospital's connection.json (or MEDFABRIC_CONNECTION); else the one of the "
+            "hospital in whose folder the identity is.",
+        )
+        @functools.wraps(function)
+        def command(identity: Path, connection: Path | None, as_json: bool, **options: Any) -> None:
+            with connect(identity, connection) as consortium:
+                show(function(consortium, **options), as_json=as_json)
+
+        group.command(name)(command)
+        return function
+
+    return decorate
+
+
+def connect(identity: Path, connection: Path | None) -> Consortium:
+    """Open the hospital's ledger as this identity."""
+    from client.consortium import Consortium
+
+    if connection is None:
+        connection = identity.resolve().parent.parent / "connection.json"
+    return Consortium.connect(connection, identity)
+
+
+def read_model(path: Path, model: type[Model]) -> Model:
+    """A JSON file as one of the ledger's models.
+
+    Raises:
+        MedFabricError: ``FILE_UNUSABLE``, naming the field.
+    """
+    from pydantic import ValidationError
+
+    try:
+        return model.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise MedFabricError(
+            Code.FILE_UNUSABLE, f"cannot read {path}: {error.strerror}; name another file"
+        ) from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise MedFabricError(
+            Code.FILE_UNUSABLE, f"{path}: {field}: {first['msg']}; correct it and try again"
+        ) from None

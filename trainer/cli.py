@@ -23,14 +23,3 @@ def run(config: Path, once: bool, verbose: bool) -> None:
     from trainer.node.main import run as run_agent
 
     run_agent(config, once=once, verbose=verbose)
-
-
-@node.command()
-@click.argument("config", type=_CONFIG)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def data(config: Path, as_json: bool) -> None:
-    """Show what the consortium would be told of this node's dataset: never a record."""
-    from client.cli.output import show
-    from trainer.node.main import describe_data
-
-    show(describe_data(config), as_json=as_json)

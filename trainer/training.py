@@ -158,18 +158,19 @@ def _private(
 ) -> tuple[torch.optim.Optimizer, DataLoader[Any]]:
     noise = privacy.noise_multiplier_micro / 1e6
     clip = privacy.sample_clip_micro / 1e6
-    engine = PrivacyEngine(accountant="rdp")
     seeded = torch.Generator().manual_seed(_seed(seeds, "noise"))
-    _, private, private_loader = engine.make_private(
-        module=model,
-        optimizer=optimizer,
-        data_loader=loader,
-        noise_multiplier=noise,
-        max_grad_norm=clip,
-        poisson_sampling=True,
-        noise_generator=seeded,
-        wrap_model=False,
-    )
+    with _quietly():
+        engine = PrivacyEngine(accountant="rdp")
+        _, private, private_loader = engine.make_private(
+            module=model,
+            optimizer=optimizer,
+            data_loader=loader,
+            noise_multiplier=noise,
+            max_grad_norm=clip,
+            poisson_sampling=True,
+            noise_generator=seeded,
+            wrap_model=False,
+        )
     if seeds is None:
         private = SystemNoiseOptimizer(
             optimizer,

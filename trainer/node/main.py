@@ -6,12 +6,13 @@ import logging
 import signal
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from chaincode.schema.errors import Code, MedFabricError
 from chaincode.schema.plans import PlanTerms
 from client.consortium import Consortium
-from client.content import ContentStore, DirectoryStore, KuboStore
+from client.content.directory import DirectoryStore
+from client.content.store import ContentStore
 from client.identity import Identity
 from trainer.node.agent import Agent
 from trainer.node.ceremony import KeyKeeper
@@ -60,17 +61,9 @@ def open_store(config: NodeConfig) -> ContentStore:
     store = config.store
     if isinstance(store, DirectoryStoreConfig):
         return DirectoryStore(store.folder)
+    from client.content.ipfs import KuboStore
+
     return KuboStore(store.address, store.secret_file.read_text().strip())
-
-
-def describe_data(path: Path) -> dict[str, Any]:
-    """Counts and hashes of the node's dataset, as they would be registered."""
-    from trainer.node.learner import describe
-
-    config = load(path)
-    if config.data is None:
-        raise MedFabricError(Code.NODE_CONFIG, f"{path}: no data; name the node's records there")
-    return describe(config.data)
 
 
 class _Learners:

@@ -1,0 +1,89 @@
+"""What a node learns with: the plan's model on the node's own records. Imports torch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from chaincode.schema import canonical
+from chaincode.schema.errors import Code, MedFabricError
+from chaincode.schema.plans import DataTerms, PlanTerms
+from trainer.data.records import read, split
+from trainer.models import registry, weights
+from trainer.node.config import DataConfig
+from trainer.training import Seeds, Trained, evaluate, parameters, train
+
+
+class Learner:
+    """Trains, applies and evaluates one plan's models.
+
+    Raises:
+        MedFabricError: the plan's architecture is not the one it pins by hash, or the data does
+            not fit the plan.
+    """
+
+    def __init__(self, terms: PlanTerms, data: DataConfig, test_seed: int | None = None) -> None:
+        # Many small operations: one thread is faster than a pool, and several nodes share cores.
+        torch.set_num_threads(1)
+        self.dataset_id = data.dataset_id
+        self._terms = terms
+        self._seed = test_seed
+        self._model = registry.build(terms.model.architecture, terms.model.config)
+        self._layout = registry.layout(self._model)
+        _check_architecture(terms, self._layout)
+        records = read(data.file, terms.data)
+        self._training, self._validation = split(records, data.validation_fraction, data.split_seed)
+
+    def train(self, base: bytes, number: int) -> Trained:
+        """One round's training from the base model's file."""
+        seeds = None if self._seed is None else Seeds(self._seed * 10_000 + number)
+        start = weights.decode(base, self._layout)
+        terms = self._terms
+        return train(self._model, start, self._training, terms.training, terms.privacy, seeds)
+
+    def apply(self, base: bytes, mean: NDArray[np.float64]) -> bytes:
+        """The file of the base model moved by the mean update."""
+        moved = weights.apply(weights.decode(base, self._layout), mean)
+        return weights.encode(moved, self._layout)
+
+    def evaluate(self, model: bytes) -> tuple[int, int]:
+        """Correct predictions and records of this hospital's validation split."""
+        if not len(self._validation):
+            return 0, 0
+        return evaluate(self._model, weights.decode(model, self._layout), self._validation)
+
+
+def base_model(architecture: str, config: dict[str, int]) -> tuple[bytes, str, int]:
+    """An architecture's initial model file, the hash that a plan pins, and its size."""
+    model = registry.build(architecture, config)
+    shapes = registry.layout(model)
+    digest = registry.sha256(architecture, config, shapes)
+    return weights.encode(parameters(model), shapes), digest, registry.size(shapes)
+
+
+def describe(data: DataConfig, terms: DataTerms, salt: bytes) -> dict[str, Any]:
+    """What the consortium is told of a dataset: counts and hashes."""
+    records = read(data.file, terms)
+    training, validation = split(records, data.validation_fraction, data.split_seed)
+    return {
+        "dataset_id": data.dataset_id,
+        "application": terms.application,
+        "commitment_sha256": records.commitment(salt),
+        "descriptor_sha256": canonical.sha256(terms),
+        "train_samples": len(training),
+        "validation_samples": len(validation),
+    }
+
+
+def _check_architecture(terms: PlanTerms, shapes: registry.Layout) -> None:
+    model = terms.model
+    digest = registry.sha256(model.architecture, model.config, shapes)
+    if digest != model.architecture_sha256 or registry.size(shapes) != model.parameters:
+        raise MedFabricError(
+            Code.ARCHITECTURE_CONFIG,
+            f"{model.architecture} as installed here is not the one that {terms.plan_id} pins; "
+            "install the version of MedFabric that the plan was made with",
+        )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import ipaddress
+import json
 from dataclasses import dataclass
 
 from cryptography import x509
@@ -12,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from chaincode.schema.base import Role
+from chaincode.shim.identity import ATTRIBUTES
 from client.identity import Identity
 
 
@@ -26,9 +28,11 @@ class Authority:
     def pem(self) -> bytes:
         return self.certificate.public_bytes(serialization.Encoding.PEM)
 
-    def issue(self, name: str) -> tuple[bytes, bytes]:
+    def issue(self, name: str, roles: str = "") -> tuple[bytes, bytes]:
+        """Certificate and private key, PEM; ``roles`` as fabric-ca writes them."""
         key = ec.generate_private_key(ec.SECP256R1())
-        return _certificate(name, key, self.certificate.subject, self.key), _pem(key)
+        issuer = self.certificate.subject
+        return _certificate(name, key, issuer, self.key, roles=roles), _pem(key)
 
 
 def make_authority() -> Authority:
@@ -38,13 +42,19 @@ def make_authority() -> Authority:
     return Authority(key, x509.load_pem_x509_certificate(pem))
 
 
-def make_identity(authority: Authority, name: str = "node1") -> Identity:
-    certificate, key = authority.issue(name)
+def make_identity(
+    authority: Authority,
+    name: str = "node1",
+    *,
+    msp_id: str = "Hospital1MSP",
+    roles: tuple[Role, ...] = (Role.TRAINER, Role.VALIDATOR),
+) -> Identity:
+    certificate, key = authority.issue(name, ",".join(roles))
     tls_certificate, tls_key = authority.issue(name)
     return Identity(
-        msp_id="Hospital1MSP",
+        msp_id=msp_id,
         name=name,
-        roles=(Role.TRAINER, Role.VALIDATOR),
+        roles=roles,
         certificate_pem=certificate,
         private_key_pem=key,
         tls_certificate_pem=tls_certificate,
@@ -59,7 +69,9 @@ def _certificate(
     issuer_key: ec.EllipticCurvePrivateKey,
     *,
     is_ca: bool = False,
+    roles: str = "",
 ) -> bytes:
+    attributes = json.dumps({"attrs": {"medfabric.roles": roles}}).encode()
     now = datetime.datetime.now(datetime.UTC)
     names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
     built = (
@@ -72,6 +84,7 @@ def _certificate(
         .not_valid_after(now + datetime.timedelta(days=1))
         .add_extension(x509.BasicConstraints(ca=is_ca, path_length=None), critical=True)
         .add_extension(x509.SubjectAlternativeName(names), critical=False)
+        .add_extension(x509.UnrecognizedExtension(ATTRIBUTES, attributes), critical=False)
         .sign(issuer_key, hashes.SHA256())
     )
     return built.public_bytes(serialization.Encoding.PEM)

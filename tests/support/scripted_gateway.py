@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent import futures
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -18,6 +22,7 @@ from fabric_protos.peer import (
 from google.protobuf import any_pb2
 
 from client.gateway.errors import RPC_STATUS
+from support.pki import Authority
 
 Step = Callable[[Any, grpc.ServicerContext], Any]
 
@@ -125,3 +130,36 @@ def prepare(signed: proposal_pb2.SignedProposal, answer: bytes) -> common_pb2.En
     return common_pb2.Envelope(
         payload=common_pb2.Payload(header=header, data=data).SerializeToString()
     )
+
+
+@contextmanager
+def serve(
+    service: gateway_pb2_grpc.GatewayServicer, authority: Authority, folder: Path
+) -> Iterator[tuple[Path, grpc.Server]]:
+    """Serve over mutual TLS; gives the connection.json, written into the folder, and the server."""
+    server = grpc.server(futures.ThreadPoolExecutor(max_workers=8))
+    gateway_pb2_grpc.add_GatewayServicer_to_server(service, server)
+    certificate, key = authority.issue("localhost")
+    credentials = grpc.ssl_server_credentials([(key, certificate)], authority.pem, True)
+    port = server.add_secure_port("127.0.0.1:0", credentials)
+    server.start()
+    (folder / "ca.pem").write_bytes(authority.pem)
+    endpoint = {
+        "address": f"127.0.0.1:{port}",
+        "server_name": "localhost",
+        "tls_ca_file": "ca.pem",
+    }
+    connection = {
+        "channel": "medfabric",
+        "chaincode": "medfabric",
+        "msp_id": "Hospital1MSP",
+        "hospital": "hospital1",
+        "gateway": endpoint,
+        "orderers": [endpoint],
+        "peers": [endpoint],
+    }
+    (folder / "connection.json").write_text(json.dumps(connection))
+    try:
+        yield folder / "connection.json", server
+    finally:
+        server.stop(None).wait()

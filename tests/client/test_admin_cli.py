@@ -1,0 +1,335 @@
+"""The administrator's command line over the real contracts."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from support.ledger_gateway import LedgerGateway
+from support.pki import make_identity
+from support.scripted_gateway import serve
+
+from chaincode.schema import canonical
+from chaincode.schema.base import ContentRef, Role
+from chaincode.schema.errors import Code
+from chaincode.schema.rounds import Model
+from client.cli.main import cli
+from client.cli.output import Exit
+from client.consortium import Consortium, every
+from client.content import DirectoryStore
+
+HASH = "ab" * 32
+
+
+@dataclass
+class Desk:
+    """One hospital's administrator at the command line."""
+
+    connection: Path
+    identity: Path
+
+    def run(self, *words: str) -> tuple[int, Any, str]:
+        """Exit code, what was printed as JSON, and the standard error."""
+        options = ["--identity", str(self.identity), "--connection", str(self.connection), "--json"]
+        result = CliRunner().invoke(cli, ["admin", *words, *options])
+        if result.exception and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        shown = json.loads(result.stdout) if result.stdout else None
+        return result.exit_code, shown, result.stderr
+
+    def do(self, *words: str) -> Any:
+        code, shown, error = self.run(*words)
+        assert (code, error) == (0, "")
+        return shown
+
+    def refused(self, *words: str) -> tuple[int, str]:
+        """Exit code and error code."""
+        code, shown, error = self.run(*words)
+        assert shown is None
+        return code, json.loads(error)["error"]
+
+
+@dataclass
+class Hospitals:
+    service: LedgerGateway
+    folder: Path
+    one: Desk
+    two: Desk
+
+
+@pytest.fixture
+def hospitals(authority, tmp_path) -> Iterator[Hospitals]:
+    service = LedgerGateway()
+    with serve(service, authority, tmp_path) as (connection, _):
+        desks = []
+        for number in (1, 2):
+            folder = tmp_path / f"hospital{number}" / "users"
+            msp_id = f"Hospital{number}MSP"
+            make_identity(authority, "admin", msp_id=msp_id, roles=(Role.ADMIN,)).save(
+                folder / "admin"
+            )
+            make_identity(authority, "node1", msp_id=msp_id).save(folder / "node1")
+            desks.append(Desk(connection, folder / "admin"))
+        yield Hospitals(service, tmp_path, *desks)
+
+
+@pytest.fixture
+def founded(hospitals) -> Hospitals:
+    founders = ("--hospital", "Hospital1MSP=North", "--hospital", "Hospital2MSP=South")
+    hospitals.one.do("consortium", "found", "Trial", *founders)
+    hospitals.two.do("consortium", "vote", "charter", "Trial", "--approve")
+    hospitals.one.do("consortium", "advance", "charter", "Trial")
+    return hospitals
+
+
+@pytest.fixture
+def planned(founded) -> Hospitals:
+    """A plan is proposed, with its nodes and datasets registered."""
+    for number, desk in enumerate((founded.one, founded.two), 1):
+        desk.do("node", "register", str(desk.identity.parent / "node1"))
+        description = {
+            "dataset_id": f"wards{number}",
+            "name": "Wards",
+            "application": "tumours",
+            "simulated": True,
+            "commitment_sha256": HASH,
+            "descriptor_sha256": HASH,
+            "train_samples": 100,
+            "validation_samples": 20,
+            "budget_epsilon_micro": 3_000_000,
+            "delta_nano": 10_000,
+        }
+        file = founded.folder / f"dataset{number}.json"
+        file.write_text(json.dumps(description))
+        desk.do("dataset", "register", str(file))
+    (founded.folder / "plan.json").write_text(json.dumps(terms()))
+    founded.one.do("plan", "propose", str(founded.folder / "plan.json"))
+    return founded
+
+
+def terms() -> dict[str, Any]:
+    return {
+        "plan_id": "tumours",
+        "title": "Tumours",
+        "data": {
+            "application": "tumours",
+            "features": [{"name": "size", "low_micro": 0, "high_micro": 10_000_000}],
+            "label": "malignant",
+            "classes": ["no", "yes"],
+        },
+        "model": {
+            "architecture": "logistic",
+            "config": {},
+            "architecture_sha256": HASH,
+            "parameters": 2,
+            "base": {"cid": "bafy", "sha256": HASH, "size_bytes": 16},
+        },
+        "training": {
+            "strategy": "fedavg",
+            "rounds": 5,
+            "steps": 10,
+            "batch_size": 20,
+            "learning_rate_micro": 3_000_000,
+        },
+        "privacy": {
+            "epsilon_micro": 3_000_000,
+            "delta_nano": 10_000,
+            "noise_multiplier_micro": 2_410_000,
+            "sample_clip_micro": 500_000,
+        },
+        "encryption": {},
+        "participation": {
+            "participants": [
+                {"msp_id": f"Hospital{n}MSP", "node_id": "node1", "dataset_id": f"wards{n}"}
+                for n in (1, 2)
+            ],
+            "quorum": 2,
+            "agreement": 2,
+        },
+        "acceptance": {},
+    }
+
+
+def test_hospitals_found_a_consortium(founded):
+    view = founded.two.do("consortium", "show")
+
+    assert view["consortium"]["status"] == "ACTIVE"
+    assert [h["name"] for h in view["hospitals"]] == ["North", "South"]
+
+
+def test_a_second_vote_is_refused_with_its_code(hospitals):
+    hospitals.one.do(
+        "consortium", "found", "Trial", "--hospital", "Hospital1MSP", "--hospital", "Hospital2MSP"
+    )
+    vote = ("consortium", "vote", "charter", "Trial")
+    hospitals.two.do(*vote, "--reject", "--reason", "not yet")
+
+    assert hospitals.two.refused(*vote, "--approve") == (Exit.REFUSED, Code.SECOND_VOTE)
+    ballot = hospitals.one.do("consortium", "ballot", "charter", "Trial")
+    assert [v["approve"] for v in ballot["votes"]] == [True, False]
+
+
+def test_a_further_hospital_is_proposed_and_voted_in(founded):
+    founded.one.do("consortium", "propose-hospital", "Hospital3MSP", "East")
+    for desk in (founded.one, founded.two):
+        desk.do("consortium", "vote", "hospital", "Hospital3MSP", "--approve")
+
+    founded.two.do("consortium", "advance", "hospital", "Hospital3MSP")
+
+    members = founded.one.do("consortium", "show")["consortium"]["hospitals"]
+    assert members == ["Hospital1MSP", "Hospital2MSP", "Hospital3MSP"]
+    refused = founded.one.refused("consortium", "vote", "hospital", "Nobody", "--approve")
+    assert refused == (Exit.REFUSED, Code.NOT_FOUND)
+
+
+def test_nodes_are_registered_suspended_and_revoked(planned):
+    planned.one.do("node", "suspend", "node1", "--reason", "maintenance")
+    planned.one.do("node", "resume", "node1")
+    planned.one.do("node", "revoke", "node1", "--reason", "stolen")
+
+    rows = {row["hospital"]: row for row in planned.two.do("node", "list")}
+    assert (rows["Hospital1MSP"]["status"], rows["Hospital1MSP"]["reason"]) == ("REVOKED", "stolen")
+    assert rows["Hospital2MSP"]["status"] == "ACTIVE"
+
+
+def test_a_plan_is_voted_on_and_consented_to(planned):
+    sha256 = planned.two.do("plan", "list")[0]["terms"]
+    for number, desk in enumerate((planned.one, planned.two), 1):
+        desk.do("dataset", "consent", f"wards{number}", "tumours", "--terms", sha256)
+        desk.do("plan", "vote", "tumours", "--approve", "--terms", sha256)
+
+    planned.one.do("plan", "advance", "tumours")
+
+    shown = planned.two.do("plan", "show", "tumours")
+    assert shown["plan"]["status"] == "APPROVED"
+    assert shown["ceremony"]["status"] == "COMMIT"
+    planned.two.do("dataset", "withdraw", "wards2", "tumours", "--reason", "patients object")
+    planned.one.do("plan", "abort", "tumours", "--reason", "not needed")
+    assert planned.two.do("plan", "list")[0]["status"] == "ABORTED"
+
+
+def test_a_vote_binds_to_the_terms_that_were_read(planned):
+    vote = ("plan", "vote", "tumours", "--approve", "--terms", "00" * 32)
+
+    assert planned.two.refused(*vote) == (Exit.REFUSED, Code.TERMS_MISMATCH)
+    assert planned.one.do("plan", "show", "tumours")["votes"] == []
+
+
+def test_budgets_are_set_and_reported(planned):
+    planned.one.do("dataset", "budget", "wards1", "4.5")
+
+    report = planned.two.do("privacy", "report")
+
+    assert report["largest_epsilon"] == 0
+    assert [a["budget"] for a in report["accounts"]] == [4.5, 3.0]
+    assert planned.two.do("dataset", "list")[0]["name"] == "Wards (simulated)"
+    assert planned.two.do("dataset", "show", "wards2")["dataset"]["train_samples"] == 100
+    assert planned.one.refused("dataset", "budget", "wards2", "9") == (Exit.REFUSED, Code.NOT_OWNER)
+
+
+def test_a_round_before_the_first_is_not_found(planned):
+    assert planned.one.refused("round", "show", "tumours") == (Exit.REFUSED, Code.NOT_FOUND)
+
+
+def test_a_model_is_downloaded_by_its_address_and_verified(planned):
+    store = DirectoryStore(planned.folder / "store")
+    content = b"weights of a model"
+    publish(planned.service, store.put(content))
+    address, out = hashlib.sha256(content).hexdigest(), planned.folder / "model.bin"
+    words = ("model", "get", address, "--store", str(planned.folder / "store"), "--out", str(out))
+
+    planned.two.do(*words)
+    assert out.read_bytes() == content
+    assert planned.one.do("model", "list")[0]["address"] == address
+    assert planned.one.do("model", "show", address)["plan_id"] == "tumours"
+
+    out.unlink()
+    next((planned.folder / "store").iterdir()).write_bytes(b"another model     ")
+    assert planned.two.refused(*words) == (Exit.UNVERIFIED, Code.CONTENT_TAMPERED)
+    assert not out.exists()
+
+
+def publish(service: LedgerGateway, ref: ContentRef) -> None:
+    """Put a model's record on the ledger without the rounds that lead to it."""
+    model = Model(
+        model=ref,
+        plan_id="tumours",
+        round=1,
+        architecture_sha256=HASH,
+        parents=(HASH,),
+        aggregate_sha256=HASH,
+        correct=9,
+        total=10,
+        published_at=1,
+    )
+    key = f"\x00model\x00{ref.sha256}\x00"
+    service.ledger.state[key] = canonical.dumps(model)
+
+
+def test_a_wrong_file_is_named_with_its_field(planned):
+    file = planned.folder / "broken.json"
+    file.write_text(json.dumps({**terms(), "plan_id": "With Spaces"}))
+
+    code, _, error = planned.one.run("plan", "propose", str(file))
+
+    assert (code, json.loads(error)["error"]) == (Exit.DATA, Code.FILE_UNUSABLE)
+    assert "plan_id" in error
+    missing = planned.one.refused("plan", "propose", str(planned.folder / "nowhere.json"))
+    assert missing == (Exit.DATA, Code.FILE_UNUSABLE)
+
+
+def test_the_wrong_role_is_refused(planned):
+    node = Desk(planned.one.connection, planned.one.identity.parent / "node1")
+
+    refused = node.refused("plan", "abort", "tumours", "--reason", "no admin")
+
+    assert refused == (Exit.REFUSED, Code.ROLE_REQUIRED)
+
+
+def test_an_exposed_key_and_a_peer_that_is_down_have_their_exit_codes(hospitals, authority):
+    connection = json.loads(hospitals.one.connection.read_text())
+    connection["gateway"]["address"] = "127.0.0.1:1"
+    down = hospitals.folder / "down.json"
+    down.write_text(json.dumps(connection))
+    unreachable = Desk(down, hospitals.one.identity)
+    assert unreachable.refused("plan", "list") == (Exit.UNREACHABLE, Code.UNREACHABLE)
+
+    (hospitals.one.identity / "private_key.pem").chmod(0o644)
+    assert hospitals.one.refused("plan", "list") == (Exit.DATA, Code.KEY_EXPOSED)
+
+
+def test_the_connection_is_found_beside_the_identity(founded):
+    hospital = founded.one.identity.parent.parent
+    (hospital / "connection.json").write_text(founded.one.connection.read_text())
+    (hospital / "ca.pem").write_bytes((founded.folder / "ca.pem").read_bytes())
+
+    words = ["admin", "consortium", "show", "--identity", str(founded.one.identity)]
+    result = CliRunner().invoke(cli, words)
+
+    assert result.exit_code == 0
+    assert "status:" in result.stdout
+    assert "North" in result.stdout
+
+
+def test_lists_go_on_over_pages(planned):
+    with Consortium.connect(planned.one.connection, planned.one.identity) as consortium:
+        pages = list(every(consortium.datasets.page, size=1))
+
+    assert [len(page.datasets) for page in pages] == [1, 1]
+
+
+def test_help_and_usage_errors_do_not_touch_the_ledger():
+    runner = CliRunner()
+
+    assert runner.invoke(cli, ["admin", "plan", "vote", "--help"]).exit_code == 0
+    assert runner.invoke(cli, ["admin", "plan", "vote", "x"]).exit_code == Exit.USAGE
+    assert runner.invoke(cli, ["nothing"]).exit_code == Exit.USAGE
+    planner = ["admin", "privacy", "plan", "--samples", "100", "--batch-size", "20", "--json"]
+    result = runner.invoke(cli, [*planner, "--steps", "10", "--rounds", "5", "--epsilon", "3"])
+    assert json.loads(result.stdout)["epsilon_after_last_round"] <= 3

@@ -187,7 +187,7 @@ def _smartbft_options() -> smartbft_pb2.Options:
         leader_heartbeat_timeout="10s",
         leader_heartbeat_count=10,
         collect_timeout="1s",
-        sync_on_start=True,
+        sync_on_start=False,
         speed_up_view_change=False,
         leader_rotation=smartbft_pb2.Options.Rotation.ROTATION_OFF,
         decisions_per_leader=3,

@@ -69,7 +69,12 @@ class Gateway:
         return Proposal(self, arguments, chaincode=chaincode).evaluate()
 
     def submit(
-        self, arguments: Sequence[bytes], *, transient: Mapping[str, bytes] | None = None
+        self,
+        arguments: Sequence[bytes],
+        *,
+        transient: Mapping[str, bytes] | None = None,
+        chaincode: str | None = None,
+        organizations: Sequence[str] = (),
     ) -> Committed:
         """Endorse, order and commit. Proposed anew, with a new transaction id, only where it is
         certain that the last one wrote nothing: a conflict with another transaction, or peers
@@ -83,7 +88,15 @@ class Gateway:
         """
         for attempt in range(1, self.policy.proposals + 1):
             try:
-                return self._submit_once(arguments, transient)
+                return self._submit_once(
+                    Proposal(
+                        self,
+                        arguments,
+                        chaincode=chaincode,
+                        transient=transient,
+                        organizations=organizations,
+                    )
+                )
             except (CommitError, EndorseError) as error:
                 if attempt == self.policy.proposals or not self._passing(error):
                     raise
@@ -117,10 +130,8 @@ class Gateway:
     ) -> None:
         self.close()
 
-    def _submit_once(
-        self, arguments: Sequence[bytes], transient: Mapping[str, bytes] | None
-    ) -> Committed:
-        transaction = self.proposal(arguments, transient=transient).endorse()
+    def _submit_once(self, proposal: Proposal) -> Committed:
+        transaction = proposal.endorse()
         status = transaction.submit().status()
         status.check()
         return Committed(transaction.result, status.transaction_id, status.block_number)

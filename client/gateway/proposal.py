@@ -26,6 +26,7 @@ class Proposal:
     Args:
         arguments: the transaction's name first.
         transient: reaches the chaincode and no ledger.
+        organizations: MSP ids that must endorse; none leaves the choice to the peer.
     """
 
     def __init__(
@@ -35,9 +36,11 @@ class Proposal:
         *,
         chaincode: str | None = None,
         transient: Mapping[str, bytes] | None = None,
+        organizations: Sequence[str] = (),
     ) -> None:
         creator, nonce = gateway.identity.serialize(), secrets.token_bytes(24)
         self._gateway = gateway
+        self._organizations = organizations
         self.transaction_id = hashlib.sha256(nonce + creator).hexdigest()
         self.input = _input(chaincode or gateway.chaincode, arguments)
         header = _header(
@@ -55,6 +58,11 @@ class Proposal:
         self._signed = proposal_pb2.SignedProposal(
             proposal_bytes=content, signature=gateway.identity.sign(content)
         )
+
+    @property
+    def signed(self) -> proposal_pb2.SignedProposal:
+        """The proposal as peers' endorser service takes it."""
+        return self._signed
 
     def evaluate(self) -> bytes:
         """Ask one peer for the result, writing nothing.
@@ -86,6 +94,7 @@ class Proposal:
             transaction_id=self.transaction_id,
             channel_id=self._gateway.channel_name,
             proposed_transaction=self._signed,
+            endorsing_organizations=self._organizations,
         )
         try:
             response = self._gateway.stub.Endorse(

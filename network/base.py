@@ -1,0 +1,192 @@
+"""What both networks are to those who run them: real Fabric and the devnet."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from chaincode.schema.errors import Code, MedFabricError
+from network import crypto, genesis, topology
+from network.processes import Processes, Spec
+from network.topology import HOST, Hospital, Kind, Layout, Topology
+
+Progress = Callable[[str], None]
+
+
+class Network(ABC):
+    """A consortium's network in a folder.
+
+    Processes are named ``hospital1.peer`` and so on; see :meth:`names`.
+    """
+
+    def __init__(self, folder: Path, topology: Topology) -> None:
+        self.topology = topology
+        self.layout = Layout(folder)
+        self.processes = Processes(self.layout.run, self.layout.logs)
+
+    @property
+    def kind(self) -> Kind:
+        return self.topology.kind
+
+    @abstractmethod
+    def specs(self) -> Sequence[Spec]:
+        """Every process, in the order of starting."""
+
+    @abstractmethod
+    def wait_healthy(self, names: Sequence[str]) -> None:
+        """Return when these processes answer; raises ``NOT_HEALTHY`` where one does not."""
+
+    @abstractmethod
+    def prepare(self) -> None:
+        """Write what the processes read, once, before their first start."""
+
+    @abstractmethod
+    def commission(self, progress: Progress) -> None:
+        """Make the channel and deploy the chaincode, once, after the first start."""
+
+    def names(self) -> list[str]:
+        """All processes."""
+        return [spec.name for spec in self.specs()]
+
+    def start(self) -> None:
+        """Start what does not run, and wait until all answer."""
+        for spec in self.specs():
+            self.processes.start(spec)
+        self.wait_healthy(self.names())
+
+    def down(self) -> None:
+        """Stop all processes, last started first. Data stays; :meth:`start` goes on with it."""
+        for name in reversed(self.names()):
+            self.processes.stop(name)
+
+    def restart(self, name: str) -> None:
+        """Start one process again, whether it was killed or not."""
+        spec = self._spec(name)
+        self.processes.stop(name)
+        self.processes.start(spec)
+        self.wait_healthy([name])
+
+    def kill(self, name: str) -> None:
+        """End one process as a crash would."""
+        self._spec(name)
+        self.processes.kill(name)
+
+    def status(self) -> dict[str, bool]:
+        """Whether each process runs."""
+        return {name: self.processes.pid(name) is not None for name in self.names()}
+
+    def write_connections(self) -> None:
+        """Write every hospital's connection.json."""
+        for hospital in self.topology.hospitals:
+            path = self.layout.connection(hospital.slug)
+            path.write_text(json.dumps(self._connection(hospital), indent=1) + "\n")
+
+    def _connection(self, hospital: Hospital) -> dict[str, object]:
+        gateway = {
+            "address": f"{HOST}:{hospital.ports.peer}",
+            "server_name": "localhost",
+            "tls_ca_file": "msp/tlscacerts/ca.pem",
+        }
+        return {
+            "channel": self.topology.channel,
+            "chaincode": self.topology.chaincode,
+            "msp_id": hospital.msp_id,
+            "hospital": hospital.slug,
+            "gateway": gateway,
+        }
+
+    def _spec(self, name: str) -> Spec:
+        for spec in self.specs():
+            if spec.name == name:
+                return spec
+        raise MedFabricError(
+            Code.NO_SUCH_PROCESS, f"no process {name}; there are {', '.join(self.names())}"
+        )
+
+
+def up(folder: Path, kind: Kind, hospitals: int, progress: Progress = lambda _: None) -> Network:
+    """Bring a new consortium up in an empty folder, or start the one that is there.
+
+    Raises:
+        MedFabricError: the folder holds something else, programs are missing, or a process does
+            not become healthy; what was started is stopped again.
+    """
+    if (folder / topology.FILE).exists():
+        network = open_network(folder)
+        progress("starting processes")
+        network.start()
+        return network
+    if folder.exists() and any(folder.iterdir()):
+        raise MedFabricError(
+            Code.NETWORK_EXISTS, f"{folder} is not empty and holds no consortium; name another"
+        )
+    network = _create(folder, kind, hospitals, progress)
+    try:
+        network.start()
+        network.commission(progress)
+    except BaseException:
+        network.down()
+        raise
+    # Only a network that came up whole is there the next time.
+    topology.save(network.topology, folder)
+    return network
+
+
+def open_network(folder: Path) -> Network:
+    """The consortium in a folder."""
+    return _network(folder, topology.load(folder))
+
+
+def wait_until(
+    check: Callable[[], bool], what: str, seconds: float = 60.0, alive: Callable[[], None] = int
+) -> None:
+    """Ask again until it is so; ``alive`` raises where waiting is in vain.
+
+    Raises:
+        MedFabricError: ``NOT_HEALTHY`` after ``seconds``.
+    """
+    deadline = time.monotonic() + seconds
+    while not check():
+        alive()
+        if time.monotonic() > deadline:
+            raise MedFabricError(Code.NOT_HEALTHY, f"{what} did not come about in {seconds:.0f} s")
+        time.sleep(0.05)
+
+
+def _create(folder: Path, kind: Kind, hospitals: int, progress: Progress) -> Network:
+    version = ""
+    if kind is Kind.FABRIC:
+        from network import binaries
+
+        version = binaries.fabric_version()
+    made = topology.create(kind, hospitals, version)
+    network = _network(folder, made)
+    progress("making keys and certificates")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for hospital in made.hospitals:
+            crypto.create_hospital(network.layout, hospital)
+        network.layout.genesis.write_bytes(genesis.block(made, network.layout))
+        network.write_connections()
+        network.prepare()
+    except OSError as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise MedFabricError(
+            Code.NETWORK_EXISTS, f"cannot write {folder}: {error.strerror}; make room there"
+        ) from None
+    progress("starting processes")
+    return network
+
+
+def _network(folder: Path, made: Topology) -> Network:
+    if made.kind is Kind.FABRIC:
+        from network.fabric import FabricNetwork
+
+        return FabricNetwork(folder, made)
+    from network.devnet.network import DevNetwork
+
+    return DevNetwork(folder, made)

@@ -1,0 +1,84 @@
+"""Finds Fabric's programs and checks their version."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+from chaincode.schema.errors import Code, MedFabricError
+
+VARIABLE = "MEDFABRIC_FABRIC_BIN"
+SUPPORTED = (3, 1)
+NEEDED = ("peer", "orderer")
+_VERSION = re.compile(r"Version:\s*v?(\d+)\.(\d+)\.(\d+)")
+_WAYS_OUT = (
+    "put Fabric 3.1's programs on PATH, name their folder in "
+    f"{VARIABLE}, or run 'medfabric network install'; or use the devnet ('--devnet')"
+)
+
+
+def find(name: str) -> Path | None:
+    """The program, from the named folder first, else from PATH."""
+    folders = [os.environ.get(VARIABLE), str(cache()), os.environ.get("PATH")]
+    found = shutil.which(name, path=os.pathsep.join(folder for folder in folders if folder))
+    return Path(found) if found else None
+
+
+def cache() -> Path:
+    """Where ``medfabric network install`` puts the release."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "medfabric" / "fabric" / "bin"
+
+
+def present() -> bool:
+    """Whether real Fabric can be run here."""
+    try:
+        fabric_version()
+    except MedFabricError:
+        return False
+    return True
+
+
+def require(name: str) -> Path:
+    """The program.
+
+    Raises:
+        MedFabricError: ``BINARY_MISSING``, with the ways out.
+    """
+    found = find(name)
+    if found is None:
+        raise MedFabricError(Code.BINARY_MISSING, f"Fabric's {name} is not there: {_WAYS_OUT}")
+    return found
+
+
+def fabric_version() -> str:
+    """The version of the programs, such as ``3.1.5``.
+
+    Raises:
+        MedFabricError: ``BINARY_MISSING``, or ``BINARY_WRONG`` where one is not of 3.1.
+    """
+    versions = {_version(require(name)) for name in NEEDED}
+    if len(versions) != 1:
+        raise MedFabricError(
+            Code.BINARY_WRONG, f"peer and orderer are of different versions: {_WAYS_OUT}"
+        )
+    return versions.pop()
+
+
+def _version(program: Path) -> str:
+    try:
+        output = subprocess.run(
+            [program, "version"], capture_output=True, text=True, timeout=20, check=False
+        ).stdout
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise MedFabricError(
+            Code.BINARY_WRONG, f"{program} does not run ({error}): {_WAYS_OUT}"
+        ) from None
+    found = _VERSION.search(output)
+    if not found or (int(found[1]), int(found[2])) != SUPPORTED:
+        named = ".".join(found.groups()) if found else "unknown"
+        raise MedFabricError(Code.BINARY_WRONG, f"{program} is of version {named}: {_WAYS_OUT}")
+    return ".".join(found.groups())

@@ -1,0 +1,254 @@
+"""Real Fabric as native processes: per hospital one orderer, peer and chaincode service."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from network import binaries, chaincode, channel, lifecycle
+from network.base import Network, Progress, wait_until
+from network.processes import Spec
+from network.topology import HOST, Hospital
+
+_BUILDER = {
+    # A package for this builder says who it is for; the service's address and the peer's own key
+    # for it lie beside the scripts, in the hospital's folder, so that no package carries a key.
+    "detect": 'grep -q \'"type":"ccaas"\' "$2/metadata.json"',
+    "build": 'cp "$(dirname "$0")/../connection.json" "$3/connection.json"',
+    "release": 'mkdir -p "$2/chaincode/server"\n'
+    'cp "$1/connection.json" "$2/chaincode/server/connection.json"',
+}
+
+
+class FabricNetwork(Network):
+    """Native processes of Hyperledger Fabric 3.1."""
+
+    def specs(self) -> Sequence[Spec]:
+        hospitals = self.topology.hospitals
+        return [
+            *(self._orderer(hospital) for hospital in hospitals),
+            *(chaincode.spec(self.layout, hospital) for hospital in hospitals),
+            *(self._peer(hospital) for hospital in hospitals),
+        ]
+
+    def prepare(self) -> None:
+        package = lifecycle.package()
+        package_id = lifecycle.package_id(package)
+        for hospital in self.topology.hospitals:
+            home = self.layout.hospital(hospital.slug)
+            chaincode.write_config(self.layout, hospital, package_id)
+            clients = self._write_client_authorities(home)
+            _write_json(home / "orderer" / "orderer.yaml", _orderer_config(hospital, clients))
+            _write_json(home / "peer" / "core.yaml", self._peer_config(hospital, clients))
+            self._write_builder(home / "peer" / "builder", hospital)
+
+    def commission(self, progress: Progress) -> None:
+        progress("joining the channel")
+        channel.join_orderers(self)
+        channel.join_peers(self)
+        progress("deploying the chaincode")
+        lifecycle.deploy(self)
+
+    def wait_healthy(self, names: Sequence[str]) -> None:
+        for name in names:
+            slug, _, part = name.partition(".")
+            hospital = self.topology.hospital(slug)
+            wait_until(
+                lambda hospital=hospital, part=part: self._healthy(hospital, part),
+                f"health of {name}",
+                alive=lambda name=name: self.processes.require_running(name),
+            )
+
+    def _healthy(self, hospital: Hospital, part: str) -> bool:
+        if part == "chaincode":
+            return chaincode.listens(hospital)
+        ports = hospital.ports
+        port = ports.peer_operations if part == "peer" else ports.orderer_operations
+        return channel.healthy(self.layout, hospital, port)
+
+    def _orderer(self, hospital: Hospital) -> Spec:
+        folder = self.layout.hospital(hospital.slug) / "orderer"
+        program = str(binaries.require("orderer"))
+        environment = {"FABRIC_CFG_PATH": str(folder), "FABRIC_LOGGING_SPEC": "warn"}
+        return Spec(f"{hospital.slug}.orderer", [program], environment, folder)
+
+    def _peer(self, hospital: Hospital) -> Spec:
+        folder = self.layout.hospital(hospital.slug) / "peer"
+        command = [str(binaries.require("peer")), "node", "start"]
+        environment = {"FABRIC_CFG_PATH": str(folder), "FABRIC_LOGGING_SPEC": "warn"}
+        return Spec(f"{hospital.slug}.peer", command, environment, folder)
+
+    def _write_builder(self, folder: Path, hospital: Hospital) -> None:
+        tls = self.layout.hospital(hospital.slug) / "peer" / "tls"
+        (folder / "bin").mkdir(parents=True, mode=0o700)
+        connection = {
+            "address": f"localhost:{hospital.ports.chaincode}",
+            "dial_timeout": "10s",
+            "tls_required": True,
+            "client_auth_required": True,
+            "client_key": (tls / "key.pem").read_text(),
+            "client_cert": (tls / "cert.pem").read_text(),
+            "root_cert": (tls / "ca.pem").read_text(),
+        }
+        path = folder / "connection.json"
+        path.touch(mode=0o600)
+        _write_json(path, connection)
+        for name, body in _BUILDER.items():
+            script = folder / "bin" / name
+            script.write_text(f"#!/bin/sh\nset -eu\numask 077\n{body}\n")
+            script.chmod(0o700)
+
+    def _write_client_authorities(self, home: Path) -> list[str]:
+        """Whom servers accept TLS clients from. Fabric adds the channel's members by itself, but
+        only when it has joined, and retries whom it turned away before that after half a minute.
+        """
+        names = []
+        for other in self.topology.hospitals:
+            content = (self.layout.hospital(other.slug) / "msp/tlscacerts/ca.pem").read_bytes()
+            name = f"tls/{other.slug}-ca.pem"
+            for part in ("orderer", "peer"):
+                (home / part / name).write_bytes(content)
+            names.append(name)
+        return names
+
+    def _peer_config(self, hospital: Hospital, clients: list[str]) -> dict[str, Any]:
+        ports = hospital.ports
+        address = f"{HOST}:{ports.peer}"
+        tls = _server_tls(clients)
+        data = self.layout.hospital(hospital.slug) / "peer" / "data"
+        return {
+            "peer": {
+                "id": f"peer.{hospital.slug}",
+                "networkId": "medfabric",
+                "listenAddress": address,
+                "address": address,
+                # Chaincode runs as a service that the peer dials: nobody dials this port.
+                "chaincodeListenAddress": f"{HOST}:0",
+                "chaincodeAddress": address,
+                "gateway": {
+                    "enabled": True,
+                    "endorsementTimeout": "30s",
+                    "broadcastTimeout": "30s",
+                    "dialTimeout": "20s",
+                },
+                "gossip": {
+                    "bootstrap": address,
+                    "endpoint": address,
+                    "externalEndpoint": address,
+                    "useLeaderElection": False,
+                    "orgLeader": True,
+                    "reconnectInterval": "2s",
+                    "publishCertPeriod": "2s",
+                    "membershipTrackerInterval": "2s",
+                    "state": {"enabled": False},
+                    "pvtData": {
+                        "implicitCollectionDisseminationPolicy": {
+                            "requiredPeerCount": 0,
+                            "maxPeerCount": 0,
+                        }
+                    },
+                },
+                "tls": {
+                    **tls,
+                    "rootcert": {"file": "tls/ca.pem"},
+                    "clientCert": {"file": "tls/cert.pem"},
+                    "clientKey": {"file": "tls/key.pem"},
+                },
+                "fileSystemPath": str(data),
+                "mspConfigPath": "msp",
+                "localMspId": hospital.msp_id,
+                "BCCSP": {"Default": "SW", "SW": {"Hash": "SHA2", "Security": 256}},
+                "deliveryclient": {
+                    "reconnectTotalTimeThreshold": "3600s",
+                    "reConnectBackoffThreshold": "5s",
+                    "connTimeout": "3s",
+                    "policy": "cluster",
+                },
+                "handlers": {
+                    "authFilters": [
+                        {"name": "DefaultAuth"},
+                        {"name": "ExpirationCheck"},
+                        {"name": "TimeWindowCheck"},
+                    ],
+                    "decorators": [{"name": "DefaultDecorator"}],
+                    "endorsers": {"escc": {"name": "DefaultEndorsement"}},
+                    "validators": {"vscc": {"name": "DefaultValidation"}},
+                },
+                "discovery": {"enabled": True, "authCacheEnabled": True},
+                "maxRecvMsgSize": 104857600,
+                "maxSendMsgSize": 104857600,
+            },
+            "vm": {"endpoint": ""},
+            "chaincode": {
+                "externalBuilders": [{"name": "medfabric", "path": "builder"}],
+                "installTimeout": "60s",
+                "startuptimeout": "60s",
+                "executetimeout": "30s",
+                "mode": "net",
+                "keepalive": 0,
+                "system": dict.fromkeys(("_lifecycle", "cscc", "lscc", "qscc"), "enable"),
+                "runtimeParams": {
+                    "useWriteBatch": True,
+                    "maxSizeWriteBatch": 1000,
+                    "useGetMultipleKeys": True,
+                    "maxSizeGetMultipleKeys": 1000,
+                },
+            },
+            "ledger": {
+                "state": {"stateDatabase": "goleveldb", "totalQueryLimit": 100000},
+                "history": {"enableHistoryDatabase": True},
+                "snapshots": {"rootDir": str(data / "snapshots")},
+            },
+            "operations": {"listenAddress": f"{HOST}:{ports.peer_operations}", "tls": tls},
+            "metrics": {"provider": "disabled"},
+        }
+
+
+def _orderer_config(hospital: Hospital, clients: list[str]) -> dict[str, Any]:
+    ports = hospital.ports
+    tls = {
+        "Enabled": True,
+        "Certificate": "tls/cert.pem",
+        "PrivateKey": "tls/key.pem",
+        "RootCAs": ["tls/ca.pem"],
+        "ClientAuthRequired": True,
+        "ClientRootCAs": clients,
+    }
+    return {
+        "General": {
+            "ListenAddress": HOST,
+            "ListenPort": ports.orderer,
+            "TLS": tls,
+            "Cluster": {"SendBufferSize": 100},
+            "BootstrapMethod": "none",
+            "LocalMSPDir": "msp",
+            "LocalMSPID": hospital.msp_id,
+            "BCCSP": {"Default": "SW", "SW": {"Hash": "SHA2", "Security": 256}},
+            "Authentication": {"TimeWindow": "15m"},
+            "MaxRecvMsgSize": 104857600,
+            "MaxSendMsgSize": 104857600,
+        },
+        "FileLedger": {"Location": "data"},
+        "Operations": {"ListenAddress": f"{HOST}:{ports.orderer_operations}", "TLS": tls},
+        "Metrics": {"Provider": "disabled"},
+        "Admin": {"ListenAddress": f"{HOST}:{ports.orderer_admin}", "TLS": tls},
+        "ChannelParticipation": {"Enabled": True, "MaxRequestBodySize": "1 MB"},
+        "Consensus": {"WALDir": "data/wal", "SnapDir": "data/snapshots"},
+    }
+
+
+def _server_tls(clients: list[str]) -> dict[str, Any]:
+    return {
+        "enabled": True,
+        "clientAuthRequired": True,
+        "cert": {"file": "tls/cert.pem"},
+        "key": {"file": "tls/key.pem"},
+        "clientRootCAs": {"files": clients},
+    }
+
+
+def _write_json(path: Path, value: dict[str, Any]) -> None:
+    # JSON is YAML, and Fabric reads YAML.
+    path.write_text(json.dumps(value, indent=1))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import tempfile
 from pathlib import Path
 
 from chaincode.schema.errors import Code, MedFabricError
@@ -41,3 +43,34 @@ def cache_folder() -> Path:
     """Where this user keeps programs built or downloaded once."""
     base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     return Path(base) / "medfabric" / "bin"
+
+
+def build(name: str, module: Path) -> Path:
+    """Build a program once, from the pinned Go module in a folder, into this user's cache.
+
+    ``module`` holds a go.mod with ``tool`` lines and its go.sum, which fixes every source by hash.
+
+    Raises:
+        MedFabricError: ``TOOL_MISSING`` without Go, ``TOOL_FAILED`` with the end of its output.
+    """
+    go = require("go", "the Go toolchain, 1.26.4 or newer, that builds it once")
+    target = cache_folder()
+    target.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="build-", dir=target) as scratch:
+        for file in ("go.mod", "go.sum"):
+            shutil.copy(module / file, scratch)
+        done = subprocess.run(
+            [go, "build", "-mod=readonly", "-trimpath", "-o", f"{scratch}/out/", "tool"],
+            cwd=scratch,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            check=False,
+        )
+        built = Path(scratch, "out", name)
+        if done.returncode != 0 or not built.exists():
+            why = done.stderr.decode(errors="replace").strip()[-800:]
+            raise MedFabricError(
+                Code.TOOL_FAILED, f"{name} could not be built; the end of Go's output: {why}"
+            )
+        built.replace(target / name)
+    return target / name

@@ -21,6 +21,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from chaincode.schema.errors import Code, MedFabricError
+from client import tools
 from client.content.ipfs import KuboStore
 from client.files import write_whole
 
@@ -31,6 +32,20 @@ _STOP_SECONDS = 15.0
 def new_swarm_key() -> bytes:
     """A pre-shared key for the nodes of one consortium (libp2p private network, version 1)."""
     return b"/key/swarm/psk/1.0.0/\n/base16/\n" + secrets.token_hex(32).encode() + b"\n"
+
+
+def find_kubo() -> Path | None:
+    """The program ``ipfs``, where it is installed or was built."""
+    return tools.find("ipfs")
+
+
+def build_kubo() -> Path:
+    """Build Kubo once into the user's cache: the pinned version, minutes on a small machine.
+
+    Raises:
+        MedFabricError: ``TOOL_MISSING`` without Go, ``TOOL_FAILED`` where the build fails.
+    """
+    return tools.build("ipfs", Path(__file__).parent / "kubo_module")
 
 
 class KuboNode:

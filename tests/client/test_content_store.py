@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from chaincode.schema.errors import Code, MedFabricError
 from client.content import DirectoryStore, KuboStore, cid_of
-from client.content.kubo import KuboNode, new_swarm_key
+from client.content.kubo import KuboNode, find_kubo, new_swarm_key
 
 STORE = "from client.content import DirectoryStore; import sys; store = DirectoryStore(sys.argv[1])"
 
@@ -160,9 +160,7 @@ def nodes(tmp_path_factory):
 
 
 def _kubo() -> Path:
-    from client.tools import find
-
-    found = find("ipfs")
+    found = find_kubo()
     if found is None:
         pytest.skip("Kubo is not here: put `ipfs` on the PATH")
     return found

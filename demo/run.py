@@ -1,0 +1,245 @@
+"""One honest training from nothing: network, consortium, plan, rounds, audit, report."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from chaincode.schema import states
+from chaincode.schema.ceremonies import CeremonyStatus
+from chaincode.schema.datasets import RegisterDatasetArgs
+from chaincode.schema.errors import Code, MedFabricError
+from chaincode.schema.plans import Participant, Plan, PlanTerms
+from chaincode.schema.rounds import RoundView
+from client.consortium import Consortium
+from client.content import ContentStore, DirectoryStore
+from demo import consortium as steps
+from demo.agents import Agents
+from network import base
+from network.base import Network
+from network.processes import proportional_memory_kb
+from network.topology import Kind
+
+Progress = Callable[[str], None]
+
+PLAN_ID = "wdbc-logistic"
+NODE = "node1"
+_ROUND_PATIENCE = 120.0
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a run is asked to be."""
+
+    folder: Path
+    kind: Kind
+    hospitals: int = 4
+    rounds: int = 6
+    seed: int = 0
+    partition: str = "identical"
+    stage_seconds: int = 60
+
+
+@dataclass
+class Clock:
+    """Seconds of each part of the run, and the most memory that all processes used together."""
+
+    started: float = field(default_factory=time.monotonic)
+    timings: dict[str, float] = field(default_factory=dict)
+    peak_kb: int = 0
+
+    @contextmanager
+    def part(self, name: str, progress: Progress) -> Iterator[None]:
+        """Time one part."""
+        progress(name)
+        begin = time.monotonic()
+        yield
+        self.timings[name] = round(time.monotonic() - begin, 3)
+
+    def seconds(self) -> float:
+        """Since the start."""
+        return round(time.monotonic() - self.started, 3)
+
+
+@dataclass
+class Run:
+    """A run in progress: everything that its parts share."""
+
+    options: Options
+    network: Network
+    store: ContentStore
+    hospitals: list[steps.Hospital]
+    agents: Agents
+    clock: Clock
+    started: str
+    terms: PlanTerms | None = None
+    rounds: list[RoundView] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+
+    @property
+    def ledger(self) -> Consortium:
+        """The first hospital's view."""
+        return self.hospitals[0].admin
+
+    def measure_memory(self) -> None:
+        """Take note of what all processes use now."""
+        network = sum(self.network.processes.memory_kb(name) for name in self.network.names())
+        total = network + self.agents.memory_kb() + proportional_memory_kb(os.getpid())
+        self.clock.peak_kb = max(self.clock.peak_kb, total)
+
+
+@contextmanager
+def prepared(options: Options, progress: Progress) -> Iterator[Run]:
+    """Bring everything up to an agreed plan; take everything down at the end."""
+    clock = Clock()
+    started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    folder = options.folder
+    folder.mkdir(parents=True, exist_ok=True)
+    with clock.part("bringing the network up", progress):
+        network = base.up(folder / "consortium", options.kind, options.hospitals)
+    agents = Agents(folder, network.processes)
+    hospitals: list[steps.Hospital] = []
+    try:
+        hospitals = _hospitals(network)
+        store = DirectoryStore(folder / "content")
+        run = Run(options, network, store, hospitals, agents, clock, started)
+        with clock.part("founding the consortium", progress):
+            steps.found(hospitals, "MedFabric demonstration")
+            for hospital in hospitals:
+                steps.register_node(hospital, NODE, "server")
+        with clock.part("offering datasets and agreeing the plan", progress):
+            _agree(run)
+        yield run
+    finally:
+        agents.stop()
+        for hospital in hospitals:
+            hospital.admin.close()
+        network.down()
+
+
+def train(run: Run, progress: Progress, each: Callable[[Run, RoundView], None]) -> None:
+    """Start the agents and follow the plan to its end.
+
+    Args:
+        each: called with every round that has ended.
+
+    Raises:
+        MedFabricError: the plan fails, or nothing happens for two minutes.
+    """
+    with run.clock.part("training", progress):
+        run.agents.start()
+        _await_key(run, progress)
+        for number in range(1, run.options.rounds + 1):
+            begin = time.monotonic()
+            view = _await_round(run, number)
+            run.seconds.append(round(time.monotonic() - begin, 3))
+            run.rounds.append(view)
+            run.measure_memory()
+            each(run, view)
+
+
+def plan(run: Run) -> Plan:
+    """The plan as committed."""
+    return run.ledger.plans.get(plan_id=PLAN_ID).plan
+
+
+def _hospitals(network: Network) -> list[steps.Hospital]:
+    found = []
+    for hospital in network.topology.hospitals:
+        folder = network.layout.hospital(hospital.slug)
+        connection = network.layout.connection(hospital.slug)
+        admin = Consortium.connect(connection, network.layout.user(hospital.slug, "admin"))
+        found.append(steps.Hospital(hospital.slug, hospital.msp_id, folder, admin))
+    return found
+
+
+def _agree(run: Run) -> None:
+    from trainer import presets
+    from trainer.data import wdbc
+    from trainer.node.config import DataConfig
+    from trainer.node.learner import base_model, describe
+
+    options = run.options
+    data = wdbc.terms()
+    files = wdbc.write(
+        options.folder / "records", options.hospitals, options.seed, options.partition
+    )
+    datasets, samples = {}, []
+    for hospital, file in zip(run.hospitals, files.hospitals, strict=True):
+        config = DataConfig(dataset_id=f"wdbc-{hospital.slug}", file=file, split_seed=options.seed)
+        about = describe(config, data, salt=os.urandom(32))
+        args = RegisterDatasetArgs(
+            **about,
+            name=wdbc.NAME,
+            simulated=False,
+            budget_epsilon_micro=presets.EPSILON_MICRO,
+            delta_nano=presets.DELTA_NANO,
+        )
+        steps.register_dataset(hospital, args)
+        datasets[hospital.slug] = config.dataset_id
+        samples.append(args.train_samples)
+        run.agents.add(hospital.slug, _node(run, hospital, config.model_dump(mode="json")))
+    content, digest, parameters = base_model(
+        "logistic", {"features": len(data.features), "classes": len(data.classes)}
+    )
+    participants = tuple(
+        Participant(msp_id=h.msp_id, node_id=NODE, dataset_id=datasets[h.slug])
+        for h in run.hospitals
+    )
+    run.terms = presets.plan(
+        PLAN_ID,
+        data,
+        run.store.put(content),
+        digest,
+        parameters,
+        participants,
+        min(samples),
+        options.rounds,
+        options.stage_seconds,
+    )
+    steps.agree_plan(run.hospitals, run.terms, datasets)
+
+
+def _node(run: Run, hospital: steps.Hospital, data: dict[str, object]) -> dict[str, object]:
+    folder = run.options.folder.resolve()
+    return {
+        "connection": str(run.network.layout.connection(hospital.slug)),
+        "identity": str(run.network.layout.user(hospital.slug, NODE)),
+        "store": {"kind": "directory", "folder": str(folder / "content")},
+        "data": {**data, "file": str((folder / str(data["file"])).resolve())},
+    }
+
+
+def _await_key(run: Run, progress: Progress) -> None:
+    progress("generating a key that nobody holds")
+    begin = time.monotonic()
+    _wait(run, lambda: states.is_final(states.CEREMONY, _ceremony(run)), "the key ceremony")
+    run.clock.timings["key ceremony and agents' start"] = round(time.monotonic() - begin, 3)
+    found = plan(run)
+    if found.reason:
+        raise MedFabricError(Code.PLAN_NOT_APPROVED, f"{PLAN_ID} is {found.status}: {found.reason}")
+    progress("training")
+
+
+def _ceremony(run: Run) -> CeremonyStatus:
+    return run.ledger.ceremonies.get(plan_id=PLAN_ID).ceremony.status
+
+
+def _await_round(run: Run, number: int) -> RoundView:
+    def ended() -> bool:
+        if plan(run).rounds_opened < number:
+            return False
+        status = run.ledger.rounds.get(plan_id=PLAN_ID, number=number).round.status
+        return states.is_final(states.ROUND, status)
+
+    _wait(run, ended, f"round {number}")
+    return run.ledger.rounds.get(plan_id=PLAN_ID, number=number)
+
+
+def _wait(run: Run, done: Callable[[], bool], what: str) -> None:
+    base.wait_until(done, what, _ROUND_PATIENCE + run.options.stage_seconds, alive=run.agents.check)

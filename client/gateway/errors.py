@@ -21,6 +21,16 @@ from chaincode.schema.errors import Code, MedFabricError, parse
 _TRAILER = "grpc-status-details-bin"
 _LONGEST = 2_000
 
+_CONFLICTS = frozenset(
+    {
+        "MVCC_READ_CONFLICT",
+        "PHANTOM_READ_CONFLICT",
+        # Fabric's verdict where an earlier transaction of the same block wrote the policy of a
+        # key that this one writes: seen before the versions that were read are compared.
+        "ENDORSEMENT_POLICY_FAILURE",
+    }
+)
+
 
 @dataclass(frozen=True)
 class Detail:
@@ -122,8 +132,8 @@ class CommitError(GatewayError):
 
     @property
     def conflict(self) -> bool:
-        """Whether another transaction changed what this one had read."""
-        return self.validation in ("MVCC_READ_CONFLICT", "PHANTOM_READ_CONFLICT")
+        """Whether another transaction may have changed what this one was simulated on."""
+        return self.validation in _CONFLICTS
 
 
 class EventsError(GatewayError):

@@ -78,7 +78,7 @@ class Gateway:
     ) -> Committed:
         """Endorse, order and commit. Proposed anew, with a new transaction id, only where it is
         certain that the last one wrote nothing: a conflict with another transaction, or peers
-        that were not at the same block.
+        that were not at the same block. A lost outcome is never one of these.
 
         Raises:
             EndorseError: nothing was submitted.

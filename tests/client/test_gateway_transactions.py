@@ -260,7 +260,12 @@ def test_a_refused_commit_status_is_not_asked_again(peer, consortium):
 
 
 @pytest.mark.parametrize(
-    "conflict", [transaction_pb2.MVCC_READ_CONFLICT, transaction_pb2.PHANTOM_READ_CONFLICT]
+    "conflict",
+    [
+        transaction_pb2.MVCC_READ_CONFLICT,
+        transaction_pb2.PHANTOM_READ_CONFLICT,
+        transaction_pb2.ENDORSEMENT_POLICY_FAILURE,
+    ],
 )
 def test_a_conflict_is_proposed_anew_under_a_new_transaction_id(peer, consortium, conflict):
     peer.service.validation = [conflict, transaction_pb2.VALID]
@@ -282,12 +287,12 @@ def test_conflicts_without_end_are_a_commit_error(peer, consortium):
 
 
 def test_another_invalidity_is_final(peer, consortium):
-    peer.service.validation = [transaction_pb2.ENDORSEMENT_POLICY_FAILURE]
+    peer.service.validation = [transaction_pb2.BAD_CREATOR_SIGNATURE]
 
     with pytest.raises(CommitError) as caught:
         consortium.gateway.submit([b"plan:Advance", b"{}"])
 
-    assert caught.value.validation == "ENDORSEMENT_POLICY_FAILURE"
+    assert caught.value.validation == "BAD_CREATOR_SIGNATURE"
     assert len(peer.service.asked["Endorse"]) == 1
 
 

@@ -20,7 +20,7 @@ _OPTIONS = (
     # A peer that restarts is found again in seconds, a silent one noticed. Peers refuse pings
     # more often than once a minute.
     ("grpc.initial_reconnect_backoff_ms", 200),
-    ("grpc.max_reconnect_backoff_ms", 2_000),
+    ("grpc.max_reconnect_backoff_ms", 1_000),
     ("grpc.keepalive_time_ms", 120_000),
     ("grpc.keepalive_timeout_ms", 20_000),
     ("grpc.enable_http_proxy", 0),

@@ -10,6 +10,7 @@ them typed names.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -263,6 +264,26 @@ class Consortium:
         answer = self.gateway.evaluate([name.encode(), canonical.dumps(args)])
         return _parse(result, answer, name)
 
+    def catch_up(self, other: Consortium, *, seconds: float = 30.0) -> None:
+        """Wait until this hospital's peer has every block that another hospital's peer has now.
+
+        For programs that act for several hospitals in turn: peers commit on their own, so what one
+        shows may reach the next a moment later.
+
+        Raises:
+            MedFabricError: ``UNREACHABLE`` where the peer stays behind.
+        """
+        wanted = other.gateway.height()
+        deadline = time.monotonic() + seconds
+        while self._height() < wanted:
+            if time.monotonic() > deadline:
+                raise MedFabricError(
+                    Code.UNREACHABLE,
+                    f"the peer of {self.identity.msp_id} does not reach block {wanted - 1}; "
+                    "check that it runs and has orderers to follow",
+                )
+            time.sleep(0.02)
+
     def events(
         self, checkpoint: Checkpoint | None = None, *, start_block: int | None = None
     ) -> Events:
@@ -284,6 +305,14 @@ class Consortium:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+    def _height(self) -> int:
+        try:
+            return self.gateway.height()
+        except MedFabricError as error:
+            if error.code == Code.UNREACHABLE:
+                return 0
+            raise
 
 
 def every(page: Bound[PageArgs, Result], *, size: int = 100) -> Iterator[Result]:

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import grpc
+from fabric_protos.common import ledger_pb2
 from fabric_protos.gateway import gateway_pb2_grpc
 
 from client.connection import Connection, open_channel
@@ -102,6 +103,15 @@ class Gateway:
                     raise
             pause(attempt)
         raise AssertionError("a policy has at least one proposal")
+
+    def height(self) -> int:
+        """Number of blocks that the peer has committed, by its query system chaincode.
+
+        Raises:
+            EvaluateError: the peer did not answer.
+        """
+        info = self.evaluate([b"GetChainInfo", self.channel_name.encode()], chaincode="qscc")
+        return int(ledger_pb2.BlockchainInfo.FromString(info).height)
 
     def proposal(
         self, arguments: Sequence[bytes], *, transient: Mapping[str, bytes] | None = None

@@ -1,0 +1,176 @@
+"""The client against real Fabric: committed transactions, refusals, conflicts, events, restarts."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from chaincode.schema.consortium import Subject
+from chaincode.schema.errors import Code, MedFabricError
+from client.consortium import Consortium
+from client.gateway import FileCheckpoint
+from network import binaries
+from network.base import Network, up
+from network.topology import Kind
+
+pytestmark = [
+    pytest.mark.fabric,
+    pytest.mark.skipif(not binaries.present(), reason="Fabric's programs are not here"),
+]
+
+
+@dataclass
+class Running:
+    network: Network
+    admins: list[Consortium]
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """Four hospitals that have founded their consortium, and one dataset."""
+    folder = tmp_path_factory.mktemp("fabric") / "consortium"
+    network = up(folder, Kind.FABRIC, 4)
+    admins = [_admin(folder, hospital.slug) for hospital in network.topology.hospitals]
+    try:
+        _found(admins)
+        admins[0].datasets.register(
+            dataset_id="wards",
+            name="Wards",
+            application="tumours",
+            simulated=True,
+            commitment_sha256="ab" * 32,
+            descriptor_sha256="ab" * 32,
+            train_samples=100,
+            validation_samples=20,
+            budget_epsilon_micro=1_000_000,
+            delta_nano=10_000,
+        )
+        yield Running(network, admins)
+    finally:
+        for admin in admins:
+            admin.close()
+        network.down()
+
+
+def _admin(folder: Path, slug: str) -> Consortium:
+    hospital = folder / "hospitals" / slug
+    return Consortium.connect(hospital / "connection.json", hospital / "users" / "admin")
+
+
+def _found(admins: list[Consortium]) -> None:
+    founders = tuple({"msp_id": a.identity.msp_id, "name": a.identity.msp_id} for a in admins)
+    first, *others = admins
+    charter = first.charter.found(name="Trial", hospitals=founders).charter_sha256
+    for admin in others:
+        admin.catch_up(first)
+        admin.charter.vote(
+            subject=Subject.CHARTER, subject_id="Trial", subject_sha256=charter, approve=True
+        )
+    first.catch_up(others[-1])
+    first.charter.advance(subject=Subject.CHARTER, subject_id="Trial")
+    for admin in others:
+        admin.catch_up(first)
+
+
+def _code(action: object) -> str:
+    with pytest.raises(MedFabricError) as caught:
+        action()  # type: ignore[operator]
+    return caught.value.code
+
+
+def test_every_hospital_sees_the_committed_state(running):
+    views = [admin.charter.get() for admin in running.admins]
+
+    assert all(view == views[0] for view in views)
+    assert views[0].consortium.status == "ACTIVE"
+
+
+def test_refusals_carry_the_contracts_codes(running):
+    one, two = running.admins[:2]
+    charter = one.charter.get().consortium.charter_sha256
+
+    assert _code(lambda: one.plans.get(plan_id="nothing")) == Code.NOT_FOUND
+    assert (
+        _code(
+            lambda: two.charter.vote(
+                subject=Subject.CHARTER, subject_id="Trial", subject_sha256=charter, approve=True
+            )
+        )
+        == Code.SECOND_VOTE
+    )
+    assert (
+        _code(lambda: two.charter.advance(subject=Subject.CHARTER, subject_id="Trial"))
+        == Code.ALREADY
+    )
+    assert (
+        _code(lambda: two.datasets.set_budget(dataset_id="wards", budget_epsilon_micro=9))
+        == Code.NOT_OWNER
+    )
+
+
+def test_conflicting_transactions_all_commit_once(running):
+    one = running.admins[0]
+    before = one.gateway.height()
+    budgets = [2_000_000 + k for k in range(6)]
+
+    with ThreadPoolExecutor(6) as pool:
+        accounts = list(
+            pool.map(
+                lambda budget: one.datasets.set_budget(
+                    dataset_id="wards", budget_epsilon_micro=budget
+                ),
+                budgets,
+            )
+        )
+
+    assert [account.budget_epsilon_micro for account in accounts] == budgets
+    events = _events_until(one, before, "dataset.budget", 6)
+    assert len(events) == 6
+
+
+def _events_until(consortium: Consortium, start: int, name: str, count: int) -> list[str]:
+    found = []
+    with consortium.events(start_block=start) as events:
+        guard = threading.Timer(20, events.close)
+        guard.start()
+        for event in events:
+            found += [event.transaction_id] if event.name == name else []
+            if len(found) == count:
+                break
+        guard.cancel()
+    return found
+
+
+def test_events_go_on_from_a_checkpoint_in_the_middle_of_the_ledger(running, tmp_path):
+    one = running.admins[0]
+    with one.events(start_block=0) as events:
+        whole = [next(events).transaction_id for _ in range(5)]
+
+    checkpoint = FileCheckpoint(tmp_path / "checkpoint")
+    with one.events(checkpoint, start_block=0) as events:
+        first = [next(events).transaction_id for _ in range(3)]
+    with one.events(FileCheckpoint(tmp_path / "checkpoint")) as events:
+        # The third was given but not processed: no further one was asked for.
+        rest = [next(events).transaction_id for _ in range(3)]
+
+    assert first == whole[:3]
+    assert rest == whole[2:5]
+
+
+def test_a_killed_peer_is_unreachable_and_found_again_when_it_is_back(running):
+    four = running.admins[3]
+    running.network.kill("hospital4.peer")
+    assert _code(four.charter.get) == Code.UNREACHABLE
+    # Three of four hospitals are enough for the others.
+    running.admins[0].datasets.set_budget(dataset_id="wards", budget_epsilon_micro=3_000_000)
+
+    running.network.restart("hospital4.peer")
+
+    four.catch_up(running.admins[0])
+    view = four.datasets.get(dataset_id="wards")
+    assert view.account.budget_epsilon_micro == 3_000_000

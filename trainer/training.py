@@ -1,21 +1,20 @@
 """Local training of one round, with differential privacy for every record.
 
-DP-SGD (Abadi et al. 2016) by Opacus under Lightning: Poisson batches, per-sample gradients clipped
-to the plan's norm, Gaussian noise. The noise is drawn from the operating system's generator;
-:class:`Seeds` replaces every random choice in tests and experiments, and nowhere else.
+DP-SGD (Abadi et al. 2016) by Opacus under Lightning: Poisson batches at exactly the rate that the
+ledger accounts for, per-sample gradients clipped to the plan's norm, Gaussian noise on their sum.
+Sampling and noise are drawn from the operating system's generator; :class:`Seeds` replaces it in
+tests and experiments, and nowhere else.
 """
 
 from __future__ import annotations
 
 import copy
 import logging
-import os
 import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pytorch_lightning as lightning
@@ -24,19 +23,17 @@ from numpy.typing import NDArray
 from opacus import PrivacyEngine
 from opacus.optimizers import DPOptimizer
 from torch import nn
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from chaincode.schema.errors import Code, MedFabricError
 from chaincode.schema.plans import PrivacyTerms, TrainingTerms
 from trainer.data.records import Records
 from trainer.models.registry import Layout, layout
+from trainer.randomness import Draw, Seeds, chosen, normal, source
 
+__all__ = ["Seeds", "Trained", "evaluate", "parameters", "set_parameters", "train"]
 
-@dataclass(frozen=True)
-class Seeds:
-    """Fixes sampling and noise: for tests and experiments alone."""
-
-    value: int
+Batch = tuple[torch.Tensor, torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -57,7 +54,7 @@ class Classifier(lightning.LightningModule):  # type: ignore[misc]
         self.model = model
         self._optimizer = optimizer
 
-    def training_step(self, batch: tuple[torch.Tensor, torch.Tensor], _: int) -> torch.Tensor:
+    def training_step(self, batch: Batch, _: int) -> torch.Tensor:
         features, labels = batch
         loss = nn.functional.cross_entropy(self.model(features), labels, reduction="sum")
         # A Poisson batch may hold no record at all.
@@ -67,15 +64,57 @@ class Classifier(lightning.LightningModule):  # type: ignore[misc]
         return self._optimizer
 
 
-class SystemNoiseOptimizer(DPOptimizer):  # type: ignore[misc]
-    """Opacus's optimiser with noise from the operating system's generator (Box-Muller)."""
+class RecordsDataset(Dataset[Batch]):  # type: ignore[misc]
+    """Records as tensors, a whole batch taken at once."""
+
+    def __init__(self, records: Records) -> None:
+        self._features = torch.from_numpy(records.features)
+        self._labels = torch.from_numpy(records.labels)
+
+    def __len__(self) -> int:
+        return len(self._labels)
+
+    def __getitems__(self, rows: NDArray[np.int64]) -> Batch:
+        index = torch.from_numpy(rows)
+        return self._features[index], self._labels[index]
+
+
+class PoissonBatches(Sampler[NDArray[np.int64]]):  # type: ignore[misc]
+    """``steps`` batches; each takes every record on its own with probability expected/samples."""
+
+    def __init__(self, samples: int, expected: int, steps: int, draw: Draw) -> None:
+        self._samples = samples
+        self._expected = expected
+        self._steps = steps
+        self._draw = draw
+
+    def __len__(self) -> int:
+        return self._steps
+
+    def __iter__(self) -> Iterator[NDArray[np.int64]]:
+        for _ in range(self._steps):
+            yield chosen(self._draw, self._samples, self._expected)
+
+
+class NoisyOptimizer(DPOptimizer):  # type: ignore[misc]
+    """Opacus's optimiser with our own source of noise."""
+
+    def __init__(self, private: DPOptimizer, expected_batch_size: int, draw: Draw) -> None:
+        super().__init__(
+            private.original_optimizer,
+            noise_multiplier=private.noise_multiplier,
+            max_grad_norm=private.max_grad_norm,
+            expected_batch_size=expected_batch_size,
+        )
+        self._draw = draw
 
     def add_noise(self) -> None:
         deviation = self.noise_multiplier * self.max_grad_norm
         for parameter in self.params:
-            noise = torch.from_numpy(_system_normal(parameter.numel())).to(parameter)
-            summed = parameter.summed_grad
-            parameter.grad = (summed + deviation * noise.view_as(summed)).view_as(parameter)
+            noise = torch.from_numpy(deviation * normal(self._draw, parameter.numel()))
+            # Added in float64 and rounded once: the noise alone decides the last bits.
+            noisy = parameter.summed_grad.double() + noise.view_as(parameter.summed_grad)
+            parameter.grad = noisy.to(parameter.dtype).view_as(parameter)
 
 
 def train(
@@ -91,31 +130,36 @@ def train(
     Args:
         model: of the plan's architecture; stays as it is.
         base: float32[parameters].
-        privacy: None trains without protection, for baselines.
+        privacy: None trains without clipping and noise, for baselines.
 
     Raises:
-        MedFabricError: ``TRAINING_REFUSED`` where the batch is larger than the data set.
+        MedFabricError: ``TRAINING_REFUSED`` where the batch is larger than the data set, or the
+            model is one whose per-sample gradients do not exist (as with batch normalisation).
     """
     if training.batch_size > len(records):
         raise MedFabricError(
-            Code.TRAINING_REFUSED, "the plan's batch is larger than this node's data set"
+            Code.TRAINING_REFUSED,
+            f"the plan's batch of {training.batch_size} is larger than this node's data set of "
+            f"{len(records)}; offer more records or agree on a smaller batch",
         )
     started = time.monotonic()
     # Opacus leaves its hooks on the module that it trains.
     model = copy.deepcopy(model)
     set_parameters(model, base)
-    optimizer = torch.optim.SGD(
+    optimizer: torch.optim.Optimizer = torch.optim.SGD(
         model.parameters(),
         lr=training.learning_rate_micro / 1e6,
         momentum=training.momentum_micro / 1e6,
         weight_decay=training.weight_decay_micro / 1e6,
     )
-    generator = torch.Generator().manual_seed(_seed(seeds, "sampling"))
-    data = TensorDataset(torch.from_numpy(records.features), torch.from_numpy(records.labels))
-    loader = DataLoader(data, batch_size=training.batch_size, shuffle=True, generator=generator)
-    if privacy is not None:
-        optimizer, loader = _private(model, optimizer, loader, privacy, seeds)
+    batches = PoissonBatches(
+        len(records), training.batch_size, training.steps, source(seeds, "sampling")
+    )
+    loader = DataLoader(RecordsDataset(records), batch_sampler=batches, collate_fn=_as_taken)
     with _quietly():
+        if privacy is not None:
+            draw = source(seeds, "noise")
+            optimizer = _private(model, optimizer, loader, training, privacy, draw)
         _trainer(training.steps).fit(Classifier(model, optimizer), loader)
     delta = parameters(model).astype(np.float64) - base.astype(np.float64)
     return Trained(delta, len(records), training.steps, time.monotonic() - started)
@@ -152,74 +196,52 @@ def set_parameters(model: nn.Module, values: NDArray[np.float32]) -> None:
 def _private(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
-    loader: DataLoader[Any],
+    loader: DataLoader[Batch],
+    training: TrainingTerms,
     privacy: PrivacyTerms,
-    seeds: Seeds | None,
-) -> tuple[torch.optim.Optimizer, DataLoader[Any]]:
-    noise = privacy.noise_multiplier_micro / 1e6
-    clip = privacy.sample_clip_micro / 1e6
-    seeded = torch.Generator().manual_seed(_seed(seeds, "noise"))
-    with _quietly():
-        engine = PrivacyEngine(accountant="rdp")
-        _, private, private_loader = engine.make_private(
+    draw: Draw,
+) -> NoisyOptimizer:
+    try:
+        # The loader samples by Poisson already. Opacus's own would round the rate to 1/batches,
+        # which is not the rate that the ledger accounts for.
+        _, private, _ = PrivacyEngine(accountant="rdp").make_private(
             module=model,
             optimizer=optimizer,
             data_loader=loader,
-            noise_multiplier=noise,
-            max_grad_norm=clip,
-            poisson_sampling=True,
-            noise_generator=seeded,
+            noise_multiplier=privacy.noise_multiplier_micro / 1e6,
+            max_grad_norm=privacy.sample_clip_micro / 1e6,
+            poisson_sampling=False,
             wrap_model=False,
         )
-    if seeds is None:
-        private = SystemNoiseOptimizer(
-            optimizer,
-            noise_multiplier=noise,
-            max_grad_norm=clip,
-            expected_batch_size=private.expected_batch_size,
-        )
-    return private, private_loader
+    except (NotImplementedError, ValueError) as error:
+        raise MedFabricError(
+            Code.TRAINING_REFUSED, f"this model cannot be trained with privacy: {error}"
+        ) from None
+    return NoisyOptimizer(private, training.batch_size, draw)
 
 
 def _trainer(steps: int) -> lightning.Trainer:
+    # No gradient_clip_val: under Opacus Lightning ignores it without a word.
     return lightning.Trainer(
-        max_steps=steps,
-        max_epochs=-1,
-        accelerator="cpu",
-        devices=1,
-        logger=False,
-        barebones=True,
+        max_steps=steps, max_epochs=-1, accelerator="cpu", devices=1, logger=False, barebones=True
     )
 
 
-def _seed(seeds: Seeds | None, purpose: str) -> int:
-    if seeds is None:
-        return int.from_bytes(os.urandom(8), "little")
-    return (seeds.value * 2 + (purpose == "noise")) % 2**63
-
-
-def _system_normal(number: int) -> NDArray[np.float64]:
-    pairs = (number + 1) // 2
-    raw = np.frombuffer(os.urandom(16 * pairs), dtype="<u8").reshape(2, pairs)
-    # 53 random bits each; the first in (0, 1], so that its logarithm exists.
-    first = ((raw[0] >> np.uint64(11)) + np.uint64(1)).astype(np.float64) * 2.0**-53
-    angle = (raw[1] >> np.uint64(11)).astype(np.float64) * (2.0**-53 * 2 * np.pi)
-    radius = np.sqrt(-2.0 * np.log(first))
-    return np.concatenate([radius * np.cos(angle), radius * np.sin(angle)])[:number]
+def _as_taken(batch: Batch) -> Batch:
+    return batch
 
 
 @contextmanager
 def _quietly() -> Iterator[None]:
     """Lightning and Opacus advise on the terminal; a node's log is not the place."""
-    logger = logging.getLogger("lightning.pytorch")
-    legacy = logging.getLogger("pytorch_lightning")
-    levels = logger.level, legacy.level
-    logger.setLevel(logging.ERROR)
-    legacy.setLevel(logging.ERROR)
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "pytorch_lightning")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(levels[0])
-        legacy.setLevel(levels[1])
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -1,0 +1,237 @@
+"""Transactions as they lie in blocks, parsed with every binding between their parts checked."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+from fabric_protos.common import common_pb2
+from fabric_protos.ledger.rwset import rwset_pb2
+from fabric_protos.ledger.rwset.kvrwset import kv_rwset_pb2
+from fabric_protos.peer import (
+    chaincode_event_pb2,
+    chaincode_pb2,
+    proposal_pb2,
+    proposal_response_pb2,
+    transaction_pb2,
+)
+
+from client.audit.channel import Channel
+from client.audit.msp import Identity, IdentityRefusedError
+from client.audit.state import Change, Version
+
+Code = transaction_pb2.TxValidationCode
+
+
+class InvalidTransactionError(Exception):
+    """A transaction that every peer marks invalid, with the code that it marks it with."""
+
+    def __init__(self, code: int, why: str) -> None:
+        super().__init__(why)
+        self.code = code
+
+
+@dataclass(frozen=True)
+class RangeRead:
+    """A range query's result as simulated: keys and versions."""
+
+    namespace: str
+    start: str
+    end: str
+    exhausted: bool
+    reads: tuple[tuple[str, Version | None], ...]
+
+
+@dataclass(frozen=True)
+class Transaction:
+    """An endorsed transaction whose signatures hold. Policies and conflicts are not judged yet."""
+
+    tx_id: str
+    seconds: int
+    creator: Identity
+    chaincode: str
+    function: str
+    endorsers: tuple[Identity, ...]
+    reads: tuple[tuple[str, str, Version | None], ...]
+    ranges: tuple[RangeRead, ...]
+    changes: tuple[Change, ...]
+    namespaces: tuple[str, ...]
+    event: chaincode_event_pb2.ChaincodeEvent | None
+
+
+def header(envelope: bytes) -> tuple[common_pb2.Payload, common_pb2.ChannelHeader]:
+    """Payload and channel header of an envelope.
+
+    Raises:
+        InvalidTransactionError: it cannot be read.
+    """
+    try:
+        payload = common_pb2.Payload.FromString(common_pb2.Envelope.FromString(envelope).payload)
+        channel = common_pb2.ChannelHeader.FromString(payload.header.channel_header)
+    except Exception as error:
+        raise InvalidTransactionError(Code.BAD_PAYLOAD, "the envelope cannot be read") from error
+    return payload, channel
+
+
+def parse(envelope: bytes, channel: Channel, channel_id: str) -> Transaction:
+    """An endorser transaction from its envelope, all signatures verified.
+
+    Raises:
+        InvalidTransactionError: with the code that Fabric gives.
+    """
+    message = common_pb2.Envelope.FromString(envelope)
+    payload, channel_header = header(envelope)
+    if channel_header.channel_id != channel_id:
+        raise InvalidTransactionError(Code.TARGET_CHAIN_NOT_FOUND, "for another channel")
+    try:
+        signature_header = common_pb2.SignatureHeader.FromString(payload.header.signature_header)
+    except Exception as error:
+        raise InvalidTransactionError(
+            Code.BAD_COMMON_HEADER, "the signature header cannot be read"
+        ) from error
+    seconds = int(channel_header.timestamp.seconds)
+    creator = _creator(channel, signature_header.creator, seconds)
+    if not creator.verify(message.payload, message.signature):
+        raise InvalidTransactionError(Code.BAD_CREATOR_SIGNATURE, "the creator did not sign this")
+    expected = hashlib.sha256(signature_header.nonce + signature_header.creator).hexdigest()
+    if channel_header.tx_id != expected:
+        raise InvalidTransactionError(
+            Code.BAD_PROPOSAL_TXID, "the transaction id is not that of nonce and creator"
+        )
+    try:
+        return _action(payload, channel_header, creator, channel, seconds)
+    except InvalidTransactionError:
+        raise
+    except Exception as error:
+        raise InvalidTransactionError(
+            Code.INVALID_ENDORSER_TRANSACTION, "its parts cannot be read"
+        ) from error
+
+
+def _creator(channel: Channel, raw: bytes, seconds: int) -> Identity:
+    try:
+        return channel.members.identity(raw, seconds)
+    except IdentityRefusedError as error:
+        raise InvalidTransactionError(Code.BAD_CREATOR_SIGNATURE, str(error)) from None
+
+
+def _action(
+    payload: common_pb2.Payload,
+    channel_header: common_pb2.ChannelHeader,
+    creator: Identity,
+    channel: Channel,
+    seconds: int,
+) -> Transaction:
+    actions = transaction_pb2.Transaction.FromString(payload.data).actions
+    if len(actions) != 1:
+        raise InvalidTransactionError(Code.INVALID_ENDORSER_TRANSACTION, "not exactly one action")
+    if actions[0].header != payload.header.signature_header:
+        raise InvalidTransactionError(
+            Code.INVALID_ENDORSER_TRANSACTION, "the action is another creator's"
+        )
+    content = transaction_pb2.ChaincodeActionPayload.FromString(actions[0].payload)
+    endorsed = content.action.proposal_response_payload
+    response = proposal_response_pb2.ProposalResponsePayload.FromString(endorsed)
+    bound = hashlib.sha256(
+        payload.header.channel_header
+        + payload.header.signature_header
+        + content.chaincode_proposal_payload
+    ).digest()
+    if bound != response.proposal_hash:
+        raise InvalidTransactionError(
+            Code.INVALID_ENDORSER_TRANSACTION, "endorsed for another proposal"
+        )
+    action = proposal_pb2.ChaincodeAction.FromString(response.extension)
+    rwset = rwset_pb2.TxReadWriteSet.FromString(action.results)
+    reads, ranges, changes = _sets(rwset)
+    event = chaincode_event_pb2.ChaincodeEvent.FromString(action.events) if action.events else None
+    return Transaction(
+        tx_id=channel_header.tx_id,
+        seconds=seconds,
+        creator=creator,
+        chaincode=action.chaincode_id.name,
+        function=_function(content.chaincode_proposal_payload),
+        endorsers=_endorsers(channel, endorsed, content.action.endorsements),
+        reads=tuple(reads),
+        ranges=tuple(ranges),
+        changes=tuple(changes),
+        namespaces=tuple(ns.namespace for ns in rwset.ns_rwset),
+        event=event,
+    )
+
+
+def _endorsers(channel: Channel, endorsed: bytes, endorsements: Any) -> tuple[Identity, ...]:
+    """Those whose endorsement holds; a false one is passed over, as Fabric does."""
+    found = []
+    for endorsement in endorsements:
+        try:
+            endorser = channel.members.identity(endorsement.endorser)
+        except IdentityRefusedError:
+            continue
+        if endorser.verify(endorsed + endorsement.endorser, endorsement.signature):
+            found.append(endorser)
+    return tuple(found)
+
+
+def _function(proposal_payload: bytes) -> str:
+    payload = proposal_pb2.ChaincodeProposalPayload.FromString(proposal_payload)
+    spec = chaincode_pb2.ChaincodeInvocationSpec.FromString(payload.input)
+    args = spec.chaincode_spec.input.args
+    return args[0].decode("utf-8", "replace") if args else ""
+
+
+def _sets(
+    rwset: rwset_pb2.TxReadWriteSet,
+) -> tuple[list[tuple[str, str, Version | None]], list[RangeRead], list[Change]]:
+    reads: list[tuple[str, str, Version | None]] = []
+    ranges: list[RangeRead] = []
+    changes: list[Change] = []
+    for part in rwset.ns_rwset:
+        namespace = part.namespace
+        sets = kv_rwset_pb2.KVRWSet.FromString(part.rwset)
+        reads += [(namespace, read.key, _version(read)) for read in sets.reads]
+        ranges += [_range(namespace, info) for info in sets.range_queries_info]
+        changes += _changes(namespace, sets)
+        for collection in part.collection_hashed_rwset:
+            hashed = kv_rwset_pb2.HashedRWSet.FromString(collection.hashed_rwset)
+            name = f"{namespace}$${collection.collection_name}"
+            reads += [(name, read.key_hash.hex(), _version(read)) for read in hashed.hashed_reads]
+            changes += [
+                Change(name, w.key_hash.hex(), True, None if w.is_delete else w.value_hash)
+                for w in hashed.hashed_writes
+            ]
+    return reads, ranges, changes
+
+
+def _changes(namespace: str, sets: kv_rwset_pb2.KVRWSet) -> list[Change]:
+    metadata = {
+        write.key: {entry.name: bytes(entry.value) for entry in write.entries}
+        for write in sets.metadata_writes
+    }
+    changes = [
+        Change(
+            namespace,
+            write.key,
+            True,
+            None if write.is_delete else bytes(write.value),
+            metadata.pop(write.key, None),
+        )
+        for write in sets.writes
+    ]
+    return changes + [Change(namespace, key, False, None, m) for key, m in metadata.items()]
+
+
+def _range(namespace: str, info: kv_rwset_pb2.RangeQueryInfo) -> RangeRead:
+    if info.WhichOneof("reads_info") == "reads_merkle_hashes":
+        raise InvalidTransactionError(
+            Code.INVALID_OTHER_REASON, "a range query summarised by hashes"
+        )
+    reads = tuple((read.key, _version(read)) for read in info.raw_reads.kv_reads)
+    return RangeRead(namespace, info.start_key, info.end_key, info.itr_exhausted, reads)
+
+
+def _version(read: Any) -> Version | None:
+    if not read.HasField("version"):
+        return None
+    return int(read.version.block_num), int(read.version.tx_num)

@@ -1,0 +1,191 @@
+"""Which transactions of a block are valid, and what the valid ones write.
+
+The rules of Fabric's committing peer: signatures, the endorsement policies then in force (of the
+chaincode by its definition on the ledger, of keys by their metadata), conflicts with what was
+committed meanwhile. The devnet commits by these rules; an auditor finds by them whether the flags
+in a block are right.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from fabric_protos.common import common_pb2
+from fabric_protos.peer import policy_pb2
+from fabric_protos.peer.lifecycle import chaincode_definition_pb2 as _definitions
+from fabric_protos.peer.lifecycle import db_pb2
+
+from client.audit import policy
+from client.audit.channel import Channel
+from client.audit.msp import Identity
+from client.audit.state import Change, State, Version
+from client.audit.transactions import (
+    Code,
+    InvalidTransactionError,
+    RangeRead,
+    Transaction,
+    header,
+    parse,
+)
+
+LIFECYCLE = "_lifecycle"
+_PARAMETER = "VALIDATION_PARAMETER"
+_IMPLICIT = "$$_implicit_org_"
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A transaction with its verdict. ``transaction`` is None where it could not be parsed."""
+
+    number: int
+    code: int
+    transaction: Transaction | None
+    why: str = ""
+
+    @property
+    def valid(self) -> bool:
+        return bool(self.code == Code.VALID)
+
+
+@dataclass
+class _Block:
+    """What earlier valid transactions of the same block did."""
+
+    tx_ids: set[str] = field(default_factory=set)
+    written: dict[tuple[str, str], bool] = field(default_factory=dict)
+    policies: set[tuple[str, str]] = field(default_factory=set)
+
+
+class Validator:
+    """Judges blocks in order, and keeps the state that the valid transactions write."""
+
+    def __init__(self, channel: Channel, channel_id: str) -> None:
+        self.channel = channel
+        self.state = State()
+        self._channel_id = channel_id
+        self._tx_ids: set[str] = set()
+
+    def judge(self, block: common_pb2.Block) -> list[Judged]:
+        """Verdicts on the block's transactions; nothing is applied."""
+        context = _Block()
+        return [self._transaction(index, raw, context) for index, raw in enumerate(block.data.data)]
+
+    def apply(self, number: int, judged: list[Judged]) -> None:
+        """Apply the valid transactions of a block."""
+        for one in judged:
+            if one.transaction is None:
+                continue
+            self._tx_ids.add(one.transaction.tx_id)
+            if one.valid:
+                for change in one.transaction.changes:
+                    self.state.apply(change, (number, one.number))
+
+    def _transaction(self, index: int, raw: bytes, context: _Block) -> Judged:
+        transaction = None
+        try:
+            _, channel_header = header(raw)
+            if channel_header.type != common_pb2.HeaderType.ENDORSER_TRANSACTION:
+                raise InvalidTransactionError(Code.UNKNOWN_TX_TYPE, "not an endorser transaction")
+            transaction = parse(raw, self.channel, self._channel_id)
+            self._check(transaction, context)
+        except InvalidTransactionError as invalid:
+            return Judged(index, invalid.code, transaction, str(invalid))
+        except policy.UnsupportedPolicyError as unsupported:
+            return Judged(index, Code.INVALID_OTHER_REASON, transaction, str(unsupported))
+        for change in transaction.changes:
+            context.written[change.namespace, change.key] = change.writes
+        return Judged(index, Code.VALID, transaction)
+
+    def _check(self, transaction: Transaction, context: _Block) -> None:
+        if transaction.tx_id in self._tx_ids or transaction.tx_id in context.tx_ids:
+            raise InvalidTransactionError(Code.DUPLICATE_TXID, "the transaction id was used before")
+        context.tx_ids.add(transaction.tx_id)
+        self._check_endorsements(transaction, context)
+        for change in transaction.changes:
+            if change.metadata is not None:
+                context.policies.add((change.namespace, change.key))
+        for namespace, key, version in transaction.reads:
+            if (namespace, key) in context.written or version != self._version(namespace, key):
+                raise InvalidTransactionError(Code.MVCC_READ_CONFLICT, f"{key!r} changed meanwhile")
+        for read in transaction.ranges:
+            self._check_range(read, context)
+
+    def _version(self, namespace: str, key: str) -> Version | None:
+        return self.state.version(namespace, key)
+
+    def _check_endorsements(self, transaction: Transaction, context: _Block) -> None:
+        by_namespace: dict[str, list[Change]] = {ns: [] for ns in transaction.namespaces}
+        for change in transaction.changes:
+            by_namespace.setdefault(change.namespace, []).append(change)
+        if not any(by_namespace.values()):
+            self._require(transaction.chaincode, transaction.endorsers)
+        for namespace, changes in by_namespace.items():
+            if changes:
+                self._check_namespace(namespace, changes, transaction.endorsers, context)
+
+    def _check_namespace(
+        self,
+        namespace: str,
+        changes: list[Change],
+        endorsers: tuple[Identity, ...],
+        context: _Block,
+    ) -> None:
+        needs_own = False
+        for change in changes:
+            if (namespace, change.key) in context.policies:
+                raise InvalidTransactionError(
+                    Code.ENDORSEMENT_POLICY_FAILURE, "a key's policy changed in the same block"
+                )
+            entry = self.state.get(namespace, change.key)
+            parameter = entry.metadata.get(_PARAMETER) if entry else None
+            if not parameter:
+                needs_own = True
+            elif not policy.satisfied(parameter, endorsers):
+                raise InvalidTransactionError(
+                    Code.ENDORSEMENT_POLICY_FAILURE, f"{change.key!r} needs other endorsers"
+                )
+        if needs_own:
+            self._require(namespace, endorsers)
+
+    def _require(self, namespace: str, endorsers: tuple[Identity, ...]) -> None:
+        if not self._endorsed(namespace, endorsers):
+            raise InvalidTransactionError(
+                Code.ENDORSEMENT_POLICY_FAILURE, f"too few endorsements for {namespace}"
+            )
+
+    def _endorsed(self, namespace: str, endorsers: tuple[Identity, ...]) -> bool:
+        chaincode, found, msp_id = namespace.partition(_IMPLICIT)
+        if found:
+            return self.channel.satisfies(f"/Channel/Application/{msp_id}/Endorsement", endorsers)
+        if namespace == LIFECYCLE:
+            return self.channel.satisfies("/Channel/Application/LifecycleEndorsement", endorsers)
+        parameter = self._definition(chaincode)
+        if parameter.WhichOneof("Type") == "signature_policy":
+            envelope = parameter.signature_policy.SerializeToString()
+            return policy.satisfied(envelope, endorsers)
+        return self.channel.satisfies(parameter.channel_config_policy_reference, endorsers)
+
+    def _definition(self, chaincode: str) -> policy_pb2.ApplicationPolicy:
+        """The endorsement policy in the chaincode's definition, as committed."""
+        key = f"namespaces/fields/{chaincode}/ValidationInfo"
+        entry = self.state.get(LIFECYCLE, key)
+        if entry is None:
+            raise InvalidTransactionError(Code.INVALID_CHAINCODE, f"{chaincode} is not deployed")
+        data = db_pb2.StateData.FromString(entry.value)
+        info = _definitions.ChaincodeValidationInfo.FromString(data.Bytes)
+        return policy_pb2.ApplicationPolicy.FromString(info.validation_parameter)
+
+    def _check_range(self, read: RangeRead, context: _Block) -> None:
+        touched = any(
+            namespace == read.namespace
+            and read.start.encode() <= key.encode()
+            and (not read.end or key.encode() < read.end.encode())
+            for namespace, key in context.written
+        )
+        present = [
+            (key, entry.version)
+            for key, entry in self.state.range(read.namespace, read.start, read.end)
+        ]
+        seen = list(read.reads)
+        if touched or (present if read.exhausted else present[: len(seen)]) != seen:
+            raise InvalidTransactionError(Code.PHANTOM_READ_CONFLICT, "a range changed meanwhile")

@@ -317,3 +317,18 @@ def test_errors_survive_a_process_boundary():
     error = EndorseError(Code.EXISTS, "there is one", transaction_id="ab", status="ABORTED")
 
     assert str(pickle.loads(pickle.dumps(error))) == "MF-1010: there is one"
+
+
+@pytest.mark.parametrize("garbage", [b"", b"\xff\xff", b"\x1a\x7f", b"\x08\x02\x1a\x02\x0a\xff"])
+def test_details_that_cannot_be_read_do_not_hide_the_error(peer, consortium, garbage):
+    def step(_, context):
+        context.set_trailing_metadata((("grpc-status-details-bin", garbage),))
+        context.abort(STATUS.ABORTED, "chaincode response 400, MF-1010: it exists")
+
+    peer.service.script("Evaluate", step)
+
+    with pytest.raises(EvaluateError) as caught:
+        consortium.gateway.evaluate([b"plan:Get", b"{}"])
+
+    assert caught.value.code == Code.EXISTS
+    assert caught.value.details == ()

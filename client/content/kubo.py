@@ -89,6 +89,22 @@ class KuboNode:
         return f"/ip4/127.0.0.1/tcp/{self._port('Swarm')}/p2p/{peer}"
 
     @property
+    def command(self) -> list[str]:
+        """What runs the daemon, for those who keep processes of their own."""
+        return [str(self._binary), "daemon", "--migrate=false"]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The daemon's whole environment."""
+        return {
+            "PATH": os.environ.get("PATH", ""),
+            "HOME": str(self._folder),
+            "IPFS_PATH": str(self._folder),
+            "LIBP2P_FORCE_PNET": "1",
+            "IPFS_TELEMETRY": "off",
+        }
+
+    @property
     def pid(self) -> int | None:
         """The running daemon's process id."""
         return self._process.pid if self._process else None
@@ -113,14 +129,14 @@ class KuboNode:
         """
         with (self._folder / "daemon.log").open("ab") as log:
             self._process = subprocess.Popen(
-                [self._binary, "daemon", "--migrate=false"],
-                env=self._environment(),
+                self.command,
+                env=self.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
         deadline = time.monotonic() + _START_SECONDS
-        while not self._answers():
+        while not self.answers():
             if self._process.poll() is not None or time.monotonic() > deadline:
                 self.stop()
                 raise self._failed("does not start", self._folder / "daemon.log")
@@ -212,14 +228,18 @@ class KuboNode:
         # It holds the node's private key and the bearer secret.
         write_whole(self._folder / "config", json.dumps(config, indent=1).encode(), mode=0o600)
 
-    def _answers(self, path: str = "id", seconds: float = 2.0) -> bool:
+    def answers(self) -> bool:
+        """Whether the daemon's RPC port answers."""
+        return self._asks("id")
+
+    def _asks(self, path: str) -> bool:
         request = urllib.request.Request(
             f"http://127.0.0.1:{self._port('API')}/api/v0/{path}",
             method="POST",
             headers={"Authorization": f"Bearer {self.secret_file.read_text()}"},
         )
         try:
-            with _OPENER.open(request, timeout=seconds) as answer:
+            with _OPENER.open(request, timeout=2) as answer:
                 return bool(answer.status == 200)
         except (urllib.error.URLError, OSError):
             return False
@@ -228,12 +248,12 @@ class KuboNode:
         # Kubo itself takes seconds before it first looks for them; who is not up yet, finds us.
         for friend in self._config().get("Peering", {}).get("Peers") or ():
             address = f"{friend['Addrs'][0]}/p2p/{friend['ID']}"
-            self._answers(f"swarm/connect?arg={urllib.parse.quote(address)}")
+            self._asks(f"swarm/connect?arg={urllib.parse.quote(address)}")
 
     def _ipfs(self, *arguments: str) -> None:
         done = subprocess.run(
             [self._binary, *arguments],
-            env=self._environment(),
+            env=self.environment,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=_START_SECONDS,
@@ -244,15 +264,6 @@ class KuboNode:
             raise MedFabricError(
                 Code.TOOL_FAILED, f"ipfs {arguments[0]} in {self._folder} failed: {why}"
             )
-
-    def _environment(self) -> dict[str, str]:
-        return {
-            "PATH": os.environ.get("PATH", ""),
-            "HOME": str(self._folder),
-            "IPFS_PATH": str(self._folder),
-            "LIBP2P_FORCE_PNET": "1",
-            "IPFS_TELEMETRY": "off",
-        }
 
     def _failed(self, what: str, log: Path) -> MedFabricError:
         end = log.read_bytes()[-800:].decode(errors="replace").strip()

@@ -333,3 +333,13 @@ def test_help_and_usage_errors_do_not_touch_the_ledger():
     planner = ["admin", "privacy", "plan", "--samples", "100", "--batch-size", "20", "--json"]
     result = runner.invoke(cli, [*planner, "--steps", "10", "--rounds", "5", "--epsilon", "3"])
     assert json.loads(result.stdout)["epsilon_after_last_round"] <= 3
+
+
+def test_words_on_the_ledger_write_no_control_sequences_on_the_terminal(planned):
+    planned.one.do("node", "suspend", "node1", "--reason", "\x1b[2J\x9bfine")
+
+    options = ["--identity", str(planned.two.identity), "--connection", str(planned.two.connection)]
+    result = CliRunner().invoke(cli, ["admin", "node", "list", *options])
+
+    assert "fine" in result.stdout
+    assert all(c.isprintable() for line in result.stdout.splitlines() for c in line)

@@ -1,0 +1,176 @@
+"""A hospital's peer: simulates proposals on its own chaincode service and signs the results."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+from fabric_protos.common import common_pb2
+from fabric_protos.peer import (
+    chaincode_pb2,
+    proposal_pb2,
+    proposal_response_pb2,
+)
+
+from client.audit.msp import IdentityRefusedError
+from network.devnet.ledger import Ledger
+from network.devnet.signer import Signer
+from network.devnet.simulator import Simulator
+from network.devnet.stream import ChaincodeStream
+
+VERSION = "1"
+
+
+class ProposalRefusedError(Exception):
+    """A proposal that no peer would run; the text says why."""
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A signed proposal whose creator and signature were checked."""
+
+    signed: proposal_pb2.SignedProposal
+    header: common_pb2.Header
+    channel: common_pb2.ChannelHeader
+    chaincode: str
+    args: list[bytes]
+    payload: bytes
+    """``ChaincodeProposalPayload`` without transient data: what goes on the ledger."""
+
+
+def check(signed: proposal_pb2.SignedProposal, ledger: Ledger, channel_id: str) -> Proposal:
+    """Read a proposal and check whose it is.
+
+    Raises:
+        ProposalRefusedError: malformed, for another channel, badly signed, or by a stranger.
+    """
+    try:
+        proposal = proposal_pb2.Proposal.FromString(signed.proposal_bytes)
+        header = common_pb2.Header.FromString(proposal.header)
+        channel = common_pb2.ChannelHeader.FromString(header.channel_header)
+        signature = common_pb2.SignatureHeader.FromString(header.signature_header)
+        payload = proposal_pb2.ChaincodeProposalPayload.FromString(proposal.payload)
+        spec = chaincode_pb2.ChaincodeInvocationSpec.FromString(payload.input).chaincode_spec
+    except Exception as error:
+        raise ProposalRefusedError("the proposal cannot be read") from error
+    if channel.channel_id != channel_id:
+        raise ProposalRefusedError(f"channel {channel.channel_id!r} not found")
+    expected = hashlib.sha256(signature.nonce + signature.creator).hexdigest()
+    if channel.tx_id != expected:
+        raise ProposalRefusedError("incorrectly computed txid")
+    try:
+        seconds = int(channel.timestamp.seconds)
+        creator = ledger.channel.members.identity(signature.creator, seconds)
+    except IdentityRefusedError as error:
+        raise ProposalRefusedError(f"access denied: {error}") from None
+    if not creator.verify(signed.proposal_bytes, signed.signature):
+        raise ProposalRefusedError("access denied: the signature is false")
+    payload.TransientMap.clear()
+    return Proposal(
+        signed,
+        header,
+        channel,
+        spec.chaincode_id.name,
+        list(spec.input.args),
+        payload.SerializeToString(),
+    )
+
+
+@dataclass(frozen=True)
+class Simulated:
+    """A simulation's outcome; ``written`` are the keys that it would change."""
+
+    response: Any
+    results: bytes
+    event: bytes
+    written: list[str]
+
+
+class Peer:
+    """One hospital's peer.
+
+    Args:
+        chaincode: connection to this hospital's own chaincode service.
+    """
+
+    def __init__(
+        self, slug: str, address: str, signer: Signer, chaincode: ChaincodeStream, ledger: Ledger
+    ) -> None:
+        self.slug = slug
+        self.address = address
+        self.msp_id = signer.msp_id
+        self._signer = signer
+        self._chaincode = chaincode
+        self._ledger = ledger
+
+    def simulate(self, proposal: Proposal) -> Simulated:
+        """Run the proposal against the committed state; changes nothing.
+
+        Raises:
+            ChaincodeUnavailableError: this hospital cannot run it now.
+        """
+        with self._ledger.reading():
+            simulator = Simulator(self._ledger, proposal.chaincode)
+            executed = self._chaincode.execute(
+                proposal.channel.channel_id,
+                proposal.channel.tx_id,
+                proposal.args,
+                proposal.signed,
+                simulator,
+            )
+            results = simulator.results()
+            keys = simulator.written_keys
+        return Simulated(executed.response, results, _event(executed.event, proposal), keys)
+
+    def endorse(self, proposal: Proposal) -> tuple[Any, Simulated]:
+        """Simulate and sign.
+
+        Returns:
+            A ``ProposalResponse``, without endorsement where the chaincode refused.
+        """
+        simulated = self.simulate(proposal)
+        if simulated.response.status >= 400:
+            response = proposal_response_pb2.ProposalResponse(
+                version=1, response=simulated.response
+            )
+            return response, simulated
+        content = response_payload(
+            proposal, simulated.results, simulated.event, simulated.response
+        )
+        return self.sign(content, simulated.response), simulated
+
+    def sign(self, content: bytes, outcome: Any) -> Any:
+        """A ``ProposalResponse`` endorsed by this peer."""
+        endorsement = proposal_response_pb2.Endorsement(
+            endorser=self._signer.identity,
+            signature=self._signer.sign(content + self._signer.identity),
+        )
+        return proposal_response_pb2.ProposalResponse(
+            version=1, response=outcome, payload=content, endorsement=endorsement
+        )
+
+
+def response_payload(proposal: Proposal, results: bytes, event: bytes, outcome: Any) -> bytes:
+    """``ProposalResponsePayload`` bytes: what endorsers sign."""
+    action = proposal_pb2.ChaincodeAction(
+        results=results,
+        events=event,
+        response=outcome,
+        chaincode_id=chaincode_pb2.ChaincodeID(name=proposal.chaincode, version=VERSION),
+    )
+    digest = hashlib.sha256(
+        proposal.header.channel_header + proposal.header.signature_header + proposal.payload
+    ).digest()
+    payload = proposal_response_pb2.ProposalResponsePayload(
+        proposal_hash=digest, extension=action.SerializeToString(deterministic=True)
+    )
+    return bytes(payload.SerializeToString(deterministic=True))
+
+
+def _event(event: Any | None, proposal: Proposal) -> bytes:
+    if event is None:
+        return b""
+    event.chaincode_id = proposal.chaincode
+    event.tx_id = proposal.channel.tx_id
+    return bytes(event.SerializeToString(deterministic=True))

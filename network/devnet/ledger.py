@@ -1,0 +1,143 @@
+"""The committed ledger: blocks, the state they write, what became of each transaction."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from fabric_protos.common import common_pb2
+
+from client.audit.blocks import FILTER, header_hash
+from client.audit.channel import Channel
+from client.audit.state import State
+from client.audit.validation import Judged, Validator
+from network.devnet.store import Blocks
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a transaction lies, and the code that it was committed with."""
+
+    block: int
+    index: int
+    code: int
+
+
+@dataclass(frozen=True)
+class Modification:
+    """One entry of a key's history; ``value`` None where it was deleted."""
+
+    tx_id: str
+    seconds: int
+    value: bytes | None
+
+
+class Ledger:
+    """One ledger for all hospitals of the devnet, rebuilt from its blocks at every start.
+
+    Many may read at once, inside :meth:`reading`; a commit waits for them, so that each simulation
+    sees one block's state.
+    """
+
+    def __init__(self, blocks: Blocks, genesis: common_pb2.Block, channel_id: str) -> None:
+        if blocks.height() == 0:
+            blocks.append(genesis)
+        self.channel = Channel.of_block(genesis)
+        self._readers = 0
+        self._quiet = threading.Condition()
+        self._blocks = blocks
+        self._validator = Validator(self.channel, channel_id)
+        self._places: dict[str, Place] = {}
+        self._history: dict[tuple[str, str], list[Modification]] = {}
+        self._arrived = threading.Condition()
+        self._last = genesis.header
+        self.height = 1
+        for block in blocks.all():
+            if block.header.number:
+                self._take_in(block, self._validator.judge(block))
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Hold the state still."""
+        with self._quiet:
+            self._readers += 1
+        try:
+            yield
+        finally:
+            with self._quiet:
+                self._readers -= 1
+                self._quiet.notify_all()
+
+    @property
+    def state(self) -> State:
+        return self._validator.state
+
+    @property
+    def last_hash(self) -> bytes:
+        """Hash of the last block's header."""
+        return header_hash(self._last)
+
+    def commit(self, block: common_pb2.Block) -> list[Judged]:
+        """Judge the block's transactions, mark them, make the block durable, apply it."""
+        # Only commits change the state, and one thread commits: judging needs no lock.
+        judged = self._validator.judge(block)
+        block.metadata.metadata[FILTER] = bytes(one.code for one in judged)
+        self._blocks.append(block)
+        with self._quiet:
+            self._quiet.wait_for(lambda: self._readers == 0)
+            self._take_in(block, judged)
+        with self._arrived:
+            self._arrived.notify_all()
+        return judged
+
+    def block(self, number: int) -> common_pb2.Block | None:
+        """A committed block."""
+        return self._blocks.get(number)
+
+    def place(self, tx_id: str) -> Place | None:
+        """What became of a transaction, or None while it is not committed."""
+        return self._places.get(tx_id)
+
+    def history(self, namespace: str, key: str) -> list[Modification]:
+        """A key's values, newest first."""
+        return self._history.get((namespace, key), [])[::-1]
+
+    def wait_for_block(self, number: int, seconds: float) -> bool:
+        """Whether the block is there, waiting for it at most so long."""
+        with self._arrived:
+            return self._arrived.wait_for(lambda: self.height > number, seconds)
+
+    def wait_for_transaction(self, tx_id: str, seconds: float) -> Place | None:
+        """What becomes of a transaction, waiting for it at most so long."""
+        with self._arrived:
+            self._arrived.wait_for(lambda: tx_id in self._places, seconds)
+        return self._places.get(tx_id)
+
+    def wake(self) -> None:
+        """Have everyone who waits look again."""
+        with self._arrived:
+            self._arrived.notify_all()
+
+    def judged(self, block: common_pb2.Block) -> Iterator[tuple[int, bytes, int]]:
+        """Index, envelope and code of each transaction of a committed block."""
+        codes = block.metadata.metadata[FILTER]
+        for index, envelope in enumerate(block.data.data):
+            yield index, envelope, codes[index] if index < len(codes) else 0
+
+    def _take_in(self, block: common_pb2.Block, judged: list[Judged]) -> None:
+        number = block.header.number
+        self._validator.apply(number, judged)
+        for one in judged:
+            if one.transaction is None:
+                continue
+            tx_id = one.transaction.tx_id
+            self._places.setdefault(tx_id, Place(number, one.number, one.code))
+            if one.valid:
+                for change in one.transaction.changes:
+                    if change.writes:
+                        entry = Modification(tx_id, one.transaction.seconds, change.value)
+                        self._history.setdefault((change.namespace, change.key), []).append(entry)
+        self._last = block.header
+        self.height = number + 1

@@ -1,0 +1,106 @@
+"""The chaincode's definition on the devnet's ledger, in the keys in which Fabric writes it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from fabric_protos.common import common_pb2
+from fabric_protos.ledger.rwset import rwset_pb2
+from fabric_protos.ledger.rwset.kvrwset import kv_rwset_pb2
+from fabric_protos.peer import chaincode_pb2, policy_pb2, proposal_pb2, proposal_response_pb2
+from fabric_protos.peer.lifecycle import chaincode_definition_pb2, db_pb2, lifecycle_pb2
+from google.protobuf import timestamp_pb2
+
+from network.devnet.endorser import Peer, Proposal, response_payload
+from network.devnet.envelope import envelope
+from network.devnet.signer import Signer
+
+NAMESPACE = "_lifecycle"
+POLICY = "/Channel/Application/Endorsement"
+VERSION, SEQUENCE = "1", 1
+_FIELDS = ("Sequence", "EndorsementInfo", "ValidationInfo", "Collections")
+
+
+def definition(channel_id: str, chaincode: str, submitter: Signer, peers: Sequence[Peer]) -> bytes:
+    """The transaction that commits the chaincode's definition, endorsed by every peer."""
+    args = lifecycle_pb2.CommitChaincodeDefinitionArgs(
+        name=chaincode,
+        version=VERSION,
+        sequence=SEQUENCE,
+        endorsement_plugin="escc",
+        validation_plugin="vscc",
+        validation_parameter=_policy(),
+    )
+    proposal = _proposal(channel_id, submitter, args.SerializeToString())
+    outcome = proposal_response_pb2.Response(status=200)
+    content = response_payload(proposal, _writes(chaincode), b"", outcome)
+    return envelope(proposal, [peer.sign(content, outcome) for peer in peers], submitter)
+
+
+def _proposal(channel_id: str, submitter: Signer, args: bytes) -> Proposal:
+    now = timestamp_pb2.Timestamp()
+    now.GetCurrentTime()
+    nonce = os.urandom(24)
+    name = chaincode_pb2.ChaincodeID(name=NAMESPACE)
+    channel = common_pb2.ChannelHeader(
+        type=common_pb2.HeaderType.ENDORSER_TRANSACTION,
+        timestamp=now,
+        channel_id=channel_id,
+        tx_id=hashlib.sha256(nonce + submitter.identity).hexdigest(),
+        extension=proposal_pb2.ChaincodeHeaderExtension(chaincode_id=name).SerializeToString(),
+    )
+    signature = common_pb2.SignatureHeader(creator=submitter.identity, nonce=nonce)
+    header = common_pb2.Header(
+        channel_header=channel.SerializeToString(),
+        signature_header=signature.SerializeToString(),
+    )
+    arguments = [b"CommitChaincodeDefinition", args]
+    spec = chaincode_pb2.ChaincodeSpec(
+        chaincode_id=name, input=chaincode_pb2.ChaincodeInput(args=arguments)
+    )
+    invocation = chaincode_pb2.ChaincodeInvocationSpec(chaincode_spec=spec)
+    payload = proposal_pb2.ChaincodeProposalPayload(input=invocation.SerializeToString())
+    raw = payload.SerializeToString()
+    proposed = proposal_pb2.Proposal(header=header.SerializeToString(), payload=raw)
+    signed = proposal_pb2.SignedProposal(proposal_bytes=proposed.SerializeToString())
+    return Proposal(signed, header, channel, NAMESPACE, arguments, raw)
+
+
+def _writes(chaincode: str) -> bytes:
+    endorsement = chaincode_definition_pb2.ChaincodeEndorsementInfo(
+        version=VERSION, endorsement_plugin="escc"
+    )
+    validation = chaincode_definition_pb2.ChaincodeValidationInfo(
+        validation_plugin="vscc", validation_parameter=_policy()
+    )
+    metadata = db_pb2.StateMetadata(datatype="ChaincodeDefinition", fields=_FIELDS)
+    values: dict[str, Any] = {
+        f"namespaces/metadata/{chaincode}": metadata,
+        _field(chaincode, "Sequence"): db_pb2.StateData(Int64=SEQUENCE),
+        _field(chaincode, "EndorsementInfo"): _data(endorsement),
+        _field(chaincode, "ValidationInfo"): _data(validation),
+        _field(chaincode, "Collections"): db_pb2.StateData(Bytes=b""),
+    }
+    writes = [
+        kv_rwset_pb2.KVWrite(key=key, value=value.SerializeToString())
+        for key, value in sorted(values.items())
+    ]
+    sets = kv_rwset_pb2.KVRWSet(writes=writes)
+    part = rwset_pb2.NsReadWriteSet(namespace=NAMESPACE, rwset=sets.SerializeToString())
+    return bytes(rwset_pb2.TxReadWriteSet(ns_rwset=[part]).SerializeToString())
+
+
+def _data(message: Any) -> db_pb2.StateData:
+    return db_pb2.StateData(Bytes=message.SerializeToString())
+
+
+def _field(chaincode: str, name: str) -> str:
+    return f"namespaces/fields/{chaincode}/{name}"
+
+
+def _policy() -> bytes:
+    policy = policy_pb2.ApplicationPolicy(channel_config_policy_reference=POLICY)
+    return bytes(policy.SerializeToString())

@@ -142,7 +142,10 @@ def open_network(folder: Path) -> Network:
 
 
 def wait_until(
-    check: Callable[[], bool], what: str, seconds: float = 60.0, alive: Callable[[], None] = int
+    check: Callable[[], bool],
+    what: str,
+    seconds: float = 60.0,
+    alive: Callable[[], None] = lambda: None,
 ) -> None:
     """Ask again until it is so; ``alive`` raises where waiting is in vain.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING
 
 import requests
@@ -23,7 +24,7 @@ def healthy(layout: Layout, hospital: Hospital, port: int) -> bool:
         answer = _session(layout, hospital).get(f"https://{HOST}:{port}/healthz", timeout=3)
     except requests.ConnectionError:
         return False
-    return answer.status_code == requests.codes.ok
+    return bool(answer.status_code == requests.codes.ok)
 
 
 def join_orderers(network: FabricNetwork) -> None:
@@ -49,7 +50,7 @@ def join_orderers(network: FabricNetwork) -> None:
         list(pool.map(join, network.topology.hospitals))
     for hospital in network.topology.hospitals:
         wait_until(
-            lambda hospital=hospital: _active(network, hospital),
+            partial(_active, network, hospital),
             f"the orderer of {hospital.slug} being active",
         )
 
@@ -77,7 +78,7 @@ def join_peers(network: FabricNetwork) -> None:
 def _active(network: FabricNetwork, hospital: Hospital) -> bool:
     url = f"{_participation(hospital)}/{network.topology.channel}"
     answer = _session(network.layout, hospital).get(url, timeout=5)
-    return answer.status_code == requests.codes.ok and answer.json()["status"] == "active"
+    return bool(answer.status_code == requests.codes.ok and answer.json()["status"] == "active")
 
 
 def _participation(hospital: Hospital) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -56,9 +57,9 @@ class FabricNetwork(Network):
             slug, _, part = name.partition(".")
             hospital = self.topology.hospital(slug)
             wait_until(
-                lambda hospital=hospital, part=part: self._healthy(hospital, part),
+                partial(self._healthy, hospital, part),
                 f"health of {name}",
-                alive=lambda name=name: self.processes.require_running(name),
+                alive=partial(self.processes.require_running, name),
             )
 
     def _healthy(self, hospital: Hospital, part: str) -> bool:

@@ -16,6 +16,7 @@ from fabric_protos.peer import (
     proposal_response_pb2,
     transaction_pb2,
 )
+from google.protobuf.message import DecodeError
 
 from client.audit.channel import Channel
 from client.audit.msp import Identity, IdentityRefusedError
@@ -25,7 +26,7 @@ Code = transaction_pb2.TxValidationCode
 
 
 class InvalidTransactionError(Exception):
-    """A transaction that every peer marks invalid, with the code that it marks it with."""
+    """A transaction that every peer marks invalid, with the code that it gives."""
 
     def __init__(self, code: int, why: str) -> None:
         super().__init__(why)
@@ -81,7 +82,19 @@ def parse(envelope: bytes, channel: Channel, channel_id: str) -> Transaction:
         InvalidTransactionError: with the code that Fabric gives.
     """
     message = common_pb2.Envelope.FromString(envelope)
-    payload, channel_header = header(envelope)
+    transaction = parse_prepared(message.payload, channel, channel_id)
+    if not transaction.creator.verify(message.payload, message.signature):
+        raise InvalidTransactionError(Code.BAD_CREATOR_SIGNATURE, "the creator did not sign this")
+    return transaction
+
+
+def parse_prepared(raw: bytes, channel: Channel, channel_id: str) -> Transaction:
+    """A transaction's ``Payload`` that its creator has yet to sign.
+
+    Raises:
+        InvalidTransactionError: with the code that Fabric gives.
+    """
+    payload, channel_header = header(common_pb2.Envelope(payload=raw).SerializeToString())
     if channel_header.channel_id != channel_id:
         raise InvalidTransactionError(Code.TARGET_CHAIN_NOT_FOUND, "for another channel")
     try:
@@ -92,8 +105,6 @@ def parse(envelope: bytes, channel: Channel, channel_id: str) -> Transaction:
         ) from error
     seconds = int(channel_header.timestamp.seconds)
     creator = _creator(channel, signature_header.creator, seconds)
-    if not creator.verify(message.payload, message.signature):
-        raise InvalidTransactionError(Code.BAD_CREATOR_SIGNATURE, "the creator did not sign this")
     expected = hashlib.sha256(signature_header.nonce + signature_header.creator).hexdigest()
     if channel_header.tx_id != expected:
         raise InvalidTransactionError(
@@ -107,6 +118,18 @@ def parse(envelope: bytes, channel: Channel, channel_id: str) -> Transaction:
         raise InvalidTransactionError(
             Code.INVALID_ENDORSER_TRANSACTION, "its parts cannot be read"
         ) from error
+
+
+def chaincode_action(payload: common_pb2.Payload) -> proposal_pb2.ChaincodeAction | None:
+    """What a committed endorser transaction did, or None where it is something else."""
+    try:
+        actions = transaction_pb2.Transaction.FromString(payload.data).actions
+        content = transaction_pb2.ChaincodeActionPayload.FromString(actions[0].payload)
+        endorsed = content.action.proposal_response_payload
+        response = proposal_response_pb2.ProposalResponsePayload.FromString(endorsed)
+        return proposal_pb2.ChaincodeAction.FromString(response.extension)
+    except (DecodeError, IndexError):
+        return None
 
 
 def _creator(channel: Channel, raw: bytes, seconds: int) -> Identity:

@@ -80,6 +80,14 @@ class Validator:
                 for change in one.transaction.changes:
                     self.state.apply(change, (number, one.number))
 
+    def check_endorsements(self, transaction: Transaction) -> None:
+        """Refuse a transaction whose endorsements do not suffice by the policies now in force.
+
+        Raises:
+            InvalidTransactionError: ``ENDORSEMENT_POLICY_FAILURE`` or ``INVALID_CHAINCODE``.
+        """
+        self._check_endorsements(transaction, _Block())
+
     def _transaction(self, index: int, raw: bytes, context: _Block) -> Judged:
         transaction = None
         try:

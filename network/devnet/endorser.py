@@ -135,9 +135,7 @@ class Peer:
                 version=1, response=simulated.response
             )
             return response, simulated
-        content = response_payload(
-            proposal, simulated.results, simulated.event, simulated.response
-        )
+        content = response_payload(proposal, simulated.results, simulated.event, simulated.response)
         return self.sign(content, simulated.response), simulated
 
     def sign(self, content: bytes, outcome: Any) -> Any:

@@ -16,19 +16,23 @@ from google.protobuf import any_pb2
 
 from client.audit import policy
 from client.audit.msp import IdentityRefusedError
-from client.audit.transactions import InvalidTransactionError, header, parse
-from client.audit.validation import Validator
+from client.audit.transactions import (
+    InvalidTransactionError,
+    chaincode_action,
+    header,
+    parse,
+    parse_prepared,
+)
+from client.gateway.errors import RPC_STATUS
 from network.devnet import endorser, envelope
 from network.devnet.endorser import Peer, Proposal, Simulated
 from network.devnet.ledger import Ledger
 from network.devnet.orderer import Orderer
-from network.devnet.status import status_pb2
 from network.devnet.stream import ChaincodeUnavailableError
 
 log = logging.getLogger("medfabric.devnet")
 
 _WAIT_SECONDS = 1.0
-_PARAMETER = "VALIDATION_PARAMETER"
 
 
 class GatewayService(gateway_pb2_grpc.GatewayServicer):  # type: ignore[misc]
@@ -99,9 +103,7 @@ class GatewayService(gateway_pb2_grpc.GatewayServicer):  # type: ignore[misc]
         while context.is_active():
             place = self._ledger.wait_for_transaction(asked.transaction_id, _WAIT_SECONDS)
             if place is not None:
-                return gateway_pb2.CommitStatusResponse(
-                    result=place.code, block_number=place.block
-                )
+                return gateway_pb2.CommitStatusResponse(result=place.code, block_number=place.block)
         _abort(context, grpc.StatusCode.CANCELLED, "the client has gone", [])
 
     def ChaincodeEvents(  # noqa: N802
@@ -154,12 +156,12 @@ class GatewayService(gateway_pb2_grpc.GatewayServicer):  # type: ignore[misc]
 
     def _missing(self, prepared: common_pb2.Envelope) -> str:
         """What the endorsement policies still ask for, or nothing."""
-        judge = Validator(self._ledger.channel, self._channel_id)
-        judge.state = self._ledger.state
         try:
-            return judge.missing_endorsements(prepared.payload)
+            transaction = parse_prepared(prepared.payload, self._ledger.channel, self._channel_id)
+            self._ledger.check_endorsements(transaction)
         except (InvalidTransactionError, policy.UnsupportedPolicyError) as error:
             return str(error)
+        return ""
 
     def _events(self, block: Any, chaincode: str, after: str) -> list[Any]:
         found = []
@@ -187,8 +189,6 @@ def _refusal(simulated: Simulated) -> _RefusedError:
 
 
 def _event_of(payload: common_pb2.Payload) -> chaincode_event_pb2.ChaincodeEvent | None:
-    from network.devnet.reading import chaincode_action
-
     action = chaincode_action(payload)
     if action is None or not action.events:
         return None
@@ -218,7 +218,7 @@ def _abort(
         packed = any_pb2.Any()
         packed.Pack(detail)
         details.append(packed)
-    status = status_pb2.Status(code=code.value[0], message=message, details=details)
+    status = RPC_STATUS(code=code.value[0], message=message.encode(), details=details)
     context.set_trailing_metadata((("grpc-status-details-bin", status.SerializeToString()),))
     context.abort(code, message)
     raise AssertionError("abort raises")

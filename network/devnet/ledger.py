@@ -12,6 +12,7 @@ from fabric_protos.common import common_pb2
 from client.audit.blocks import FILTER, header_hash
 from client.audit.channel import Channel
 from client.audit.state import State
+from client.audit.transactions import Transaction
 from client.audit.validation import Judged, Validator
 from network.devnet.store import Blocks
 
@@ -91,6 +92,11 @@ class Ledger:
         with self._arrived:
             self._arrived.notify_all()
         return judged
+
+    def check_endorsements(self, transaction: Transaction) -> None:
+        """See :meth:`Validator.check_endorsements`."""
+        with self.reading():
+            self._validator.check_endorsements(transaction)
 
     def block(self, number: int) -> common_pb2.Block | None:
         """A committed block."""

@@ -169,9 +169,7 @@ class ChaincodeStream:
         except Exception as error:
             kind, payload = Type.ERROR, str(error).encode()
         self._outgoing.put(
-            Message(
-                type=kind, payload=payload, txid=message.txid, channel_id=message.channel_id
-            )
+            Message(type=kind, payload=payload, txid=message.txid, channel_id=message.channel_id)
         )
 
     def _fail_all(self) -> None:

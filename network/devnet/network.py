@@ -1,0 +1,54 @@
+"""The devnet as a network: one process for all peers and orderers, one chaincode service each."""
+
+from __future__ import annotations
+
+import hashlib
+import socket
+import sys
+from collections.abc import Sequence
+from functools import partial
+
+from network import chaincode, topology
+from network.base import Network, Progress, wait_until
+from network.processes import Spec
+from network.topology import HOST
+
+NAME = "devnet"
+
+
+class DevNetwork(Network):
+    """Embedded: speaks Fabric's protocols, is one trust domain."""
+
+    def specs(self) -> Sequence[Spec]:
+        services = [chaincode.spec(self.layout, h) for h in self.topology.hospitals]
+        command = [sys.executable, "-m", "network.devnet", "--dir", str(self.layout.folder)]
+        return [*services, Spec(NAME, command, {}, self.layout.folder)]
+
+    def prepare(self) -> None:
+        digest = hashlib.sha256(self.topology.chaincode.encode()).hexdigest()
+        for hospital in self.topology.hospitals:
+            chaincode.write_config(self.layout, hospital, f"{chaincode.LABEL}:{digest}")
+        topology.save(self.topology, self.layout.folder)
+
+    def commission(self, progress: Progress) -> None:
+        progress("the devnet has deployed the chaincode")
+
+    def wait_healthy(self, names: Sequence[str]) -> None:
+        for name in names:
+            wait_until(
+                partial(self._healthy, name),
+                f"health of {name}",
+                alive=partial(self.processes.require_running, name),
+            )
+
+    def _healthy(self, name: str) -> bool:
+        slug = name.partition(".")[0]
+        if name != NAME:
+            return chaincode.listens(self.topology.hospital(slug))
+        return all(_listens(h.ports.peer) for h in self.topology.hospitals)
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex((HOST, port)) == 0

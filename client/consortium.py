@@ -273,16 +273,17 @@ class Consortium:
         Raises:
             MedFabricError: ``UNREACHABLE`` where the peer stays behind.
         """
-        wanted = other.gateway.height()
         deadline = time.monotonic() + seconds
-        while self._height() < wanted:
+        wanted = other._height()
+        while not wanted or self._height() < wanted:
             if time.monotonic() > deadline:
                 raise MedFabricError(
                     Code.UNREACHABLE,
-                    f"the peer of {self.identity.msp_id} does not reach block {wanted - 1}; "
-                    "check that it runs and has orderers to follow",
+                    f"the peer of {self.identity.msp_id} does not reach the blocks of "
+                    f"{other.identity.msp_id}; check that both run and have orderers to follow",
                 )
             time.sleep(0.02)
+            wanted = wanted or other._height()
 
     def events(
         self, checkpoint: Checkpoint | None = None, *, start_block: int | None = None

@@ -10,6 +10,7 @@ from typing import Any, Self
 import grpc
 from fabric_protos.common import ledger_pb2
 from fabric_protos.gateway import gateway_pb2_grpc
+from fabric_protos.peer import peer_pb2_grpc
 
 from client.connection import Connection, open_channel
 from client.gateway.chaincodeevents import ChaincodeEvents
@@ -47,6 +48,7 @@ class Gateway:
         self.chaincode = chaincode
         self.policy = policy or Policy()
         self.stub: Any = gateway_pb2_grpc.GatewayStub(channel)
+        self.endorser: Any = peer_pb2_grpc.EndorserStub(channel)
 
     @classmethod
     def connect(
@@ -61,13 +63,13 @@ class Gateway:
             policy=policy,
         )
 
-    def evaluate(self, arguments: Sequence[bytes], *, chaincode: str | None = None) -> bytes:
-        """Query one peer. ``chaincode``: another one than usual, such as ``qscc``.
+    def evaluate(self, arguments: Sequence[bytes]) -> bytes:
+        """Query one peer.
 
         Raises:
             EvaluateError: the peer did not answer, or the chaincode refused.
         """
-        return Proposal(self, arguments, chaincode=chaincode).evaluate()
+        return self.proposal(arguments).evaluate()
 
     def submit(
         self,
@@ -105,12 +107,13 @@ class Gateway:
         raise AssertionError("a policy has at least one proposal")
 
     def height(self) -> int:
-        """Number of blocks that the peer has committed, by its query system chaincode.
+        """Number of blocks that this very peer has committed.
 
         Raises:
-            EvaluateError: the peer did not answer.
+            EvaluateError: the peer did not answer, or lets us not ask.
         """
-        info = self.evaluate([b"GetChainInfo", self.channel_name.encode()], chaincode="qscc")
+        arguments = [b"GetChainInfo", self.channel_name.encode()]
+        info = Proposal(self, arguments, chaincode="qscc").ask_peer()
         return int(ledger_pb2.BlockchainInfo.FromString(info).height)
 
     def proposal(

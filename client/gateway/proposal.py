@@ -83,6 +83,26 @@ class Proposal:
             raise EvaluateError.from_rpc(error, self.transaction_id, "query") from None
         return bytes(response.result.payload)
 
+    def ask_peer(self) -> bytes:
+        """Ask this very peer's Endorser service, which also serves the system chaincodes.
+
+        Raises:
+            EvaluateError: the peer did not answer, or refused.
+        """
+        try:
+            answer = self._gateway.endorser.ProcessProposal(
+                self._signed, timeout=self._gateway.policy.evaluate_seconds
+            )
+        except grpc.RpcError as error:
+            raise EvaluateError.from_rpc(error, self.transaction_id, "query") from None
+        if answer.response.status >= 400:
+            raise EvaluateError(
+                EvaluateError.stage_code,
+                f"the peer refuses to tell: {answer.response.message[:500]}",
+                transaction_id=self.transaction_id,
+            )
+        return bytes(answer.response.payload)
+
     def endorse(self) -> Transaction:
         """Have peers simulate and endorse the proposal, as many as the policies ask for.
 

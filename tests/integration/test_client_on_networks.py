@@ -1,4 +1,4 @@
-"""The client against real Fabric: committed transactions, refusals, conflicts, events, restarts."""
+"""The client against whole networks: transactions, refusals, conflicts, events, restarts."""
 
 from __future__ import annotations
 
@@ -18,9 +18,15 @@ from network import binaries
 from network.base import Network, up
 from network.topology import Kind
 
-pytestmark = [
-    pytest.mark.fabric,
-    pytest.mark.skipif(not binaries.present(), reason="Fabric's programs are not here"),
+KINDS = [
+    Kind.DEVNET,
+    pytest.param(
+        Kind.FABRIC,
+        marks=[
+            pytest.mark.fabric,
+            pytest.mark.skipif(not binaries.present(), reason="Fabric's programs are not here"),
+        ],
+    ),
 ]
 
 
@@ -30,11 +36,13 @@ class Running:
     admins: list[Consortium]
 
 
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+@pytest.fixture(scope="module", params=KINDS)
+def running(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Running]:
     """Four hospitals that have founded their consortium, and one dataset."""
-    folder = tmp_path_factory.mktemp("fabric") / "consortium"
-    network = up(folder, Kind.FABRIC, 4)
+    folder = tmp_path_factory.mktemp("network") / "consortium"
+    network = up(folder, request.param, 4)
     admins = [_admin(folder, hospital.slug) for hospital in network.topology.hospitals]
     try:
         _found(admins)
@@ -163,14 +171,18 @@ def test_events_go_on_from_a_checkpoint_in_the_middle_of_the_ledger(running, tmp
 
 
 def test_a_killed_peer_is_unreachable_and_found_again_when_it_is_back(running):
-    four = running.admins[3]
-    running.network.kill("hospital4.peer")
+    one, four = running.admins[0], running.admins[3]
+    budget = four.datasets.get(dataset_id="wards").account.budget_epsilon_micro
+    name = "hospital4.peer" if running.network.kind is Kind.FABRIC else "devnet"
+
+    running.network.kill(name)
     assert _code(four.charter.get) == Code.UNREACHABLE
-    # Three of four hospitals are enough for the others.
-    running.admins[0].datasets.set_budget(dataset_id="wards", budget_epsilon_micro=3_000_000)
+    if running.network.kind is Kind.FABRIC:
+        # Three of four hospitals are enough for the others; the devnet is one process for all.
+        budget = 3_000_000
+        one.datasets.set_budget(dataset_id="wards", budget_epsilon_micro=budget)
+    running.network.restart(name)
 
-    running.network.restart("hospital4.peer")
-
-    four.catch_up(running.admins[0])
-    view = four.datasets.get(dataset_id="wards")
-    assert view.account.budget_epsilon_micro == 3_000_000
+    four.catch_up(one)
+    assert four.datasets.get(dataset_id="wards").account.budget_epsilon_micro == budget
+    one.datasets.set_budget(dataset_id="wards", budget_epsilon_micro=budget + 1)

@@ -17,17 +17,21 @@ from chaincode.schema.plans import (
     TrainingTerms,
 )
 
-ROUNDS, STEPS, BATCH = 6, 30, 32
+ROUNDS, STEPS, BATCH = 6, 10, 32
 EPSILON_MICRO, DELTA_NANO = 3_000_000, 10_000
 
 
-def training(rounds: int = ROUNDS) -> TrainingTerms:
-    """Large steps and few of them: what clipped gradients want."""
+def training(samples: int, rounds: int = ROUNDS) -> TrainingTerms:
+    """Large steps and few of them: what clipped gradients want.
+
+    Args:
+        samples: training records of the smallest data set; its batch is at most half of them.
+    """
     return TrainingTerms(
         strategy=Strategy.FEDAVG,
         rounds=rounds,
         steps=STEPS,
-        batch_size=BATCH,
+        batch_size=min(BATCH, max(1, samples // 2)),
         learning_rate_micro=2_000_000,
     )
 
@@ -61,7 +65,7 @@ def plan(
     stage_seconds: int = 60,
 ) -> PlanTerms:
     """A plan for logistic regression on bounded records, one node per hospital."""
-    steps = training(rounds)
+    steps = training(samples, rounds)
     hospitals = len({participant.msp_id for participant in participants})
     return PlanTerms(
         plan_id=plan_id,

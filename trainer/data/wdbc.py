@@ -5,18 +5,24 @@ from __future__ import annotations
 import csv
 import re
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 
 from chaincode.schema.plans import DataTerms, Feature
-from trainer.data.partition import PARTITIONERS
+from trainer.data.partition import PARTITIONERS, Rows
 from trainer.data.records import Records, read
 
 NAME = "Breast cancer Wisconsin (diagnostic)"
 APPLICATION = "breast-cancer"
 CLASSES = ("malignant", "benign")
-TEST_FRACTION = 0.2
+TEST_EVERY = 5
+"""Every fifth patient, in the data set's own order, is held out for the test and never given to
+any hospital, whatever the seed: nothing that is chosen on hospitals' records has seen them."""
+REACH = Fraction(3, 5)
+"""The columns have long upper tails: values above this part of the range are clipped, so that the
+others spread over [-1, 1]. Chosen on hospitals' validation records."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +34,7 @@ class Files:
 
 
 def terms() -> DataTerms:
-    """The columns with the bounds that the data set's public description prints."""
+    """The columns, bounded by the lower REACH of the range that the public description prints."""
     from sklearn.datasets import load_breast_cancer
 
     data = load_breast_cancer()
@@ -45,11 +51,11 @@ def write(folder: Path, parts: int, seed: int, partition: str = "identical") -> 
     from sklearn.datasets import load_breast_cancer
 
     data = load_breast_cancer()
-    rest, test = _hold_out(data.target, seed)
+    rest, test = _hold_out(data.target.size)
     folder.mkdir(parents=True, exist_ok=True)
     names = [*map(str, data.feature_names), "diagnosis"]
 
-    def save(name: str, rows: np.ndarray) -> Path:
+    def save(name: str, rows: Rows) -> Path:
         path = folder / f"{name}.csv"
         with path.open("w", newline="") as file:
             writer = csv.writer(file)
@@ -70,20 +76,21 @@ def load(files: Files) -> tuple[list[Records], Records]:
     return [read(path, wanted) for path in files.hospitals], read(files.test, wanted)
 
 
-def _hold_out(labels: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    order = np.random.default_rng([seed, 1]).permutation(labels.size)
-    held_out = round(labels.size * TEST_FRACTION)
-    return np.sort(order[held_out:]), np.sort(order[:held_out])
+def _hold_out(records: int) -> tuple[Rows, Rows]:
+    rows = np.arange(records)
+    held_out = rows % TEST_EVERY == TEST_EVERY - 1
+    return rows[~held_out], rows[held_out]
 
 
 _KINDS = {"mean": "mean {}", "standard error": "{} error", "worst": "worst {}"}
 
 
 def _bounds(description: str) -> list[tuple[str, tuple[int, int]]]:
-    """Minimum and maximum of each column, in 1e-6, from the description's table."""
+    """Lower and upper bound of each column, in 1e-6, from the description's table."""
     row = re.compile(r"^\s*([a-z ]+) \((mean|standard error|worst)\):\s+([\d.]+)\s+([\d.]+)$", re.M)
     found = []
     for name, kind, low, high in row.findall(description):
-        scaled = (round(float(low) * 10**6), round(float(high) * 10**6))
-        found.append((_KINDS[kind].format(name), scaled))
+        least, most = Fraction(low) * 10**6, Fraction(high) * 10**6
+        bounds = (round(least), round(least + REACH * (most - least)))
+        found.append((_KINDS[kind].format(name), bounds))
     return found

@@ -1,0 +1,74 @@
+"""Federated and central training in one process: baselines and experiments, no ledger, no keys."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from chaincode.schema.plans import PrivacyTerms, TrainingTerms
+from trainer.data.records import Records
+from trainer.models.weights import apply
+from trainer.randomness import Seeds
+from trainer.training import parameters, train
+
+FRACTION_BITS = 40
+"""Updates are rounded to multiples of 2^-40, as the encryption rounds them."""
+
+
+def federated(
+    model: nn.Module,
+    hospitals: Sequence[Records],
+    training: TrainingTerms,
+    privacy: PrivacyTerms | None,
+    seed: int,
+    value_clip: float = np.inf,
+) -> Iterator[tuple[NDArray[np.float32], float]]:
+    """Federated averaging, weighted by samples, from the model's own weights.
+
+    Args:
+        hospitals: training records of each.
+        privacy: None for no protection.
+        seed: at least 0; fixes every random choice.
+        value_clip: range of an update's values, as the plan's encryption clips them.
+
+    Yields:
+        After each round the global weights, float32[n], and the largest absolute value of an
+        update before it was clipped.
+    """
+    torch.set_num_threads(1)
+    weights = parameters(model)
+    sizes = [len(records) for records in hospitals]
+    for number in range(training.rounds):
+        deltas = []
+        for place, records in enumerate(hospitals):
+            seeds = Seeds((seed * training.rounds + number) * len(hospitals) + place)
+            deltas.append(train(model, weights, records, training, privacy, seeds).delta)
+        fixed = [_fixed_point(np.clip(delta, -value_clip, value_clip)) for delta in deltas]
+        weights = apply(weights, np.average(fixed, axis=0, weights=sizes))
+        yield weights, float(np.abs(deltas).max())
+
+
+def centralised(
+    model: nn.Module, hospitals: Sequence[Records], training: TrainingTerms, seed: int
+) -> NDArray[np.float32]:
+    """Unprotected training on all hospitals' records at once, as many steps as all rounds have.
+
+    Returns:
+        The weights: float32[n].
+    """
+    torch.set_num_threads(1)
+    pooled = Records(
+        np.concatenate([records.features for records in hospitals]),
+        np.concatenate([records.labels for records in hospitals]),
+    )
+    whole = training.model_copy(update={"steps": training.steps * training.rounds})
+    start = parameters(model)
+    return apply(start, train(model, start, pooled, whole, None, Seeds(seed)).delta)
+
+
+def _fixed_point(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.rint(values * 2.0**FRACTION_BITS) * 2.0**-FRACTION_BITS

@@ -17,7 +17,6 @@ from chaincode.schema.errors import Code, MedFabricError
 from client.consortium import Consortium
 from client.identity import Identity
 
-
 Result = TypeVar("Result", bound=Language)
 
 # What a peer says of what another hospital has just committed and it has not received yet.

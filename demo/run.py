@@ -19,6 +19,7 @@ from chaincode.schema.rounds import RoundView
 from client.consortium import Consortium
 from client.content import ContentStore, DirectoryStore
 from demo import consortium as steps
+from demo import measure
 from demo.agents import Agents
 from network import base
 from network.base import Network
@@ -161,8 +162,8 @@ def _hospitals(network: Network) -> list[steps.Hospital]:
 def _agree(run: Run) -> None:
     from trainer import presets
     from trainer.data import wdbc
+    from trainer.data.describe import describe
     from trainer.node.config import DataConfig
-    from trainer.node.learner import base_model, describe
 
     options = run.options
     data = wdbc.terms()
@@ -172,9 +173,10 @@ def _agree(run: Run) -> None:
     datasets, samples = {}, []
     for hospital, file in zip(run.hospitals, files.hospitals, strict=True):
         config = DataConfig(dataset_id=f"wdbc-{hospital.slug}", file=file, split_seed=options.seed)
-        about = describe(config, data, salt=os.urandom(32))
+        about = describe(file, data, config.validation_fraction, config.split_seed, os.urandom(32))
         args = RegisterDatasetArgs(
             **about,
+            dataset_id=config.dataset_id,
             name=wdbc.NAME,
             simulated=False,
             budget_epsilon_micro=presets.EPSILON_MICRO,
@@ -184,9 +186,8 @@ def _agree(run: Run) -> None:
         datasets[hospital.slug] = config.dataset_id
         samples.append(args.train_samples)
         run.agents.add(hospital.slug, _node(run, hospital, config.model_dump(mode="json")))
-    content, digest, parameters = base_model(
-        "logistic", {"features": len(data.features), "classes": len(data.classes)}
-    )
+    shape = {"features": len(data.features), "classes": len(data.classes)}
+    content, digest, parameters = measure.apart(measure.base_model, "logistic", shape)
     participants = tuple(
         Participant(msp_id=h.msp_id, node_id=NODE, dataset_id=datasets[h.slug])
         for h in run.hospitals

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from chaincode.schema import canonical
 from chaincode.schema.errors import Code, MedFabricError
-from chaincode.schema.plans import DataTerms, PlanTerms
+from chaincode.schema.plans import PlanTerms
 from trainer.data.records import read, split
 from trainer.models import registry, weights
 from trainer.node.config import DataConfig
@@ -62,20 +59,6 @@ def base_model(architecture: str, config: dict[str, int]) -> tuple[bytes, str, i
     shapes = registry.layout(model)
     digest = registry.sha256(architecture, config, shapes)
     return weights.encode(parameters(model), shapes), digest, registry.size(shapes)
-
-
-def describe(data: DataConfig, terms: DataTerms, salt: bytes) -> dict[str, Any]:
-    """What the consortium is told of a dataset: counts and hashes."""
-    records = read(data.file, terms)
-    training, validation = split(records, data.validation_fraction, data.split_seed)
-    return {
-        "dataset_id": data.dataset_id,
-        "application": terms.application,
-        "commitment_sha256": records.commitment(salt),
-        "descriptor_sha256": canonical.sha256(terms),
-        "train_samples": len(training),
-        "validation_samples": len(validation),
-    }
 
 
 def _check_architecture(terms: PlanTerms, shapes: registry.Layout) -> None:

@@ -1,0 +1,88 @@
+"""What the demonstration measures with all records in hand, in a process of its own.
+
+Only the experimenter can do this; no hospital holds another's records. The held-out test records
+are used here and nowhere else, after training has ended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import TypeVar
+
+from chaincode.schema.plans import PlanTerms
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Accuracies of each model in order, and of the baselines."""
+
+    test: tuple[float, ...]
+    train: tuple[float, ...]
+    fedavg: tuple[float, ...]
+    centralised: float
+    test_records: int
+
+
+def apart(function: Callable[..., Result], *args: object) -> Result:
+    """Run a function in a fresh process: what it imports is gone from memory afterwards."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(function, *args).result()
+
+
+def base_model(architecture: str, config: dict[str, int]) -> tuple[bytes, str, int]:
+    """See :func:`trainer.node.learner.base_model`."""
+    from trainer.node import learner
+
+    return learner.base_model(architecture, config)
+
+
+def measure(
+    records: Path, hospitals: int, seed: int, terms: str, models: Sequence[bytes]
+) -> Measured:
+    """Evaluate models and train the baselines.
+
+    Args:
+        records: folder that the data set was written to.
+        terms: the plan's terms as JSON.
+        models: model files, one per round.
+    """
+    import numpy as np
+    import torch
+
+    from trainer import baselines
+    from trainer.data import wdbc
+    from trainer.data.records import Records, split
+    from trainer.models import registry, weights
+    from trainer.training import evaluate
+
+    torch.set_num_threads(1)
+    plan = PlanTerms.model_validate_json(terms)
+    names = [records / f"hospital{number}.csv" for number in range(1, hospitals + 1)]
+    files = wdbc.Files(tuple(names), records / "test.csv")
+    parts, test = wdbc.load(files)
+    training = [split(part, 0.2, seed)[0] for part in parts]
+    pooled = Records(
+        np.concatenate([part.features for part in training]),
+        np.concatenate([part.labels for part in training]),
+    )
+    model = registry.build(plan.model.architecture, plan.model.config)
+    shapes = registry.layout(model)
+
+    def accuracy(content: bytes, on: Records) -> float:
+        correct, total = evaluate(model, weights.decode(content, shapes), on)
+        return correct / total
+
+    unprotected = baselines.run(training, test, plan.training, len(plan.data.classes), seed)
+    return Measured(
+        test=tuple(accuracy(content, test) for content in models),
+        train=tuple(accuracy(content, pooled) for content in models),
+        fedavg=unprotected.fedavg,
+        centralised=unprotected.centralised,
+        test_records=len(test),
+    )

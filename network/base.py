@@ -79,6 +79,10 @@ class Network(ABC):
         """Whether each process runs."""
         return {name: self.processes.pid(name) is not None for name in self.names()}
 
+    def require(self, name: str) -> None:
+        """Raises ``NO_SUCH_PROCESS`` where there is none of this name."""
+        self._spec(name)
+
     def write_connections(self) -> None:
         """Write every hospital's connection.json."""
         for hospital in self.topology.hospitals:

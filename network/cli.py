@@ -1,0 +1,140 @@
+"""``medfabric network``: what an admin who runs a consortium's processes needs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from client.cli.output import json_option, show
+
+if TYPE_CHECKING:
+    from network.base import Network
+
+_FOLDER = click.option(
+    "--dir",
+    "folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("consortium"),
+    show_default=True,
+    help="The consortium's folder.",
+)
+
+
+@click.group()
+def network() -> None:
+    """Bring a consortium's network up and run it."""
+
+
+@network.command()
+@_FOLDER
+@click.option("--hospitals", type=click.IntRange(2, 64), default=4, show_default=True)
+@click.option("--devnet", is_flag=True, help="The embedded devnet instead of real Fabric.")
+@json_option
+def up(folder: Path, hospitals: int, devnet: bool, as_json: bool) -> None:
+    """Bring a new consortium up, or start the one in the folder again."""
+    from network import base
+    from network.topology import Kind
+
+    kind = Kind.DEVNET if devnet else Kind.FABRIC
+    made = base.up(folder, kind, hospitals, _progress(as_json))
+    show(_summary(made), as_json=as_json)
+
+
+@network.command()
+@_FOLDER
+@json_option
+def down(folder: Path, as_json: bool) -> None:
+    """Stop all processes; the ledgers stay."""
+    made = _open(folder)
+    made.down()
+    show(_summary(made), as_json=as_json)
+
+
+@network.command()
+@_FOLDER
+@json_option
+def status(folder: Path, as_json: bool) -> None:
+    """Which processes run."""
+    show(_summary(_open(folder)), as_json=as_json)
+
+
+@network.command()
+@click.argument("name")
+@_FOLDER
+@json_option
+def restart(name: str, folder: Path, as_json: bool) -> None:
+    """Stop and start the process NAME, such as hospital2.peer."""
+    made = _open(folder)
+    made.restart(name)
+    show(_summary(made), as_json=as_json)
+
+
+@network.command()
+@click.argument("name")
+@_FOLDER
+@click.option("--lines", type=click.IntRange(1, 100_000), default=50, show_default=True)
+def logs(name: str, folder: Path, lines: int) -> None:
+    """The last lines that the process NAME wrote."""
+    made = _open(folder)
+    made.require(name)
+    click.echo(made.processes.tail(name, lines))
+
+
+@network.command()
+@click.argument("hospital")
+@click.argument("name")
+@click.option("--role", "roles", multiple=True, required=True, help="Repeat for several.")
+@_FOLDER
+@json_option
+def enroll(hospital: str, name: str, roles: tuple[str, ...], folder: Path, as_json: bool) -> None:
+    """Make an identity NAME of HOSPITAL, by the hospital's own authority."""
+    from chaincode.schema.base import Role
+    from network import crypto
+
+    unknown = set(roles) - {role.value for role in Role}
+    if unknown:
+        raise click.BadParameter(f"no such role: {', '.join(sorted(unknown))}")
+    made = _open(folder)
+    path = crypto.enroll(made.layout, made.topology.hospital(hospital), name, roles)
+    show({"identity": str(path)}, as_json=as_json)
+
+
+@network.command()
+@click.option(
+    "--from",
+    "source",
+    required=True,
+    help="The official release archive: a file, or an https address.",
+)
+@click.option("--sha256", required=True, help="Its digest, as the release's page gives it.")
+@json_option
+def install(source: str, sha256: str, as_json: bool) -> None:
+    """Install Fabric's programs from their official release archive, digest verified."""
+    from network.install import install as install_archive
+
+    folder = install_archive(source, sha256, quiet=as_json)
+    show({"installed": str(folder)}, as_json=as_json)
+
+
+def _open(folder: Path) -> Network:
+    from network import base
+
+    return base.open_network(folder)
+
+
+def _summary(made: Network) -> dict[str, object]:
+    return {
+        "kind": made.kind.value,
+        "folder": str(made.layout.folder),
+        "fabric": made.topology.fabric_version or None,
+        "processes": {name: "up" if up else "down" for name, up in made.status().items()},
+    }
+
+
+def _progress(quiet: bool) -> Callable[[str], None]:
+    if quiet:
+        return lambda _: None
+    return lambda text: click.echo(text, err=True)

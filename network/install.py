@@ -7,7 +7,7 @@ import shutil
 import tarfile
 import tempfile
 from pathlib import Path
-from typing import IO
+from typing import Protocol
 
 from chaincode.schema.errors import Code, MedFabricError
 from network import binaries
@@ -15,6 +15,10 @@ from network import binaries
 _PROGRAMS = ("peer", "orderer", "configtxgen", "configtxlator", "osnadmin", "cryptogen", "discover")
 _PIECE = 1 << 20
 _LIMIT = 2 * 1024**3
+
+
+class _Readable(Protocol):
+    def read(self, size: int, /) -> bytes: ...
 
 
 def install(source: str, sha256: str, *, quiet: bool = False) -> Path:
@@ -68,7 +72,7 @@ def _fetch(source: str, archive: Path, quiet: bool) -> str:
         ) from None
 
 
-def _copy(source: IO[bytes], archive: Path, size: int, quiet: bool) -> str:
+def _copy(source: _Readable, archive: Path, size: int, quiet: bool) -> str:
     from rich.progress import Progress
 
     digest = hashlib.sha256()

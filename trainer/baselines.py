@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from chaincode.schema.plans import TrainingTerms
 from trainer.data.records import Records
 from trainer.models import registry
-from trainer.training import Seeds, evaluate, parameters, train
+from trainer.simulation import centralised, federated
+from trainer.training import evaluate
 
 
 @dataclass(frozen=True)
@@ -24,29 +23,22 @@ class Baselines:
 def run(
     hospitals: Sequence[Records], test: Records, training: TrainingTerms, classes: int, seed: int
 ) -> Baselines:
-    """Train both baselines with the plan's own steps, batch and rounds."""
+    """Train both baselines with the plan's own steps, batch and rounds.
+
+    Args:
+        hospitals: training records of each.
+        seed: at least 0; fixes every random choice.
+    """
     config = {"features": hospitals[0].features.shape[1], "classes": classes}
     model = registry.build("logistic", config)
-    start = parameters(model)
-    weights = start
-    sizes = [len(records) for records in hospitals]
-    accuracies = []
-    for number in range(training.rounds):
-        deltas = [
-            train(model, weights, records, training, None, Seeds(seed * 1000 + number)).delta
-            for records in hospitals
-        ]
-        weights = (weights + np.average(deltas, axis=0, weights=sizes)).astype(np.float32)
-        accuracies.append(_accuracy(*evaluate(model, weights, test)))
-    pooled = Records(
-        np.concatenate([records.features for records in hospitals]),
-        np.concatenate([records.labels for records in hospitals]),
+    # All rounds before the first evaluation: evaluating writes the weights into the model.
+    rounds = [weights for weights, _ in federated(model, hospitals, training, None, seed)]
+    central = centralised(model, hospitals, training, seed)
+
+    def accuracy(correct: int, total: int) -> float:
+        return correct / total if total else 0.0
+
+    return Baselines(
+        accuracy(*evaluate(model, central, test)),
+        tuple(accuracy(*evaluate(model, weights, test)) for weights in rounds),
     )
-    whole = training.model_copy(update={"steps": training.steps * training.rounds})
-    trained = train(model, start, pooled, whole, None, Seeds(seed))
-    central = (start + trained.delta).astype(np.float32)
-    return Baselines(_accuracy(*evaluate(model, central, test)), tuple(accuracies))
-
-
-def _accuracy(correct: int, total: int) -> float:
-    return correct / total if total else 0.0

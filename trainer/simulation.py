@@ -61,13 +61,17 @@ def centralised(
         The weights: float32[n].
     """
     torch.set_num_threads(1)
-    pooled = Records(
+    whole = training.model_copy(update={"steps": training.steps * training.rounds})
+    start = parameters(model)
+    return apply(start, train(model, start, pooled(hospitals), whole, None, Seeds(seed)).delta)
+
+
+def pooled(hospitals: Sequence[Records]) -> Records:
+    """All hospitals' records together."""
+    return Records(
         np.concatenate([records.features for records in hospitals]),
         np.concatenate([records.labels for records in hospitals]),
     )
-    whole = training.model_copy(update={"steps": training.steps * training.rounds})
-    start = parameters(model)
-    return apply(start, train(model, start, pooled, whole, None, Seeds(seed)).delta)
 
 
 def _fixed_point(values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -113,7 +113,10 @@ class Context:
         """Write an asset of one hospital: later writes need its peer within the majority."""
         self.put(key, asset)
         policy = owner_and_majority(owner, self.consortium().hospitals)
-        self._stub.set_state_validation_parameter(composite_key(*key), policy)
+        name = composite_key(*key)
+        # Setting the same policy again would bar every other write of the key from this block.
+        if self._stub.get_state_validation_parameter(name) != policy:
+            self._stub.set_state_validation_parameter(name, policy)
 
     def emit(self, name: str, **identifiers: Any) -> None:
         """Set the transaction's event: identifiers only."""

@@ -2,35 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
 from chaincode.schema.errors import Code, MedFabricError
+from client.tools import FOLDER_VARIABLE, find
 
-VARIABLE = "MEDFABRIC_FABRIC_BIN"
 SUPPORTED = (3, 1)
 NEEDED = ("peer", "orderer")
 _VERSION = re.compile(r"Version:\s*v?(\d+)\.(\d+)\.(\d+)")
 _WAYS_OUT = (
     "put Fabric 3.1's programs on PATH, name their folder in "
-    f"{VARIABLE}, or run 'medfabric network install'; or use the devnet ('--devnet')"
+    f"{FOLDER_VARIABLE}, or run 'medfabric network install'; or use the devnet ('--devnet')"
 )
-
-
-def find(name: str) -> Path | None:
-    """The program, from the named folder first, else from PATH."""
-    folders = [os.environ.get(VARIABLE), str(cache()), os.environ.get("PATH")]
-    found = shutil.which(name, path=os.pathsep.join(folder for folder in folders if folder))
-    return Path(found) if found else None
-
-
-def cache() -> Path:
-    """Where ``medfabric network install`` puts the release."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "medfabric" / "fabric" / "bin"
 
 
 def present() -> bool:

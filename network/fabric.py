@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from client.tools import find
 from network import binaries, chaincode, channel, lifecycle
 from network.base import Network, Progress, wait_until
 from network.processes import Spec
@@ -76,13 +77,13 @@ class FabricNetwork(Network):
 
     def _orderer(self, hospital: Hospital) -> Spec:
         folder = self.layout.hospital(hospital.slug) / "orderer"
-        program = str(binaries.find("orderer") or "orderer")
+        program = str(find("orderer") or "orderer")
         environment = {"FABRIC_CFG_PATH": str(folder), "FABRIC_LOGGING_SPEC": "warn"}
         return Spec(f"{hospital.slug}.orderer", [program], environment, folder)
 
     def _peer(self, hospital: Hospital) -> Spec:
         folder = self.layout.hospital(hospital.slug) / "peer"
-        command = [str(binaries.find("peer") or "peer"), "node", "start"]
+        command = [str(find("peer") or "peer"), "node", "start"]
         environment = {"FABRIC_CFG_PATH": str(folder), "FABRIC_LOGGING_SPEC": "warn"}
         return Spec(f"{hospital.slug}.peer", command, environment, folder)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from chaincode.schema.errors import Code, MedFabricError
+from client.tools import cache_folder
 from network import binaries
 
 _PROGRAMS = ("peer", "orderer", "configtxgen", "configtxlator", "osnadmin", "cryptogen", "discover")
@@ -35,8 +36,8 @@ def install(source: str, sha256: str, *, quiet: bool = False) -> Path:
         MedFabricError: ``BINARY_MISSING`` where it cannot be fetched, ``BINARY_WRONG`` where it is
             not the archive that the digest names, or holds no Fabric 3.1.
     """
-    target = binaries.cache()
-    target.parent.mkdir(parents=True, exist_ok=True)
+    target = cache_folder()
+    target.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
         archive = Path(folder) / "archive.tar.gz"
         digest = _fetch(source, archive, quiet)
@@ -48,8 +49,8 @@ def install(source: str, sha256: str, *, quiet: bool = False) -> Path:
         unpacked = Path(folder) / "bin"
         unpacked.mkdir()
         _unpack(archive, unpacked)
-        shutil.rmtree(target, ignore_errors=True)
-        unpacked.replace(target)
+        for program in unpacked.iterdir():
+            program.replace(target / program.name)
     binaries.fabric_version()
     return target
 

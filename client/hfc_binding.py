@@ -1,0 +1,75 @@
+"""Lets hfc, the Fabric SDK of 2019, run on today's libraries.
+
+hfc brings messages generated for protobuf 3 and asks for aiogrpc, neither of which works with
+current releases. Here its names are bound to ``fabric_protos`` and ``grpc.aio``. We use hfc for
+what it is good at: identities from Fabric's certificate authority.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Sequence
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric import ec
+
+_OLD, _NEW = "hfc.protos", "fabric_protos"
+# hfc's own helpers over the messages, and the package itself, stay hfc's.
+_KEPT = frozenset({"hfc.protos", "hfc.protos.utils"})
+
+
+class _Alias(Loader):
+    """Gives the module of today under the old name."""
+
+    def __init__(self, today: str) -> None:
+        self._module = importlib.import_module(today)
+        self._spec = self._module.__spec__
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        return self._module
+
+    def exec_module(self, module: ModuleType) -> None:
+        # It was executed under its own name, and is to keep the spec that says so.
+        module.__spec__ = self._spec
+
+
+class _Finder(MetaPathFinder):
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if fullname == "aiogrpc":
+            return ModuleSpec(fullname, _Alias("grpc.aio"))
+        if not fullname.startswith(_OLD + ".") or fullname in _KEPT:
+            return None
+        today = _NEW + fullname.removeprefix(_OLD)
+        if importlib.util.find_spec(today) is None:
+            return None
+        return ModuleSpec(fullname, _Alias(today), is_package=not fullname.endswith("_pb2"))
+
+
+def bind() -> None:
+    """Make ``import hfc.…`` work in this process; to be called before the first such import."""
+    if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _Finder())
+
+
+def primitives() -> Any:
+    """hfc's cryptography, for ECDSA P-256 with SHA-256."""
+    bind()
+    from hfc.util.crypto.crypto import ecies
+
+    made = ecies()
+    made.curve = _Curve()
+    return made
+
+
+class _Curve(ec.SECP256R1):
+    """hfc keeps the curve's class and calls it in one place, but not where a key is made."""
+
+    def __call__(self) -> _Curve:
+        return self

@@ -20,7 +20,7 @@ CLASSES = ("malignant", "benign")
 TEST_EVERY = 5
 """Every fifth patient, in the data set's own order, is held out for the test and never given to
 any hospital, whatever the seed: nothing that is chosen on hospitals' records has seen them."""
-REACH = Fraction(3, 5)
+REACH = Fraction(13, 20)
 """The columns have long upper tails: values above this part of the range are clipped, so that the
 others spread over [-1, 1]. Chosen on hospitals' validation records."""
 
@@ -34,7 +34,9 @@ class Files:
 
 
 def terms() -> DataTerms:
-    """The columns, bounded by the lower REACH of the range that the public description prints."""
+    """Each measure's mean and worst value, 20 of the 30 columns: every column costs noise, and the
+    standard errors add less than they cost (seen on hospitals' validation records). Bounds are the
+    lower REACH of the range that the public description prints."""
     from sklearn.datasets import load_breast_cancer
 
     data = load_breast_cancer()
@@ -42,6 +44,7 @@ def terms() -> DataTerms:
     features = tuple(
         Feature(name=name, low_micro=bounds[name][0], high_micro=bounds[name][1])
         for name in map(str, data.feature_names)
+        if not name.endswith(" error")
     )
     return DataTerms(application=APPLICATION, features=features, label="diagnosis", classes=CLASSES)
 

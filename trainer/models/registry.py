@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from chaincode.schema import canonical
@@ -15,24 +17,34 @@ Layout = tuple[tuple[str, tuple[int, ...]], ...]
 """Names and shapes of the parameters, in the order in which they are flattened."""
 
 
+@dataclass(frozen=True)
+class Architecture:
+    """``version`` rises with every change of what is computed; ``most`` bounds each setting."""
+
+    version: int
+    make: Callable[..., nn.Module]
+    most: Mapping[str, int]
+
+
 def build(architecture: str, config: Mapping[str, int]) -> nn.Module:
     """A module of this architecture with its fixed initial weights.
 
     Raises:
         MedFabricError: ``ARCHITECTURE_UNKNOWN`` or ``ARCHITECTURE_CONFIG``.
     """
-    maker = _MAKERS.get(architecture)
-    if maker is None:
+    found = _find(architecture)
+    if config.keys() != found.most.keys():
         raise MedFabricError(
-            Code.ARCHITECTURE_UNKNOWN,
-            f"no architecture {architecture}; there are {', '.join(sorted(_MAKERS))}",
+            Code.ARCHITECTURE_CONFIG,
+            f"{architecture} is configured by {', '.join(sorted(found.most))} and nothing else",
         )
-    try:
-        return maker(**config)
-    except (TypeError, RuntimeError) as error:
-        raise MedFabricError(
-            Code.ARCHITECTURE_CONFIG, f"{architecture} cannot be made from its config: {error}"
-        ) from None
+    for name, value in config.items():
+        if not 1 <= value <= found.most[name]:
+            raise MedFabricError(
+                Code.ARCHITECTURE_CONFIG,
+                f"{architecture} takes {name} from 1 to {found.most[name]}, not {value}",
+            )
+    return found.make(**config)
 
 
 def layout(module: nn.Module) -> Layout:
@@ -42,10 +54,11 @@ def layout(module: nn.Module) -> Layout:
 
 
 def sha256(architecture: str, config: Mapping[str, int], shapes: Layout) -> str:
-    """The hash that a plan pins."""
+    """The hash that a plan pins: of id, version, configuration and layout."""
     return canonical.sha256(
         {
             "architecture": architecture,
+            "version": _find(architecture).version,
             "config": dict(config),
             "layout": [[name, list(shape)] for name, shape in shapes],
         }
@@ -54,13 +67,17 @@ def sha256(architecture: str, config: Mapping[str, int], shapes: Layout) -> str:
 
 def size(shapes: Layout) -> int:
     """Number of parameters."""
-    total = 0
-    for _, shape in shapes:
-        count = 1
-        for extent in shape:
-            count *= extent
-        total += count
-    return total
+    return sum(math.prod(shape) for _, shape in shapes)
+
+
+def _find(architecture: str) -> Architecture:
+    found = _ARCHITECTURES.get(architecture)
+    if found is None:
+        raise MedFabricError(
+            Code.ARCHITECTURE_UNKNOWN,
+            f"no architecture {architecture}; there are {', '.join(sorted(_ARCHITECTURES))}",
+        )
+    return found
 
 
 def _logistic(*, features: int, classes: int) -> nn.Module:
@@ -86,4 +103,8 @@ def _mlp(*, features: int, classes: int, hidden: int) -> nn.Module:
     return layers
 
 
-_MAKERS: dict[str, Callable[..., nn.Module]] = {"logistic": _logistic, "mlp": _mlp}
+_INPUTS = {"features": 4096, "classes": 256}
+_ARCHITECTURES = {
+    "logistic": Architecture(1, _logistic, _INPUTS),
+    "mlp": Architecture(1, _mlp, {**_INPUTS, "hidden": 16384}),
+}

@@ -17,7 +17,6 @@ from chaincode.schema.errors import Code, MedFabricError
 from trainer.models.registry import Layout, size
 
 _LENGTH = struct.Struct("<Q")
-_HEADER_LIMIT = 16 * 1024 * 1024
 
 
 def encode(parameters: NDArray[np.float32], shapes: Layout) -> bytes:
@@ -30,6 +29,31 @@ def encode(parameters: NDArray[np.float32], shapes: Layout) -> bytes:
         raise ValueError("parameters are float32, as many as the layout has")
     if not np.isfinite(parameters).all():
         raise MedFabricError(Code.MODEL_FILE, "a parameter is not finite; the model is no model")
+    return _header(shapes) + parameters.astype("<f4").tobytes()
+
+
+def decode(content: bytes, shapes: Layout) -> NDArray[np.float32]:
+    """Read a file of this layout.
+
+    Returns:
+        ``float32[n]``.
+
+    Raises:
+        MedFabricError: ``MODEL_FILE`` where it is not exactly what :func:`encode` writes.
+    """
+    header = _header(shapes)
+    if len(content) != len(header) + 4 * size(shapes):
+        raise _bad("its length is not that of this architecture")
+    # One layout has one header: comparing it needs no parser for a stranger's bytes.
+    if not content.startswith(header):
+        raise _bad("its header is not that of this architecture")
+    parameters = np.frombuffer(content, dtype="<f4", offset=len(header)).astype(np.float32)
+    if not np.isfinite(parameters).all():
+        raise _bad("a parameter is not finite")
+    return parameters
+
+
+def _header(shapes: Layout) -> bytes:
     entries: dict[str, object] = {"__metadata__": {"format": "medfabric-1"}}
     place = 0
     for name, shape in shapes:
@@ -39,31 +63,7 @@ def encode(parameters: NDArray[np.float32], shapes: Layout) -> bytes:
     header = json.dumps(entries, sort_keys=True, separators=(",", ":")).encode()
     # Readers map the file: the data begins at a multiple of 8.
     header += b" " * (-len(header) % 8)
-    return _LENGTH.pack(len(header)) + header + parameters.astype("<f4").tobytes()
-
-
-def decode(content: bytes, shapes: Layout) -> NDArray[np.float32]:
-    """Read a file of this layout.
-
-    Returns:
-        ``float32[n]``, a view of ``content``.
-
-    Raises:
-        MedFabricError: ``MODEL_FILE`` where it is not exactly what :func:`encode` writes.
-    """
-    try:
-        (length,) = _LENGTH.unpack_from(content)
-    except struct.error:
-        raise _bad("it is shorter than its header") from None
-    start = _LENGTH.size + length
-    if length > _HEADER_LIMIT or len(content) != start + 4 * size(shapes):
-        raise _bad("its length is not that of this architecture")
-    parameters = np.frombuffer(content, dtype="<f4", offset=start)
-    if not np.isfinite(parameters).all():
-        raise _bad("a parameter is not finite")
-    if encode(parameters.astype(np.float32), shapes)[:start] != content[:start]:
-        raise _bad("its header is not that of this architecture")
-    return parameters.astype(np.float32, copy=False)
+    return _LENGTH.pack(len(header)) + header
 
 
 def _bad(why: str) -> MedFabricError:

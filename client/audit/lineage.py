@@ -1,0 +1,322 @@
+"""How a model came to be, told from a proven ledger: who did what, in which transaction."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel
+
+from chaincode.schema import accounting, keys
+from chaincode.schema.base import Language
+from chaincode.schema.consortium import Node, Subject, Vote
+from chaincode.schema.datasets import Consent, Dataset, PrivacyAccount
+from chaincode.schema.errors import Code, MedFabricError
+from chaincode.schema.plans import Plan
+from chaincode.schema.rounds import (
+    Attestation,
+    DecryptionShare,
+    Evaluation,
+    Model,
+    Round,
+    Update,
+)
+from client.audit.proof import NAMESPACE, Finding, Ledger, Writing
+
+Asset = TypeVar("Asset", bound=Language)
+
+
+class Fact(BaseModel):
+    """One thing that stands on the ledger, and the transaction that first wrote it."""
+
+    kind: str
+    name: str
+    says: dict[str, Any]
+    block: int
+    tx_id: str
+    signed_by: str
+    endorsed_by: list[str]
+
+
+class Step(BaseModel):
+    """A model and everything that it was made of."""
+
+    model: Fact
+    round: Fact | None
+    updates: list[Fact]
+    datasets: list[Fact]
+    nodes: list[Fact]
+    attestations: list[Fact]
+    shares: list[Fact]
+    evaluations: list[Fact]
+
+
+class Lineage(BaseModel):
+    """From a model back to its plan's base model, newest first, and the plan they follow."""
+
+    address: str
+    plan: Fact
+    approvals: list[Fact]
+    consents: list[Fact]
+    steps: list[Step]
+
+
+def of(ledger: Ledger, address: str) -> Lineage:
+    """The lineage of the model with this address.
+
+    Raises:
+        MedFabricError: ``MODEL_UNKNOWN`` where no such model is on the ledger, ``LINEAGE_BROKEN``
+            where something that it was made of is not.
+    """
+    reader = _Reader(ledger)
+    model = reader.find(keys.model(address), Model)
+    if model is None:
+        raise MedFabricError(
+            Code.MODEL_UNKNOWN, f"no model {address} on this ledger; it came from elsewhere"
+        )
+    plan = reader.get(keys.plan(model.plan_id), Plan)
+    return Lineage(
+        address=address,
+        plan=reader.fact(keys.plan(model.plan_id), _plan_says(plan)),
+        approvals=list(reader.votes(model.plan_id)),
+        consents=list(reader.consents(plan)),
+        steps=list(_steps(reader, model)),
+    )
+
+
+def address_of(file: Path) -> str:
+    """A model file's address.
+
+    Raises:
+        MedFabricError: ``MODEL_UNKNOWN`` where it cannot be read.
+    """
+    try:
+        return hashlib.sha256(file.read_bytes()).hexdigest()
+    except OSError as error:
+        raise MedFabricError(
+            Code.MODEL_UNKNOWN, f"cannot read {file}: {error.strerror}; name a model file"
+        ) from None
+
+
+def check_privacy(ledger: Ledger) -> Iterator[Finding]:
+    """Recompute every privacy account from the updates on the ledger."""
+    reader = _Reader(ledger)
+    spent: dict[str, tuple[int, ...]] = {}
+    for update in reader.all("update", Update):
+        dataset = reader.get(keys.dataset(update.dataset_id), Dataset)
+        loss = accounting.rdp_pico(
+            update.batch_size, dataset.train_samples, update.noise_multiplier_micro, update.steps
+        )
+        spent[update.dataset_id] = accounting.add(spent.get(update.dataset_id, ()), loss)
+    for account in reader.all("account", PrivacyAccount):
+        rdp = spent.get(account.dataset_id, ())
+        epsilon = accounting.epsilon_micro(rdp, account.delta_nano) if rdp else 0
+        if epsilon != account.epsilon_micro or epsilon > account.budget_epsilon_micro:
+            why = (
+                f"the account of {account.dataset_id} says {account.epsilon_micro}, it is {epsilon}"
+            )
+            yield Finding(Code.PRIVACY_WRONG, why)
+
+
+def text(lineage: Lineage) -> str:
+    """The lineage as a tree of lines."""
+    lines = [f"model {lineage.address}", f"  plan {_line(lineage.plan)}"]
+    lines += [f"    approved: {_line(vote)}" for vote in lineage.approvals]
+    lines += [f"    consent: {_line(consent)}" for consent in lineage.consents]
+    for step in lineage.steps:
+        lines.append(f"  {_line(step.model)}")
+        if step.round is not None:
+            lines.append(f"    round {_line(step.round)}")
+        for name in ("updates", "datasets", "nodes", "attestations", "shares", "evaluations"):
+            lines += [f"      {_line(fact)}" for fact in getattr(step, name)]
+    return "\n".join(lines)
+
+
+class _Reader:
+    """Typed access to the proven state."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+
+    def find(self, key: keys.Key, model: type[Asset]) -> Asset | None:
+        entry = self._ledger.state.get(NAMESPACE, _composite(key))
+        return None if entry is None else model.model_validate_json(entry.value)
+
+    def get(self, key: keys.Key, model: type[Asset]) -> Asset:
+        asset = self.find(key, model)
+        if asset is None:
+            raise MedFabricError(
+                Code.LINEAGE_BROKEN, f"{key[0]} {'/'.join(key[1])} is not on this ledger"
+            )
+        return asset
+
+    def all(self, kind: str, model: type[Asset], *parts: str) -> Iterator[Asset]:
+        prefix = _composite((kind, parts))
+        for _, entry in self._ledger.state.range(NAMESPACE, prefix, prefix + "\U0010ffff"):
+            yield model.model_validate_json(entry.value)
+
+    def fact(self, key: keys.Key, says: dict[str, Any]) -> Fact:
+        writing = self._first(key)
+        return Fact(
+            kind=key[0],
+            name="/".join(key[1]),
+            says=says,
+            block=writing.block,
+            tx_id=writing.tx_id,
+            signed_by=f"{writing.common_name} of {writing.msp_id}",
+            endorsed_by=list(writing.endorsers),
+        )
+
+    def votes(self, plan_id: str) -> Iterator[Fact]:
+        for vote in self.all("vote", Vote, Subject.PLAN.value, plan_id):
+            key = keys.vote(vote.subject, vote.subject_id, vote.msp_id)
+            yield self.fact(key, {"approve": vote.approve})
+
+    def consents(self, plan: Plan) -> Iterator[Fact]:
+        for participant in plan.terms.participation.participants:
+            key = keys.consent(participant.dataset_id, plan.terms.plan_id)
+            consent = self.find(key, Consent)
+            if consent is not None:
+                yield self.fact(key, {"given": consent.given})
+
+    def _first(self, key: keys.Key) -> Writing:
+        writings = self._ledger.writings.get(_composite(key))
+        if not writings:
+            raise MedFabricError(
+                Code.LINEAGE_BROKEN, f"nothing on this ledger wrote {key[0]} {'/'.join(key[1])}"
+            )
+        return writings[0]
+
+
+def _steps(reader: _Reader, newest: Model) -> Iterator[Step]:
+    model: Model | None = newest
+    while model is not None:
+        yield _step(reader, model)
+        if not model.parents:
+            return
+        model = reader.get(keys.model(model.parents[0]), Model)
+
+
+def _step(reader: _Reader, model: Model) -> Step:
+    address = model.model.sha256
+    says: dict[str, Any] = {"round": model.round, "correct": model.correct, "total": model.total}
+    fact = reader.fact(keys.model(address), says)
+    if model.round == 0:
+        return Step(
+            model=fact,
+            round=None,
+            updates=[],
+            datasets=[],
+            nodes=[],
+            attestations=[],
+            shares=[],
+            evaluations=[],
+        )
+    plan_id, number = model.plan_id, model.round
+    round_ = reader.get(keys.round_(plan_id, number), Round)
+    if round_.model_sha256 != address or round_.aggregate_sha256 != model.aggregate_sha256:
+        raise MedFabricError(Code.LINEAGE_BROKEN, f"round {number} published another model")
+    hospitals = reader.get(keys.plan(plan_id), Plan).terms.hospitals
+    updates = [
+        reader.get(keys.update(plan_id, number, c.msp_id, c.node_id), Update)
+        for c in round_.contributions
+    ]
+    return Step(
+        model=fact,
+        round=reader.fact(keys.round_(plan_id, number), _round_says(round_)),
+        updates=[_update(reader, update, round_) for update in updates],
+        datasets=[_dataset(reader, update) for update in updates],
+        nodes=[_node(reader, update) for update in updates],
+        attestations=_posted(reader, "attestation", Attestation, plan_id, number, hospitals),
+        shares=_posted(reader, "share", DecryptionShare, plan_id, number, hospitals),
+        evaluations=_posted(reader, "evaluation", Evaluation, plan_id, number, hospitals),
+    )
+
+
+def _posted(
+    reader: _Reader,
+    kind: str,
+    model: type[Language],
+    plan_id: str,
+    number: int,
+    hospitals: tuple[str, ...],
+) -> list[Fact]:
+    makers = {"attestation": keys.attestation, "share": keys.share, "evaluation": keys.evaluation}
+    found = []
+    for msp_id in hospitals:
+        key = makers[kind](plan_id, number, msp_id)
+        asset = reader.find(key, model)
+        if asset is not None:
+            found.append(reader.fact(key, _says(asset)))
+    return found
+
+
+def _says(asset: Language) -> dict[str, Any]:
+    names = ("aggregate_sha256", "accept", "correct", "total", "failure")
+    return {name: getattr(asset, name) for name in names if getattr(asset, name, None) is not None}
+
+
+def _update(reader: _Reader, update: Update, round_: Round) -> Fact:
+    weight = next(
+        c.weight
+        for c in round_.contributions
+        if (c.msp_id, c.node_id) == (update.msp_id, update.node_id)
+    )
+    says = {
+        "sha256": update.update.sha256,
+        "samples": update.samples,
+        "weight": f"{weight}/{round_.total_weight}",
+        "epsilon": update.epsilon_micro / 1e6,
+    }
+    key = keys.update(update.plan_id, update.round, update.msp_id, update.node_id)
+    return reader.fact(key, says)
+
+
+def _dataset(reader: _Reader, update: Update) -> Fact:
+    dataset = reader.get(keys.dataset(update.dataset_id), Dataset)
+    says = {"commitment": dataset.commitment_sha256, "simulated": dataset.simulated}
+    return reader.fact(keys.dataset(update.dataset_id), says)
+
+
+def _node(reader: _Reader, update: Update) -> Fact:
+    key = keys.node(update.msp_id, update.node_id)
+    node = reader.get(key, Node)
+    return reader.fact(key, {"key": node.public_key_sha256, "status": node.status.value})
+
+
+def _plan_says(plan: Plan) -> dict[str, Any]:
+    privacy = plan.terms.privacy
+    return {
+        "terms": plan.terms_sha256,
+        "status": plan.status.value,
+        "epsilon": privacy.epsilon_micro / 1e6,
+        "delta": privacy.delta_nano / 1e9,
+    }
+
+
+def _round_says(round_: Round) -> dict[str, Any]:
+    return {
+        "aggregate": round_.aggregate_sha256,
+        "missing": [f"{node.node_id} of {node.msp_id}" for node in round_.missing],
+        "disagreed": list(round_.disagreed),
+    }
+
+
+def _composite(key: keys.Key) -> str:
+    kind, parts = key
+    return "\x00" + "".join(part + "\x00" for part in (kind, *parts))
+
+
+def _line(fact: Fact) -> str:
+    says = ", ".join(f"{name} {_short(value)}" for name, value in fact.says.items() if value != [])
+    return (
+        f"{fact.kind} {_short(fact.name)}: {says} [block {fact.block}, tx {fact.tx_id[:12]}, "
+        f"signed by {fact.signed_by}, endorsed by {len(fact.endorsed_by)}]"
+    )
+
+
+def _short(value: object) -> str:
+    words = str(value)
+    return f"{words[:16]}…" if len(words) == 64 and words.isalnum() else words

@@ -1,0 +1,68 @@
+"""The auditor's part of the demonstration: fetch the blocks, then prove from the files alone."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections import Counter
+from pathlib import Path
+
+from fabric_protos.peer import chaincode_event_pb2
+
+from chaincode.schema.base import Event
+from chaincode.schema.errors import MedFabricError
+from client import blocks
+from client.audit import lineage, proof
+from client.audit.transactions import chaincode_action, header
+from client.connection import Connection
+from client.identity import Identity
+from demo import record
+
+
+def audit(
+    connection: Connection, auditor: Identity, genesis: Path, folder: Path, model: Path
+) -> tuple[record.Audit, str, Counter[int]]:
+    """Leave a lineage bundle in ``folder`` and prove it.
+
+    Returns:
+        The verdict, the model's lineage as text, and the ledger's bytes by round.
+    """
+    height = blocks.fetch(connection, auditor, folder / "blocks")
+    shutil.copyfile(genesis, folder / "genesis.block")
+    started = time.monotonic()
+    verdict, ledger = proof.prove(folder / "blocks", genesis.read_bytes(), height)
+    findings = [f"{f.code} block {f.block}: {f.message}" for f in verdict.findings]
+    text = ""
+    if verdict.proven:
+        findings += [f"{f.code}: {f.message}" for f in lineage.check_privacy(ledger)]
+        try:
+            found = lineage.of(ledger, lineage.address_of(model))
+            text = lineage.text(found)
+            (folder / "lineage.json").write_text(found.model_dump_json(indent=1))
+            (folder / "lineage.txt").write_text(text + "\n")
+        except MedFabricError as error:
+            findings.append(str(error))
+    result = record.Audit(
+        verdict="refuted" if findings else "proven",
+        blocks=verdict.blocks,
+        transactions=verdict.transactions,
+        seconds=round(time.monotonic() - started, 3),
+        findings=findings,
+    )
+    return result, text, _bytes_by_round(folder / "blocks")
+
+
+def _bytes_by_round(folder: Path) -> Counter[int]:
+    """Bytes of the transactions of each round, by the events that they emitted."""
+    sizes: Counter[int] = Counter()
+    for number in blocks.numbers(folder)[1:]:
+        for raw in blocks.parse(blocks.read(folder, number)).data.data:
+            payload, _ = header(raw)
+            action = chaincode_action(payload)
+            if action is None or not action.events:
+                continue
+            event = chaincode_event_pb2.ChaincodeEvent.FromString(action.events)
+            body = Event.model_validate_json(event.payload)
+            if body.round is not None:
+                sizes[body.round] += len(raw)
+    return sizes

@@ -1,0 +1,185 @@
+"""``medfabric demo``: watch four hospitals train one model."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from client.cli.output import json_option, show
+
+if TYPE_CHECKING:
+    from chaincode.schema.rounds import RoundView
+    from demo.record import RunRecord
+    from demo.run import Options, Run
+    from network.topology import Kind
+
+
+@click.command()
+@click.option("--devnet", is_flag=True, help="The embedded devnet, even where Fabric is found.")
+@click.option("--fabric", is_flag=True, help="Real Fabric, or an error where it is not found.")
+@click.option("--rounds", type=click.IntRange(1, 50), default=6, show_default=True)
+@click.option("--hospitals", type=click.IntRange(2, 10), default=4, show_default=True)
+@click.option("--seed", type=click.IntRange(0), default=0, help="How patients are split.")
+@click.option("--partition", type=click.Choice(["identical", "dirichlet"]), default="identical")
+@click.option(
+    "--runs",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("runs"),
+    show_default=True,
+    help="The run is left in its folder 'latest'.",
+)
+@json_option
+def demo(
+    devnet: bool,
+    fabric: bool,
+    rounds: int,
+    hospitals: int,
+    seed: int,
+    partition: str,
+    runs: Path,
+    as_json: bool,
+) -> None:
+    """Train one model among hospitals on real patient records, from founding to proof."""
+    from demo import report
+    from demo.outcome import conclude, keep_logs
+    from demo.run import Options, prepared, train
+
+    kind = _kind(devnet, fabric)
+    folder = _fresh(runs)
+    options = Options(folder, kind, hospitals, rounds, seed, partition)
+    with _screen(options, quiet=as_json) as screen:
+        try:
+            with prepared(options, screen.stage) as run:
+                train(run, screen.stage, screen.round)
+                result, lineage = conclude(run, screen.stage)
+        finally:
+            keep_logs(folder)
+        result.write(folder)
+        report.write(result, lineage, folder)
+    if as_json:
+        show(result, as_json=True)
+    else:
+        _tell(result, folder)
+    if result.audit.verdict != "proven":
+        sys.exit(5)
+
+
+def _kind(devnet: bool, fabric: bool) -> Kind:
+    from network import binaries
+    from network.topology import Kind
+
+    if devnet and fabric:
+        raise click.UsageError("choose one of --devnet and --fabric")
+    if fabric:
+        binaries.fabric_version()
+        return Kind.FABRIC
+    return Kind.FABRIC if binaries.present() and not devnet else Kind.DEVNET
+
+
+def _fresh(runs: Path) -> Path:
+    """An empty folder ``latest``; only what an earlier run left there is removed."""
+    folder = runs / "latest"
+    if folder.exists():
+        known = folder / "consortium"
+        if any(folder.iterdir()) and not known.exists() and not (folder / "run.json").exists():
+            raise click.UsageError(f"{folder} holds something that no run left; remove it")
+        _stop_leftovers(known)
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True)
+    return folder.resolve()
+
+
+def _stop_leftovers(consortium: Path) -> None:
+    """End what an interrupted run left running."""
+    from network.processes import Processes
+
+    if (consortium / "run").exists():
+        processes = Processes(consortium / "run", consortium / "logs")
+        for record in (consortium / "run").glob("*.json"):
+            processes.stop(record.stem)
+
+
+class _Screen:
+    """Says what happens: lines of text, and a bar for the rounds where there is a terminal."""
+
+    def __init__(self, options: Options, progress: Any, quiet: bool) -> None:
+        self._options = options
+        self._progress = progress
+        self._quiet = quiet
+        self._task = progress.add_task("rounds", total=options.rounds, visible=False)
+
+    def stage(self, text: str) -> None:
+        """A part of the run begins."""
+        if not self._quiet:
+            self._progress.console.print(f"· {text}")
+        if text == "training":
+            self._progress.update(self._task, visible=True)
+
+    def round(self, run: Run, view: RoundView) -> None:
+        """A round has ended."""
+        self._progress.advance(self._task)
+        if self._quiet:
+            return
+        number, seconds = view.round.number, run.seconds[-1]
+        correct = sum(e.correct for e in view.evaluations)
+        total = sum(e.total for e in view.evaluations)
+        spent = max((u.epsilon_micro for u in view.updates), default=0) / 1e6
+        size = max((u.update.size_bytes for u in view.updates), default=0)
+        self._progress.console.print(
+            f"  round {number}: {view.round.status} {view.round.reason}"
+            f"  validation {correct}/{total}  epsilon {spent:.2f}"
+            f"  {size:,} bytes per update  {seconds:.1f} s"
+        )
+
+
+@contextmanager
+def _screen(options: Options, *, quiet: bool) -> Iterator[_Screen]:
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True, highlight=False)
+    with Progress(console=console, transient=True, disable=quiet or not console.is_terminal) as bar:
+        screen = _Screen(options, bar, quiet)
+        network = "real Hyperledger Fabric" if options.kind == "fabric" else "the embedded devnet"
+        screen.stage(
+            f"{options.hospitals} hospitals on {network}, content in a directory store, "
+            "real records of 569 patients (WDBC)"
+        )
+        if options.kind != "fabric":
+            screen.stage("the devnet is one trust domain: for teaching and tests alone")
+        yield screen
+
+
+def _tell(result: RunRecord, folder: Path) -> None:
+    lines = [
+        "",
+        "round  outcome     accuracy  FedAvg (unprotected)  epsilon  seconds",
+    ]
+    lines += [
+        f"{r.number:5}  {r.status:10}  {r.accuracy:8.3f}  {r.fedavg_accuracy:20.3f}"
+        f"  {max(r.epsilon.values(), default=0.0):7.3f}  {r.seconds:7.1f}"
+        for r in result.rounds
+    ]
+    gap = result.baselines.fedavg_accuracy - result.final_accuracy
+    lines += [
+        "",
+        f"held-out test accuracy {result.final_accuracy:.3f} at epsilon "
+        f"{result.epsilon_limit:g}, delta {result.delta:g}; training accuracy "
+        f"{result.final_train_accuracy:.3f}",
+        f"centralised without protection {result.baselines.centralised_accuracy:.3f}; "
+        f"gap to unprotected FedAvg {gap:+.3f}",
+        f"all hospitals hold the same model: {'yes' if result.identical_models else 'no'}",
+        f"model address {result.model_address}",
+        f"lineage {result.audit.verdict} over {result.audit.blocks} blocks and "
+        f"{result.audit.transactions} transactions",
+        f"{result.seconds:.0f} s, {result.peak_memory_mb:.0f} MB at most; report, model, lineage "
+        f"and logs in {folder}",
+    ]
+    lines += [f"finding: {finding}" for finding in result.audit.findings]
+    click.echo("\n".join(lines))

@@ -7,6 +7,7 @@ import shutil
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from chaincode.schema.errors import Code, MedFabricError
@@ -47,6 +48,21 @@ class Network(ABC):
     @abstractmethod
     def commission(self, progress: Progress) -> None:
         """Make the channel and deploy the chaincode, once, after the first start."""
+
+    def enroll(self, slug: str, name: str, roles: Sequence[str]) -> Path:
+        """Make an identity of a hospital; returns its folder."""
+        return crypto.enroll(self.layout, self.topology.hospital(slug), name, roles)
+
+    def enroll_first_users(self, progress: Progress) -> None:
+        """Enrol whom every hospital begins with."""
+        progress("enrolling nodes and auditors")
+
+        def enroll(hospital: Hospital) -> None:
+            for name, roles in crypto.FIRST_USERS.items():
+                self.enroll(hospital.slug, name, roles)
+
+        with ThreadPoolExecutor(len(self.topology.hospitals)) as pool:
+            list(pool.map(enroll, self.topology.hospitals))
 
     def names(self) -> list[str]:
         """All processes."""
@@ -131,6 +147,7 @@ def up(folder: Path, kind: Kind, hospitals: int, progress: Progress = lambda _: 
     network = _create(folder, kind, hospitals, progress)
     try:
         network.start()
+        network.enroll_first_users(progress)
         network.commission(progress)
     except BaseException:
         network.down()
@@ -165,12 +182,14 @@ def wait_until(
 
 
 def _create(folder: Path, kind: Kind, hospitals: int, progress: Progress) -> Network:
-    version = ""
+    version, fabric_ca = "", False
     if kind is Kind.FABRIC:
+        from client import tools
         from network import binaries
 
         version = binaries.fabric_version()
-    made = topology.create(kind, hospitals, version)
+        fabric_ca = tools.find(binaries.AUTHORITY) is not None
+    made = topology.create(kind, hospitals, version, fabric_ca=fabric_ca)
     network = _network(folder, made)
     progress("making keys and certificates")
     try:

@@ -11,6 +11,8 @@ from client.tools import FOLDER_VARIABLE, find
 
 SUPPORTED = (3, 1)
 NEEDED = ("peer", "orderer")
+AUTHORITY = "fabric-ca-server"
+"""Used where it is there; without it, hospitals issue identities by our own code."""
 _VERSION = re.compile(r"Version:\s*v?(\d+)\.(\d+)\.(\d+)")
 _WAYS_OUT = (
     "put Fabric 3.1's programs on PATH, name their folder in "

@@ -92,13 +92,12 @@ def logs(name: str, folder: Path, lines: int) -> None:
 def enroll(hospital: str, name: str, roles: tuple[str, ...], folder: Path, as_json: bool) -> None:
     """Make an identity NAME of HOSPITAL, by the hospital's own authority."""
     from chaincode.schema.base import Role
-    from network import crypto
 
     unknown = set(roles) - {role.value for role in Role}
     if unknown:
         raise click.BadParameter(f"no such role: {', '.join(sorted(unknown))}")
     made = _open(folder)
-    path = crypto.enroll(made.layout, made.topology.hospital(hospital), name, roles)
+    path = made.enroll(hospital, name, roles)
     show({"identity": str(path)}, as_json=as_json)
 
 

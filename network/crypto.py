@@ -29,6 +29,9 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
 from network.topology import HOST, Hospital, Layout
 
 ATTRIBUTES = ObjectIdentifier("1.2.3.4.5.6.7.8.1")
+ROLES = "medfabric.roles"
+FIRST_USERS = {"node1": ("trainer", "validator"), "auditor": ("auditor",)}
+"""Who a hospital begins with, beside its admin: names and roles."""
 _YEARS_OF_AUTHORITY, _YEARS_OF_MEMBER = 15, 5
 _NODE_OUS = ("client", "peer", "admin", "orderer")
 
@@ -59,7 +62,7 @@ class Authority:
         certificate = builder.sign(key, hashes.SHA256())
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         (folder / f"{name}.pem").write_bytes(certificate.public_bytes(Encoding.PEM))
-        write_secret(folder / f"{name}.key", _pem(key))
+        write_secret(folder / f"{name}.key", private_pem(key))
         return cls(certificate, key)
 
     @classmethod
@@ -84,7 +87,7 @@ class Authority:
             attributes = {
                 "hf.EnrollmentID": common_name,
                 "hf.Type": unit,
-                "medfabric.roles": ",".join(sorted(roles)),
+                ROLES: ",".join(sorted(roles)),
             }
             content = json.dumps({"attrs": attributes}, sort_keys=True).encode()
             extension = x509.UnrecognizedExtension(ATTRIBUTES, content)
@@ -123,11 +126,11 @@ class Authority:
 
     def _signed(self, builder: x509.CertificateBuilder, key: ec.EllipticCurvePrivateKey) -> Pair:
         certificate = builder.sign(self._key, hashes.SHA256())
-        return Pair(certificate.public_bytes(Encoding.PEM), _pem(key))
+        return Pair(certificate.public_bytes(Encoding.PEM), private_pem(key))
 
 
 def create_hospital(layout: Layout, hospital: Hospital) -> None:
-    """All material of one hospital: authorities, MSP, orderer, peer, chaincode, first users."""
+    """All material of one hospital: authorities, MSP, orderer, peer, chaincode, first admin."""
     home = layout.hospital(hospital.slug)
     signing = Authority.create(f"ca.{hospital.slug}", home / "ca", "signing")
     tls = Authority.create(f"tlsca.{hospital.slug}", home / "ca", "tls")
@@ -140,18 +143,28 @@ def create_hospital(layout: Layout, hospital: Hospital) -> None:
         write_secret(folder / "msp" / "keystore" / "key.pem", pair.key)
         _write_tls(folder / "tls", tls, f"{unit}.{hospital.slug}")
     _write_tls(home / "chaincode" / "tls", tls, f"chaincode.{hospital.slug}")
+    _write_tls(home / "ca" / "server" / "tls", tls, f"ca.{hospital.slug}")
     enroll(layout, hospital, "admin", ("admin",))
-    enroll(layout, hospital, "node1", ("trainer", "validator"))
-    enroll(layout, hospital, "auditor", ("auditor",))
 
 
 def enroll(layout: Layout, hospital: Hospital, name: str, roles: Sequence[str]) -> Path:
-    """Make an identity of a hospital; returns its folder."""
-    home = layout.hospital(hospital.slug)
-    signing = Authority.load(home / "ca", "signing")
-    tls = Authority.load(home / "ca", "tls")
+    """Make an identity of a hospital by its own authority; returns its folder."""
+    signing = Authority.load(layout.hospital(hospital.slug) / "ca", "signing")
+    pair = signing.identity(name, unit_of(roles), roles)
+    return write_user(layout, hospital, name, roles, pair)
+
+
+def unit_of(roles: Sequence[str]) -> str:
+    """The organisational unit of a person or node with these roles."""
+    return "admin" if "admin" in roles else "client"
+
+
+def write_user(
+    layout: Layout, hospital: Hospital, name: str, roles: Sequence[str], pair: Pair
+) -> Path:
+    """Write an identity's folder, with a new TLS certificate; returns it."""
+    tls = Authority.load(layout.hospital(hospital.slug) / "ca", "tls")
     folder = layout.user(hospital.slug, name)
-    pair = signing.identity(name, "admin" if "admin" in roles else "client", roles)
     _write(folder / "certificate.pem", pair.certificate)
     write_secret(folder / "private_key.pem", pair.key)
     pair = tls.tls(f"{name}.{hospital.slug}")
@@ -160,6 +173,11 @@ def enroll(layout: Layout, hospital: Hospital, name: str, roles: Sequence[str]) 
     about = {"msp_id": hospital.msp_id, "name": name, "roles": sorted(roles)}
     _write(folder / "identity.json", json.dumps(about, indent=1).encode() + b"\n")
     return folder
+
+
+def private_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+    """A private key as unencrypted PKCS #8."""
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
 def write_secret(path: Path, content: bytes) -> None:
@@ -232,10 +250,6 @@ def _name(common_name: str, unit: str | None = None) -> x509.Name:
     if unit:
         parts.insert(0, x509.NameAttribute(NameOID.ORGANIZATIONAL_UNIT_NAME, unit))
     return x509.Name(parts)
-
-
-def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:
-    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
 def _now() -> datetime.datetime:

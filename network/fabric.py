@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from client.tools import find
-from network import binaries, chaincode, channel, lifecycle
+from network import binaries, chaincode, channel, fabric_ca, lifecycle
 from network.base import Network, Progress, wait_until
 from network.processes import Spec
 from network.topology import HOST, Hospital
@@ -29,7 +29,9 @@ class FabricNetwork(Network):
 
     def specs(self) -> Sequence[Spec]:
         hospitals = self.topology.hospitals
+        authorities = hospitals if self.topology.fabric_ca else ()
         return [
+            *(fabric_ca.spec(self.layout, hospital) for hospital in authorities),
             *(self._orderer(hospital) for hospital in hospitals),
             *(chaincode.spec(self.layout, hospital) for hospital in hospitals),
             *(self._peer(hospital) for hospital in hospitals),
@@ -46,10 +48,17 @@ class FabricNetwork(Network):
         for hospital in self.topology.hospitals:
             home = self.layout.hospital(hospital.slug)
             chaincode.write_config(self.layout, hospital, package_id)
+            if self.topology.fabric_ca:
+                fabric_ca.prepare(self.layout, hospital)
             clients = self._write_client_authorities(home)
             _write_json(home / "orderer" / "orderer.yaml", _orderer_config(hospital, clients))
             _write_json(home / "peer" / "core.yaml", self._peer_config(hospital, clients))
             self._write_builder(home / "peer" / "builder", hospital)
+
+    def enroll(self, slug: str, name: str, roles: Sequence[str]) -> Path:
+        if not self.topology.fabric_ca:
+            return super().enroll(slug, name, roles)
+        return fabric_ca.Service(self.layout, self.topology.hospital(slug)).enroll(name, roles)
 
     def commission(self, progress: Progress) -> None:
         progress("joining the channel")
@@ -71,6 +80,8 @@ class FabricNetwork(Network):
     def _healthy(self, hospital: Hospital, part: str) -> bool:
         if part == "chaincode":
             return chaincode.listens(hospital)
+        if part == "ca":
+            return fabric_ca.healthy(self.layout, hospital)
         ports = hospital.ports
         port = ports.peer_operations if part == "peer" else ports.orderer_operations
         return channel.healthy(self.layout, hospital, port)

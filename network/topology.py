@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import random
 import socket
 from collections.abc import Iterator
-from contextlib import ExitStack
 from enum import StrEnum
+from itertools import islice
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -14,6 +15,7 @@ from chaincode.schema.errors import Code, MedFabricError
 
 HOST = "127.0.0.1"
 FILE = "network.json"
+_PORTS = range(20000, 32000)
 
 
 class Kind(StrEnum):
@@ -33,6 +35,8 @@ class Ports(BaseModel):
     orderer_admin: int
     orderer_operations: int
     chaincode: int
+    ca: int
+    ca_operations: int
 
 
 class Hospital(BaseModel):
@@ -54,6 +58,8 @@ class Topology(BaseModel):
     channel: str = "medfabric"
     chaincode: str = "medfabric"
     fabric_version: str = ""
+    fabric_ca: bool = False
+    """Whether identities come from a fabric-ca-server beside each peer, else from our own code."""
     hospitals: tuple[Hospital, ...] = Field(min_length=2, max_length=64)
 
     def hospital(self, slug: str) -> Hospital:
@@ -104,7 +110,9 @@ class Layout:
         return self.hospital(slug) / "users" / name
 
 
-def create(kind: Kind, hospitals: int, fabric_version: str = "") -> Topology:
+def create(
+    kind: Kind, hospitals: int, fabric_version: str = "", *, fabric_ca: bool = False
+) -> Topology:
     """A new consortium on free ports of this machine.
 
     Raises:
@@ -117,6 +125,7 @@ def create(kind: Kind, hospitals: int, fabric_version: str = "") -> Topology:
     return Topology(
         kind=kind,
         fabric_version=fabric_version,
+        fabric_ca=fabric_ca,
         hospitals=tuple(
             Hospital(
                 slug=f"hospital{number}",
@@ -157,10 +166,17 @@ def save(topology: Topology, folder: Path) -> None:
 
 
 def _free_ports(number: int) -> Iterator[int]:
-    # All are held open until the last is found, so that none is given twice.
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(number)]
-        for held in sockets:
-            held.bind((HOST, 0))
-        ports = [int(held.getsockname()[1]) for held in sockets]
-    yield from ports
+    # Below the range that the system gives to outgoing connections: one of those could take the
+    # port of a process that is down for a moment.
+    candidates = random.SystemRandom().sample(_PORTS, len(_PORTS))
+    free = islice(filter(_is_free, candidates), number)
+    yield from free
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+    return True

@@ -115,6 +115,7 @@ class Code(StrEnum):
     NO_SUCH_PROCESS = "MF-8008"
     CHANNEL_FAILED = "MF-8009"
     LIFECYCLE_FAILED = "MF-8010"
+    CA_REFUSED = "MF-8011"
     # trainer: models, data, training
     ARCHITECTURE_UNKNOWN = "MF-9001"
     ARCHITECTURE_CONFIG = "MF-9002"

@@ -8,6 +8,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from chaincode.schema.errors import Code, MedFabricError
@@ -16,6 +17,7 @@ from network.processes import Processes, Spec
 from network.topology import HOST, Hospital, Kind, Layout, Topology
 
 Progress = Callable[[str], None]
+_LOGS = "logs"
 
 
 class Network(ABC):
@@ -38,8 +40,8 @@ class Network(ABC):
         """Every process, in the order of starting."""
 
     @abstractmethod
-    def wait_healthy(self, names: Sequence[str]) -> None:
-        """Return when these processes answer; raises ``NOT_HEALTHY`` where one does not."""
+    def healthy(self, name: str) -> bool:
+        """Whether this process answers."""
 
     @abstractmethod
     def prepare(self) -> None:
@@ -73,6 +75,19 @@ class Network(ABC):
         for spec in self.specs():
             self.processes.start(spec)
         self.wait_healthy(self.names())
+
+    def wait_healthy(self, names: Sequence[str]) -> None:
+        """Return when these processes answer.
+
+        Raises:
+            MedFabricError: ``NOT_HEALTHY``, with the end of the log where the process has ended.
+        """
+        for name in names:
+            wait_until(
+                partial(self.healthy, name),
+                f"health of {name}",
+                alive=partial(self.processes.require_running, name),
+            )
 
     def down(self) -> None:
         """Stop all processes, last started first. Data stays; :meth:`start` goes on with it."""
@@ -133,14 +148,15 @@ def up(folder: Path, kind: Kind, hospitals: int, progress: Progress = lambda _: 
 
     Raises:
         MedFabricError: the folder holds something else, programs are missing, or a process does
-            not become healthy; what was started is stopped again.
+            not become healthy; what was started is stopped again, and of a new consortium only
+            the logs are left.
     """
     if (folder / topology.FILE).exists():
-        network = open_network(folder)
+        network = _the_same(open_network(folder), kind, hospitals)
         progress("starting processes")
         network.start()
         return network
-    if folder.exists() and any(folder.iterdir()):
+    if folder.exists() and any(entry.name != _LOGS for entry in folder.iterdir()):
         raise MedFabricError(
             Code.NETWORK_EXISTS, f"{folder} is not empty and holds no consortium; name another"
         )
@@ -151,6 +167,7 @@ def up(folder: Path, kind: Kind, hospitals: int, progress: Progress = lambda _: 
         network.commission(progress)
     except BaseException:
         network.down()
+        _remove_all_but_logs(folder)
         raise
     # Only a network that came up whole is there the next time.
     topology.save(network.topology, folder)
@@ -206,6 +223,25 @@ def _create(folder: Path, kind: Kind, hospitals: int, progress: Progress) -> Net
         ) from None
     progress("starting processes")
     return network
+
+
+def _the_same(there: Network, kind: Kind, hospitals: int) -> Network:
+    number = len(there.topology.hospitals)
+    if (there.kind, number) != (kind, hospitals):
+        raise MedFabricError(
+            Code.NETWORK_EXISTS,
+            f"{there.layout.folder} holds a consortium of {number} hospitals on {there.kind}, not "
+            f"{hospitals} on {kind}; name another folder",
+        )
+    return there
+
+
+def _remove_all_but_logs(folder: Path) -> None:
+    for entry in folder.iterdir():
+        if entry.is_dir() and entry.name != _LOGS:
+            shutil.rmtree(entry)
+        elif entry.is_file():
+            entry.unlink()
 
 
 def _network(folder: Path, made: Topology) -> Network:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from client.cli.output import json_option, show
+from client.cli.output import Exit, json_option, show
 
 if TYPE_CHECKING:
     from network.base import Network
@@ -30,16 +32,19 @@ def network() -> None:
 
 @network.command()
 @_FOLDER
-@click.option("--hospitals", type=click.IntRange(2, 64), default=4, show_default=True)
+@click.option("--hospitals", type=click.IntRange(2, 64), help="How many; 4 where not said.")
 @click.option("--devnet", is_flag=True, help="The embedded devnet instead of real Fabric.")
 @json_option
-def up(folder: Path, hospitals: int, devnet: bool, as_json: bool) -> None:
+def up(folder: Path, hospitals: int | None, devnet: bool, as_json: bool) -> None:
     """Bring a new consortium up, or start the one in the folder again."""
-    from network import base
-    from network.topology import Kind
+    from network import base, topology
 
-    kind = Kind.DEVNET if devnet else Kind.FABRIC
-    made = base.up(folder, kind, hospitals, _progress(as_json))
+    kind, number = topology.Kind.DEVNET if devnet else topology.Kind.FABRIC, hospitals or 4
+    if (folder / topology.FILE).exists():
+        there = topology.load(folder)
+        kind = kind if devnet else there.kind
+        number = hospitals or len(there.hospitals)
+    made = base.up(folder, kind, number, _progress(as_json))
     show(_summary(made), as_json=as_json)
 
 
@@ -50,15 +55,19 @@ def down(folder: Path, as_json: bool) -> None:
     """Stop all processes; the ledgers stay."""
     made = _open(folder)
     made.down()
-    show(_summary(made), as_json=as_json)
+    show({"folder": str(made.layout.folder), "running": False}, as_json=as_json)
 
 
 @network.command()
 @_FOLDER
 @json_option
-def status(folder: Path, as_json: bool) -> None:
-    """Which processes run."""
-    show(_summary(_open(folder)), as_json=as_json)
+@click.pass_context
+def status(ctx: click.Context, folder: Path, as_json: bool) -> None:
+    """Which processes run and answer; the exit code is 8 unless all do."""
+    summary = _summary(_open(folder))
+    show(summary, as_json=as_json)
+    if not summary["healthy"]:
+        ctx.exit(Exit.NETWORK)
 
 
 @network.command()
@@ -76,11 +85,17 @@ def restart(name: str, folder: Path, as_json: bool) -> None:
 @click.argument("name")
 @_FOLDER
 @click.option("--lines", type=click.IntRange(1, 100_000), default=50, show_default=True)
-def logs(name: str, folder: Path, lines: int) -> None:
+@click.option("--follow", is_flag=True, help="Go on as it writes, until interrupted.")
+@json_option
+def logs(name: str, folder: Path, lines: int, follow: bool, as_json: bool) -> None:
     """The last lines that the process NAME wrote."""
     made = _open(folder)
     made.require(name)
-    click.echo(made.processes.tail(name, lines))
+    if follow:
+        log = str(made.processes.log(name))
+        os.execvp("tail", ["tail", "-n", str(lines), "-F", log])  # noqa: S606 - no shell wanted
+    text = made.processes.tail(name, lines)
+    show({"name": name, "lines": text.splitlines()} if as_json else text, as_json=as_json)
 
 
 @network.command()
@@ -125,15 +140,30 @@ def _open(folder: Path) -> Network:
 
 
 def _summary(made: Network) -> dict[str, object]:
+    processes = [_process(made, name) for name in made.names()]
     return {
-        "kind": made.kind.value,
         "folder": str(made.layout.folder),
+        "kind": made.kind.value,
         "fabric": made.topology.fabric_version or None,
-        "processes": {name: "up" if up else "down" for name, up in made.status().items()},
+        "authority": "fabric-ca-server" if made.topology.fabric_ca else "own",
+        "healthy": all(process["healthy"] for process in processes),
+        "processes": processes,
+    }
+
+
+def _process(made: Network, name: str) -> dict[str, object]:
+    pid = made.processes.pid(name)
+    return {
+        "name": name,
+        "running": pid is not None,
+        "healthy": pid is not None and made.healthy(name),
+        "pid": pid,
+        "memory_mb": made.processes.memory_kb(name) // 1024,
     }
 
 
 def _progress(quiet: bool) -> Callable[[str], None]:
     if quiet:
         return lambda _: None
-    return lambda text: click.echo(text, err=True)
+    begun = time.monotonic()
+    return lambda text: click.echo(f"{time.monotonic() - begun:5.1f} s  {text}", err=True)

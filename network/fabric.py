@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from client.tools import find
 from network import binaries, chaincode, channel, fabric_ca, lifecycle
-from network.base import Network, Progress, wait_until
+from network.base import Network, Progress
 from network.processes import Spec
 from network.topology import HOST, Hospital
 
@@ -67,17 +66,9 @@ class FabricNetwork(Network):
         progress("deploying the chaincode")
         lifecycle.deploy(self)
 
-    def wait_healthy(self, names: Sequence[str]) -> None:
-        for name in names:
-            slug, _, part = name.partition(".")
-            hospital = self.topology.hospital(slug)
-            wait_until(
-                partial(self._healthy, hospital, part),
-                f"health of {name}",
-                alive=partial(self.processes.require_running, name),
-            )
-
-    def _healthy(self, hospital: Hospital, part: str) -> bool:
+    def healthy(self, name: str) -> bool:
+        slug, _, part = name.partition(".")
+        hospital = self.topology.hospital(slug)
         if part == "chaincode":
             return chaincode.listens(hospital)
         if part == "ca":

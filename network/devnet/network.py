@@ -6,10 +6,9 @@ import hashlib
 import socket
 import sys
 from collections.abc import Sequence
-from functools import partial
 
 from network import chaincode, topology
-from network.base import Network, Progress, wait_until
+from network.base import Network, Progress
 from network.processes import Spec
 from network.topology import HOST
 
@@ -33,15 +32,7 @@ class DevNetwork(Network):
     def commission(self, progress: Progress) -> None:
         progress("the devnet has deployed the chaincode")
 
-    def wait_healthy(self, names: Sequence[str]) -> None:
-        for name in names:
-            wait_until(
-                partial(self._healthy, name),
-                f"health of {name}",
-                alive=partial(self.processes.require_running, name),
-            )
-
-    def _healthy(self, name: str) -> bool:
+    def healthy(self, name: str) -> bool:
         slug = name.partition(".")[0]
         if name != NAME:
             return chaincode.listens(self.topology.hospital(slug))

@@ -5,7 +5,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from chaincode.schema.errors import Code, MedFabricError
+
 Rows = NDArray[np.int64]
+LEAST = 10
+"""Records of a part."""
 
 
 def identical(labels: NDArray[np.int64], parts: int, seed: int) -> list[Rows]:
@@ -22,10 +26,13 @@ def identical(labels: NDArray[np.int64], parts: int, seed: int) -> list[Rows]:
 def dirichlet(labels: NDArray[np.int64], parts: int, seed: int, alpha: float = 0.5) -> list[Rows]:
     """Every class divided in Dirichlet(alpha) proportions: the smaller alpha, the more skewed.
 
-    Drawn again until every part has at least ten records (Hsu et al. 2019).
+    Drawn again until every part has at least LEAST records (Hsu et al. 2019).
+
+    Raises:
+        MedFabricError: ``DATA_MISMATCH`` where a thousand draws gave no such parts.
     """
     generator = np.random.default_rng(seed)
-    while True:
+    for _ in range(1000):
         shares: list[list[Rows]] = [[] for _ in range(parts)]
         for label in np.unique(labels):
             rows = generator.permutation(np.flatnonzero(labels == label))
@@ -33,8 +40,13 @@ def dirichlet(labels: NDArray[np.int64], parts: int, seed: int, alpha: float = 0
             for part, some in enumerate(np.split(rows, cuts.astype(np.int64))):
                 shares[part].append(some)
         result = [np.sort(np.concatenate(share)) for share in shares]
-        if min(rows.size for rows in result) >= 10:
+        if min(rows.size for rows in result) >= LEAST:
             return result
+    raise MedFabricError(
+        Code.DATA_MISMATCH,
+        f"{labels.size} records hardly make {parts} parts of {LEAST} at alpha {alpha}; "
+        "ask for fewer parts or a larger alpha",
+    )
 
 
 PARTITIONERS = {"identical": identical, "dirichlet": dirichlet}

@@ -9,6 +9,9 @@ from __future__ import annotations
 import csv
 import hashlib
 import math
+import struct
+import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +24,8 @@ from chaincode.schema.plans import DataTerms
 
 FILE_LIMIT = 4 * 1024**3
 """Bytes of a records file."""
+_BAD_ARCHIVE = (zipfile.BadZipFile, zlib.error, NotImplementedError)
+_SHAPE = struct.Struct("<QQ")
 
 
 @dataclass(frozen=True)
@@ -39,7 +44,7 @@ class Records:
 
     def commitment(self, salt: bytes) -> str:
         """Hex SHA-256 over salt and records: shows later that these were trained on."""
-        digest = hashlib.sha256(salt)
+        digest = hashlib.sha256(salt + _SHAPE.pack(*self.features.shape))
         digest.update(self.features.astype("<f4").tobytes())
         digest.update(self.labels.astype("<i8").tobytes())
         return digest.hexdigest()
@@ -63,21 +68,28 @@ def read(path: Path, terms: DataTerms) -> Records:
 
 
 def split(records: Records, validation_fraction: float, seed: int) -> tuple[Records, Records]:
-    """Training and validation records, by a seeded permutation."""
+    """Training and validation records, by a seeded permutation.
+
+    Args:
+        validation_fraction: in [0, 1).
+        seed: at least 0.
+    """
     order = np.random.default_rng(seed).permutation(len(records))
     held_out = round(len(records) * validation_fraction)
     return records.take(np.sort(order[held_out:])), records.take(np.sort(order[:held_out]))
 
 
 def _read_csv(path: Path, terms: DataTerms) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    with path.open(newline="", encoding="utf-8") as file:
+    with path.open(newline="", encoding="utf-8-sig") as file:
         reader = csv.DictReader(file, strict=True)
         names = [feature.name for feature in terms.features]
-        missing = [name for name in (*names, terms.label) if name not in (reader.fieldnames or [])]
-        if missing:
-            raise MedFabricError(
-                Code.DATA_MISMATCH, f"{path} has no column {missing[0]!r}; the plan needs it"
-            )
+        columns = list(reader.fieldnames or [])
+        for name in (*names, terms.label):
+            if columns.count(name) != 1:
+                how_many = "more than one" if name in columns else "no"
+                raise MedFabricError(
+                    Code.DATA_MISMATCH, f"{path} has {how_many} column {name!r}; the plan needs one"
+                )
         rows = list(_rows(path, reader, names, terms))
     if not rows:
         raise MedFabricError(Code.DATA_MISMATCH, f"{path} has no records")
@@ -91,6 +103,8 @@ def _rows(
     classes = {name: index for index, name in enumerate(terms.classes)}
     for row in reader:
         place = f"{path}, line {reader.line_num}"
+        if None in row:
+            raise MedFabricError(Code.DATA_VALUE, f"{place}: more fields than the header names")
         label = classes.get(row[terms.label] or "")
         if label is None:
             raise MedFabricError(
@@ -116,7 +130,7 @@ def _read_npz(path: Path) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     try:
         with np.load(path, allow_pickle=False) as arrays:
             features, labels = arrays["features"], arrays["labels"]
-    except (ValueError, KeyError, EOFError, OSError) as error:
+    except (ValueError, TypeError, KeyError, EOFError, *_BAD_ARCHIVE) as error:
         raise MedFabricError(
             Code.DATA_FILE, f"{path} needs arrays 'features' and 'labels': {error}"
         ) from None
@@ -136,5 +150,9 @@ def _checked(
         raise MedFabricError(Code.DATA_VALUE, f"{path}: a label is none of the plan's classes")
     low = np.array([feature.low_micro for feature in terms.features]) / 1e6
     high = np.array([feature.high_micro for feature in terms.features]) / 1e6
+    if not (low < high).all():
+        raise MedFabricError(
+            Code.DATA_MISMATCH, "a feature's upper bound is not above its lower one; amend the plan"
+        )
     scaled = 2 * (raw - low) / (high - low) - 1
     return Records(np.clip(scaled, -1, 1).astype(np.float32), labels)

@@ -1,0 +1,93 @@
+"""One data set among hospitals: nothing lost, nothing twice, the test set never given out."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chaincode.schema.errors import MedFabricError
+from trainer.data import wdbc
+from trainer.data.partition import PARTITIONERS, dirichlet, identical
+
+LABELS = np.random.default_rng(5).integers(0, 2, 400)
+
+
+@pytest.mark.parametrize("name", sorted(PARTITIONERS))
+@given(seed=st.integers(0, 2**32), parts=st.integers(2, 8))
+def test_every_record_goes_to_one_part(name: str, seed: int, parts: int) -> None:
+    shares = PARTITIONERS[name](LABELS, parts, seed)
+
+    assert len(shares) == parts
+    assert sorted(np.concatenate(shares)) == list(range(LABELS.size))
+    again = PARTITIONERS[name](LABELS, parts, seed)
+    assert all(np.array_equal(one, two) for one, two in zip(shares, again, strict=True))
+
+
+def test_identical_parts_have_the_same_share_of_each_class() -> None:
+    shares = identical(LABELS, 4, seed=1)
+
+    counts = [np.bincount(LABELS[rows]) for rows in shares]
+    assert np.ptp(counts, axis=0).max() <= 1
+
+
+def test_dirichlet_parts_differ_more_where_alpha_is_small() -> None:
+    def skew(alpha: float) -> float:
+        means = [
+            [LABELS[rows].mean() for rows in dirichlet(LABELS, 4, seed, alpha)]
+            for seed in range(20)
+        ]
+        return float(np.std(means, axis=1).mean())
+
+    assert skew(0.3) > 2 * skew(30)
+
+
+def test_impossible_partition_is_refused() -> None:
+    with pytest.raises(MedFabricError, match="MF-9006"):
+        dirichlet(LABELS[:20], 4, seed=0, alpha=0.01)
+
+
+def test_breast_cancer_columns_are_bounded_by_the_public_description() -> None:
+    from sklearn.datasets import load_breast_cancer
+
+    data = load_breast_cancer()
+    terms = wdbc.terms()
+
+    assert len(terms.features) == 20
+    for feature in terms.features:
+        column = data.data[:, list(data.feature_names).index(feature.name)]
+        # The description prints rounded figures.
+        assert feature.low_micro / 1e6 == pytest.approx(column.min(), rel=0.01, abs=0.001)
+        reach = float(column.min() + wdbc.REACH * (column.max() - column.min()))
+        assert feature.high_micro / 1e6 == pytest.approx(reach, rel=0.01)
+
+
+@pytest.mark.parametrize("partition", ["identical", "dirichlet"])
+def test_every_patient_is_in_one_hospital_or_held_out(tmp_path: Path, partition: str) -> None:
+    files = wdbc.write(tmp_path, 4, seed=3, partition=partition)
+
+    def patients(path: Path) -> list[tuple[str, ...]]:
+        with path.open(newline="") as file:
+            return [tuple(row) for row in csv.reader(file)][1:]
+
+    held_out = patients(files.test)
+    everybody = [row for path in (*files.hospitals, files.test) for row in patients(path)]
+    assert len(everybody) == len(set(everybody)) == 569
+    assert len(held_out) == 113
+    # The test set is the same whatever the seed: no choice made on other seeds has seen it.
+    other = wdbc.write(tmp_path / "other", 4, seed=4, partition=partition)
+    assert patients(other.test) == held_out
+    assert patients(other.hospitals[0]) != patients(files.hospitals[0])
+
+
+def test_written_records_read_back_bounded(tmp_path: Path) -> None:
+    hospitals, test = wdbc.load(wdbc.write(tmp_path, 4, seed=0))
+
+    assert [len(records) for records in hospitals] == [115, 115, 113, 113]
+    assert len(test) == 113
+    for records in (*hospitals, test):
+        assert records.features.shape[1] == 20
+        assert np.abs(records.features).max() <= 1
+        assert set(records.labels) == {0, 1}

@@ -1,0 +1,183 @@
+"""A hospital's own files: scaled by public bounds alone, refused with row and column."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chaincode.schema.errors import MedFabricError
+from chaincode.schema.plans import DataTerms, Feature
+from trainer.data.records import Records, read, split
+
+TERMS = DataTerms(
+    application="test",
+    features=(
+        Feature(name="age", low_micro=0, high_micro=100_000_000),
+        Feature(name="dose", low_micro=-1_000_000, high_micro=1_000_000),
+    ),
+    label="outcome",
+    classes=("well", "ill"),
+)
+RECORDS = Records(np.zeros((50, 2), np.float32), np.arange(50, dtype=np.int64))
+
+Write = Callable[[str], Path]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    def written(text: str) -> Path:
+        path = tmp_path / "records.csv"
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return written
+
+
+def test_csv_is_scaled_by_the_plans_bounds_and_clipped(write: Write) -> None:
+    path = write("outcome,dose,age,other\nill,0.5,25,x\nwell,-7,130,y\n")
+
+    records = read(path, TERMS)
+
+    assert records.features.dtype == np.float32
+    assert records.features.tolist() == [[-0.5, 0.5], [1.0, -1.0]]
+    assert records.labels.tolist() == [1, 0]
+
+
+def test_scaling_of_a_record_does_not_depend_on_the_others(write: Write) -> None:
+    alone = read(write("age,dose,outcome\n40,0.2,ill\n"), TERMS)
+    among = read(write("age,dose,outcome\n40,0.2,ill\n99,1,well\n1,-1,well\n"), TERMS)
+
+    assert np.array_equal(alone.features[0], among.features[0])
+
+
+def test_byte_order_mark_is_no_part_of_the_first_column(tmp_path: Path) -> None:
+    path = tmp_path / "records.csv"
+    path.write_bytes(b"\xef\xbb\xbfage,dose,outcome\r\n1,1,ill\r\n")
+
+    assert len(read(path, TERMS)) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("age,outcome\n1,ill\n", "MF-9006.*no column 'dose'"),
+        ("age,dose,age,outcome\n1,1,1,ill\n", "MF-9006.*more than one column 'age'"),
+        ("age,dose,outcome\n", "MF-9006.*no records"),
+        ("", "MF-9006.*no column 'age'"),
+        ("age,dose,outcome\n1,1,ill\n1,,ill\n", "MF-9005.*line 3: column 'dose' is missing"),
+        ("age,dose,outcome\n1,nan,ill\n", "MF-9005.*line 2: column 'dose'"),
+        ("age,dose,outcome\nold,1,ill\n", "MF-9005.*line 2: column 'age'"),
+        ("age,dose,outcome\n1,1\n", "MF-9005.*line 2: column 'outcome'"),
+        ("age,dose,outcome\n1,1,dead\n", "MF-9005.*line 2: column 'outcome'"),
+        ("age,dose,outcome\n1,1,ill,5\n", "MF-9005.*line 2: more fields"),
+        ('age,dose,outcome\n1,1,"ill\n', "MF-9004"),
+    ],
+)
+def test_unusable_csv_is_refused(write: Write, text: str, message: str) -> None:
+    with pytest.raises(MedFabricError, match=message):
+        read(write(text), TERMS)
+
+
+def test_refusal_does_not_repeat_what_a_record_says(write: Write) -> None:
+    with pytest.raises(MedFabricError) as caught:
+        read(write("age,dose,outcome\nJane Doe,1,ill\n"), TERMS)
+
+    assert "Jane" not in str(caught.value)
+
+
+def test_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(MedFabricError, match=r"MF-9004.*absent\.csv"):
+        read(tmp_path / "absent.csv", TERMS)
+
+
+def test_numpy_file_reads_like_csv(tmp_path: Path, write: Write) -> None:
+    path = tmp_path / "records.npz"
+    np.savez(path, features=np.array([[25, 0.5], [130, -7]]), labels=np.array([1, 0]))
+
+    records = read(path, TERMS)
+
+    same = read(write("age,dose,outcome\n25,0.5,ill\n130,-7,well\n"), TERMS)
+    assert np.array_equal(records.features, same.features)
+    assert np.array_equal(records.labels, same.labels)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"features": np.zeros((3, 2))}, "MF-9004.*labels"),
+        ({"features": np.zeros((3, 2)), "labels": np.zeros(2, int)}, "MF-9006"),
+        ({"features": np.zeros((3, 3)), "labels": np.zeros(3, int)}, "MF-9006"),
+        ({"features": np.zeros((2, 2)), "labels": np.zeros((2, 1), int)}, "MF-9006"),
+        ({"features": np.zeros((2, 2)), "labels": np.array([0, 2])}, "MF-9005.*label"),
+        ({"features": np.full((2, 2), np.nan), "labels": np.zeros(2, int)}, "MF-9005.*finite"),
+        ({"features": np.array([["a", "b"]]), "labels": np.zeros(1, int)}, "MF-9005.*numbers"),
+    ],
+)
+def test_unusable_numpy_file_is_refused(
+    tmp_path: Path, arrays: dict[str, np.ndarray], message: str
+) -> None:
+    path = tmp_path / "records.npz"
+    np.savez(path, **arrays)
+
+    with pytest.raises(MedFabricError, match=message):
+        read(path, TERMS)
+
+
+def test_pickled_objects_are_never_loaded(tmp_path: Path) -> None:
+    path = tmp_path / "records.npz"
+    np.savez(path, features=np.array([[object()]], dtype=object), labels=np.zeros(1, int))
+
+    with pytest.raises(MedFabricError, match="MF-9004"):
+        read(path, TERMS)
+
+
+@given(
+    st.one_of(
+        st.binary(max_size=200),
+        st.binary(max_size=60).map(lambda rest: b"\x93NUMPY\x01\x00" + rest),
+        st.binary(max_size=60).map(lambda rest: b"PK\x03\x04" + rest),
+    )
+)
+def test_garbage_is_refused(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
+    folder = tmp_path_factory.getbasetemp()
+    for name in ("garbage.csv", "garbage.npz"):
+        (folder / name).write_bytes(content)
+        with pytest.raises(MedFabricError, match=r"MF-900[456]"):
+            read(folder / name, TERMS)
+
+
+def test_bounds_that_bound_nothing_are_refused(write: Write) -> None:
+    flat = Feature(name="dose", low_micro=5, high_micro=5)
+    terms = TERMS.model_copy(update={"features": (TERMS.features[0], flat)})
+
+    with pytest.raises(MedFabricError, match=r"MF-9006.*bound"):
+        read(write("age,dose,outcome\n1,1,ill\n"), terms)
+
+
+def test_commitment_binds_every_record_the_shape_and_the_salt() -> None:
+    records = Records(np.zeros((2, 2), np.float32), np.array([0, 1]))
+    other_label = Records(records.features, np.array([1, 1]))
+    other_feature = Records(np.eye(2, dtype=np.float32), records.labels)
+    # The same bytes in all: what was features could be read as labels.
+    other_shape = Records(np.zeros((1, 4), np.float32), np.array([0, 1]))
+
+    found = {
+        item.commitment(salt)
+        for item in (records, other_label, other_feature, other_shape)
+        for salt in (b"a" * 32, b"b" * 32)
+    }
+
+    assert len(found) == 8
+    assert records.commitment(b"a" * 32) == records.take(np.array([0, 1])).commitment(b"a" * 32)
+
+
+@given(st.floats(0, 0.9), st.integers(0, 2**32))
+def test_split_loses_and_repeats_no_record(fraction: float, seed: int) -> None:
+    training, validation = split(RECORDS, fraction, seed)
+
+    assert len(validation) == round(50 * fraction)
+    assert sorted([*training.labels, *validation.labels]) == list(range(50))
+    assert np.array_equal(training.labels, split(RECORDS, fraction, seed)[0].labels)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import time
 from abc import ABC, abstractmethod
@@ -18,6 +19,7 @@ from network.topology import HOST, Hospital, Kind, Layout, Topology
 
 Progress = Callable[[str], None]
 _LOGS = "logs"
+_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 
 
 class Network(ABC):
@@ -52,8 +54,23 @@ class Network(ABC):
         """Make the channel and deploy the chaincode, once, after the first start."""
 
     def enroll(self, slug: str, name: str, roles: Sequence[str]) -> Path:
-        """Make an identity of a hospital; returns its folder."""
-        return crypto.enroll(self.layout, self.topology.hospital(slug), name, roles)
+        """Make an identity of a hospital; returns its folder.
+
+        Raises:
+            MedFabricError: ``CA_REFUSED`` for a name that is taken or that no node can have.
+        """
+        hospital = self.topology.hospital(slug)
+        if not _NAME.fullmatch(name):
+            raise MedFabricError(
+                Code.CA_REFUSED,
+                f"{name!r} is no name of a node; take lower-case letters, digits and hyphens",
+            )
+        if self.layout.user(slug, name).exists():
+            raise MedFabricError(Code.CA_REFUSED, f"{slug} has a {name} already; take another name")
+        return self._issue(hospital, name, roles)
+
+    def _issue(self, hospital: Hospital, name: str, roles: Sequence[str]) -> Path:
+        return crypto.enroll(self.layout, hospital, name, roles)
 
     def enroll_first_users(self, progress: Progress) -> None:
         """Enrol whom every hospital begins with."""

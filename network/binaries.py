@@ -41,13 +41,13 @@ def require(name: str) -> Path:
     return found
 
 
-def fabric_version() -> str:
-    """The version of the programs, such as ``3.1.5``.
+def fabric_version(folder: Path | None = None) -> str:
+    """The version of the programs, such as ``3.1.5``; of those that are found, or in a folder.
 
     Raises:
         MedFabricError: ``BINARY_MISSING``, or ``BINARY_WRONG`` where one is not of 3.1.
     """
-    versions = {_version(require(name)) for name in NEEDED}
+    versions = {_version(folder / name if folder else require(name)) for name in NEEDED}
     if len(versions) != 1:
         raise MedFabricError(
             Code.BINARY_WRONG, f"peer and orderer are of different versions: {_WAYS_OUT}"

@@ -54,10 +54,10 @@ class FabricNetwork(Network):
             _write_json(home / "peer" / "core.yaml", self._peer_config(hospital, clients))
             self._write_builder(home / "peer" / "builder", hospital)
 
-    def enroll(self, slug: str, name: str, roles: Sequence[str]) -> Path:
+    def _issue(self, hospital: Hospital, name: str, roles: Sequence[str]) -> Path:
         if not self.topology.fabric_ca:
-            return super().enroll(slug, name, roles)
-        return fabric_ca.Service(self.layout, self.topology.hospital(slug)).enroll(name, roles)
+            return super()._issue(hospital, name, roles)
+        return fabric_ca.Service(self.layout, hospital).enroll(name, roles)
 
     def commission(self, progress: Progress) -> None:
         progress("joining the channel")

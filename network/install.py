@@ -6,8 +6,10 @@ import hashlib
 import shutil
 import tarfile
 import tempfile
+import zlib
+from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
-from typing import Protocol
 
 from chaincode.schema.errors import Code, MedFabricError
 from client.tools import cache_folder
@@ -16,10 +18,6 @@ from network import binaries
 _PROGRAMS = ("peer", "orderer", "configtxgen", "configtxlator", "osnadmin", "cryptogen", "discover")
 _PIECE = 1 << 20
 _LIMIT = 2 * 1024**3
-
-
-class _Readable(Protocol):
-    def read(self, size: int, /) -> bytes: ...
 
 
 def install(source: str, sha256: str, *, quiet: bool = False) -> Path:
@@ -49,9 +47,9 @@ def install(source: str, sha256: str, *, quiet: bool = False) -> Path:
         unpacked = Path(folder) / "bin"
         unpacked.mkdir()
         _unpack(archive, unpacked)
+        binaries.fabric_version(unpacked)
         for program in unpacked.iterdir():
             program.replace(target / program.name)
-    binaries.fabric_version()
     return target
 
 
@@ -60,27 +58,29 @@ def _fetch(source: str, archive: Path, quiet: bool) -> str:
         if source.startswith("https://"):
             import requests
 
-            with requests.get(source, stream=True, timeout=30) as answer:
+            plain = {"Accept-Encoding": "identity"}
+            with requests.get(source, stream=True, timeout=30, headers=plain) as answer:
                 answer.raise_for_status()
                 size = int(answer.headers.get("Content-Length", 0))
-                return _copy(answer.raw, archive, size, quiet)
+                return _copy(answer.iter_content(_PIECE), archive, size, quiet)
         path = Path(source)
         with path.open("rb") as file:
-            return _copy(file, archive, path.stat().st_size, quiet)
+            pieces = iter(partial(file.read, _PIECE), b"")
+            return _copy(pieces, archive, path.stat().st_size, quiet)
     except OSError as error:
         raise MedFabricError(
             Code.BINARY_MISSING, f"cannot fetch {source}: {error}; name a file instead"
         ) from None
 
 
-def _copy(source: _Readable, archive: Path, size: int, quiet: bool) -> str:
+def _copy(pieces: Iterable[bytes], archive: Path, size: int, quiet: bool) -> str:
     from rich.progress import Progress
 
     digest = hashlib.sha256()
     copied = 0
     with archive.open("wb") as target, Progress(disable=quiet, transient=True) as progress:
         task = progress.add_task("fetching", total=size or None)
-        while piece := source.read(_PIECE):
+        for piece in pieces:
             copied += len(piece)
             if copied > _LIMIT:
                 raise OSError("it is larger than a release can be")
@@ -103,7 +103,7 @@ def _unpack(archive: Path, folder: Path) -> None:
                     with (folder / path.name).open("wb") as target:
                         shutil.copyfileobj(content, target)
                     (folder / path.name).chmod(0o755)
-    except (tarfile.TarError, OSError, EOFError) as error:
+    except (tarfile.TarError, zlib.error, OSError, EOFError) as error:
         raise MedFabricError(
             Code.BINARY_WRONG, f"not a release archive: {error}; fetch it again"
         ) from None

@@ -91,7 +91,8 @@ def lineage(folder: Path, model: str, genesis: Path, height: int | None, as_json
     if as_json:
         show(found, as_json=True)
     else:
-        show(lineages.text(found))
+        for line in lineages.text(found).splitlines():
+            show(line)
 
 
 def _prove(folder: Path, genesis: Path, height: int | None) -> tuple[Verdict, Ledger]:

@@ -88,10 +88,10 @@ class Scheme:
         self._terms = terms
         self._degree = terms.poly_modulus_degree
         self._seal = Seal(self._degree, terms.modulus_bits)
-        self._primes = self._seal.primes
-        self._data_primes = self._primes[:-1]
+        self.primes = self._seal.primes
+        self._data_primes = self.primes[:-1]
         self._modulus = int(np.prod([int(q) for q in self._data_primes], dtype=object))
-        self._context = hashlib.sha256(b"MFR1 context" + canonical.dumps(terms) + seed).digest()
+        self.context = hashlib.sha256(b"MFR1 context" + canonical.dumps(terms) + seed).digest()
         self._check_range()
         self._reference = np.stack([_uniform(seed, i, q, self._degree) for i, q in self._all()])
         self._encryptors: dict[str, Encryptor] = {}
@@ -105,12 +105,12 @@ class Scheme:
     def public_share(self, secret: SecretShare) -> bytes:
         """b_i = -(a s_i + e_i). Random: make it once per plan and keep it."""
         error = _error(self._degree)
-        residues = np.empty((1, 1, len(self._primes), self._degree), dtype=np.uint64)
+        residues = np.empty((1, 1, len(self.primes), self._degree), dtype=np.uint64)
         for index, q in self._all():
             product = ring.multiply(self._reference[index], self._lifted(secret, q), q)
             noisy = ring.add(product, self._forward(error, q), q)
             residues[0, 0, index] = ring.negate(noisy, q)
-        return wire.encode(Kind.KEY, self._context, self._primes, residues)
+        return wire.encode(Kind.KEY, self.context, self.primes, residues)
 
     def collective_key(self, shares: Sequence[bytes]) -> CollectiveKey:
         """The sum of the public shares, the same in any order.
@@ -120,12 +120,12 @@ class Scheme:
         """
         if len(shares) < 2:
             raise MedFabricError(Code.SHARES_INCOMPLETE, "one hospital's key is no collective key")
-        total = np.zeros((len(self._primes), self._degree), dtype=np.uint64)
+        total = np.zeros((len(self.primes), self._degree), dtype=np.uint64)
         for share in shares:
-            residues = wire.decode(share, Kind.KEY, self._context, self._primes, self._degree, 1)
+            residues = wire.decode(share, Kind.KEY, self.context, self.primes, self._degree, 1)
             for index, q in self._all():
                 total[index] = ring.add(total[index], residues[0, 0, index], q)
-        content = wire.encode(Kind.KEY, self._context, self._primes, total[None, None])
+        content = wire.encode(Kind.KEY, self.context, self.primes, total[None, None])
         return CollectiveKey(total, content)
 
     # the sum
@@ -155,7 +155,7 @@ class Scheme:
                 transformed = ring.transform(self._degree, q).forward(message)
                 zero[0, index] = ring.add(zero[0, index], transformed, q)
             residues[number] = zero
-        return wire.encode(Kind.CIPHERTEXT, self._context, self._data_primes, residues)
+        return wire.encode(Kind.CIPHERTEXT, self.context, self._data_primes, residues)
 
     def weighted_sum(self, updates: Sequence[tuple[bytes, int]], length: int) -> bytes:
         """The sum of ciphertexts times public integer weights: the same bytes everywhere.
@@ -178,7 +178,7 @@ class Scheme:
             for index, q in self._data():
                 weighted = ring.multiply(residues[:, :, index], np.uint64(weight), q)
                 total[:, :, index] = ring.add(total[:, :, index], weighted, q)
-        return wire.encode(Kind.CIPHERTEXT, self._context, self._data_primes, total)
+        return wire.encode(Kind.CIPHERTEXT, self.context, self._data_primes, total)
 
     def aggregate(
         self, key: CollectiveKey, round_: Round, contents: Sequence[bytes], length: int
@@ -192,7 +192,7 @@ class Scheme:
         inputs = [c.model_dump(mode="json") for c in round_.contributions]
         digest = canonical.sha256(
             {
-                "context": self._context.hex(),
+                "context": self.context.hex(),
                 "key": key.sha256,
                 "plan": round_.plan_id,
                 "round": round_.number,
@@ -216,7 +216,7 @@ class Scheme:
             for index, q in self._data():
                 product = ring.multiply(residues[chunk, 1, index], self._lifted(secret, q), q)
                 share[chunk, 0, index] = ring.add(product, self._forward(noise, q), q)
-        return wire.encode(Kind.SHARE, self._context, self._data_primes, share)
+        return wire.encode(Kind.SHARE, self.context, self._data_primes, share)
 
     def decode_mean(
         self, aggregate: bytes, shares: Sequence[bytes], length: int, total_weight: int
@@ -294,13 +294,13 @@ class Scheme:
 
     def _read(self, content: bytes, kind: Kind, length: int) -> Residues:
         chunks = self._chunks(length)
-        return wire.decode(content, kind, self._context, self._data_primes, self._degree, chunks)
+        return wire.decode(content, kind, self.context, self._data_primes, self._degree, chunks)
 
     def _chunks(self, length: int) -> int:
         return -(-length // self._degree)
 
     def _all(self) -> list[tuple[int, int]]:
-        return list(enumerate(self._primes))
+        return list(enumerate(self.primes))
 
     def _data(self) -> list[tuple[int, int]]:
         return list(enumerate(self._data_primes))

@@ -1,0 +1,162 @@
+"""The auditor finds every change to a ledger, and believes an untouched one, from files alone."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from fabric_protos.common import common_pb2
+from fabric_protos.peer import transaction_pb2
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from chaincode.schema.errors import MedFabricError
+from client import blocks
+from client.audit import proof
+from client.connection import Connection
+from client.consortium import Consortium
+from client.identity import Identity
+from network import binaries
+from network.base import up
+from network.topology import Kind
+
+KINDS = [
+    Kind.DEVNET,
+    pytest.param(
+        Kind.FABRIC,
+        marks=[
+            pytest.mark.fabric,
+            pytest.mark.skipif(not binaries.present(), reason="Fabric's programs are not here"),
+        ],
+    ),
+]
+
+
+@dataclass
+class Bundle:
+    """A ledger's files, fetched from a network that has been taken down since."""
+
+    folder: Path
+    genesis: bytes
+    height: int
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def bundle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    folder = tmp_path_factory.mktemp("audited")
+    network = up(folder / "consortium", request.param, 4)
+    try:
+        hospital = network.topology.hospitals[0].slug
+        connection = network.layout.connection(hospital)
+        with Consortium.connect(connection, network.layout.user(hospital, "admin")) as admin:
+            founders = tuple(
+                {"msp_id": h.msp_id, "name": h.slug} for h in network.topology.hospitals
+            )
+            admin.charter.found(name="Audited", hospitals=founders)
+        auditor = Identity.load(network.layout.user(hospital, "auditor"))
+        height = blocks.fetch(Connection.load(connection), auditor, folder / "blocks")
+    finally:
+        network.down()
+    return Bundle(folder / "blocks", network.layout.genesis.read_bytes(), height)
+
+
+def test_untouched_ledger_is_proven_from_files_alone(bundle: Bundle) -> None:
+    verdict, ledger = proof.prove(bundle.folder, bundle.genesis, bundle.height)
+
+    assert verdict.findings == []
+    assert verdict.blocks == bundle.height
+    written = [key for key in ledger.writings if "consortium" in key]
+    assert written
+    writing = ledger.writings[written[0]][0]
+    assert (writing.msp_id, writing.common_name) == ("Hospital1MSP", "admin")
+    assert len(writing.endorsers) >= 3
+
+
+@settings(
+    max_examples=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(data=st.data())
+def test_any_flipped_bit_in_any_block_is_found(
+    bundle: Bundle, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    number = data.draw(st.integers(0, bundle.height - 1))
+    content = bytearray((bundle.folder / blocks.file_name(number)).read_bytes())
+    place = data.draw(st.integers(0, len(content) - 1))
+    content[place] ^= 1 << data.draw(st.integers(0, 7))
+    folder = tmp_path_factory.mktemp("tampered")
+    shutil.copytree(bundle.folder, folder, dirs_exist_ok=True)
+    (folder / blocks.file_name(number)).write_bytes(content)
+
+    verdict, _ = proof.prove(folder, bundle.genesis, bundle.height)
+
+    assert not verdict.proven
+    shutil.rmtree(folder)
+
+
+def test_every_byte_of_the_newest_block_is_covered(bundle: Bundle, tmp_path: Path) -> None:
+    shutil.copytree(bundle.folder, tmp_path, dirs_exist_ok=True)
+    path = tmp_path / blocks.file_name(bundle.height - 1)
+    content = path.read_bytes()
+
+    # Every tenth here, starting elsewhere in each block; the property above draws the others.
+    for place in range(bundle.height % 10, len(content), max(1, len(content) // 150)):
+        changed = bytearray(content)
+        changed[place] ^= 0x01
+        path.write_bytes(changed)
+        verdict, _ = proof.prove(tmp_path, bundle.genesis, bundle.height)
+        assert not verdict.proven, place
+
+
+def test_removed_block_is_found(bundle: Bundle, tmp_path: Path) -> None:
+    for number in range(bundle.height):
+        folder = tmp_path / str(number)
+        shutil.copytree(bundle.folder, folder)
+        (folder / blocks.file_name(number)).unlink()
+
+        verdict, _ = proof.prove(folder, bundle.genesis, bundle.height)
+
+        assert not verdict.proven
+        assert verdict.findings[-1].code in ("MF-7501", "MF-7503")
+
+
+def test_other_genesis_block_refutes_the_ledger(bundle: Bundle) -> None:
+    block = common_pb2.Block.FromString(bundle.genesis)
+    envelope = common_pb2.Envelope.FromString(block.data.data[0])
+    envelope.signature = b"another"
+    block.data.data[0] = envelope.SerializeToString()
+
+    with pytest.raises(MedFabricError, match="MF-7506"):
+        proof.prove(bundle.folder, block.SerializeToString())
+
+
+def test_forged_endorsement_is_found_even_where_everything_else_is_made_to_fit(
+    bundle: Bundle, tmp_path: Path
+) -> None:
+    shutil.copytree(bundle.folder, tmp_path, dirs_exist_ok=True)
+    path = tmp_path / blocks.file_name(bundle.height - 1)
+    block = common_pb2.Block.FromString(path.read_bytes())
+    block.data.data[0] = _without_endorsements(block.data.data[0])
+    path.write_bytes(block.SerializeToString(deterministic=True))
+
+    verdict, _ = proof.prove(tmp_path, bundle.genesis, bundle.height)
+
+    codes = {finding.code for finding in verdict.findings}
+    # The data hash no longer fits, and neither does the creator's signature under its flag.
+    assert {"MF-7503", "MF-7505"} <= codes
+
+
+def _without_endorsements(raw: bytes) -> bytes:
+    envelope = common_pb2.Envelope.FromString(raw)
+    payload = common_pb2.Payload.FromString(envelope.payload)
+    transaction = transaction_pb2.Transaction.FromString(payload.data)
+    action = transaction_pb2.ChaincodeActionPayload.FromString(transaction.actions[0].payload)
+    for endorsement in action.action.endorsements:
+        endorsement.signature = b"forged"
+    transaction.actions[0].payload = action.SerializeToString()
+    payload.data = transaction.SerializeToString()
+    envelope.payload = payload.SerializeToString()
+    return bytes(envelope.SerializeToString())

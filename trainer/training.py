@@ -28,7 +28,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from chaincode.schema.errors import Code, MedFabricError
 from chaincode.schema.plans import PrivacyTerms, TrainingTerms
 from trainer.data.records import Records
-from trainer.models.registry import Layout, layout
+from trainer.models.registry import layout, size
 from trainer.randomness import Draw, Seeds, chosen, normal, source
 
 __all__ = ["Seeds", "Trained", "evaluate", "parameters", "set_parameters", "train"]
@@ -166,11 +166,16 @@ def train(
 
 
 def evaluate(model: nn.Module, weights: NDArray[np.float32], records: Records) -> tuple[int, int]:
-    """Correct predictions and records."""
-    set_parameters(model, weights)
+    """Correct predictions and records.
+
+    Args:
+        model: of the plan's architecture; stays as it is.
+        weights: float32[parameters].
+    """
     with torch.no_grad():
-        predicted = model(torch.from_numpy(records.features)).argmax(dim=1)
-    return int((predicted.numpy() == records.labels).sum()), len(records)
+        features = torch.from_numpy(records.features)
+        scores = torch.func.functional_call(model, _tensors(model, weights), (features,))
+    return int((scores.argmax(dim=1).numpy() == records.labels).sum()), len(records)
 
 
 def parameters(model: nn.Module) -> NDArray[np.float32]:
@@ -182,15 +187,17 @@ def parameters(model: nn.Module) -> NDArray[np.float32]:
 
 def set_parameters(model: nn.Module, values: NDArray[np.float32]) -> None:
     """Write flattened parameters into the model."""
-    named = dict(model.named_parameters())
-    shapes: Layout = layout(model)
-    place = 0
-    with torch.no_grad():
-        for name, shape in shapes:
-            count = named[name].numel()
-            part = torch.from_numpy(values[place : place + count].copy())
-            named[name].copy_(part.view(shape))
-            place += count
+    model.load_state_dict(_tensors(model, values), strict=False)
+
+
+def _tensors(model: nn.Module, values: NDArray[np.float32]) -> dict[str, torch.Tensor]:
+    shapes = layout(model)
+    counts = [size(((name, shape),)) for name, shape in shapes]
+    parts = np.split(values, np.cumsum(counts)[:-1])
+    return {
+        name: torch.from_numpy(part.reshape(shape).copy())
+        for (name, shape), part in zip(shapes, parts, strict=True)
+    }
 
 
 def _private(

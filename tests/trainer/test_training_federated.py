@@ -1,0 +1,92 @@
+"""The breast cancer plan in one process: accurate under its privacy terms, repeatable."""
+
+import numpy as np
+import pytest
+
+from chaincode.schema import accounting
+from chaincode.schema.plans import EncryptionTerms
+from trainer import baselines, presets
+from trainer.data import wdbc
+from trainer.data.records import Records, split
+from trainer.models import registry
+from trainer.models.weights import apply
+from trainer.randomness import Seeds
+from trainer.simulation import federated, pooled
+from trainer.training import evaluate, parameters, train
+
+CLIP = EncryptionTerms().clip_micro / 1e6
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Records, Records]]:
+    """Training and validation records of four hospitals."""
+    hospitals, _ = wdbc.load(wdbc.write(tmp_path_factory.mktemp("wdbc"), 4, seed=77))
+    return [split(records, 0.2, seed=77) for records in hospitals]
+
+
+def test_preset_plan_is_accurate_on_validation_records(
+    parts: list[tuple[Records, Records]],
+) -> None:
+    hospitals = [training for training, _ in parts]
+    validation = pooled([validation for _, validation in parts])
+    samples = min(map(len, hospitals))
+    terms = presets.training(samples)
+    privacy = presets.privacy(terms, samples)
+    model = registry.build("logistic", {"features": 20, "classes": 2})
+
+    accuracies = []
+    for seed in range(4):
+        rounds = list(federated(model, hospitals, terms, privacy, seed, CLIP))
+        # Nothing was clipped by the encryption.
+        assert max(largest for _, largest in rounds) < CLIP
+        correct, total = evaluate(model, rounds[-1][0], validation)
+        accuracies.append(correct / total)
+
+    assert np.mean(accuracies) > 0.93
+
+
+@pytest.mark.parametrize("samples", [8, 40, 91, 5000])
+def test_preset_noise_keeps_the_plan_within_epsilon(samples: int) -> None:
+    terms = presets.training(samples)
+    privacy = presets.privacy(terms, samples)
+
+    steps = terms.steps * terms.rounds
+    spent = accounting.rdp_pico(terms.batch_size, samples, privacy.noise_multiplier_micro, steps)
+    epsilon = accounting.epsilon_micro(spent, privacy.delta_nano)
+    assert 0.98 * presets.EPSILON_MICRO < epsilon <= presets.EPSILON_MICRO
+    assert terms.batch_size <= samples
+
+
+def test_round_is_the_mean_of_updates_weighted_by_samples() -> None:
+    generator = np.random.default_rng(1)
+
+    def records(number: int) -> Records:
+        values = generator.uniform(-1, 1, (number, 3)).astype(np.float32)
+        return Records(values, (values[:, 0] > 0).astype(np.int64))
+
+    small, large = records(20), records(60)
+    terms = presets.training(20, rounds=1)
+    model = registry.build("logistic", {"features": 3, "classes": 2})
+    base = parameters(model)
+
+    ((weights, _),) = federated(model, [small, large], terms, None, seed=0)
+
+    first = train(model, base, small, terms, None, Seeds(0)).delta
+    second = train(model, base, large, terms, None, Seeds(1)).delta
+    expected = apply(base, (20 * first + 60 * second) / 80)
+    assert np.allclose(weights, expected, atol=1e-6)
+
+
+def test_baselines_are_repeatable_and_give_every_round(
+    parts: list[tuple[Records, Records]],
+) -> None:
+    hospitals = [training for training, _ in parts]
+    validation = pooled([validation for _, validation in parts])
+    terms = presets.training(min(map(len, hospitals)), rounds=3)
+
+    first = baselines.run(hospitals, validation, terms, classes=2, seed=1)
+    again = baselines.run(hospitals, validation, terms, classes=2, seed=1)
+
+    assert first == again
+    assert len(first.fedavg) == 3
+    assert min(first.centralised, first.fedavg[-1]) > 0.93

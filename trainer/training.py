@@ -22,6 +22,7 @@ import torch
 from numpy.typing import NDArray
 from opacus import PrivacyEngine
 from opacus.optimizers import DPOptimizer
+from pytorch_lightning.plugins.environments import LightningEnvironment
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
@@ -160,7 +161,13 @@ def train(
         if privacy is not None:
             draw = source(seeds, "noise")
             optimizer = _private(model, optimizer, loader, training, privacy, draw)
-        _trainer(training.steps).fit(Classifier(model, optimizer), loader)
+        trainer = _trainer(training.steps)
+        trainer.fit(Classifier(model, optimizer), loader)
+    if trainer.global_step != training.steps:
+        raise MedFabricError(
+            Code.TRAINING_REFUSED,
+            f"training stopped after {trainer.global_step} of {training.steps} steps; run it again",
+        )
     delta = parameters(model).astype(np.float64) - base.astype(np.float64)
     return Trained(delta, len(records), training.steps, time.monotonic() - started)
 
@@ -229,8 +236,15 @@ def _private(
 
 def _trainer(steps: int) -> lightning.Trainer:
     # No gradient_clip_val: under Opacus Lightning ignores it without a word.
+    # Its own environment: on a cluster's node it would take the scheduler's ranks for its own.
     return lightning.Trainer(
-        max_steps=steps, max_epochs=-1, accelerator="cpu", devices=1, logger=False, barebones=True
+        max_steps=steps,
+        max_epochs=-1,
+        accelerator="cpu",
+        devices=1,
+        plugins=[LightningEnvironment()],
+        logger=False,
+        barebones=True,
     )
 
 

@@ -165,7 +165,7 @@ def deliver(
 def _seek(
     connection: Connection, identity: Identity, start: Any, stop: Any, timeout_s: float
 ) -> Iterator[tuple[int, bytes]]:
-    request = _request(connection.channel, identity, start, stop)
+    request = seek_request(connection.channel, identity, start, stop)
     with open_channel(connection.gateway, identity) as channel:
         call: Any = channel.stream_stream(
             _DELIVER,
@@ -198,7 +198,10 @@ def _blocks(stream: Any) -> Iterator[tuple[int, bytes]]:
         yield response.block.header.number, response.block.SerializeToString(deterministic=True)
 
 
-def _request(channel_name: str, identity: Identity, start: Any, stop: Any) -> common_pb2.Envelope:
+def seek_request(
+    channel_name: str, identity: Identity, start: Any, stop: Any
+) -> common_pb2.Envelope:
+    """A signed request for blocks, as the Deliver service takes it."""
     seek = ab_pb2.SeekInfo(
         start=start, stop=stop, behavior=ab_pb2.SeekInfo.SeekBehavior.FAIL_IF_NOT_READY
     )

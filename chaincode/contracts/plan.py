@@ -31,7 +31,7 @@ class PlanContract:
         if context.find(keys.plan(terms.plan_id), Plan) is not None:
             raise MedFabricError(Code.EXISTS, f"plan {terms.plan_id} exists; name another")
         _check_participation(context, terms)
-        _check_encryption(terms.encryption)
+        _check_encryption(terms.encryption, len(terms.participation.participants))
         plan = Plan(
             terms=terms,
             terms_sha256=terms.sha256,
@@ -178,12 +178,14 @@ def _check_privacy(terms: PlanTerms, dataset: Dataset) -> None:
         raise _invalid(f"dataset {dataset.dataset_id} is for another application")
     if terms.training.batch_size > dataset.train_samples:
         raise _invalid(f"the batch is larger than dataset {dataset.dataset_id}")
-    loss = accounting.rdp_pico(
+    # As the rounds will be charged: each is rounded up by itself.
+    per_round = accounting.rdp_pico(
         terms.training.batch_size,
         dataset.train_samples,
         terms.privacy.noise_multiplier_micro,
-        terms.training.steps * terms.training.rounds,
+        terms.training.steps,
     )
+    loss = [terms.training.rounds * divergence for divergence in per_round]
     epsilon = accounting.epsilon_micro(loss, terms.privacy.delta_nano)
     if epsilon > terms.privacy.epsilon_micro:
         raise _invalid(
@@ -192,12 +194,14 @@ def _check_privacy(terms: PlanTerms, dataset: Dataset) -> None:
         )
 
 
-def _check_encryption(terms: EncryptionTerms) -> None:
+def _check_encryption(terms: EncryptionTerms, updates: int) -> None:
     # sum(w) * clip * scale <= 2^(bits - 2); beyond it the sum wraps around unnoticed.
     bits = sum(terms.modulus_bits[:-1])
     largest = (1 << terms.weight_bits) * terms.clip_micro << terms.scale_bits
     if largest > (1 << (bits - 2)) * 1_000_000:
         raise _invalid("the weighted sum of updates does not fit into the modulus")
+    if 2 * updates > 1 << terms.weight_bits:
+        raise _invalid("the weights' resolution is too small for so many updates")
     if terms.flood_bits >= terms.scale_bits:
         raise _invalid("the flooding noise is larger than the scale")
 

@@ -57,6 +57,8 @@ class Processes:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                # Some write keys, all write data, and not all mind who may read it.
+                umask=0o077,
             )
         started = _start_time(process.pid)
         # Told not to wait: the process is looked after by its recorded id alone.
@@ -145,9 +147,11 @@ def _reap(pid: int) -> None:
 def _start_time(pid: int) -> int | None:
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        threads = sum(1 for _ in Path(f"/proc/{pid}/task").iterdir())
     except OSError:
         return None
-    return None if fields[0] == "Z" else int(fields[19])
+    # While other threads are still ending, a zombie holds its ports.
+    return None if fields[0] == "Z" and threads <= 1 else int(fields[19])
 
 
 def _base_environment() -> dict[str, str]:

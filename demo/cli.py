@@ -28,6 +28,11 @@ if TYPE_CHECKING:
 @click.option("--seed", type=click.IntRange(0), default=0, help="How patients are split.")
 @click.option("--partition", type=click.Choice(["identical", "dirichlet"]), default="identical")
 @click.option(
+    "--store",
+    type=click.Choice(["directory", "kubo"]),
+    help="Content store; else Kubo (a private IPFS node per hospital) where it is found.",
+)
+@click.option(
     "--runs",
     type=click.Path(path_type=Path, file_okay=False),
     default=Path("runs"),
@@ -42,17 +47,18 @@ def demo(
     hospitals: int,
     seed: int,
     partition: str,
+    store: str | None,
     runs: Path,
     as_json: bool,
 ) -> None:
     """Train one model among hospitals on real patient records, from founding to proof."""
-    from demo import report
+    from demo import report, stores
     from demo.outcome import conclude, keep_logs
     from demo.run import Options, prepared, train
 
-    kind = _kind(devnet, fabric)
+    kind, chosen = _kind(devnet, fabric), stores.choose(store)
     folder = _fresh(runs)
-    options = Options(folder, kind, hospitals, rounds, seed, partition)
+    options = Options(folder, kind, hospitals, rounds, seed, partition, chosen)
     with _screen(options, quiet=as_json) as screen:
         try:
             with prepared(options, screen.stage) as run:
@@ -105,6 +111,9 @@ def _stop_leftovers(consortium: Path) -> None:
             processes.stop(record.stem)
 
 
+_STORES = {"directory": "a folder", "kubo": "a private IPFS node per hospital"}
+
+
 class _Screen:
     """Says what happens: lines of text, and a bar for the rounds where there is a terminal."""
 
@@ -148,8 +157,8 @@ def _screen(options: Options, *, quiet: bool) -> Iterator[_Screen]:
         screen = _Screen(options, bar, quiet)
         network = "real Hyperledger Fabric" if options.kind == "fabric" else "the embedded devnet"
         screen.stage(
-            f"{options.hospitals} hospitals on {network}, content in a directory store, "
-            "real records of 569 patients (WDBC)"
+            f"{options.hospitals} hospitals on {network}, content in "
+            f"{_STORES[options.store]}, real records of 569 patients (WDBC)"
         )
         if options.kind != "fabric":
             screen.stage("the devnet is one trust domain: for teaching and tests alone")

@@ -83,7 +83,7 @@ def _record(
             version=run.network.topology.fabric_version,
             hospitals=[hospital.slug for hospital in run.hospitals],
         ),
-        store="directory",
+        store=run.stores.kind,
         data=_data(run, measured),
         plan_id=PLAN_ID,
         epsilon_limit=run.terms.privacy.epsilon_micro / 1e6,

@@ -6,7 +6,7 @@ import datetime
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,9 +17,9 @@ from chaincode.schema.errors import Code, MedFabricError
 from chaincode.schema.plans import Participant, Plan, PlanTerms
 from chaincode.schema.rounds import RoundView
 from client.consortium import Consortium
-from client.content import ContentStore, DirectoryStore
+from client.content import ContentStore
 from demo import consortium as steps
-from demo import measure
+from demo import measure, stores
 from demo.agents import Agents
 from network import base
 from network.base import Network
@@ -43,6 +43,7 @@ class Options:
     rounds: int = 6
     seed: int = 0
     partition: str = "identical"
+    store: str = stores.DIRECTORY
     stage_seconds: int = 60
 
 
@@ -73,7 +74,7 @@ class Run:
 
     options: Options
     network: Network
-    store: ContentStore
+    stores: stores.Stores
     hospitals: list[steps.Hospital]
     agents: Agents
     clock: Clock
@@ -83,6 +84,11 @@ class Run:
     seconds: list[float] = field(default_factory=list)
 
     @property
+    def store(self) -> ContentStore:
+        """The demonstration's own content store."""
+        return self.stores.own
+
+    @property
     def ledger(self) -> Consortium:
         """The first hospital's view."""
         return self.hospitals[0].admin
@@ -90,7 +96,8 @@ class Run:
     def measure_memory(self) -> None:
         """Take note of what all processes use now."""
         network = sum(self.network.processes.memory_kb(name) for name in self.network.names())
-        total = network + self.agents.memory_kb() + proportional_memory_kb(os.getpid())
+        others = sum(map(proportional_memory_kb, (os.getpid(), *self.stores.processes)))
+        total = network + self.agents.memory_kb() + others
         self.clock.peak_kb = max(self.clock.peak_kb, total)
 
 
@@ -105,10 +112,13 @@ def prepared(options: Options, progress: Progress) -> Iterator[Run]:
         network = base.up(folder / "consortium", options.kind, options.hospitals)
     agents = Agents(folder, network.processes)
     hospitals: list[steps.Hospital] = []
+    closing = ExitStack()
     try:
         hospitals = _hospitals(network)
-        store = DirectoryStore(folder / "content")
-        run = Run(options, network, store, hospitals, agents, clock, started)
+        names = [hospital.slug for hospital in hospitals]
+        with clock.part("opening content stores", progress):
+            opened = closing.enter_context(stores.opened(options.store, folder, names))
+        run = Run(options, network, opened, hospitals, agents, clock, started)
         with clock.part("founding the consortium", progress):
             steps.found(hospitals, "MedFabric demonstration")
             for hospital in hospitals:
@@ -118,6 +128,7 @@ def prepared(options: Options, progress: Progress) -> Iterator[Run]:
         yield run
     finally:
         agents.stop()
+        closing.close()
         for hospital in hospitals:
             hospital.admin.close()
         network.down()
@@ -211,7 +222,7 @@ def _node(run: Run, hospital: steps.Hospital, data: dict[str, object]) -> dict[s
     return {
         "connection": str(run.network.layout.connection(hospital.slug)),
         "identity": str(run.network.layout.user(hospital.slug, NODE)),
-        "store": {"kind": "directory", "folder": str(folder / "content")},
+        "store": run.stores.configs[hospital.slug],
         "data": {**data, "file": str((folder / str(data["file"])).resolve())},
     }
 

@@ -138,10 +138,15 @@ class Scenario:
 
     def invoke(self, who: bytes, name: str, args: Language | Mapping[str, Any]) -> Response:
         """One transaction one second later, committed if it succeeded."""
+        return self._send(who, name, canonical.dumps(args))
+
+    def raw(self, msp_id: str, name: str, argument: bytes | None) -> Response:
+        """A transaction whose argument is any bytes, or none."""
+        return self._send(self.users[msp_id, _usual(name)], name, argument)
+
+    def _send(self, who: bytes, name: str, argument: bytes | None) -> Response:
         self.now += 1
-        response = self.ledger.invoke(
-            self._chaincode, who, name, canonical.dumps(args), self.now, commit=True
-        )
+        response = self.ledger.invoke(self._chaincode, who, name, argument, self.now)
         self.responses.append(response)
         if row := TRANSACTIONS.get(name):
             _no_ranges(self.ledger, writes=row.writes)

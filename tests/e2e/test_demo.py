@@ -1,0 +1,122 @@
+"""The demonstration from the command line to the proof, as a newcomer runs it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from safetensors.numpy import load_file
+
+from demo.record import RunRecord
+
+MEDFABRIC = [sys.executable, "-m", "client.cli"]
+
+
+@pytest.fixture(scope="module")
+def latest(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    runs = tmp_path_factory.mktemp("demo") / "runs"
+    command = [*MEDFABRIC, "demo", "--devnet", "--store", "directory", "--rounds", "2"]
+    done = subprocess.run(
+        [*command, "--runs", str(runs), "--json"], capture_output=True, text=True, timeout=280
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert RunRecord.model_validate_json(done.stdout).version == 1
+    return runs / "latest"
+
+
+def test_run_record_says_what_happened(latest: Path) -> None:
+    run = RunRecord.model_validate_json((latest / "run.json").read_text())
+
+    assert run.network.kind == "devnet"
+    assert run.data.simulated is False
+    assert [r.status for r in run.rounds] == ["PUBLISHED", "PUBLISHED"]
+    assert run.identical_models
+    assert run.audit.verdict == "proven"
+    assert run.final_train_accuracy > 0.85
+    assert all(0 < spent <= 3.0 for r in run.rounds for spent in r.epsilon.values())
+    assert {s.task for s in run.rounds[0].stages} >= {
+        "submit-update",
+        "attest",
+        "submit-share",
+        "evaluate",
+    }
+    assert all(r.ledger_bytes > 0 and r.update_bytes > 0 for r in run.rounds)
+
+
+def test_model_is_the_one_on_the_ledger_and_a_foreign_reader_reads_it(latest: Path) -> None:
+    run = RunRecord.model_validate_json((latest / "run.json").read_text())
+    model = latest / "model.safetensors"
+
+    arrays = load_file(model)
+
+    assert hashlib.sha256(model.read_bytes()).hexdigest() == run.model_address
+    assert all(array.dtype == "float32" for array in arrays.values())
+
+
+def test_ledger_holds_no_float_no_weight_and_no_record(latest: Path) -> None:
+    from client.audit import proof
+
+    lineage = latest / "lineage"
+    verdict, ledger = proof.prove(lineage / "blocks", (lineage / "genesis.block").read_bytes())
+
+    assert verdict.proven
+    for key, writings in ledger.writings.items():
+        for writing in writings:
+            if writing.value is not None:
+                json.loads(writing.value, parse_float=lambda text, key=key: pytest.fail(key + text))
+
+
+def test_auditor_proves_the_files_and_refutes_another_model(latest: Path, tmp_path: Path) -> None:
+    lineage = latest / "lineage"
+    verify = [*MEDFABRIC, "audit", "verify", str(lineage / "blocks"), "--json"]
+    verify += ["--genesis", str(lineage / "genesis.block"), "--model"]
+    other = tmp_path / "model.safetensors"
+    content = bytearray((latest / "model.safetensors").read_bytes())
+    content[-1] ^= 1
+    other.write_bytes(content)
+
+    good = subprocess.run([*verify, str(latest / "model.safetensors")], capture_output=True)
+    bad = subprocess.run([*verify, str(other)], capture_output=True)
+
+    assert json.loads(good.stdout)["verdict"] == "proven"
+    assert good.returncode == 0
+    assert [f["code"] for f in json.loads(bad.stdout)["findings"]] == ["MF-7508"]
+    assert bad.returncode == 5
+
+
+def test_report_loads_nothing_from_elsewhere(latest: Path) -> None:
+    page = (latest / "report.html").read_text()
+
+    assert page.count("<svg") == 3
+    for outside in ("src=", "@import", "<link", "<script"):
+        assert outside not in page
+    assert "Lineage of the model" in page
+
+
+def test_nothing_is_left_running(latest: Path) -> None:
+    running = [
+        path for path in Path("/proc").glob("[0-9]*/cmdline") if str(latest).encode() in _read(path)
+    ]
+
+    assert running == []
+
+
+def test_secrets_are_in_no_log_and_readable_by_their_owner_alone(latest: Path) -> None:
+    secrets = [p for p in latest.rglob("*") if p.name in ("secret", "private_key.pem", "key.pem")]
+    logs = b"".join(p.read_bytes() for p in (latest / "logs").iterdir())
+
+    assert len(secrets) >= 4 * 5
+    for path in secrets:
+        assert path.stat().st_mode & 0o077 == 0, path
+        assert path.read_bytes()[40:120] not in logs
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""

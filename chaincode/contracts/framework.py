@@ -11,10 +11,10 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from chaincode.schema import canonical, keys
-from chaincode.schema.base import Event, Language, Role
+from chaincode.schema.base import Event, Language, Name, Role
 from chaincode.schema.consortium import (
     Consortium,
     ConsortiumStatus,
@@ -34,6 +34,8 @@ Method = Callable[[Any, "Context", Any], Language]
 
 ARGUMENT_LIMIT = 1024 * 1024
 """Bytes of one transaction's argument."""
+
+_CALLER: TypeAdapter[str] = TypeAdapter(Name)
 
 
 def transaction(name: str) -> Callable[[Method], Method]:
@@ -199,10 +201,11 @@ def _parse(args: Sequence[bytes]) -> tuple[Transaction, Language]:
 
 def _roles(stub: Stub) -> frozenset[Role]:
     try:
+        _CALLER.validate_python(stub.creator.common_name)
         named = stub.creator.attributes.get("medfabric.roles", "")
     except (ValueError, AttributeError, TypeError):
         raise MedFabricError(
-            Code.ROLE_REQUIRED, "the certificate's attributes cannot be read; enrol again"
+            Code.ROLE_REQUIRED, "the certificate's name or attributes are unusable; enrol again"
         ) from None
     known = {role.value for role in Role}
     return frozenset(Role(name) for name in named.split(",") if name in known)

@@ -11,7 +11,10 @@ Id = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
 MspId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9.-]{0,63}$")]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Cid = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9]{1,128}$")]
-Name = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f]+$")]
+Name = Annotated[
+    str, StringConstraints(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x{10ffff}]+$")
+]
+"""Text for people. Control characters and U+10FFFF have a meaning of their own in keys."""
 Reason = Annotated[str, StringConstraints(max_length=512, pattern=r"^[^\x00]*$")]
 Micro = Annotated[int, Field(ge=0, le=10**12)]
 """A non-negative number in units of 1e-6."""

@@ -132,7 +132,7 @@ class Scenario:
         self.users = dict(certificates() if users is None else users)
         self.now = 1_800_000_000
         self.responses: list[Response] = []
-        self._chaincode = chaincode()
+        self.chaincode = chaincode()
 
     # calls
 
@@ -146,7 +146,7 @@ class Scenario:
 
     def _send(self, who: bytes, name: str, argument: bytes | None) -> Response:
         self.now += 1
-        response = self.ledger.invoke(self._chaincode, who, name, argument, self.now)
+        response = self.ledger.invoke(self.chaincode, who, name, argument, self.now)
         self.responses.append(response)
         if row := TRANSACTIONS.get(name):
             _no_ranges(self.ledger, writes=row.writes)

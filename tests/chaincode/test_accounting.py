@@ -1,0 +1,147 @@
+"""Privacy accounting on the ledger: the numbers of Opacus, in integers."""
+
+from __future__ import annotations
+
+import decimal
+from decimal import Decimal
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from chaincode.schema.accounting import (
+    LEAST_NOISE_MICRO,
+    ORDERS,
+    add,
+    calibrate,
+    epsilon_micro,
+    rdp_pico,
+)
+
+CASES = [(20, 100, 1_762_000, 20), (32, 114, 1_100_000, 150), (1, 10_000, 600_000, 1000)]
+CASES += [(100, 100, 5_000_000, 10), (455, 456, 900_000, 3), (1, 2**30, 50_000_000, 100_000)]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_divergences_and_epsilon_are_those_of_opacus(case):
+    from opacus.accountants.analysis import rdp
+
+    batch, samples, noise, steps = case
+
+    ours = rdp_pico(*case)
+    theirs = rdp.compute_rdp(
+        q=batch / samples, noise_multiplier=noise / 1e6, steps=steps, orders=list(ORDERS)
+    )
+    epsilon, _ = rdp.get_privacy_spent(orders=list(ORDERS), rdp=theirs, delta=1e-5)
+
+    for one, other in zip(ours, theirs, strict=True):
+        assert one / 1e12 == pytest.approx(other, rel=1e-6, abs=2e-11)
+    assert epsilon_micro(ours, 10_000) / 1e6 == pytest.approx(max(0, epsilon), rel=1e-6, abs=2e-6)
+
+
+def test_the_accountant_of_a_training_run_agrees():
+    from opacus.accountants import RDPAccountant
+
+    accountant = RDPAccountant()
+    for _ in range(150):
+        accountant.step(noise_multiplier=1.1, sample_rate=0.28)
+
+    ours = epsilon_micro(rdp_pico(28, 100, 1_100_000, 150), 10_000)
+
+    assert ours / 1e6 == pytest.approx(
+        accountant.get_epsilon(1e-5, alphas=[float(order) for order in ORDERS]), rel=1e-6
+    )
+
+
+def test_the_loss_is_rounded_up_and_never_down():
+    batch, samples, noise, steps = 100, 100, 3_000_000, 7
+
+    with decimal.localcontext(decimal.Context(prec=80)):
+        for order, ours in zip(ORDERS, rdp_pico(batch, samples, noise, steps), strict=True):
+            exact = Decimal(steps * order) / 18 * 10**12  # the plain Gaussian: order / (2 sigma^2)
+            assert 0 <= ours - exact < 1
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    st.integers(1, 60), st.integers(60, 500), st.integers(400_000, 20_000_000), st.integers(1, 40)
+)
+def test_losses_compose(batch, samples, noise, steps):
+    whole = rdp_pico(batch, samples, noise, 2 * steps)
+    half = rdp_pico(batch, samples, noise, steps)
+
+    for together, apart in zip(whole, add(half, half), strict=True):
+        assert 0 <= apart - together <= 1  # each part is rounded up by itself
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(1, 59), st.integers(60, 500), st.integers(400_000, 9_000_000))
+def test_more_noise_fewer_records_of_a_batch_and_fewer_steps_lose_less(batch, samples, noise):
+    base = epsilon_micro(rdp_pico(batch, samples, noise, 10), 10_000)
+
+    assert epsilon_micro(rdp_pico(batch, samples, noise + 500_000, 10), 10_000) <= base
+    assert epsilon_micro(rdp_pico(batch + 1, samples, noise, 10), 10_000) >= base
+    assert epsilon_micro(rdp_pico(batch, samples, noise, 11), 10_000) >= base
+    assert epsilon_micro(rdp_pico(batch, samples, noise, 10), 20_000) <= base
+
+
+def test_nothing_spent_is_nothing_lost():
+    loss = rdp_pico(10, 100, 1_000_000, 3)
+
+    assert rdp_pico(10, 100, 1_000_000, 0) == (0,) * len(ORDERS)
+    assert epsilon_micro((0,) * len(ORDERS), 10_000) == 0
+    assert add((), loss) == add(loss, ()) == loss
+    assert add((), ()) == ()
+
+
+@pytest.mark.parametrize("target", [500_000, 3_000_000, 20_000_000])
+def test_the_calibrated_noise_is_the_least_that_keeps_the_budget(target):
+    noise = calibrate(20, 100, 100, target, 10_000)
+
+    assert noise % 1000 == 0
+    assert epsilon_micro(rdp_pico(20, 100, noise, 100), 10_000) <= target
+    assert epsilon_micro(rdp_pico(20, 100, noise - 1000, 100), 10_000) > target
+
+
+def test_a_budget_that_no_noise_keeps_is_refused():
+    with pytest.raises(ValueError, match="no noise multiplier"):
+        calibrate(100, 100, 10_000_000, 1, 1)
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        (0, 100, 1_000_000, 1),
+        (101, 100, 1_000_000, 1),
+        (10, 100, LEAST_NOISE_MICRO - 1, 1),
+        (10, 100, 1_000_000, -1),
+    ],
+)
+def test_what_has_no_meaning_is_refused(case):
+    with pytest.raises(ValueError, match=r"need|protects"):
+        rdp_pico(*case)
+
+
+@pytest.mark.parametrize("delta", [0, 10**9])
+def test_a_delta_outside_its_range_is_refused(delta):
+    with pytest.raises(ValueError, match="delta"):
+        epsilon_micro((1,) * len(ORDERS), delta)
+
+
+@pytest.mark.parametrize(
+    "case", [(1, 2**40, 10**9, 100_000), (1, 2, LEAST_NOISE_MICRO, 1), (2**30, 2**30, 10**9, 1)]
+)
+def test_the_ends_of_every_range_are_answered(case):
+    loss = rdp_pico(*case)
+
+    assert all(value >= 0 for value in loss)
+    assert epsilon_micro(loss, 1) >= epsilon_micro(loss, 10**9 - 1) >= 0
+
+
+def test_the_callers_decimal_context_changes_nothing():
+    expected = rdp_pico(17, 100, 1_234_567, 5), epsilon_micro(rdp_pico(17, 100, 1_234_567, 5), 9)
+    rdp_pico.cache_clear()
+
+    with decimal.localcontext(decimal.Context(prec=3, rounding=decimal.ROUND_DOWN)):
+        loss = rdp_pico(17, 100, 1_234_567, 5)
+        assert (loss, epsilon_micro(loss, 9)) == expected

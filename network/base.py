@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import socket
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -194,6 +195,13 @@ def up(folder: Path, kind: Kind, hospitals: int, progress: Progress = lambda _: 
 def open_network(folder: Path) -> Network:
     """The consortium in a folder."""
     return _network(folder, topology.load(folder))
+
+
+def listens(port: int) -> bool:
+    """Whether a process of this machine accepts connections there."""
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex((HOST, port)) == 0
 
 
 def wait_until(

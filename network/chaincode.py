@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import sys
 
 from network.processes import Spec
@@ -30,10 +29,3 @@ def spec(layout: Layout, hospital: Hospital) -> Spec:
     folder = layout.hospital(hospital.slug) / "chaincode"
     command = [sys.executable, "-m", "chaincode.server", "--config", "config.json"]
     return Spec(f"{hospital.slug}.chaincode", command, {}, folder)
-
-
-def listens(hospital: Hospital) -> bool:
-    """Whether the service accepts connections."""
-    with socket.socket() as probe:
-        probe.settimeout(1)
-        return probe.connect_ex((HOST, hospital.ports.chaincode)) == 0

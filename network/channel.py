@@ -75,6 +75,12 @@ def join_peers(network: FabricNetwork) -> None:
             )
 
 
+def orderer_height(network: FabricNetwork, hospital: Hospital) -> int:
+    """Blocks that the hospital's orderer holds; behind the others', it takes no part yet."""
+    url = f"{_participation(hospital)}/{network.topology.channel}"
+    return int(_session(network.layout, hospital).get(url, timeout=5).json()["height"])
+
+
 def _active(network: FabricNetwork, hospital: Hospital) -> bool:
     url = f"{_participation(hospital)}/{network.topology.channel}"
     answer = _session(network.layout, hospital).get(url, timeout=5)

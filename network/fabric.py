@@ -9,7 +9,7 @@ from typing import Any
 
 from client.tools import find
 from network import binaries, chaincode, channel, fabric_ca, lifecycle
-from network.base import Network, Progress
+from network.base import Network, Progress, listens
 from network.processes import Spec
 from network.topology import HOST, Hospital
 
@@ -70,12 +70,17 @@ class FabricNetwork(Network):
         slug, _, part = name.partition(".")
         hospital = self.topology.hospital(slug)
         if part == "chaincode":
-            return chaincode.listens(hospital)
+            return listens(hospital.ports.chaincode)
         if part == "ca":
             return fabric_ca.healthy(self.layout, hospital)
         ports = hospital.ports
-        port = ports.peer_operations if part == "peer" else ports.orderer_operations
-        return channel.healthy(self.layout, hospital, port)
+        port, operations = (
+            (ports.peer, ports.peer_operations)
+            if part == "peer"
+            else (ports.orderer, ports.orderer_operations)
+        )
+        # The operations endpoint is there before the port that it speaks for.
+        return channel.healthy(self.layout, hospital, operations) and listens(port)
 
     def _orderer(self, hospital: Hospital) -> Spec:
         folder = self.layout.hospital(hospital.slug) / "orderer"
@@ -230,7 +235,10 @@ def _orderer_config(hospital: Hospital, clients: list[str]) -> dict[str, Any]:
             "ListenAddress": HOST,
             "ListenPort": ports.orderer,
             "TLS": tls,
-            "Cluster": {"SendBufferSize": 100},
+            # With the other policy, "consensus", an orderer that fell behind asks the others
+            # without the hash of its TLS certificate, and under mutual TLS they refuse it: it
+            # would stay behind for ever. Blocks are checked for their quorum in either case.
+            "Cluster": {"SendBufferSize": 100, "ReplicationPolicy": "simple"},
             "BootstrapMethod": "none",
             "LocalMSPDir": "msp",
             "LocalMSPID": hospital.msp_id,

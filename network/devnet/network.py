@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import socket
 import sys
 from collections.abc import Sequence
 
 from network import chaincode, topology
-from network.base import Network, Progress
+from network.base import Network, Progress, listens
 from network.processes import Spec
-from network.topology import HOST
 
 NAME = "devnet"
 
@@ -35,11 +33,5 @@ class DevNetwork(Network):
     def healthy(self, name: str) -> bool:
         slug = name.partition(".")[0]
         if name != NAME:
-            return chaincode.listens(self.topology.hospital(slug))
-        return all(_listens(h.ports.peer) for h in self.topology.hospitals)
-
-
-def _listens(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.settimeout(1)
-        return probe.connect_ex((HOST, port)) == 0
+            return listens(self.topology.hospital(slug).ports.chaincode)
+        return all(listens(h.ports.peer) for h in self.topology.hospitals)

@@ -103,7 +103,6 @@ class Code(StrEnum):
     MODEL_UNKNOWN = "MF-7508"
     LINEAGE_BROKEN = "MF-7509"
     PRIVACY_WRONG = "MF-7510"
-    LEDGER_TAMPERED = "MF-7511"
     # network
     NO_NETWORK = "MF-8001"
     BAD_TOPOLOGY = "MF-8002"

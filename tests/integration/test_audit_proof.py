@@ -160,3 +160,17 @@ def _without_endorsements(raw: bytes) -> bytes:
     payload.data = transaction.SerializeToString()
     envelope.payload = payload.SerializeToString()
     return bytes(envelope.SerializeToString())
+
+
+def test_block_that_too_few_orderers_signed_is_found(bundle: Bundle, tmp_path: Path) -> None:
+    shutil.copytree(bundle.folder, tmp_path, dirs_exist_ok=True)
+    path = tmp_path / blocks.file_name(1)
+    block = common_pb2.Block.FromString(path.read_bytes())
+    signatures = common_pb2.Metadata.FromString(block.metadata.metadata[0])
+    del signatures.signatures[2:]
+    block.metadata.metadata[0] = signatures.SerializeToString()
+    path.write_bytes(block.SerializeToString(deterministic=True))
+
+    verdict, _ = proof.prove(tmp_path, bundle.genesis, bundle.height)
+
+    assert [finding.code for finding in verdict.findings] == ["MF-7504"]

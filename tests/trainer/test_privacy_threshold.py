@@ -327,3 +327,10 @@ def test_secret_never_shows_itself(secrets: list[SecretShare]) -> None:
     assert (SecretShare.from_bytes(raw).coefficients == secrets[0].coefficients).all()
     with pytest.raises(MedFabricError, match="MF-6001"):
         SecretShare.from_bytes(raw[:-1] + b"\x07")
+
+
+def test_one_hospital_s_key_is_no_collective_key(
+    scheme: Scheme, secrets: list[SecretShare]
+) -> None:
+    with pytest.raises(MedFabricError, match="MF-6007"):
+        scheme.collective_key([scheme.public_share(secrets[0])])

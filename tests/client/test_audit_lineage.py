@@ -1,0 +1,135 @@
+"""Lineage and privacy accounts, recomputed from a proven state that contradicts itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from fabric_protos.common import common_pb2
+
+from chaincode.schema import accounting, canonical, keys
+from chaincode.schema.base import ContentRef, Language
+from chaincode.schema.datasets import Dataset, PrivacyAccount
+from chaincode.schema.errors import MedFabricError
+from chaincode.schema.rounds import Model, Update
+from client import blocks
+from client.audit import lineage
+from client.audit.proof import NAMESPACE, Ledger, Writing
+from client.audit.state import Change, State
+
+REF = ContentRef(cid="abc", sha256="ab" * 32, size_bytes=3)
+
+
+def _ledger(*assets: tuple[keys.Key, Language]) -> Ledger:
+    ledger = Ledger(channel=None, state=State())  # type: ignore[arg-type]
+    for number, (key, asset) in enumerate(assets):
+        name = "\x00" + "".join(part + "\x00" for part in (key[0], *key[1]))
+        value = canonical.dumps(asset)
+        ledger.state.apply(Change(NAMESPACE, name, True, value), (1, number))
+        ledger.writings[name] = [Writing(value, 1, "tx", 0, "f", "Hospital1MSP", "node1", ())]
+    return ledger
+
+
+def _dataset() -> Dataset:
+    return Dataset(
+        dataset_id="wards",
+        msp_id="Hospital1MSP",
+        name="Wards",
+        application="tumours",
+        simulated=True,
+        commitment_sha256="ab" * 32,
+        descriptor_sha256="ab" * 32,
+        train_samples=100,
+        validation_samples=10,
+        registered_at=1,
+    )
+
+
+def _account(epsilon_micro: int) -> PrivacyAccount:
+    return PrivacyAccount(
+        dataset_id="wards",
+        msp_id="Hospital1MSP",
+        budget_epsilon_micro=9_000_000,
+        delta_nano=10_000,
+        rdp_pico=(),
+        epsilon_micro=epsilon_micro,
+        plans=(),
+    )
+
+
+def _update(number: int) -> Update:
+    return Update(
+        plan_id="plan",
+        round=number,
+        msp_id="Hospital1MSP",
+        node_id="node1",
+        dataset_id="wards",
+        base_sha256="ab" * 32,
+        update=REF,
+        samples=100,
+        steps=10,
+        batch_size=20,
+        noise_multiplier_micro=4_000_000,
+        epsilon_micro=1,
+        posted_at=1,
+    )
+
+
+def _with_account(epsilon_micro: int) -> Ledger:
+    return _ledger(
+        (keys.dataset("wards"), _dataset()),
+        (keys.account("wards"), _account(epsilon_micro)),
+        (keys.update("plan", 1, "Hospital1MSP", "node1"), _update(1)),
+        (keys.update("plan", 2, "Hospital1MSP", "node1"), _update(2)),
+    )
+
+
+def test_privacy_account_is_recomputed_from_the_updates() -> None:
+    loss = accounting.rdp_pico(20, 100, 4_000_000, 20)
+    right = accounting.epsilon_micro(loss, 10_000)
+
+    assert list(lineage.check_privacy(_with_account(right))) == []
+    for wrong in (right - 1, right + 1, 0):
+        (finding,) = lineage.check_privacy(_with_account(wrong))
+        assert finding.code == "MF-7510"
+
+
+def test_model_that_is_not_on_the_ledger_is_refused() -> None:
+    with pytest.raises(MedFabricError, match="MF-7508"):
+        lineage.of(_ledger(), "cd" * 32)
+
+
+def test_model_whose_plan_is_not_on_the_ledger_is_refused() -> None:
+    model = Model(
+        model=REF,
+        plan_id="nowhere",
+        round=1,
+        architecture_sha256="ab" * 32,
+        parents=("cd" * 32,),
+        aggregate_sha256=None,
+        correct=1,
+        total=2,
+        published_at=1,
+    )
+
+    with pytest.raises(MedFabricError, match="MF-7509"):
+        lineage.of(_ledger((keys.model(REF.sha256), model)), REF.sha256)
+
+
+def test_block_with_bytes_that_belong_to_no_field_is_refused() -> None:
+    block = common_pb2.Block(
+        header=common_pb2.BlockHeader(number=1),
+        data=common_pb2.BlockData(data=[b"x"]),
+        metadata=common_pb2.BlockMetadata(metadata=[b""] * 5),
+    )
+    raw = block.SerializeToString(deterministic=True)
+
+    assert blocks.parse(raw) == block
+    for bad in (raw + b"\xfa\x3e\x01x", raw[:-1], b"", b"\xff" * 40):
+        with pytest.raises(MedFabricError, match="MF-7502"):
+            blocks.parse(bad)
+
+
+def test_model_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    with pytest.raises(MedFabricError, match="MF-7508"):
+        lineage.address_of(tmp_path / "absent")

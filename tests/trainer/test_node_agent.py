@@ -1,0 +1,290 @@
+"""The agent: duties in order, retries, and what a node refuses to do whatever its peer says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chaincode.schema.base import ContentRef, Role
+from chaincode.schema.ceremonies import Ceremony, CeremonyStatus, CeremonyView
+from chaincode.schema.errors import Code, MedFabricError
+from chaincode.schema.plans import (
+    AcceptanceTerms,
+    DataTerms,
+    EncryptionTerms,
+    Feature,
+    ModelTerms,
+    Participant,
+    ParticipationTerms,
+    Plan,
+    PlanPage,
+    PlanStatus,
+    PlanTerms,
+    PrivacyTerms,
+    Strategy,
+    TrainingTerms,
+)
+from chaincode.schema.rounds import (
+    Attestation,
+    Contribution,
+    Round,
+    RoundStatus,
+    RoundView,
+)
+from trainer.node.agent import Agent
+from trainer.node.config import load
+from trainer.node.duties import Duty, Me, Snapshot, Task, duties
+from trainer.node.home import Home
+from trainer.node.rounds import Rounds
+
+HOSPITALS = tuple(f"Hospital{number}MSP" for number in range(1, 5))
+ME = Me("Hospital2MSP", "node1", frozenset({Role.TRAINER, Role.VALIDATOR}))
+REF = ContentRef(cid="abc", sha256="ab" * 32, size_bytes=3)
+
+
+def _terms() -> PlanTerms:
+    return PlanTerms(
+        plan_id="plan",
+        title="Plan",
+        data=DataTerms(
+            application="tumours",
+            features=(Feature(name="size", low_micro=0, high_micro=1_000_000),),
+            label="kind",
+            classes=("a", "b"),
+        ),
+        model=ModelTerms(
+            architecture="logistic",
+            config={"features": 1, "classes": 2},
+            architecture_sha256="ab" * 32,
+            parameters=4,
+            base=REF,
+        ),
+        training=TrainingTerms(
+            strategy=Strategy.FEDAVG, rounds=2, steps=3, batch_size=4, learning_rate_micro=1
+        ),
+        privacy=PrivacyTerms(
+            epsilon_micro=3_000_000,
+            delta_nano=10_000,
+            noise_multiplier_micro=4_000_000,
+            sample_clip_micro=500_000,
+        ),
+        encryption=EncryptionTerms(),
+        participation=ParticipationTerms(
+            participants=tuple(
+                Participant(msp_id=h, node_id="node1", dataset_id=f"data{n}")
+                for n, h in enumerate(HOSPITALS)
+            ),
+            quorum=3,
+            agreement=3,
+        ),
+        acceptance=AcceptanceTerms(),
+    )
+
+
+def _plan(status: PlanStatus = PlanStatus.ACTIVE, rounds_opened: int = 1) -> Plan:
+    terms = _terms()
+    return Plan(
+        terms=terms,
+        terms_sha256=terms.sha256,
+        status=status,
+        proposed_by=HOSPITALS[0],
+        proposed_at=1,
+        changed_at=1,
+        model_sha256=REF.sha256,
+        rounds_opened=rounds_opened,
+        reason="",
+    )
+
+
+def _view(status: RoundStatus, **changes: Any) -> RoundView:
+    round_ = Round(
+        plan_id="plan",
+        number=1,
+        status=status,
+        base_sha256=REF.sha256,
+        opened_at=1,
+        changed_at=1,
+        deadline=1000,
+        contributions=changes.pop("contributions", ()),
+        aggregate_sha256=changes.pop("aggregate_sha256", None),
+    )
+    lists: dict[str, Any] = dict.fromkeys(
+        ("updates", "attestations", "shares", "evaluations", "objections"), ()
+    )
+    return RoundView(round=round_, **{**lists, **changes})
+
+
+def _tasks(now: Snapshot, me: Me = ME) -> list[Task]:
+    return [duty.task for duty in duties(me, now)]
+
+
+@pytest.mark.parametrize(
+    ("status", "first"),
+    [
+        (RoundStatus.OPEN, Task.SUBMIT_UPDATE),
+        (RoundStatus.SEALED, Task.ATTEST),
+        (RoundStatus.DECRYPTED, Task.EVALUATE),
+        (RoundStatus.PUBLISHED, Task.OPEN_ROUND),
+        (RoundStatus.FAILED, Task.OPEN_ROUND),
+    ],
+)
+def test_each_stage_has_its_duty(status: RoundStatus, first: Task) -> None:
+    assert _tasks(Snapshot(_plan(), None, _view(status)))[0] is first
+
+
+def test_a_trainer_that_is_no_validator_only_trains() -> None:
+    trainer = Me("Hospital2MSP", "node1", frozenset({Role.TRAINER}))
+
+    assert _tasks(Snapshot(_plan(), None, _view(RoundStatus.OPEN)), trainer) == [Task.SUBMIT_UPDATE]
+    assert _tasks(Snapshot(_plan(), None, _view(RoundStatus.SEALED)), trainer) == []
+
+
+def test_a_hospital_outside_the_plan_has_no_duty() -> None:
+    stranger = Me("Hospital9MSP", "node1", frozenset({Role.TRAINER, Role.VALIDATOR}))
+
+    assert _tasks(Snapshot(_plan(), None, _view(RoundStatus.OPEN)), stranger) == []
+
+
+def test_moving_on_is_due_at_once_when_the_stage_is_complete_else_after_its_deadline() -> None:
+    agreeing = tuple(
+        Attestation(
+            plan_id="plan",
+            round=1,
+            msp_id=h,
+            node_id="node1",
+            aggregate_sha256="cd" * 32,
+            aggregate=REF,
+            posted_at=1,
+        )
+        for h in HOSPITALS[:3]
+    )
+
+    waiting = duties(ME, Snapshot(_plan(), None, _view(RoundStatus.SEALED)))
+    complete = duties(ME, Snapshot(_plan(), None, _view(RoundStatus.SEALED, attestations=agreeing)))
+
+    assert [d.not_before for d in waiting if d.task is Task.ADVANCE_ROUND] == [1001]
+    assert [d.not_before for d in complete if d.task is Task.ADVANCE_ROUND] == [0]
+
+
+def test_hospitals_take_turns_in_moving_on() -> None:
+    turns = set()
+    for hospital in HOSPITALS:
+        me = Me(hospital, "node1", frozenset({Role.VALIDATOR}))
+        found = duties(me, Snapshot(_plan(), None, _view(RoundStatus.PUBLISHED)))
+        turns |= {duty.turn for duty in found if duty.task is Task.OPEN_ROUND}
+
+    assert turns == {0, 1, 2, 3}
+
+
+class _Peer:
+    """A peer's answers, as the agent asks for them."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+
+    def events(self) -> Iterator[None]:
+        return iter(())
+
+    def evaluate(self, name: str, _args: Any, _result: Any) -> Any:
+        if name == "plan:List":
+            return PlanPage(plans=(self.plan,), bookmark="")
+        assert name == "ceremony:Get"
+        ceremony = Ceremony(
+            plan_id="plan", status=CeremonyStatus.COMMIT, hospitals=HOSPITALS, deadline=10**12
+        )
+        return CeremonyView(ceremony=ceremony, commitments=(), shares=(), confirmations=())
+
+
+def _agent(plan: Plan, home: Home, work: Any) -> Agent:
+    return Agent(ME, _Peer(plan), home, work, lambda _: None)  # type: ignore[arg-type]
+
+
+def test_plan_that_is_not_the_one_voted_on_is_not_worked_for(tmp_path: Path) -> None:
+    tampered = _plan(PlanStatus.APPROVED, 0).model_copy(update={"terms_sha256": "00" * 32})
+    worked: list[Duty] = []
+    agent = _agent(tampered, Home(tmp_path), lambda duty, _: worked.append(duty))
+
+    with pytest.raises(MedFabricError, match="MF-9105"):
+        agent.run(once=True)
+
+    assert worked == []
+
+
+def test_failing_duty_is_tried_again_and_written_down_when_done(tmp_path: Path) -> None:
+    failures = [MedFabricError(Code.UNREACHABLE, "no answer")]
+    home = Home(tmp_path)
+
+    def work(duty: Duty, _: Snapshot) -> None:
+        if failures:
+            raise failures.pop()
+        agent.stop()
+
+    agent = _agent(_plan(PlanStatus.APPROVED, 0), home, work)
+    agent.run()
+
+    journal = (tmp_path / "journal.jsonl").read_text()
+    assert failures == []
+    assert '"task": "commit-key"' in journal
+
+
+class _Keys:
+    def scheme(self, _: Snapshot) -> _Keys:
+        return self
+
+    def collective_key(self, _: Snapshot) -> None:
+        return None
+
+    def aggregate(self, *_: Any) -> tuple[bytes, str]:
+        return b"own sum", "cd" * 32
+
+    def secret(self, _: Snapshot) -> None:
+        raise AssertionError("the secret is not touched for a foreign aggregate")
+
+
+class _Exchange:
+    def fetch_for_round(self, *_: Any) -> bytes:
+        return b"update"
+
+
+def _contribution(hospital: str) -> Contribution:
+    return Contribution(msp_id=hospital, node_id="node1", update=REF, samples=1, weight=1)
+
+
+@pytest.mark.parametrize(
+    ("accepted", "hospitals", "why"),
+    [
+        ("ee" * 32, HOSPITALS, "not the sum"),
+        ("cd" * 32, HOSPITALS[:1], "single hospital"),
+    ],
+)
+def test_no_share_in_an_aggregate_that_is_not_the_own_sum_of_several(
+    tmp_path: Path, accepted: str, hospitals: tuple[str, ...], why: str
+) -> None:
+    rounds = Rounds(None, Home(tmp_path), _Exchange(), _Keys(), None)  # type: ignore[arg-type]
+    view = _view(
+        RoundStatus.AGGREGATED,
+        aggregate_sha256=accepted,
+        contributions=tuple(_contribution(h) for h in hospitals),
+    )
+    duty = Duty(Task.SUBMIT_SHARE, "plan", 1)
+
+    with pytest.raises(MedFabricError, match=f"MF-9106.*{why}"):
+        rounds.submit_share(duty, Snapshot(_plan(), None, view))
+
+    assert not list(tmp_path.rglob("share-1.json"))
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{", "{}", '{"connection": "a", "identity": "b", "home": "c", "store": 1}']
+)
+def test_node_configuration_that_cannot_be_used_is_named(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "node.json"
+    path.write_text(content)
+
+    with pytest.raises(MedFabricError, match="MF-9104"):
+        load(path)
+    with pytest.raises(MedFabricError, match="MF-9104"):
+        load(tmp_path / "absent.json")

@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import socket
+import ssl
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -197,11 +198,22 @@ def open_network(folder: Path) -> Network:
     return _network(folder, topology.load(folder))
 
 
-def listens(port: int) -> bool:
-    """Whether a process of this machine accepts connections there."""
-    with socket.socket() as probe:
-        probe.settimeout(1)
-        return probe.connect_ex((HOST, port)) == 0
+def serves(layout: Layout, hospital: Hospital, port: int) -> bool:
+    """Whether a process of this very hospital speaks TLS on the port, not just anybody."""
+    user = layout.user(hospital.slug, "admin")
+    context = ssl.create_default_context(
+        cafile=layout.hospital(hospital.slug) / "msp" / "tlscacerts" / "ca.pem"
+    )
+    context.load_cert_chain(user / "tls_certificate.pem", user / "tls_private_key.pem")
+    context.set_alpn_protocols(["h2"])
+    try:
+        with (
+            socket.create_connection((HOST, port), timeout=3) as raw,
+            context.wrap_socket(raw, server_hostname="localhost"),
+        ):
+            return True
+    except OSError:
+        return False
 
 
 def wait_until(

@@ -9,7 +9,7 @@ from typing import Any
 
 from client.tools import find
 from network import binaries, chaincode, channel, fabric_ca, lifecycle
-from network.base import Network, Progress, listens
+from network.base import Network, Progress, serves
 from network.processes import Spec
 from network.topology import HOST, Hospital
 
@@ -70,7 +70,7 @@ class FabricNetwork(Network):
         slug, _, part = name.partition(".")
         hospital = self.topology.hospital(slug)
         if part == "chaincode":
-            return listens(hospital.ports.chaincode)
+            return serves(self.layout, hospital, hospital.ports.chaincode)
         if part == "ca":
             return fabric_ca.healthy(self.layout, hospital)
         ports = hospital.ports
@@ -80,7 +80,8 @@ class FabricNetwork(Network):
             else (ports.orderer, ports.orderer_operations)
         )
         # The operations endpoint is there before the port that it speaks for.
-        return channel.healthy(self.layout, hospital, operations) and listens(port)
+        well = channel.healthy(self.layout, hospital, operations)
+        return well and serves(self.layout, hospital, port)
 
     def _orderer(self, hospital: Hospital) -> Spec:
         folder = self.layout.hospital(hospital.slug) / "orderer"

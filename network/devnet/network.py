@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from network import chaincode, topology
-from network.base import Network, Progress, listens
+from network.base import Network, Progress, serves
 from network.processes import Spec
 
 NAME = "devnet"
@@ -31,7 +31,7 @@ class DevNetwork(Network):
         progress("the devnet has deployed the chaincode")
 
     def healthy(self, name: str) -> bool:
-        slug = name.partition(".")[0]
-        if name != NAME:
-            return listens(self.topology.hospital(slug).ports.chaincode)
-        return all(listens(h.ports.peer) for h in self.topology.hospitals)
+        if name == NAME:
+            return all(serves(self.layout, h, h.ports.peer) for h in self.topology.hospitals)
+        hospital = self.topology.hospital(name.partition(".")[0])
+        return serves(self.layout, hospital, hospital.ports.chaincode)

@@ -172,6 +172,7 @@ def _consenter(hospital: Hospital, layout: Layout) -> configuration_pb2.Consente
 
 def _smartbft_options() -> smartbft_pb2.Options:
     # The latency of a lone transaction is request_batch_max_interval; SmartBFT has no other timer.
+    # A leader that died is replaced within leader_heartbeat_timeout.
     return smartbft_pb2.Options(
         request_batch_max_count=100,
         request_batch_max_bytes=10 * 1024 * 1024,
@@ -179,12 +180,12 @@ def _smartbft_options() -> smartbft_pb2.Options:
         incoming_message_buffer_size=200,
         request_pool_size=400,
         request_forward_timeout="2s",
-        request_complain_timeout="10s",
+        request_complain_timeout="5s",
         request_auto_remove_timeout="3m",
         request_max_bytes=10 * 1024 * 1024,
-        view_change_resend_interval="5s",
-        view_change_timeout="20s",
-        leader_heartbeat_timeout="10s",
+        view_change_resend_interval="2s",
+        view_change_timeout="10s",
+        leader_heartbeat_timeout="5s",
         leader_heartbeat_count=10,
         collect_timeout="1s",
         sync_on_start=False,

@@ -7,11 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import requests
 from click.testing import CliRunner
 
 from chaincode.schema.errors import Code, MedFabricError
-from network import base, binaries, channel, crypto, topology
+from network import binaries, crypto, topology
 from network.base import open_network, serves, up
 from network.cli import network as command
 from network.topology import HOST, Hospital, Kind, Layout
@@ -99,32 +98,9 @@ def test_a_role_that_there_is_not_is_a_wrong_command(tmp_path: Path) -> None:
     assert done.exit_code == 2
 
 
-def test_an_orderer_that_refuses_the_channel_is_quoted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(
-        requests.Session, "post", lambda *_, **__: _answer(400, "no such consenter")
-    )
-    made = topology.create(Kind.FABRIC, 2)
-    network = base._network(tmp_path, made)
-    network.layout.genesis.write_bytes(b"")
-
-    with pytest.raises(MedFabricError, match=r"hospital1.*no such consenter") as failure:
-        channel.join_orderers(network)  # type: ignore[arg-type]  # the kind says which it is
-
-    assert failure.value.code == Code.CHANNEL_FAILED
-
-
 def test_a_consortium_cannot_be_opened_by_a_folder_that_has_none(tmp_path: Path) -> None:
     with pytest.raises(MedFabricError):
         open_network(tmp_path / "nowhere")
-
-
-def _answer(status: int, text: str) -> requests.Response:
-    answer = requests.Response()
-    answer.status_code = status
-    answer._content = text.encode()
-    return answer
 
 
 def _hospital(folder: Path) -> tuple[Layout, Hospital]:

@@ -30,6 +30,18 @@ def test_a_node_that_is_not_registered_is_refused():
     assert "node2" in error.message
 
 
+def test_a_validator_must_be_registered_even_where_an_admin_need_not_be():
+    scenario = at("proposed")
+    for hospital in HOSPITALS[:3]:
+        scenario.vote(hospital, "plan", PLAN, terms().sha256)
+    args = {"plan_id": PLAN}
+
+    error = scenario.refused(creator(ONE, "node2", "validator"), "plan:Advance", args)
+
+    assert error.code == Code.NODE_UNREGISTERED
+    scenario.do(TWO, "plan:Advance", args, "node1")
+
+
 @pytest.mark.parametrize("change", ["node:Suspend", "node:Revoke"])
 def test_a_suspended_or_revoked_node_is_refused(change):
     scenario = at("open")

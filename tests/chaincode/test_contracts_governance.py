@@ -278,6 +278,15 @@ def test_a_plan_whose_terms_do_not_hold_together_is_refused(part, changes, why):
     assert why in error.message
 
 
+def test_the_largest_weighted_sum_that_fits_the_modulus_is_accepted():
+    scenario = at("enrolled")  # 2^10 weights, 2^80 scale, 96 bits of modulus: a clip of 16 at most
+
+    beyond = scenario.refused(ONE, "plan:Propose", _terms_with("encryption", clip_micro=16_000_001))
+    scenario.propose(_terms_with("encryption", clip_micro=16_000_000))
+
+    assert beyond.code == Code.PLAN_INVALID
+
+
 def test_a_plan_of_unknown_nodes_or_datasets_is_refused():
     scenario = at("enrolled")
     for last in (participant(FOUR, "node9"), participant(FOUR, "node1", "none")):
@@ -360,6 +369,21 @@ def test_a_ceremony_waits_for_everyone_and_then_fails_naming_who_is_missing(stag
     assert failed["reason"].startswith(Code.CEREMONY_OVERDUE)
     assert scenario.asset(keys.plan(PLAN))["status"] == "FAILED"
     assert scenario.refused(ONE, "ceremony:Advance", {"plan_id": PLAN}).code == Code.ALREADY
+
+
+@pytest.mark.parametrize("missing", HOSPITALS)
+@pytest.mark.parametrize("stage", STEPS)
+def test_a_ceremony_needs_every_single_hospital(stage, missing):
+    scenario = ceremony_in(stage)
+    name, args_of = STEPS[stage]
+    for hospital in HOSPITALS:
+        if hospital != missing:
+            scenario.do(hospital, name, args_of(terms(), hospital))
+
+    error = scenario.refused(ONE, "ceremony:Advance", {"plan_id": PLAN})
+
+    assert error.code == Code.NOT_YET
+    assert missing in error.message
 
 
 @pytest.mark.parametrize("stage", STEPS)

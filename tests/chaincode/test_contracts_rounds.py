@@ -71,7 +71,8 @@ def test_the_whole_life_holds_no_float_and_says_identifiers_only():
 
     for value in scenario.ledger.state.values():
         content = json.loads(value, parse_float=_refuse)
-        assert canonical.dumps(content) == value
+        plain = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        assert plain.encode() == value
     for _, payload in scenario.ledger.events:
         event = json.loads(payload, parse_float=_refuse)
         assert set(event) == {"plan_id", "round", "msp_id", "subject"}
@@ -189,6 +190,22 @@ def test_an_update_that_would_overspend_the_dataset_is_refused():
 
     assert error.code == Code.BUDGET_EXCEEDED
     scenario.submit(terms(), 2, (TWO,))
+
+
+def test_a_budget_can_be_spent_to_its_last_millionth():
+    richer, scenario = at("published"), at("published")
+    richer.round(terms(), 2)
+    spent = richer.asset(keys.account(dataset_of(ONE)))["epsilon_micro"]
+
+    for budget, code in ((spent - 1, Code.BUDGET_EXCEEDED), (spent, None)):
+        args = {"dataset_id": dataset_of(ONE), "budget_epsilon_micro": budget}
+        scenario.do(ONE, "dataset:SetBudget", args)
+        if code:
+            scenario.open(terms(), 2)
+            args = scenario.update_args(terms(), ONE, 2)
+            assert scenario.refused(ONE, "round:SubmitUpdate", args).code == code
+        else:
+            scenario.submit(terms(), 2, (ONE,))
 
 
 def test_an_update_that_would_overspend_the_plan_is_refused():
@@ -386,6 +403,23 @@ def test_without_agreement_the_round_fails_as_soon_as_none_can_come():
     failed = scenario.advance(terms())
 
     assert (failed["status"], failed["failure"]) == ("FAILED", Code.NO_AGREEMENT)
+
+
+def test_an_agreement_that_the_absent_cannot_bring_about_is_not_waited_for():
+    scenario = at("sealed")
+    for number, hospital in enumerate((ONE, TWO, FOUR)):
+        scenario.do(hospital, "round:Attest", attest_args(terms(), aggregate=f"own {number}"))
+
+    assert scenario.advance(terms())["failure"] == Code.NO_AGREEMENT
+
+
+def test_a_stage_waits_to_the_last_second_of_its_deadline():
+    scenario = at("open")
+    scenario.submit(terms(), who=(ONE, TWO, THREE))
+    scenario.now = round_of(scenario)["deadline"] - 1
+
+    assert scenario.refused(ONE, "round:Advance", FIRST).code == Code.NOT_YET
+    assert scenario.advance(terms())["status"] == "SEALED"
 
 
 def test_too_few_attestations_in_time_fail_the_round_naming_who_is_absent():

@@ -7,7 +7,7 @@ from chaincode.contracts.framework import Context, transaction
 from chaincode.schema import accounting, keys, states
 from chaincode.schema.base import PageArgs, Role
 from chaincode.schema.ceremonies import Ceremony, CeremonyStatus
-from chaincode.schema.consortium import Node, Subject, Vote
+from chaincode.schema.consortium import Node, NodeStatus, Subject, Vote
 from chaincode.schema.datasets import Dataset
 from chaincode.schema.errors import Code, MedFabricError
 from chaincode.schema.plans import (
@@ -171,6 +171,8 @@ def _check_node(context: Context, msp_id: str, node_id: str) -> None:
     node = context.get(keys.node(msp_id, node_id), Node)
     if Role.TRAINER not in node.roles:
         raise _invalid(f"node {node_id} of {msp_id} is no trainer")
+    if node.status is NodeStatus.REVOKED:
+        raise _invalid(f"node {node_id} of {msp_id} is revoked for good")
 
 
 def _check_privacy(terms: PlanTerms, dataset: Dataset) -> None:

@@ -287,6 +287,16 @@ def test_the_largest_weighted_sum_that_fits_the_modulus_is_accepted():
     assert beyond.code == Code.PLAN_INVALID
 
 
+def test_a_plan_with_a_revoked_node_or_one_that_is_no_trainer_is_refused():
+    validator = at("founded").node_args(FOUR) | {"node_id": "node2", "roles": ["validator"]}
+    for change, args in (("node:Revoke", {"node_id": "node1"}), ("node:Register", validator)):
+        scenario = at("enrolled")
+        scenario.do(FOUR, change, args)
+        last = participant(FOUR, args["node_id"])
+        error = scenario.refused(ONE, "plan:Propose", terms(participants=(*ALL[:3], last)))
+        assert error.code == Code.PLAN_INVALID
+
+
 def test_a_plan_of_unknown_nodes_or_datasets_is_refused():
     scenario = at("enrolled")
     for last in (participant(FOUR, "node9"), participant(FOUR, "node1", "none")):

@@ -171,10 +171,13 @@ def up(folder: Path, kind: Kind, hospitals: int, progress: Progress = lambda _: 
             the logs are left.
     """
     if (folder / topology.FILE).exists():
-        network = _the_same(open_network(folder), kind, hospitals)
-        progress("starting processes")
-        network.start()
-        return network
+        there = open_network(folder)
+        if there.topology.complete:
+            progress("starting processes")
+            _the_same(there, kind, hospitals).start()
+            return there
+        # The command that made it was killed half-way.
+        _discard(there)
     if folder.exists() and any(entry.name != _LOGS for entry in folder.iterdir()):
         raise MedFabricError(
             Code.NETWORK_EXISTS, f"{folder} is not empty and holds no consortium; name another"
@@ -185,10 +188,9 @@ def up(folder: Path, kind: Kind, hospitals: int, progress: Progress = lambda _: 
         network.enroll_first_users(progress)
         network.commission(progress)
     except BaseException:
-        network.down()
-        _remove_all_but_logs(folder)
+        _discard(network)
         raise
-    # Only a network that came up whole is there the next time.
+    network.topology = network.topology.model_copy(update={"complete": True})
     topology.save(network.topology, folder)
     return network
 
@@ -248,6 +250,7 @@ def _create(folder: Path, kind: Kind, hospitals: int, progress: Progress) -> Net
     progress("making keys and certificates")
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        topology.save(made, folder)
         for hospital in made.hospitals:
             crypto.create_hospital(network.layout, hospital)
         network.layout.genesis.write_bytes(genesis.block(made, network.layout))
@@ -273,8 +276,10 @@ def _the_same(there: Network, kind: Kind, hospitals: int) -> Network:
     return there
 
 
-def _remove_all_but_logs(folder: Path) -> None:
-    for entry in folder.iterdir():
+def _discard(network: Network) -> None:
+    """Stop it and remove all but its logs."""
+    network.down()
+    for entry in network.layout.folder.iterdir():
         if entry.is_dir() and entry.name != _LOGS:
             shutil.rmtree(entry)
         elif entry.is_file():

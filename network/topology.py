@@ -60,6 +60,8 @@ class Topology(BaseModel):
     fabric_version: str = ""
     fabric_ca: bool = False
     """Whether identities come from a fabric-ca-server beside each peer, else from our own code."""
+    complete: bool = False
+    """Whether the network once came up whole; else the next ``up`` begins anew."""
     hospitals: tuple[Hospital, ...] = Field(min_length=2, max_length=64)
 
     def hospital(self, slug: str) -> Hospital:

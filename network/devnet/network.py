@@ -6,7 +6,7 @@ import hashlib
 import sys
 from collections.abc import Sequence
 
-from network import chaincode, topology
+from network import chaincode
 from network.base import Network, Progress, serves
 from network.processes import Spec
 
@@ -25,7 +25,6 @@ class DevNetwork(Network):
         digest = hashlib.sha256(self.topology.chaincode.encode()).hexdigest()
         for hospital in self.topology.hospitals:
             chaincode.write_config(self.layout, hospital, f"{chaincode.LABEL}:{digest}")
-        topology.save(self.topology, self.layout.folder)
 
     def commission(self, progress: Progress) -> None:
         progress("the devnet has deployed the chaincode")

@@ -54,6 +54,22 @@ def test_after_a_failed_start_the_same_folder_will_do(tmp_path: Path) -> None:
         made.down()
 
 
+def test_what_a_killed_up_left_behind_is_stopped_and_made_anew(tmp_path: Path) -> None:
+    folder = tmp_path / "consortium"
+    first = up(folder, Kind.DEVNET, 2)
+    topology.save(first.topology.model_copy(update={"complete": False}), folder)
+    left_running = first.processes.pid("devnet")
+
+    second = up(folder, Kind.DEVNET, 3)
+
+    try:
+        assert len(second.topology.hospitals) == 3
+        assert topology.load(folder).complete
+        assert not Path(f"/proc/{left_running}").exists()
+    finally:
+        second.down()
+
+
 def test_a_strangers_server_on_the_port_is_not_taken_for_the_hospitals(tmp_path: Path) -> None:
     layout, hospital = _hospital(tmp_path)
     with socket.socket() as stranger:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
+import secrets
 import signal
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
 
 from chaincode.schema.errors import Code, MedFabricError
-from chaincode.schema.plans import PlanTerms
+from chaincode.schema.plans import DataTerms, ModelTerms, PlanTerms
 from client.consortium import Consortium
 from client.content.directory import DirectoryStore
 from client.content.store import ContentStore
@@ -64,6 +67,48 @@ def open_store(config: NodeConfig) -> ContentStore:
     from client.content.ipfs import KuboStore
 
     return KuboStore(store.address, store.secret_file.read_text().strip())
+
+
+def describe_data(path: Path, terms: Path) -> dict[str, Any]:
+    """What the consortium would be told of the node's dataset.
+
+    The salt of the commitment is made once and kept in the node's folder.
+
+    Raises:
+        MedFabricError: the configuration, the terms or the records are unusable.
+    """
+    from trainer.data.describe import describe
+
+    config = load(path)
+    if config.data is None:
+        raise MedFabricError(Code.NODE_CONFIG, f"{path}: no data; name the node's records there")
+    try:
+        wanted = DataTerms.model_validate_json(terms.read_bytes())
+    except (OSError, ValidationError) as error:
+        raise MedFabricError(
+            Code.NODE_CONFIG, f"{terms} holds no data terms ({type(error).__name__}); correct it"
+        ) from None
+    home = Home(config.home)
+    salt = home.secret(f"data-{config.data.dataset_id}", lambda: secrets.token_bytes(32))
+    home.close()
+    about = describe(
+        config.data.file, wanted, config.data.validation_fraction, config.data.split_seed, salt
+    )
+    return {"dataset_id": config.data.dataset_id, **about}
+
+
+def base_model_terms(path: Path, architecture: str, settings: dict[str, int]) -> ModelTerms:
+    """Store an architecture's initial model and give the terms that pin both."""
+    from trainer.node.learner import base_model
+
+    content, digest, parameters = base_model(architecture, settings)
+    return ModelTerms(
+        architecture=architecture,
+        config=settings,
+        architecture_sha256=digest,
+        parameters=parameters,
+        base=open_store(load(path)).put(content),
+    )
 
 
 class _Learners:

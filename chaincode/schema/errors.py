@@ -115,6 +115,8 @@ class Code(StrEnum):
     CHANNEL_FAILED = "MF-8009"
     LIFECYCLE_FAILED = "MF-8010"
     CA_REFUSED = "MF-8011"
+    # devnet
+    LEDGER_DAMAGED = "MF-8501"
     # trainer: models, data, training
     ARCHITECTURE_UNKNOWN = "MF-9001"
     ARCHITECTURE_CONFIG = "MF-9002"

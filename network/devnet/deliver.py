@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import grpc
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 from fabric_protos.common import common_pb2
 from fabric_protos.orderer import ab_pb2
 from fabric_protos.peer import events_pb2, events_pb2_grpc
+from google.protobuf.message import DecodeError
 
-from client.audit.msp import IdentityRefusedError
 from client.audit.transactions import InvalidTransactionError, chaincode_action, header
+from network.devnet.access import READERS, AccessDeniedError, admit
 from network.devnet.ledger import Ledger
 
 _WAIT_SECONDS = 1.0
+_SKEW_SECONDS = 15 * 60
 
 
 class DeliverService(events_pb2_grpc.DeliverServicer):  # type: ignore[misc]
@@ -45,8 +50,11 @@ class DeliverService(events_pb2_grpc.DeliverServicer):  # type: ignore[misc]
     ) -> Iterator[Any]:
         for request in requests:
             try:
-                seek = self._check(request)
-            except (InvalidTransactionError, IdentityRefusedError, PermissionError):
+                seek = self._check(request, context)
+            except (InvalidTransactionError, DecodeError, ValueError):
+                yield events_pb2.DeliverResponse(status=common_pb2.Status.BAD_REQUEST)
+                return
+            except AccessDeniedError:
                 yield events_pb2.DeliverResponse(status=common_pb2.Status.FORBIDDEN)
                 return
             yield from self._blocks(seek, context, form)
@@ -75,17 +83,18 @@ class DeliverService(events_pb2_grpc.DeliverServicer):  # type: ignore[misc]
             number += 1
         yield events_pb2.DeliverResponse(status=common_pb2.Status.SUCCESS)
 
-    def _check(self, request: common_pb2.Envelope) -> ab_pb2.SeekInfo:
+    def _check(
+        self, request: common_pb2.Envelope, context: grpc.ServicerContext
+    ) -> ab_pb2.SeekInfo:
         payload, channel = header(request.SerializeToString())
-        signature = common_pb2.SignatureHeader.FromString(payload.header.signature_header)
-        reader = self._ledger.channel.members.identity(signature.creator)
-        allowed = (
-            channel.channel_id == self._channel_id
-            and reader.verify(request.payload, request.signature)
-            and self._ledger.channel.satisfies("/Channel/Readers", [reader])
-        )
-        if not allowed:
-            raise PermissionError("not a reader of this channel")
+        if channel.channel_id != self._channel_id:
+            raise ValueError("another channel")
+        if abs(time.time() - channel.timestamp.seconds) > _SKEW_SECONDS:
+            raise ValueError("a request of another time")
+        if channel.tls_cert_hash != _certificate_hash(context):
+            raise ValueError("a request from another connection")
+        creator = common_pb2.SignatureHeader.FromString(payload.header.signature_header).creator
+        admit(self._ledger.channel, creator, request.payload, request.signature, READERS)
         return ab_pb2.SeekInfo.FromString(payload.data)
 
     def _filtered(self, block: common_pb2.Block) -> Any:
@@ -112,6 +121,13 @@ class DeliverService(events_pb2_grpc.DeliverServicer):  # type: ignore[misc]
 
 _ENDORSED = common_pb2.HeaderType.ENDORSER_TRANSACTION
 _NEVER = 2**63
+
+
+def _certificate_hash(context: grpc.ServicerContext) -> bytes:
+    """SHA-256 of the TLS certificate at the other end: a request is good for its sender alone."""
+    authenticated: Any = context.auth_context()
+    (pem,) = authenticated["x509_pem_cert"]
+    return x509.load_pem_x509_certificate(pem).fingerprint(hashes.SHA256())
 
 
 def _position(position: ab_pb2.SeekPosition, height: int) -> int:

@@ -12,14 +12,16 @@ from fabric_protos.peer import (
     proposal_pb2,
     proposal_response_pb2,
 )
+from google.protobuf.message import DecodeError
 
-from client.audit.msp import IdentityRefusedError
+from network.devnet.access import READERS, WRITERS, AccessDeniedError, admit
 from network.devnet.ledger import Ledger
 from network.devnet.signer import Signer
 from network.devnet.simulator import Simulator
-from network.devnet.stream import ChaincodeStream
+from network.devnet.stream import ChaincodeStream, ChaincodeUnavailableError
 
 VERSION = "1"
+QSCC = "qscc"
 
 
 class ProposalRefusedError(Exception):
@@ -37,6 +39,7 @@ class Proposal:
     args: list[bytes]
     payload: bytes
     """``ChaincodeProposalPayload`` without transient data: what goes on the ledger."""
+    transient: bool = False
 
 
 def check(signed: proposal_pb2.SignedProposal, ledger: Ledger, channel_id: str) -> Proposal:
@@ -52,20 +55,26 @@ def check(signed: proposal_pb2.SignedProposal, ledger: Ledger, channel_id: str) 
         signature = common_pb2.SignatureHeader.FromString(header.signature_header)
         payload = proposal_pb2.ChaincodeProposalPayload.FromString(proposal.payload)
         spec = chaincode_pb2.ChaincodeInvocationSpec.FromString(payload.input).chaincode_spec
-    except Exception as error:
+        extension = proposal_pb2.ChaincodeHeaderExtension.FromString(channel.extension)
+    except DecodeError as error:
         raise ProposalRefusedError("the proposal cannot be read") from error
     if channel.channel_id != channel_id:
         raise ProposalRefusedError(f"channel {channel.channel_id!r} not found")
+    if channel.type != common_pb2.HeaderType.ENDORSER_TRANSACTION:
+        raise ProposalRefusedError("not a proposal of an endorser transaction")
+    if extension.chaincode_id.name != spec.chaincode_id.name:
+        raise ProposalRefusedError("header and payload name different chaincodes")
     expected = hashlib.sha256(signature.nonce + signature.creator).hexdigest()
-    if channel.tx_id != expected:
+    if not signature.nonce or channel.tx_id != expected:
         raise ProposalRefusedError("incorrectly computed txid")
+    policy = READERS if spec.chaincode_id.name == QSCC else WRITERS
     try:
-        seconds = int(channel.timestamp.seconds)
-        creator = ledger.channel.members.identity(signature.creator, seconds)
-    except IdentityRefusedError as error:
-        raise ProposalRefusedError(f"access denied: {error}") from None
-    if not creator.verify(signed.proposal_bytes, signed.signature):
-        raise ProposalRefusedError("access denied: the signature is false")
+        admit(ledger.channel, signature.creator, signed.proposal_bytes, signed.signature, policy)
+    except AccessDeniedError as error:
+        raise ProposalRefusedError(str(error)) from None
+    if ledger.place(channel.tx_id) is not None:
+        raise ProposalRefusedError(f"duplicate transaction found [{channel.tx_id}]")
+    transient = bool(payload.TransientMap)
     payload.TransientMap.clear()
     return Proposal(
         signed,
@@ -74,17 +83,17 @@ def check(signed: proposal_pb2.SignedProposal, ledger: Ledger, channel_id: str) 
         spec.chaincode_id.name,
         list(spec.input.args),
         payload.SerializeToString(),
+        transient,
     )
 
 
 @dataclass(frozen=True)
 class Simulated:
-    """A simulation's outcome; ``written`` are the keys that it would change."""
+    """A simulation's outcome."""
 
     response: Any
     results: bytes
     event: bytes
-    written: list[str]
 
 
 class Peer:
@@ -100,6 +109,7 @@ class Peer:
         self.slug = slug
         self.address = address
         self.msp_id = signer.msp_id
+        self.identity = signer.identity
         self._signer = signer
         self._chaincode = chaincode
         self._ledger = ledger
@@ -108,9 +118,11 @@ class Peer:
         """Run the proposal against the committed state; changes nothing.
 
         Raises:
-            ChaincodeUnavailableError: this hospital cannot run it now.
+            ChaincodeUnavailableError: this hospital cannot run it, or not now.
         """
         with self._ledger.reading():
+            if not self._ledger.defines(proposal.chaincode):
+                raise ChaincodeUnavailableError(f"chaincode {proposal.chaincode} not found")
             simulator = Simulator(self._ledger, proposal.chaincode)
             executed = self._chaincode.execute(
                 proposal.channel.channel_id,
@@ -120,23 +132,27 @@ class Peer:
                 simulator,
             )
             results = simulator.results()
-            keys = simulator.written_keys
-        return Simulated(executed.response, results, _event(executed.event, proposal), keys)
+        return Simulated(executed.response, results, _event(executed.event, proposal))
 
-    def endorse(self, proposal: Proposal) -> tuple[Any, Simulated]:
+    @property
+    def available(self) -> bool:
+        """Whether the chaincode service is connected."""
+        return self._chaincode.ready.is_set()
+
+    def endorse(self, proposal: Proposal) -> Any:
         """Simulate and sign.
 
         Returns:
             A ``ProposalResponse``, without endorsement where the chaincode refused.
+
+        Raises:
+            ChaincodeUnavailableError: this hospital cannot run it, or not now.
         """
         simulated = self.simulate(proposal)
         if simulated.response.status >= 400:
-            response = proposal_response_pb2.ProposalResponse(
-                version=1, response=simulated.response
-            )
-            return response, simulated
+            return proposal_response_pb2.ProposalResponse(version=1, response=simulated.response)
         content = response_payload(proposal, simulated.results, simulated.event, simulated.response)
-        return self.sign(content, simulated.response), simulated
+        return self.sign(content, simulated.response)
 
     def sign(self, content: bytes, outcome: Any) -> Any:
         """A ``ProposalResponse`` endorsed by this peer."""

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NoReturn
 
 import grpc
@@ -13,24 +11,17 @@ from fabric_protos.gateway import gateway_pb2, gateway_pb2_grpc
 from fabric_protos.orderer import ab_pb2
 from fabric_protos.peer import chaincode_event_pb2, transaction_pb2
 from google.protobuf import any_pb2
+from google.protobuf.message import DecodeError
 
-from client.audit import policy
-from client.audit.msp import IdentityRefusedError
-from client.audit.transactions import (
-    InvalidTransactionError,
-    chaincode_action,
-    header,
-    parse,
-    parse_prepared,
-)
+from client.audit.transactions import chaincode_action, header
 from client.gateway.errors import RPC_STATUS
-from network.devnet import endorser, envelope
-from network.devnet.endorser import Peer, Proposal, Simulated
+from network.devnet import endorser
+from network.devnet.access import READERS, AccessDeniedError, admit
+from network.devnet.collecting import Collector, NotEndorsedError, refusal
+from network.devnet.endorser import Peer, Proposal
 from network.devnet.ledger import Ledger
-from network.devnet.orderer import Orderer
+from network.devnet.orderer import NotOrderedError, Orderer
 from network.devnet.stream import ChaincodeUnavailableError
-
-log = logging.getLogger("medfabric.devnet")
 
 _WAIT_SECONDS = 1.0
 
@@ -51,55 +42,57 @@ class GatewayService(gateway_pb2_grpc.GatewayServicer):  # type: ignore[misc]
         self._ledger = ledger
         self._orderer = orderer
         self._channel_id = channel_id
-        self._pool = ThreadPoolExecutor(4 * len(peers), thread_name_prefix="endorse")
+        self._collector = Collector(self._peers, ledger, channel_id)
 
     def Evaluate(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
         proposal = self._check(request.proposed_transaction, context)
-        try:
-            simulated = self._own.simulate(proposal)
-        except ChaincodeUnavailableError as error:
-            _abort(context, grpc.StatusCode.UNAVAILABLE, "evaluate failed", [(self._own, error)])
-        if simulated.response.status >= 400:
-            refusal = _refusal(simulated)
-            _abort(context, grpc.StatusCode.UNKNOWN, str(refusal), [(self._own, refusal)])
-        return gateway_pb2.EvaluateResponse(result=simulated.response)
+        # Transient data stays in the own hospital unless the client names others.
+        own = [self._own.msp_id] if proposal.transient else []
+        named = list(request.target_organizations) or own
+        failures: list[tuple[Peer, str]] = []
+        for peer in self._peers:
+            if named and peer.msp_id not in named:
+                continue
+            try:
+                response = peer.simulate(proposal).response
+            except ChaincodeUnavailableError as error:
+                failures.append((peer, str(error)))
+                continue
+            if response.status >= 400:
+                why = refusal(response.status, response.message)
+                message = f"evaluate call to endorser returned error: {why}"
+                _abort(context, grpc.StatusCode.UNKNOWN, message, [(peer, why)])
+            return gateway_pb2.EvaluateResponse(result=response)
+        message = "failed to evaluate transaction, see attached details for more info"
+        _abort(context, grpc.StatusCode.ABORTED, message, failures)
 
     def Endorse(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
         proposal = self._check(request.proposed_transaction, context)
-        named = set(request.endorsing_organizations)
-        peers = [peer for peer in self._peers if not named or peer.msp_id in named]
-        answers = self._endorse(proposal, peers)
-        good = [answer for _, answer, _ in answers if answer is not None]
-        if not good:
-            failures = [(peer, error) for peer, _, error in answers if error is not None]
-            refused = any(isinstance(error, _RefusedError) for _, error in failures)
-            code = grpc.StatusCode.ABORTED if refused else grpc.StatusCode.UNAVAILABLE
-            _abort(context, code, "failed to collect enough transaction endorsements", failures)
-        agreeing = [a for a in good if a.payload == good[0].payload]
-        if len(agreeing) < len(good):
-            message = "ProposalResponsePayloads do not match"
-            _abort(context, grpc.StatusCode.ABORTED, message, [(self._own, message)])
-        prepared = common_pb2.Envelope(payload=envelope.payload(proposal, agreeing))
-        missing = self._missing(prepared)
-        if missing:
-            failures = [(peer, error) for peer, _, error in answers if error is not None]
-            _abort(context, grpc.StatusCode.FAILED_PRECONDITION, missing, failures)
+        try:
+            payload = self._collector.collect(proposal, request.endorsing_organizations)
+        except NotEndorsedError as error:
+            _abort(context, error.code, str(error), error.failures)
+        prepared = common_pb2.Envelope(payload=payload)
         return gateway_pb2.EndorseResponse(prepared_transaction=prepared)
 
     def Submit(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
-        raw = request.prepared_transaction.SerializeToString()
+        prepared = request.prepared_transaction
+        if not prepared.signature:
+            message = "prepared transaction must be signed"
+            _abort(context, grpc.StatusCode.INVALID_ARGUMENT, message, [])
         try:
-            transaction = parse(raw, self._ledger.channel, self._channel_id)
-        except InvalidTransactionError as error:
-            _abort(context, grpc.StatusCode.INVALID_ARGUMENT, f"BAD_REQUEST: {error}", [])
-        if not self._ledger.channel.satisfies("/Channel/Writers", [transaction.creator]):
-            _abort(context, grpc.StatusCode.ABORTED, "FORBIDDEN: not a writer", [])
-        self._orderer.submit(raw)
+            self._orderer.submit(prepared.SerializeToString())
+        except NotOrderedError as error:
+            message = (
+                "insufficient number of orderers could successfully process transaction to "
+                "satisfy quorum requirement"
+            )
+            failures = [(peer, str(error)) for peer in self._peers]
+            _abort(context, grpc.StatusCode.UNAVAILABLE, message, failures)
         return gateway_pb2.SubmitResponse()
 
     def CommitStatus(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
-        asked = gateway_pb2.CommitStatusRequest.FromString(request.request)
-        self._check_reader(asked.identity, request, context)
+        asked = self._ask(gateway_pb2.CommitStatusRequest, request, context)
         while context.is_active():
             place = self._ledger.wait_for_transaction(asked.transaction_id, _WAIT_SECONDS)
             if place is not None:
@@ -109,8 +102,7 @@ class GatewayService(gateway_pb2_grpc.GatewayServicer):  # type: ignore[misc]
     def ChaincodeEvents(  # noqa: N802
         self, request: Any, context: grpc.ServicerContext
     ) -> Iterator[Any]:
-        asked = gateway_pb2.ChaincodeEventsRequest.FromString(request.request)
-        self._check_reader(asked.identity, request, context)
+        asked = self._ask(gateway_pb2.ChaincodeEventsRequest, request, context)
         number = _start(asked.start_position, self._ledger.height)
         after = asked.after_transaction_id
         while context.is_active():
@@ -128,40 +120,24 @@ class GatewayService(gateway_pb2_grpc.GatewayServicer):  # type: ignore[misc]
         try:
             return endorser.check(signed, self._ledger, self._channel_id)
         except endorser.ProposalRefusedError as error:
-            _abort(context, grpc.StatusCode.INVALID_ARGUMENT, str(error), [(self._own, error)])
+            why = str(error)
+            _abort(context, grpc.StatusCode.FAILED_PRECONDITION, why, [(self._own, why)])
 
-    def _check_reader(self, raw: bytes, request: Any, context: grpc.ServicerContext) -> None:
+    def _ask(self, kind: Any, request: Any, context: grpc.ServicerContext) -> Any:
+        """A signed request for what readers of the channel may see."""
         try:
-            reader = self._ledger.channel.members.identity(raw)
-        except IdentityRefusedError as error:
+            asked = kind.FromString(request.request)
+        except DecodeError:
+            message = "the request cannot be read"
+            _abort(context, grpc.StatusCode.INVALID_ARGUMENT, message, [])
+        if asked.channel_id != self._channel_id:
+            message = f"channel {asked.channel_id!r} not found"
+            _abort(context, grpc.StatusCode.NOT_FOUND, message, [])
+        try:
+            admit(self._ledger.channel, asked.identity, request.request, request.signature, READERS)
+        except AccessDeniedError as error:
             _abort(context, grpc.StatusCode.PERMISSION_DENIED, str(error), [])
-        if not reader.verify(request.request, request.signature):
-            _abort(context, grpc.StatusCode.PERMISSION_DENIED, "the signature is false", [])
-        if not self._ledger.channel.satisfies("/Channel/Readers", [reader]):
-            _abort(context, grpc.StatusCode.PERMISSION_DENIED, "not a reader", [])
-
-    def _endorse(
-        self, proposal: Proposal, peers: Sequence[Peer]
-    ) -> list[tuple[Peer, Any | None, Exception | None]]:
-        def one(peer: Peer) -> tuple[Peer, Any | None, Exception | None]:
-            try:
-                response, simulated = peer.endorse(proposal)
-            except ChaincodeUnavailableError as error:
-                return peer, None, error
-            if not response.HasField("endorsement"):
-                return peer, None, _refusal(simulated)
-            return peer, response, None
-
-        return list(self._pool.map(one, peers))
-
-    def _missing(self, prepared: common_pb2.Envelope) -> str:
-        """What the endorsement policies still ask for, or nothing."""
-        try:
-            transaction = parse_prepared(prepared.payload, self._ledger.channel, self._channel_id)
-            self._ledger.check_endorsements(transaction)
-        except (InvalidTransactionError, policy.UnsupportedPolicyError) as error:
-            return str(error)
-        return ""
+        return asked
 
     def _events(self, block: Any, chaincode: str, after: str) -> list[Any]:
         found = []
@@ -177,15 +153,6 @@ class GatewayService(gateway_pb2_grpc.GatewayServicer):  # type: ignore[misc]
             if event is not None and event.chaincode_id == chaincode:
                 found.append(event)
         return found
-
-
-class _RefusedError(Exception):
-    """The chaincode refused."""
-
-
-def _refusal(simulated: Simulated) -> _RefusedError:
-    response = simulated.response
-    return _RefusedError(f"chaincode response {response.status}, {response.message}")
 
 
 def _event_of(payload: common_pb2.Payload) -> chaincode_event_pb2.ChaincodeEvent | None:
@@ -208,13 +175,11 @@ def _abort(
     context: grpc.ServicerContext,
     code: grpc.StatusCode,
     message: str,
-    failures: Sequence[tuple[Peer, object]],
+    failures: Sequence[tuple[Peer, str]],
 ) -> NoReturn:
     details = []
     for peer, error in failures:
-        detail = gateway_pb2.ErrorDetail(
-            address=peer.address, msp_id=peer.msp_id, message=str(error)
-        )
+        detail = gateway_pb2.ErrorDetail(address=peer.address, msp_id=peer.msp_id, message=error)
         packed = any_pb2.Any()
         packed.Pack(detail)
         details.append(packed)

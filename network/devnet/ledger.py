@@ -9,11 +9,12 @@ from dataclasses import dataclass
 
 from fabric_protos.common import common_pb2
 
-from client.audit.blocks import FILTER, header_hash
+from chaincode.schema.errors import Code, MedFabricError
+from client.audit.blocks import FILTER, data_hash, header_hash, signers
 from client.audit.channel import Channel
 from client.audit.state import State
 from client.audit.transactions import Transaction
-from client.audit.validation import Judged, Validator
+from client.audit.validation import LIFECYCLE, Judged, Validator
 from network.devnet.store import Blocks
 
 
@@ -40,6 +41,9 @@ class Ledger:
 
     Many may read at once, inside :meth:`reading`; a commit waits for them, so that each simulation
     sees one block's state.
+
+    Raises:
+        MedFabricError: ``LEDGER_DAMAGED`` where a stored block is not what was committed.
     """
 
     def __init__(self, blocks: Blocks, genesis: common_pb2.Block, channel_id: str) -> None:
@@ -47,22 +51,24 @@ class Ledger:
             blocks.append(genesis)
         self.channel = Channel.of_block(genesis)
         self._readers = 0
+        self._writing = False
         self._quiet = threading.Condition()
         self._blocks = blocks
         self._validator = Validator(self.channel, channel_id)
         self._places: dict[str, Place] = {}
+        self._numbers = {header_hash(genesis.header): 0}
         self._history: dict[tuple[str, str], list[Modification]] = {}
         self._arrived = threading.Condition()
         self._last = genesis.header
         self.height = 1
         for block in blocks.all():
-            if block.header.number:
-                self._take_in(block, self._validator.judge(block))
+            self._reload(block, genesis)
 
     @contextmanager
     def reading(self) -> Iterator[None]:
-        """Hold the state still."""
+        """Hold the state still. Not to be entered twice: a commit that waits goes first."""
         with self._quiet:
+            self._quiet.wait_for(lambda: not self._writing)
             self._readers += 1
         try:
             yield
@@ -87,8 +93,11 @@ class Ledger:
         block.metadata.metadata[FILTER] = bytes(one.code for one in judged)
         self._blocks.append(block)
         with self._quiet:
+            self._writing = True
             self._quiet.wait_for(lambda: self._readers == 0)
             self._take_in(block, judged)
+            self._writing = False
+            self._quiet.notify_all()
         with self._arrived:
             self._arrived.notify_all()
         return judged
@@ -101,6 +110,15 @@ class Ledger:
     def block(self, number: int) -> common_pb2.Block | None:
         """A committed block."""
         return self._blocks.get(number)
+
+    def number(self, digest: bytes) -> int | None:
+        """Number of the block whose header has this hash."""
+        return self._numbers.get(digest)
+
+    def defines(self, chaincode: str) -> bool:
+        """Whether this chaincode's definition is committed."""
+        key = f"namespaces/fields/{chaincode}/Sequence"
+        return self.state.get(LIFECYCLE, key) is not None
 
     def place(self, tx_id: str) -> Place | None:
         """What became of a transaction, or None while it is not committed."""
@@ -132,6 +150,25 @@ class Ledger:
         for index, envelope in enumerate(block.data.data):
             yield index, envelope, codes[index] if index < len(codes) else 0
 
+    def _reload(self, block: common_pb2.Block, genesis: common_pb2.Block) -> None:
+        """Take in a stored block, where it is what was committed."""
+        number = block.header.number
+        if number == 0:
+            if block.header != genesis.header or block.data != genesis.data:
+                raise _damaged(number, "it is another channel's genesis block")
+            return
+        follows = block.header.previous_hash == self.last_hash and number == self.height
+        if not follows or block.header.data_hash != data_hash(block):
+            raise _damaged(number, "its hashes are false")
+        try:
+            signed = self.channel.block_signers_suffice(signers(block, self.channel))
+        except ValueError as error:
+            raise _damaged(number, str(error)) from None
+        judged = self._validator.judge(block)
+        if not signed or block.metadata.metadata[FILTER] != bytes(one.code for one in judged):
+            raise _damaged(number, "its signatures or flags are false")
+        self._take_in(block, judged)
+
     def _take_in(self, block: common_pb2.Block, judged: list[Judged]) -> None:
         number = block.header.number
         self._validator.apply(number, judged)
@@ -146,4 +183,12 @@ class Ledger:
                         entry = Modification(tx_id, one.transaction.seconds, change.value)
                         self._history.setdefault((change.namespace, change.key), []).append(entry)
         self._last = block.header
+        self._numbers[self.last_hash] = number
         self.height = number + 1
+
+
+def _damaged(number: int, why: str) -> MedFabricError:
+    return MedFabricError(
+        Code.LEDGER_DAMAGED,
+        f"block {number} of the devnet's ledger is damaged: {why}; restore devnet.sqlite",
+    )

@@ -15,16 +15,29 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fabric_protos.common import common_pb2
+from fabric_protos.common import common_pb2, configtx_pb2
+from fabric_protos.orderer import configuration_pb2
+from google.protobuf.message import DecodeError
 
 from client.audit.blocks import SIGNATURES, data_hash, signed_bytes
+from client.audit.transactions import InvalidTransactionError, header
+from network.devnet.access import SUBMITTERS, AccessDeniedError, admit
 from network.devnet.ledger import Ledger
 from network.devnet.signer import Signer
 
 log = logging.getLogger("medfabric.devnet")
 
 BATCH_SECONDS = 0.02
-BATCH_TRANSACTIONS = 100
+
+
+class NotOrderedError(Exception):
+    """An envelope that no orderer takes, with the status that it gives."""
+
+    def __init__(self, status: int, why: str) -> None:
+        super().__init__(
+            "received unsuccessful response from orderer: "
+            f"status={common_pb2.Status.Name(status)}, info={why}"
+        )
 
 
 @dataclass(frozen=True)
@@ -36,19 +49,54 @@ class Consenter:
 
 
 class Orderer:
-    """The consortium's ordering service, in one process."""
+    """The consortium's ordering service, in one process.
 
-    def __init__(self, consenters: Sequence[Consenter], ledger: Ledger) -> None:
+    Args:
+        genesis: the channel's; it says how large transactions and blocks may be.
+    """
+
+    def __init__(
+        self, consenters: Sequence[Consenter], ledger: Ledger, genesis: common_pb2.Block
+    ) -> None:
         faulty = (len(consenters) - 1) // 3
         quorum = math.ceil((len(consenters) + faulty + 1) / 2)
         self._signing = consenters[:quorum]
         self._ledger = ledger
+        self._limits = _batch_size(genesis)
         self._queue: queue.Queue[bytes | None] = queue.Queue()
         self._thread = threading.Thread(target=self._run, name="orderer", daemon=True)
         self._thread.start()
 
     def submit(self, envelope: bytes) -> None:
-        """Take an envelope into a coming block."""
+        """Take an envelope into a coming block.
+
+        As in Fabric, an orderer asks whether its creator may write, and how long it is; what it
+        holds is judged when its block is committed.
+
+        Raises:
+            NotOrderedError: refused.
+        """
+        if len(envelope) > self._limits.absolute_max_bytes:
+            raise NotOrderedError(common_pb2.Status.BAD_REQUEST, "the transaction is too large")
+        message = common_pb2.Envelope.FromString(envelope)
+        try:
+            payload, channel = header(envelope)
+            signature = common_pb2.SignatureHeader.FromString(payload.header.signature_header)
+        except (InvalidTransactionError, DecodeError):
+            raise NotOrderedError(common_pb2.Status.BAD_REQUEST, "it cannot be read") from None
+        if channel.type != common_pb2.HeaderType.ENDORSER_TRANSACTION:
+            why = "the devnet takes endorser transactions alone"
+            raise NotOrderedError(common_pb2.Status.BAD_REQUEST, why)
+        try:
+            admit(
+                self._ledger.channel,
+                signature.creator,
+                message.payload,
+                message.signature,
+                SUBMITTERS,
+            )
+        except AccessDeniedError as error:
+            raise NotOrderedError(common_pb2.Status.FORBIDDEN, str(error)) from None
         self._queue.put(envelope)
 
     def close(self) -> None:
@@ -71,7 +119,10 @@ class Orderer:
     def _batch(self, first: bytes) -> tuple[list[bytes], bool]:
         batch = [first]
         deadline = time.monotonic() + BATCH_SECONDS
-        while len(batch) < BATCH_TRANSACTIONS:
+        size = len(first)
+        while (
+            len(batch) < self._limits.max_message_count and size < self._limits.preferred_max_bytes
+        ):
             try:
                 envelope = self._queue.get(timeout=max(0.0, deadline - time.monotonic()))
             except queue.Empty:
@@ -79,6 +130,7 @@ class Orderer:
             if envelope is None:
                 return batch, True
             batch.append(envelope)
+            size += len(envelope)
         return batch, False
 
     def _block(self, envelopes: list[bytes]) -> common_pb2.Block:
@@ -107,3 +159,10 @@ def _sign(
     ).SerializeToString()
     signature = consenter.signer.sign(signed_bytes(value, identifier, header))
     return common_pb2.MetadataSignature(signature=signature, identifier_header=identifier)
+
+
+def _batch_size(genesis: common_pb2.Block) -> configuration_pb2.BatchSize:
+    payload, _ = header(genesis.data.data[0])
+    config = configtx_pb2.ConfigEnvelope.FromString(payload.data).config
+    value = config.channel_group.groups["Orderer"].values["BatchSize"].value
+    return configuration_pb2.BatchSize.FromString(value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from concurrent import futures
 from pathlib import Path
 from typing import Any
@@ -57,9 +58,14 @@ class Devnet:
             Consenter(hospital.consenter_id, self._signer(hospital, "orderer"))
             for hospital in hospitals
         ]
-        self._orderer = Orderer(consenters, self._ledger)
+        self._orderer = Orderer(consenters, self._ledger, genesis)
         if self._ledger.height == 1:
             self._deploy(topology, peers)
+        # As Fabric's peers do, every hospital's endpoint takes every member's TLS certificates.
+        self._authorities = b"".join(
+            (layout.hospital(hospital.slug) / "peer" / "tls" / "ca.pem").read_bytes()
+            for hospital in hospitals
+        )
         self._servers = [
             self._serve(hospital, peer, peers, topology.channel)
             for hospital, peer in zip(hospitals, peers, strict=True)
@@ -104,7 +110,9 @@ class Devnet:
             options = [*_OPTIONS, ("grpc.max_reconnect_backoff_ms", 200)]
             return grpc.secure_channel(address, credentials, options)
 
-        return ChaincodeStream(hospital.slug, dial)
+        config = self._layout.hospital(hospital.slug) / "chaincode" / "config.json"
+        package_id = str(json.loads(config.read_bytes())["package_id"])
+        return ChaincodeStream(hospital.slug, dial, package_id)
 
     def _serve(self, hospital: Hospital, own: Peer, peers: list[Peer], channel: str) -> Any:
         server = grpc.server(
@@ -119,17 +127,16 @@ class Devnet:
         events_pb2_grpc.add_DeliverServicer_to_server(deliver, server)
         home = self._layout.hospital(hospital.slug)
         try:
-            server.add_secure_port(f"{HOST}:{hospital.ports.peer}", _credentials(home))
+            server.add_secure_port(f"{HOST}:{hospital.ports.peer}", self._credentials(home))
         except RuntimeError as error:
             raise OSError(f"cannot listen on port {hospital.ports.peer}: {error}") from None
         server.start()
         return server
 
-
-def _credentials(home: Path) -> grpc.ServerCredentials:
-    tls = home / "peer" / "tls"
-    return grpc.ssl_server_credentials(
-        [((tls / "key.pem").read_bytes(), (tls / "cert.pem").read_bytes())],
-        root_certificates=(tls / "ca.pem").read_bytes(),
-        require_client_auth=True,
-    )
+    def _credentials(self, home: Path) -> grpc.ServerCredentials:
+        tls = home / "peer" / "tls"
+        return grpc.ssl_server_credentials(
+            [((tls / "key.pem").read_bytes(), (tls / "cert.pem").read_bytes())],
+            root_certificates=self._authorities,
+            require_client_auth=True,
+        )

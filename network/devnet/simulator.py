@@ -76,8 +76,9 @@ class Simulator:
         self._writes[key] = None
 
     def put_metadata(self, key: str, name: str, value: bytes) -> None:
+        # As in Fabric the entry replaces all that the key had, and nothing counts as read.
         self._check_write(key)
-        self._metadata.setdefault(key, dict(self.metadata(key)))[name] = value
+        self._metadata[key] = {name: value}
 
     def results(self) -> bytes:
         """``TxReadWriteSet`` bytes, the same from every hospital that simulated the same."""
@@ -111,11 +112,6 @@ class Simulator:
             data_model=rwset_pb2.TxReadWriteSet.DataModel.KV, ns_rwset=[part]
         )
         return bytes(whole.SerializeToString(deterministic=True))
-
-    @property
-    def written_keys(self) -> list[str]:
-        """Keys that the transaction would change."""
-        return sorted({*self._writes, *self._metadata})
 
     def _check_write(self, key: str) -> None:
         if not key:

@@ -8,20 +8,31 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fabric_protos.common import common_pb2
+from google.protobuf.message import DecodeError
+
+from chaincode.schema.errors import Code, MedFabricError
 
 
 class Blocks:
-    """The chain as it was ordered. Killed at any moment, it reopens at the last whole block."""
+    """The chain as it was ordered. Killed at any moment, it reopens at the last whole block.
+
+    Raises:
+        MedFabricError: ``LEDGER_DAMAGED``, here and on every read.
+    """
 
     def __init__(self, path: Path) -> None:
         self._database = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
         self._lock = threading.Lock()
-        self._database.execute("PRAGMA journal_mode=WAL")
-        # FULL: the write-ahead log is synchronised at every commit.
-        self._database.execute("PRAGMA synchronous=FULL")
-        self._database.execute(
-            "CREATE TABLE IF NOT EXISTS blocks (number INTEGER PRIMARY KEY, content BLOB NOT NULL)"
-        )
+        try:
+            self._database.execute("PRAGMA journal_mode=WAL")
+            # FULL: the write-ahead log is synchronised at every commit.
+            self._database.execute("PRAGMA synchronous=FULL")
+            self._database.execute(
+                "CREATE TABLE IF NOT EXISTS blocks "
+                "(number INTEGER PRIMARY KEY, content BLOB NOT NULL)"
+            )
+        except sqlite3.DatabaseError as error:
+            raise _damaged(str(error)) from None
 
     def append(self, block: common_pb2.Block) -> None:
         """Add the next block."""
@@ -33,18 +44,21 @@ class Blocks:
 
     def get(self, number: int) -> common_pb2.Block | None:
         """A block by number, or None."""
-        with self._lock:
-            row = self._database.execute(
-                "SELECT content FROM blocks WHERE number = ?", (number,)
-            ).fetchone()
-        return common_pb2.Block.FromString(row[0]) if row else None
+        try:
+            with self._lock:
+                row = self._database.execute(
+                    "SELECT content FROM blocks WHERE number = ?", (number,)
+                ).fetchone()
+            return common_pb2.Block.FromString(row[0]) if row else None
+        except (sqlite3.DatabaseError, DecodeError) as error:
+            raise _damaged(f"block {number}: {error}") from None
 
     def all(self) -> Iterator[common_pb2.Block]:
         """Every block in order."""
         for number in range(self.height()):
             block = self.get(number)
             if block is None:
-                raise ValueError(f"block {number} is missing")
+                raise _damaged(f"block {number} is missing")
             yield block
 
     def height(self) -> int:
@@ -55,3 +69,9 @@ class Blocks:
 
     def close(self) -> None:
         self._database.close()
+
+
+def _damaged(why: str) -> MedFabricError:
+    return MedFabricError(
+        Code.LEDGER_DAMAGED, f"the devnet's ledger is damaged: {why}; restore devnet.sqlite"
+    )

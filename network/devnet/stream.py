@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import queue
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,6 +23,7 @@ from fabric_protos.peer import (
     proposal_response_pb2,
 )
 
+from network.devnet.queries import Queries
 from network.devnet.simulator import Simulator
 
 log = logging.getLogger("medfabric.devnet")
@@ -44,6 +45,7 @@ class _Running:
     """A transaction at the chaincode: its simulator and where its outcome goes."""
 
     simulator: Simulator
+    queries: Queries = field(default_factory=Queries)
     outcome: queue.SimpleQueue[Any | None] = field(default_factory=queue.SimpleQueue)
 
 
@@ -60,11 +62,13 @@ class ChaincodeStream:
 
     Args:
         dial: opens a channel to the service.
+        package_id: what the service registers as; another one is not talked to.
     """
 
-    def __init__(self, name: str, dial: Callable[[], grpc.Channel]) -> None:
+    def __init__(self, name: str, dial: Callable[[], grpc.Channel], package_id: str) -> None:
         self._name = name
         self._dial = dial
+        self._package_id = package_id
         self._outgoing: queue.SimpleQueue[Any | None] = queue.SimpleQueue()
         self._running: dict[tuple[str, str], _Running] = {}
         self._lock = threading.Lock()
@@ -97,10 +101,6 @@ class ChaincodeStream:
             raise ChaincodeUnavailableError(f"the chaincode of {self._name} is not connected")
         running = _Running(simulator)
         key = (channel_id, tx_id)
-        with self._lock:
-            if key in self._running:
-                raise ChaincodeUnavailableError("the transaction is running already")
-            self._running[key] = running
         message = Message(
             type=Type.TRANSACTION,
             txid=tx_id,
@@ -108,7 +108,15 @@ class ChaincodeStream:
             payload=chaincode_pb2.ChaincodeInput(args=args).SerializeToString(),
             proposal=signed,
         )
-        self._outgoing.put(message)
+        # Under one lock with the stream's end, so that no transaction is sent into a broken stream
+        # or to a service that has not registered yet.
+        with self._lock:
+            if not self.ready.is_set():
+                raise ChaincodeUnavailableError(f"the chaincode of {self._name} is not connected")
+            if key in self._running:
+                raise ChaincodeUnavailableError("the transaction is running already")
+            self._running[key] = running
+            self._outgoing.put(message)
         try:
             answer = running.outcome.get(timeout=EXECUTE_SECONDS)
         except queue.Empty:
@@ -127,7 +135,6 @@ class ChaincodeStream:
             except grpc.RpcError as error:
                 status: Any = error
                 log.debug("chaincode of %s: %s", self._name, status.code())
-            self.ready.clear()
             self._fail_all()
             self._closing.wait(_REDIAL_SECONDS)
 
@@ -137,35 +144,47 @@ class ChaincodeStream:
         stub: Any = chaincode_shim_pb2_grpc.ChaincodeStub(channel)
         try:
             for message in stub.Connect(iter(outgoing.get, None)):
-                self._handle(message)
+                if not self._handle(message):
+                    return
         finally:
             outgoing.put(None)
 
-    def _handle(self, message: Any) -> None:
-        if message.type == Type.REGISTER:
-            self._outgoing.put(Message(type=Type.REGISTERED))
-            parameters = chaincode_pb2.ChaincodeAdditionalParams(
-                use_write_batch=True,
-                max_size_write_batch=_BATCH,
-                use_get_multiple_keys=True,
-                max_size_get_multiple_keys=_BATCH,
-            )
-            ready = Message(type=Type.READY, payload=parameters.SerializeToString())
-            self._outgoing.put(ready)
-            self.ready.set()
-        elif message.type != Type.KEEPALIVE:
-            self._handle_transaction(message)
+    def _handle(self, message: Any) -> bool:
+        """Serve one message; False ends the stream."""
+        if message.type == Type.KEEPALIVE:
+            return True
+        if not self.ready.is_set():
+            return self._register(message)
+        self._handle_transaction(message)
+        return True
+
+    def _register(self, message: Any) -> bool:
+        name = chaincode_pb2.ChaincodeID.FromString(message.payload).name
+        if message.type != Type.REGISTER or name != self._package_id:
+            log.warning("chaincode of %s: it is not the one that was installed", self._name)
+            return False
+        self._outgoing.put(Message(type=Type.REGISTERED))
+        parameters = chaincode_pb2.ChaincodeAdditionalParams(
+            use_write_batch=True,
+            max_size_write_batch=_BATCH,
+            use_get_multiple_keys=True,
+            max_size_get_multiple_keys=_BATCH,
+        )
+        self._outgoing.put(Message(type=Type.READY, payload=parameters.SerializeToString()))
+        self.ready.set()
+        return True
 
     def _handle_transaction(self, message: Any) -> None:
         with self._lock:
             running = self._running.get((message.channel_id, message.txid))
-        if running is None:
-            return
         if message.type in (Type.COMPLETED, Type.ERROR):
-            running.outcome.put(message)
+            if running is not None:
+                running.outcome.put(message)
             return
         try:
-            kind, payload = Type.RESPONSE, _answer(message, running.simulator)
+            if running is None:
+                raise ValueError("no ledger context")
+            kind, payload = Type.RESPONSE, _answer(message, running)
         except Exception as error:
             kind, payload = Type.ERROR, str(error).encode()
         self._outgoing.put(
@@ -174,6 +193,7 @@ class ChaincodeStream:
 
     def _fail_all(self) -> None:
         with self._lock:
+            self.ready.clear()
             running = list(self._running.values())
         for one in running:
             one.outcome.put(None)
@@ -188,72 +208,92 @@ def _executed(answer: Any | None, name: str) -> Executed:
     return Executed(proposal_response_pb2.Response.FromString(answer.payload), event)
 
 
-def _answer(message: Any, simulator: Simulator) -> bytes:
+def _answer(message: Any, running: _Running) -> bytes:
     """The payload of the RESPONSE to one request."""
-    shim, raw = chaincode_shim_pb2, message.payload
-    if message.type == Type.GET_STATE:
-        return simulator.get(shim.GetState.FromString(raw).key)
-    if message.type == Type.GET_STATE_MULTIPLE:
-        values = [simulator.get(key) for key in shim.GetStateMultiple.FromString(raw).keys]
-        return bytes(shim.GetStateMultipleResult(values=values).SerializeToString())
-    if message.type == Type.GET_STATE_METADATA:
-        metadata = simulator.metadata(shim.GetStateMetadata.FromString(raw).key)
-        entries = [shim.StateMetadata(metakey=k, value=v) for k, v in metadata.items()]
-        return bytes(shim.StateMetadataResult(entries=entries).SerializeToString())
-    if message.type == Type.GET_STATE_BY_RANGE:
-        return _range(shim.GetStateByRange.FromString(raw), simulator)
-    if message.type == Type.GET_HISTORY_FOR_KEY:
-        return _history(shim.GetHistoryForKey.FromString(raw).key, simulator)
-    if message.type == Type.QUERY_STATE_CLOSE:
-        # Results are always sent whole, so nothing is held open.
-        return bytes(shim.QueryResponse(has_more=False).SerializeToString())
-    _write(message.type, raw, simulator)
+    if message.type not in _REQUESTS:
+        raise ValueError(f"the devnet does not serve message type {message.type}")
+    kind, serve = _REQUESTS[message.type]
+    request = kind.FromString(message.payload)
+    if getattr(request, "collection", ""):
+        raise ValueError("the devnet has no private data collections")
+    return serve(request, running)
+
+
+def _get(request: Any, running: _Running) -> bytes:
+    return running.simulator.get(request.key)
+
+
+def _get_multiple(request: Any, running: _Running) -> bytes:
+    values = [running.simulator.get(key) for key in request.keys]
+    return bytes(chaincode_shim_pb2.GetStateMultipleResult(values=values).SerializeToString())
+
+
+def _get_metadata(request: Any, running: _Running) -> bytes:
+    entries = [
+        chaincode_shim_pb2.StateMetadata(metakey=name, value=value)
+        for name, value in running.simulator.metadata(request.key).items()
+    ]
+    return bytes(chaincode_shim_pb2.StateMetadataResult(entries=entries).SerializeToString())
+
+
+def _put(request: Any, running: _Running) -> bytes:
+    running.simulator.put(request.key, request.value)
     return b""
 
 
-def _write(kind: int, raw: bytes, simulator: Simulator) -> None:
-    shim = chaincode_shim_pb2
-    if kind == Type.PUT_STATE:
-        put = shim.PutState.FromString(raw)
-        simulator.put(put.key, put.value)
-    elif kind == Type.DEL_STATE:
-        simulator.delete(shim.DelState.FromString(raw).key)
-    elif kind == Type.PUT_STATE_METADATA:
-        one = shim.PutStateMetadata.FromString(raw)
-        simulator.put_metadata(one.key, one.metadata.metakey, one.metadata.value)
-    elif kind == Type.WRITE_BATCH_STATE:
-        for record in shim.WriteBatchState.FromString(raw).rec:
-            _write_record(record, simulator)
-    else:
-        raise ValueError(f"the devnet does not serve {Type.Name(kind)}")
+def _delete(request: Any, running: _Running) -> bytes:
+    running.simulator.delete(request.key)
+    return b""
 
 
-def _write_record(record: Any, simulator: Simulator) -> None:
-    kinds = chaincode_shim_pb2.WriteRecord.Type
-    if record.collection:
-        raise ValueError("the devnet has no private data collections")
-    if record.type == kinds.PUT_STATE:
-        simulator.put(record.key, record.value)
-    elif record.type == kinds.DEL_STATE:
-        simulator.delete(record.key)
-    elif record.type == kinds.PUT_STATE_METADATA:
-        simulator.put_metadata(record.key, record.metadata.metakey, record.metadata.value)
-    else:
-        raise ValueError("the devnet does not serve this kind of write")
+def _put_metadata(request: Any, running: _Running) -> bytes:
+    metadata = request.metadata
+    running.simulator.put_metadata(request.key, metadata.metakey, metadata.value)
+    return b""
 
 
-def _range(request: Any, simulator: Simulator) -> bytes:
-    if request.collection:
-        raise ValueError("the devnet has no private data collections")
+def _write_batch(request: Any, running: _Running) -> bytes:
+    for record in request.rec:
+        if record.collection or record.type not in _WRITES:
+            raise ValueError("the devnet does not serve this kind of write")
+        _WRITES[record.type](record, running)
+    return b""
+
+
+def _range(request: Any, running: _Running) -> bytes:
     start, end = request.startKey, request.endKey
     if not request.metadata:
-        return _results(_key_values(simulator.range(start, end)))
+        return running.queries.start(_key_values(running.simulator.range(start, end)))
     asked = chaincode_shim_pb2.QueryMetadata.FromString(request.metadata)
-    found, bookmark = simulator.page(start, end, asked.pageSize, asked.bookmark)
+    found, bookmark = running.simulator.page(start, end, asked.pageSize, asked.bookmark)
     metadata = chaincode_shim_pb2.QueryResponseMetadata(
         fetched_records_count=len(found), bookmark=bookmark
     )
-    return _results(_key_values(found), metadata.SerializeToString())
+    response = chaincode_shim_pb2.QueryResponse(
+        results=[chaincode_shim_pb2.QueryResultBytes(resultBytes=kv) for kv in _key_values(found)],
+        metadata=metadata.SerializeToString(),
+    )
+    return bytes(response.SerializeToString())
+
+
+def _history(request: Any, running: _Running) -> bytes:
+    def entries() -> Iterator[bytes]:
+        for past in running.simulator.history(request.key):
+            entry = kv_query_result_pb2.KeyModification(
+                tx_id=past.tx_id, value=past.value or b"", is_delete=past.value is None
+            )
+            entry.timestamp.seconds = past.seconds
+            yield bytes(entry.SerializeToString())
+
+    return running.queries.start(entries())
+
+
+def _query_next(request: Any, running: _Running) -> bytes:
+    return running.queries.next(request.id)
+
+
+def _query_close(request: Any, running: _Running) -> bytes:
+    return running.queries.close(request.id)
 
 
 def _key_values(found: list[tuple[str, bytes]]) -> Iterator[bytes]:
@@ -262,21 +302,22 @@ def _key_values(found: list[tuple[str, bytes]]) -> Iterator[bytes]:
         yield bytes(entry.SerializeToString())
 
 
-def _history(key: str, simulator: Simulator) -> bytes:
-    def entries() -> Iterator[bytes]:
-        for past in simulator.history(key):
-            entry = kv_query_result_pb2.KeyModification(
-                tx_id=past.tx_id, value=past.value or b"", is_delete=past.value is None
-            )
-            entry.timestamp.seconds = past.seconds
-            yield bytes(entry.SerializeToString())
-
-    return _results(entries())
-
-
-def _results(items: Iterator[bytes], metadata: bytes = b"") -> bytes:
-    results = [chaincode_shim_pb2.QueryResultBytes(resultBytes=item) for item in items]
-    response = chaincode_shim_pb2.QueryResponse(
-        results=results, has_more=False, id="all", metadata=metadata
-    )
-    return bytes(response.SerializeToString())
+_shim = chaincode_shim_pb2
+_REQUESTS: Mapping[int, tuple[Any, Callable[[Any, _Running], bytes]]] = {
+    Type.GET_STATE: (_shim.GetState, _get),
+    Type.GET_STATE_MULTIPLE: (_shim.GetStateMultiple, _get_multiple),
+    Type.GET_STATE_METADATA: (_shim.GetStateMetadata, _get_metadata),
+    Type.GET_STATE_BY_RANGE: (_shim.GetStateByRange, _range),
+    Type.GET_HISTORY_FOR_KEY: (_shim.GetHistoryForKey, _history),
+    Type.QUERY_STATE_NEXT: (_shim.QueryStateNext, _query_next),
+    Type.QUERY_STATE_CLOSE: (_shim.QueryStateClose, _query_close),
+    Type.PUT_STATE: (_shim.PutState, _put),
+    Type.DEL_STATE: (_shim.DelState, _delete),
+    Type.PUT_STATE_METADATA: (_shim.PutStateMetadata, _put_metadata),
+    Type.WRITE_BATCH_STATE: (_shim.WriteBatchState, _write_batch),
+}
+_WRITES: Mapping[int, Callable[[Any, _Running], bytes]] = {
+    _shim.WriteRecord.Type.PUT_STATE: _put,
+    _shim.WriteRecord.Type.DEL_STATE: _delete,
+    _shim.WriteRecord.Type.PUT_STATE_METADATA: _put_metadata,
+}

@@ -26,9 +26,8 @@ class EndorserService(peer_pb2_grpc.EndorserServicer):  # type: ignore[misc]
     def ProcessProposal(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
         try:
             proposal = endorser.check(request, self._ledger, self._channel_id)
-            if proposal.chaincode != "qscc":
-                response, _ = self._own.endorse(proposal)
-                return response
+            if proposal.chaincode != endorser.QSCC:
+                return self._own.endorse(proposal)
             payload = self._query(proposal.args)
         except (endorser.ProposalRefusedError, ChaincodeUnavailableError) as error:
             return _refused(str(error))
@@ -39,6 +38,8 @@ class EndorserService(peer_pb2_grpc.EndorserServicer):  # type: ignore[misc]
 
     def _query(self, args: list[bytes]) -> bytes:
         name = args[0].decode("utf-8", "replace") if args else ""
+        if args[1:2] != [self._channel_id.encode()]:
+            raise LookupError("qscc is asked about another channel")
         values = args[2:]
         if name == "GetChainInfo":
             return self._chain_info()
@@ -66,11 +67,10 @@ class EndorserService(peer_pb2_grpc.EndorserServicer):  # type: ignore[misc]
         return block
 
     def _block_by_hash(self, digest: bytes) -> common_pb2.Block:
-        for number in range(self._ledger.height):
-            block = self._block(number)
-            if header_hash(block.header) == digest:
-                return block
-        raise LookupError("no block has this hash")
+        number = self._ledger.number(digest)
+        if number is None:
+            raise LookupError("no block has this hash")
+        return self._block(number)
 
     def _by_transaction(self, name: str, tx_id: str) -> bytes:
         place = self._ledger.place(tx_id)

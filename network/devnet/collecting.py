@@ -1,0 +1,162 @@
+"""How a gateway gathers endorsements: the own peer first, then as few others as policies ask."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import grpc
+
+from client.audit import policy
+from client.audit.transactions import InvalidTransactionError, Transaction, parse_prepared
+from network.devnet import envelope
+from network.devnet.endorser import Peer, Proposal
+from network.devnet.ledger import Ledger
+from network.devnet.stream import ChaincodeUnavailableError
+
+Failures = list[tuple[Peer, str]]
+
+
+class NotEndorsedError(Exception):
+    """The endorsements do not suffice; ``failures`` is what single peers say."""
+
+    def __init__(self, code: grpc.StatusCode, why: str, failures: Failures) -> None:
+        super().__init__(why)
+        self.code = code
+        self.failures = failures
+
+
+class Collector:
+    """Gathers endorsements at one hospital's gateway.
+
+    Args:
+        peers: every hospital's peer, the own one first.
+    """
+
+    def __init__(self, peers: Sequence[Peer], ledger: Ledger, channel_id: str) -> None:
+        self._own = peers[0]
+        self._peers = peers
+        self._ledger = ledger
+        self._channel_id = channel_id
+        self._pool = ThreadPoolExecutor(4 * len(peers), thread_name_prefix="endorse")
+
+    def collect(self, proposal: Proposal, named: Sequence[str]) -> bytes:
+        """``Payload`` bytes of the transaction, for its creator to sign.
+
+        Args:
+            named: MSP ids that the client chose; the choice is then its own responsibility.
+
+        Raises:
+            NotEndorsedError: with the status that Fabric's gateway gives.
+        """
+        if named:
+            return self._of_named(proposal, named)
+        gathered = _Gathered()
+        self._ask(proposal, [self._own], gathered)
+        if gathered.failures:
+            raise NotEndorsedError(
+                grpc.StatusCode.ABORTED,
+                "failed to endorse transaction, see attached details for more info",
+                gathered.failures,
+            )
+        while further := self._further(proposal, gathered):
+            self._ask(proposal, further, gathered)
+        return envelope.payload(proposal, gathered.responses)
+
+    def _of_named(self, proposal: Proposal, named: Sequence[str]) -> bytes:
+        peers = [peer for peer in self._peers if peer.msp_id in named]
+        strangers = set(named) - {peer.msp_id for peer in peers}
+        if strangers:
+            why = f"failed to find any endorsing peers for org(s): {', '.join(sorted(strangers))}"
+            raise NotEndorsedError(grpc.StatusCode.UNAVAILABLE, why, [])
+        gathered = _Gathered()
+        self._ask(proposal, peers, gathered)
+        if gathered.failures:
+            raise _too_few(gathered)
+        return envelope.payload(proposal, gathered.responses)
+
+    def _ask(self, proposal: Proposal, peers: Sequence[Peer], gathered: _Gathered) -> None:
+        for peer, answer in zip(
+            peers, self._pool.map(lambda peer: _endorse(peer, proposal), peers), strict=True
+        ):
+            gathered.add(peer, answer)
+
+    def _further(self, proposal: Proposal, gathered: _Gathered) -> list[Peer]:
+        """The fewest further peers whose endorsements would suffice; none where they do."""
+        content = envelope.payload(proposal, gathered.responses)
+        try:
+            transaction = parse_prepared(content, self._ledger.channel, self._channel_id)
+        except InvalidTransactionError as error:
+            raise NotEndorsedError(
+                grpc.StatusCode.ABORTED, f"failed to assemble transaction: {error}", []
+            ) from None
+        chosen = [peer for peer in self._peers if peer not in gathered.asked]
+        # Those that cannot answer now are the last to be chosen.
+        chosen.sort(key=lambda peer: not peer.available)
+        if not self._suffice(transaction, chosen):
+            if gathered.failures:
+                raise _too_few(gathered)
+            why = "no combination of peers can be derived which satisfy the endorsement policy"
+            raise NotEndorsedError(grpc.StatusCode.FAILED_PRECONDITION, why, [])
+        for peer in reversed(tuple(chosen)):
+            fewer = [other for other in chosen if other is not peer]
+            if self._suffice(transaction, fewer):
+                chosen = fewer
+        return chosen
+
+    def _suffice(self, transaction: Transaction, further: Sequence[Peer]) -> bool:
+        members = self._ledger.channel.members
+        endorsers = tuple(members.identity(peer.identity) for peer in further)
+        whole = dataclasses.replace(transaction, endorsers=transaction.endorsers + endorsers)
+        try:
+            self._ledger.check_endorsements(whole)
+        except (InvalidTransactionError, policy.UnsupportedPolicyError):
+            return False
+        return True
+
+
+class _Gathered:
+    """Agreeing responses, and what went wrong."""
+
+    def __init__(self) -> None:
+        self.asked: list[Peer] = []
+        self.responses: list[object] = []
+        self.failures: Failures = []
+        self._payload = b""
+
+    def add(self, peer: Peer, answer: object | str) -> None:
+        self.asked.append(peer)
+        if isinstance(answer, str):
+            self.failures.append((peer, answer))
+            return
+        payload = answer.payload  # type: ignore[attr-defined]  # generated message
+        if not self.responses:
+            self._payload = payload
+        if payload != self._payload:
+            self.failures.append((peer, "ProposalResponsePayloads do not match"))
+            return
+        self.responses.append(answer)
+
+
+def refusal(status: int, message: str) -> str:
+    """A chaincode's refusal in the words of Fabric's gateway."""
+    return f"chaincode response {status}, {message}"
+
+
+def _endorse(peer: Peer, proposal: Proposal) -> object | str:
+    try:
+        response = peer.endorse(proposal)
+    except ChaincodeUnavailableError as error:
+        return str(error)
+    if response.HasField("endorsement"):
+        return response  # type: ignore[no-any-return]  # generated message
+    return refusal(response.response.status, response.response.message)
+
+
+def _too_few(gathered: _Gathered) -> NotEndorsedError:
+    return NotEndorsedError(
+        grpc.StatusCode.ABORTED,
+        "failed to collect enough transaction endorsements, see attached details for more info",
+        gathered.failures,
+    )

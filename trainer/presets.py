@@ -85,7 +85,7 @@ def plan(
             participants=participants,
             quorum=max(2, len(participants) - 1),
             agreement=hospitals // 2 + 1,
-            ceremony_seconds=stage_seconds,
+            ceremony_seconds=max(120, stage_seconds),
             update_seconds=stage_seconds,
             stage_seconds=stage_seconds,
         ),

@@ -10,6 +10,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import grpc
@@ -452,6 +453,28 @@ def test_garbage_is_refused_and_stops_nothing(consortium: Consortium, raw: bytes
         assert error.code() is not grpc.StatusCode.UNKNOWN
 
     consortium.submit("put", "unharmed", "1")
+
+
+def test_damaged_transactions_are_judged_and_never_valid(consortium: Consortium) -> None:
+    gateway = consortium.gateway()
+    envelope = Proposal(gateway, [b"put", b"damaged", b"1"]).endorse()._envelope
+    random = Random(1)
+    envelopes = []
+    for _ in range(300):
+        payload = bytearray(envelope.payload)
+        for _ in range(random.choice((1, 1, 8))):
+            payload[random.randrange(len(payload))] = random.randrange(256)
+        if bytes(payload) != envelope.payload:
+            # Signed by its creator, so that what it holds is looked at.
+            signature = gateway.identity.sign(bytes(payload))
+            damaged = common_pb2.Envelope(payload=bytes(payload), signature=signature)
+            envelopes.append(damaged.SerializeToString())
+    block = common_pb2.Block(data=common_pb2.BlockData(data=envelopes))
+
+    judged = consortium.devnet._ledger._validator.judge(block)
+
+    assert len(judged) == len(envelopes)
+    assert not any(one.valid for one in judged)
 
 
 def test_transaction_in_flight_fails_when_its_chaincode_ends(fresh: Consortium) -> None:

@@ -86,7 +86,8 @@ def plan(
             quorum=max(2, len(participants) - 1),
             agreement=hospitals // 2 + 1,
             ceremony_seconds=max(120, stage_seconds),
-            update_seconds=stage_seconds,
+            # A node that starts only now imports torch first.
+            update_seconds=max(60, stage_seconds),
             stage_seconds=stage_seconds,
         ),
         acceptance=AcceptanceTerms(max_drop_micro=100_000),

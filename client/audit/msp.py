@@ -72,11 +72,8 @@ class Msp:
         self._authorities = [x509.load_pem_x509_certificate(pem) for pem in authorities]
         self._revoked = _revoked(message.revocation_list)
 
-    def check(self, raw: bytes, certificate: x509.Certificate, at: int | None) -> Identity:
-        """The identity behind a certificate.
-
-        Args:
-            at: the time, seconds of the epoch, at which it must be valid; None does not ask.
+    def check(self, raw: bytes, certificate: x509.Certificate) -> Identity:
+        """The identity behind a certificate, at any time.
 
         Raises:
             IdentityRefusedError: with the reason.
@@ -84,10 +81,6 @@ class Msp:
         issuer = self._issuer(certificate)
         if (issuer.subject.public_bytes(), certificate.serial_number) in self._revoked:
             raise IdentityRefusedError(f"a certificate of {self.msp_id} is revoked")
-        if at is not None:
-            moment = datetime.datetime.fromtimestamp(at, datetime.UTC)
-            if not certificate.not_valid_before_utc <= moment <= certificate.not_valid_after_utc:
-                raise IdentityRefusedError(f"a certificate of {self.msp_id} was not valid then")
         return Identity(raw, self.msp_id, self._kind(certificate), certificate)
 
     def _issuer(self, certificate: x509.Certificate) -> x509.Certificate:
@@ -111,21 +104,26 @@ class Members:
 
     def __init__(self, msps: Sequence[Msp]) -> None:
         self._msps = {msp.msp_id: msp for msp in msps}
-        self._known: dict[tuple[bytes, int | None], Identity] = {}
+        self._known: dict[bytes, Identity] = {}
 
     def identity(self, raw: bytes, at: int | None = None) -> Identity:
         """The identity that ``SerializedIdentity`` bytes name; each is checked once.
 
+        Args:
+            at: the time, seconds of the epoch, at which its certificate must be valid. None does
+                not ask, as peers do not when they validate blocks: what was signed stays valid.
+
         Raises:
             IdentityRefusedError: unknown MSP, malformed, or refused by the MSP.
         """
-        # The certificate's validity changes at its two ends alone; whole days keep the cache small.
-        key = (raw, None if at is None else at // 86_400)
-        if key not in self._known:
-            self._known[key] = self._check(raw, at)
-        return self._known[key]
+        if raw not in self._known:
+            self._known[raw] = self._check(raw)
+        identity = self._known[raw]
+        if at is not None:
+            _check_time(identity, at)
+        return identity
 
-    def _check(self, raw: bytes, at: int | None) -> Identity:
+    def _check(self, raw: bytes) -> Identity:
         try:
             message = identities_pb2.SerializedIdentity.FromString(raw)
             certificate = x509.load_pem_x509_certificate(message.id_bytes)
@@ -134,7 +132,14 @@ class Members:
         msp = self._msps.get(message.mspid)
         if msp is None:
             raise IdentityRefusedError(f"{message.mspid!r} is no member of the channel")
-        return msp.check(raw, certificate, at)
+        return msp.check(raw, certificate)
+
+
+def _check_time(identity: Identity, at: int) -> None:
+    moment = datetime.datetime.fromtimestamp(at, datetime.UTC)
+    certificate = identity.certificate
+    if not certificate.not_valid_before_utc <= moment <= certificate.not_valid_after_utc:
+        raise IdentityRefusedError(f"a certificate of {identity.msp_id} is not valid at this time")
 
 
 def _issued(certificate: x509.Certificate, authority: x509.Certificate) -> bool:

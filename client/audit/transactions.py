@@ -104,7 +104,7 @@ def parse_prepared(raw: bytes, channel: Channel, channel_id: str) -> Transaction
             Code.BAD_COMMON_HEADER, "the signature header cannot be read"
         ) from error
     seconds = int(channel_header.timestamp.seconds)
-    creator = _creator(channel, signature_header.creator, seconds)
+    creator = _creator(channel, signature_header.creator)
     expected = hashlib.sha256(signature_header.nonce + signature_header.creator).hexdigest()
     if channel_header.tx_id != expected:
         raise InvalidTransactionError(
@@ -132,9 +132,9 @@ def chaincode_action(payload: common_pb2.Payload) -> proposal_pb2.ChaincodeActio
         return None
 
 
-def _creator(channel: Channel, raw: bytes, seconds: int) -> Identity:
+def _creator(channel: Channel, raw: bytes) -> Identity:
     try:
-        return channel.members.identity(raw, seconds)
+        return channel.members.identity(raw)
     except IdentityRefusedError as error:
         raise InvalidTransactionError(Code.BAD_CREATOR_SIGNATURE, str(error)) from None
 

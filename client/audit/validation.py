@@ -14,6 +14,7 @@ from fabric_protos.common import common_pb2
 from fabric_protos.peer import policy_pb2
 from fabric_protos.peer.lifecycle import chaincode_definition_pb2 as _definitions
 from fabric_protos.peer.lifecycle import db_pb2
+from google.protobuf.message import DecodeError
 
 from client.audit import policy
 from client.audit.channel import Channel
@@ -100,6 +101,10 @@ class Validator:
             return Judged(index, invalid.code, transaction, str(invalid))
         except policy.UnsupportedPolicyError as unsupported:
             return Judged(index, Code.INVALID_OTHER_REASON, transaction, str(unsupported))
+        except (DecodeError, IndexError) as error:
+            # A policy on the ledger that cannot be read: nothing satisfies it.
+            why = f"a policy cannot be read: {type(error).__name__}"
+            return Judged(index, Code.ENDORSEMENT_POLICY_FAILURE, transaction, why)
         for change in transaction.changes:
             context.written[change.namespace, change.key] = change.writes
         return Judged(index, Code.VALID, transaction)
@@ -184,16 +189,18 @@ class Validator:
         return policy_pb2.ApplicationPolicy.FromString(info.validation_parameter)
 
     def _check_range(self, read: RangeRead, context: _Block) -> None:
+        # A range that was not read to its end goes up to the last key read, and includes it.
+        end = read.end if read.exhausted else read.end + "\x00"
         touched = any(
             namespace == read.namespace
             and read.start.encode() <= key.encode()
-            and (not read.end or key.encode() < read.end.encode())
+            and (not read.end or key.encode() < end.encode())
             for namespace, key in context.written
         )
         present = [
             (key, entry.version)
-            for key, entry in self.state.range(read.namespace, read.start, read.end)
+            for key, entry in self.state.range(read.namespace, read.start, end if read.end else "")
         ]
         seen = list(read.reads)
-        if touched or (present if read.exhausted else present[: len(seen)]) != seen:
+        if touched or present != seen:
             raise InvalidTransactionError(Code.PHANTOM_READ_CONFLICT, "a range changed meanwhile")

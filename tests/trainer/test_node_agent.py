@@ -230,6 +230,21 @@ def test_failing_duty_is_tried_again_and_written_down_when_done(tmp_path: Path) 
     assert '"task": "commit-key"' in journal
 
 
+def test_once_does_what_is_due_and_says_what_could_not_be_done(tmp_path: Path) -> None:
+    done: list[Task] = []
+
+    def work(duty: Duty, _: Snapshot) -> None:
+        done.append(duty.task)
+        raise MedFabricError(Code.CONTENT_MISSING, "not there")
+
+    agent = _agent(_plan(PlanStatus.APPROVED, 0), Home(tmp_path), work)
+
+    with pytest.raises(MedFabricError, match="MF-7020"):
+        agent.run(once=True)
+
+    assert done == [Task.COMMIT_KEY]
+
+
 class _Keys:
     def scheme(self, _: Snapshot) -> _Keys:
         return self

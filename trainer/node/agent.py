@@ -49,6 +49,7 @@ Work = Callable[[Duty, Snapshot], Mapping[str, int | str] | None]
 class _Retry:
     after: float
     delay: float
+    error: MedFabricError
 
 
 class Agent:
@@ -80,6 +81,7 @@ class Agent:
         self._first_seen: dict[Duty, float] = {}
         self._retries: dict[Duty, _Retry] = {}
         self._ceremonies: dict[str, CeremonyView] = {}
+        self._patience = PATIENCE
 
     def stop(self) -> None:
         """End :meth:`run` after the duty in hand."""
@@ -87,23 +89,33 @@ class Agent:
         self._wake.set()
 
     def run(self, *, once: bool = False) -> None:
-        """Do duties until stopped; with ``once``, until none is left that can be done now."""
-        if not once:
-            threading.Thread(target=self._listen, name="events", daemon=True).start()
+        """Do duties until stopped; with ``once``, those that can be done now.
+
+        Raises:
+            MedFabricError: with ``once``, what kept a duty from being done.
+        """
+        if once:
+            self._run_once()
+            return
+        threading.Thread(target=self._listen, name="events", daemon=True).start()
         while not self._stopping.is_set():
             self._wake.clear()
             try:
                 wait = self._pass()
             except MedFabricError as error:
                 log.warning("cannot read the ledger: %s", error)
-                wait = _FIRST_RETRY if not once else None
-                if once:
-                    raise
-            if wait is None:
-                continue
-            if once and wait > PATIENCE * len(self._first_seen) + _FIRST_RETRY:
-                return
-            self._wake.wait(wait)
+                wait = _FIRST_RETRY
+            if wait is not None:
+                self._wake.wait(wait)
+
+    def _run_once(self) -> None:
+        # Whoever runs one node by hand does not wait for the others' turns.
+        self._patience = 0.0
+        while not self._stopping.is_set() and self._pass() is None:
+            pass
+        for retry in self._retries.values():
+            if retry.error.code not in _OVERTAKEN:
+                raise retry.error
 
     def _pass(self) -> float | None:
         """Do the first duty that is due. None if one was done, else seconds until the next."""
@@ -159,7 +171,7 @@ class Agent:
 
     def _due_in(self, duty: Duty) -> float:
         first_seen = self._first_seen.setdefault(duty, time.monotonic())
-        turn = duty.turn * PATIENCE
+        turn = duty.turn * self._patience
         queued = first_seen + turn - time.monotonic()
         opens = duty.not_before + turn - time.time() if duty.not_before else 0.0
         retry = self._retries.get(duty)
@@ -183,7 +195,7 @@ class Agent:
     def _failed(self, duty: Duty, error: MedFabricError) -> None:
         last = self._retries.get(duty)
         delay = min(_LAST_RETRY, last.delay * 2) if last else _FIRST_RETRY
-        self._retries[duty] = _Retry(time.monotonic() + delay, delay)
+        self._retries[duty] = _Retry(time.monotonic() + delay, delay, error)
         level = logging.DEBUG if error.code in _OVERTAKEN else logging.WARNING
         log.log(level, "%s %s round %d: %s", duty.task, duty.plan_id, duty.round, error)
 

@@ -31,6 +31,7 @@ from client.audit.transactions import (
 
 LIFECYCLE = "_lifecycle"
 _PARAMETER = "VALIDATION_PARAMETER"
+_COLLECTION = "$$"
 _IMPLICIT = "$$_implicit_org_"
 
 
@@ -130,8 +131,14 @@ class Validator:
         by_namespace: dict[str, list[Change]] = {ns: [] for ns in transaction.namespaces}
         for change in transaction.changes:
             by_namespace.setdefault(change.namespace, []).append(change)
-        if not any(by_namespace.values()):
-            self._require(transaction.chaincode, transaction.endorsers)
+        own = transaction.chaincode
+        if not any(
+            changes
+            for namespace, changes in by_namespace.items()
+            if namespace.partition(_COLLECTION)[0] == own
+        ):
+            # The invoked chaincode's own policy counts even where it writes nothing itself.
+            self._require(own, transaction.endorsers)
         for namespace, changes in by_namespace.items():
             if changes:
                 self._check_namespace(namespace, changes, transaction.endorsers, context)

@@ -107,7 +107,7 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 
 
 def test_a_full_disk_leaves_nothing_half_written(store):
-    # The limit is set by the child itself: forking with code to run would take grpc's threads along.
+    # The child sets the limit itself: a fork that runs code first would take grpc's threads along.
     done = subprocess.run(
         [sys.executable, "-c", f"{NO_ROOM}{STORE}; store.put(bytes(200_000))", store._folder],
         capture_output=True,

@@ -9,13 +9,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from chaincode.schema.rounds import RoundStatus, RoundView
+from client.consortium import Consortium
 from demo import run as demo
 from demo.run import PLAN_ID, Options, Run
 from network import binaries
 from network.topology import Kind
+from trainer.privacy import Scheme, wire
 
 KINDS = [
     Kind.DEVNET,
@@ -147,3 +150,42 @@ def _tamper(store: Path, view: RoundView) -> None:
     content[1000] ^= 1
     path.chmod(0o644)
     path.write_bytes(content)
+
+
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("kind", KINDS)
+def test_share_that_decrypts_nothing_fails_the_round(kind: Kind, tmp_path: Path) -> None:
+    with _training(tmp_path / "run", kind, rounds=1, stage_seconds=20) as run:
+        liar = run.hospitals[3]
+        _until(run, 1, lambda view: any(u.msp_id == liar.msp_id for u in view.updates))
+        run.agents.kill(liar.slug)
+        view = _until(run, 1, lambda view: view.round.status is RoundStatus.AGGREGATED)
+        with Consortium.connect(
+            run.network.layout.connection(liar.slug), liar.user("node1")
+        ) as node:
+            node.catch_up(run.ledger)
+            node.rounds.submit_share(
+                plan_id=PLAN_ID,
+                round=1,
+                aggregate_sha256=view.round.aggregate_sha256,
+                share=run.store.put(_false_share(run)),
+            )
+        failed = _until(run, 1, _ended)
+        address = demo.plan(run).model_sha256
+
+    assert failed.round.status is RoundStatus.FAILED
+    assert failed.round.failure == "MF-5010"
+    assert "MF-6008" in failed.round.reason
+    assert {e.failure for e in failed.evaluations} == {"MF-6008"}
+    assert address == failed.round.base_sha256
+
+
+def _false_share(run: Run) -> bytes:
+    """A decryption share of the right form whose residues are random."""
+    terms = run.terms
+    assert terms is not None
+    scheme = Scheme(terms.encryption, bytes.fromhex(terms.sha256))
+    primes = scheme.primes[:-1]
+    draw = np.random.default_rng(1)
+    residues = np.stack([draw.integers(0, q, 8192, dtype=np.uint64) for q in primes])
+    return wire.encode(wire.Kind.SHARE, scheme.context, primes, residues[None, None])

@@ -20,6 +20,7 @@ from google.protobuf.message import DecodeError
 
 from client.audit.channel import Channel
 from client.audit.msp import Identity, IdentityRefusedError
+from client.audit.ranges import Summary
 from client.audit.state import Change, Version
 
 Code = transaction_pb2.TxValidationCode
@@ -35,13 +36,14 @@ class InvalidTransactionError(Exception):
 
 @dataclass(frozen=True)
 class RangeRead:
-    """A range query's result as simulated: keys and versions."""
+    """A range query's result as simulated: keys and versions, or their summary."""
 
     namespace: str
     start: str
     end: str
     exhausted: bool
     reads: tuple[tuple[str, Version | None], ...]
+    summary: Summary | None = None
 
 
 @dataclass(frozen=True)
@@ -246,12 +248,16 @@ def _changes(namespace: str, sets: kv_rwset_pb2.KVRWSet) -> list[Change]:
 
 
 def _range(namespace: str, info: kv_rwset_pb2.RangeQueryInfo) -> RangeRead:
+    summary = None
     if info.WhichOneof("reads_info") == "reads_merkle_hashes":
-        raise InvalidTransactionError(
-            Code.INVALID_OTHER_REASON, "a range query summarised by hashes"
-        )
+        hashes = info.reads_merkle_hashes
+        summary = Summary(hashes.max_degree, hashes.max_level, tuple(hashes.max_level_hashes))
+        if summary.degree < 2:
+            raise InvalidTransactionError(
+                Code.BAD_RWSET, "a range is summarised by a tree that cannot be"
+            )
     reads = tuple((read.key, _version(read)) for read in info.raw_reads.kv_reads)
-    return RangeRead(namespace, info.start_key, info.end_key, info.itr_exhausted, reads)
+    return RangeRead(namespace, info.start_key, info.end_key, info.itr_exhausted, reads, summary)
 
 
 def _version(read: Any) -> Version | None:

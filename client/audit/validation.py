@@ -19,6 +19,7 @@ from google.protobuf.message import DecodeError
 from client.audit import policy
 from client.audit.channel import Channel
 from client.audit.msp import Identity
+from client.audit.ranges import summary
 from client.audit.state import Change, State, Version
 from client.audit.transactions import (
     Code,
@@ -208,6 +209,9 @@ class Validator:
             (key, entry.version)
             for key, entry in self.state.range(read.namespace, read.start, end if read.end else "")
         ]
-        seen = list(read.reads)
-        if touched or present != seen:
+        if read.summary is None:
+            same = present == list(read.reads)
+        else:
+            same = summary(present, read.summary.degree) == read.summary
+        if touched or not same:
             raise InvalidTransactionError(Code.PHANTOM_READ_CONFLICT, "a range changed meanwhile")

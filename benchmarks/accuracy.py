@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 HOSPITALS, RUNS = 4, 10
-VALIDATION_FRACTION = 0.2
 
 
 @dataclass(frozen=True)
@@ -112,7 +111,7 @@ def _outcome(seed: int) -> Outcome:
 def _data(seed: int) -> tuple[list[Any], Any]:
     """Training records of each hospital, and the test records."""
     from trainer.data import wdbc
-    from trainer.data.records import split
+    from trainer.data.records import VALIDATION_FRACTION, split
 
     with tempfile.TemporaryDirectory() as folder:
         hospitals, test = wdbc.load(wdbc.write(Path(folder), HOSPITALS, seed))

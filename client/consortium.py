@@ -14,7 +14,6 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
 from pydantic import ValidationError
@@ -28,6 +27,7 @@ from chaincode.schema import rounds as r
 from chaincode.schema.base import Empty, Event, Language, PageArgs
 from chaincode.schema.errors import Code, MedFabricError
 from chaincode.schema.transactions import TRANSACTIONS, Transaction
+from client.closing import Closing
 from client.connection import Connection
 from client.gateway import ChaincodeEvents, Checkpoint, Gateway, Policy
 from client.identity import Identity
@@ -46,7 +46,7 @@ class LedgerEvent:
     transaction_id: str
 
 
-class Events(Iterator[LedgerEvent]):
+class Events(Closing, Iterator[LedgerEvent]):
     """Waits for the next event; :meth:`close` ends the iteration, from any thread.
 
     An event counts as processed when the next one is asked for: the checkpoint is saved then.
@@ -72,17 +72,6 @@ class Events(Iterator[LedgerEvent]):
     def close(self) -> None:
         """End the iteration. Harmless when repeated."""
         self._stream.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 class Call(Generic[Args, Result]):
@@ -188,7 +177,7 @@ class Models(Group):
     page = Call("model:List", PageArgs, r.ModelPage)
 
 
-class Consortium:
+class Consortium(Closing):
     """Typed access to the consortium's ledger through one hospital's peer.
 
     Safe to share among threads.
@@ -295,17 +284,6 @@ class Consortium:
     def close(self) -> None:
         """Close the connection."""
         self.gateway.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _height(self) -> int:
         try:

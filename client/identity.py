@@ -10,19 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.asymmetric.utils import (
-    decode_dss_signature,
-    encode_dss_signature,
-)
 from fabric_protos.msp import identities_pb2
 
 from chaincode.schema.base import Role
 from chaincode.schema.errors import Code, MedFabricError
+from client import signing
 from client.files import write_whole
-
-_P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 
 _CERTIFICATE = "certificate.pem"
 _PRIVATE_KEY = "private_key.pem"
@@ -107,8 +102,7 @@ class Identity:
 
     def sign(self, message: bytes) -> bytes:
         """ECDSA P-256 over SHA-256 of the message, DER, with the low S that Fabric demands."""
-        r, s = decode_dss_signature(self._key.sign(message, ec.ECDSA(hashes.SHA256())))
-        return encode_dss_signature(r, min(s, _P256_ORDER - s))
+        return signing.sign(self._key, message)
 
     @property
     def public_key_sha256(self) -> str:

@@ -57,7 +57,7 @@ def measure(
 
     from trainer import baselines
     from trainer.data import wdbc
-    from trainer.data.records import Records, split
+    from trainer.data.records import VALIDATION_FRACTION, Records, split
     from trainer.models import registry, weights
     from trainer.training import evaluate
 
@@ -66,7 +66,7 @@ def measure(
     names = [records / f"hospital{number}.csv" for number in range(1, hospitals + 1)]
     files = wdbc.Files(tuple(names), records / "test.csv")
     parts, test = wdbc.load(files)
-    training = [split(part, 0.2, seed)[0] for part in parts]
+    training = [split(part, VALIDATION_FRACTION, seed)[0] for part in parts]
     pooled = Records(
         np.concatenate([part.features for part in training]),
         np.concatenate([part.labels for part in training]),

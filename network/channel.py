@@ -12,6 +12,7 @@ from fabric_protos.peer import chaincode_pb2
 
 from chaincode.schema.errors import Code, MedFabricError
 from network.base import wait_until
+from network.operations import admin_session
 from network.topology import HOST, Hospital, Layout
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 def healthy(layout: Layout, hospital: Hospital, port: int) -> bool:
     """Whether the operations endpoint says that its process is well."""
     try:
-        answer = _session(layout, hospital).get(f"https://{HOST}:{port}/healthz", timeout=3)
+        answer = admin_session(layout, hospital).get(f"https://{HOST}:{port}/healthz", timeout=3)
     except requests.ConnectionError:
         return False
     return bool(answer.status_code == requests.codes.ok)
@@ -36,7 +37,7 @@ def join_orderers(network: FabricNetwork) -> None:
     block = network.layout.genesis.read_bytes()
 
     def join(hospital: Hospital) -> None:
-        answer = _session(network.layout, hospital).post(
+        answer = admin_session(network.layout, hospital).post(
             _participation(hospital), files={"config-block": ("genesis.block", block)}, timeout=60
         )
         if answer.status_code not in (requests.codes.created, requests.codes.method_not_allowed):
@@ -78,23 +79,14 @@ def join_peers(network: FabricNetwork) -> None:
 def orderer_height(network: FabricNetwork, hospital: Hospital) -> int:
     """Blocks that the hospital's orderer holds; behind the others', it takes no part yet."""
     url = f"{_participation(hospital)}/{network.topology.channel}"
-    return int(_session(network.layout, hospital).get(url, timeout=5).json()["height"])
+    return int(admin_session(network.layout, hospital).get(url, timeout=5).json()["height"])
 
 
 def _active(network: FabricNetwork, hospital: Hospital) -> bool:
     url = f"{_participation(hospital)}/{network.topology.channel}"
-    answer = _session(network.layout, hospital).get(url, timeout=5)
+    answer = admin_session(network.layout, hospital).get(url, timeout=5)
     return bool(answer.status_code == requests.codes.ok and answer.json()["status"] == "active")
 
 
 def _participation(hospital: Hospital) -> str:
     return f"https://{HOST}:{hospital.ports.orderer_admin}/participation/v1/channels"
-
-
-def _session(layout: Layout, hospital: Hospital) -> requests.Session:
-    user = layout.user(hospital.slug, "admin")
-    session = requests.Session()
-    session.trust_env = False
-    session.cert = (str(user / "tls_certificate.pem"), str(user / "tls_private_key.pem"))
-    session.verify = str(layout.hospital(hospital.slug) / "msp" / "tlscacerts" / "ca.pem")
-    return session

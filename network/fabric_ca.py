@@ -26,6 +26,7 @@ from requests.auth import AuthBase
 from chaincode.schema.errors import Code, MedFabricError
 from client import hfc_binding, tools
 from network import binaries, crypto
+from network.operations import admin_session
 from network.processes import Spec
 from network.topology import HOST, Hospital, Layout
 
@@ -72,7 +73,7 @@ class Service:
 
     def __init__(self, layout: Layout, hospital: Hospital) -> None:
         self._layout, self._hospital = layout, hospital
-        self._session = _session(layout, hospital)
+        self._session = admin_session(layout, hospital)
         hfc_binding.bind()
         from hfc.fabric_ca.caservice import CAService
 
@@ -186,7 +187,7 @@ class _Token(AuthBase):
 def healthy(layout: Layout, hospital: Hospital) -> bool:
     """Whether the server answers."""
     try:
-        answer = _session(layout, hospital).get(_health(hospital), timeout=3)
+        answer = admin_session(layout, hospital).get(_health(hospital), timeout=3)
     except requests.ConnectionError:
         return False
     return bool(answer.status_code == requests.codes.ok)
@@ -267,12 +268,3 @@ def _target(hospital: Hospital) -> str:
 
 def _health(hospital: Hospital) -> str:
     return f"https://localhost:{hospital.ports.ca_operations}/healthz"
-
-
-def _session(layout: Layout, hospital: Hospital) -> requests.Session:
-    user = layout.user(hospital.slug, "admin")
-    session = requests.Session()
-    session.trust_env = False
-    session.cert = (str(user / "tls_certificate.pem"), str(user / "tls_private_key.pem"))
-    session.verify = str(layout.hospital(hospital.slug) / "msp" / "tlscacerts" / "ca.pem")
-    return session

@@ -7,7 +7,7 @@ import io
 import json
 import tarfile
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fabric_protos.peer import policy_pb2
 from fabric_protos.peer.lifecycle import lifecycle_pb2
@@ -69,12 +69,7 @@ def _approve(network: FabricNetwork, hospital: Hospital, content: bytes) -> None
         local_package=lifecycle_pb2.ChaincodeSource.Local(package_id=package_id(content))
     )
     args = lifecycle_pb2.ApproveChaincodeDefinitionForMyOrgArgs(
-        name=network.topology.chaincode,
-        version=VERSION,
-        sequence=SEQUENCE,
-        endorsement_plugin="escc",
-        validation_plugin="vscc",
-        validation_parameter=_policy(),
+        **_definition(network),
         source=source,
     )
     request = [b"ApproveChaincodeDefinitionForMyOrg", args.SerializeToString()]
@@ -83,12 +78,7 @@ def _approve(network: FabricNetwork, hospital: Hospital, content: bytes) -> None
 
 def _commit(network: FabricNetwork) -> None:
     args = lifecycle_pb2.CommitChaincodeDefinitionArgs(
-        name=network.topology.chaincode,
-        version=VERSION,
-        sequence=SEQUENCE,
-        endorsement_plugin="escc",
-        validation_plugin="vscc",
-        validation_parameter=_policy(),
+        **_definition(network),
     )
     request = [b"CommitChaincodeDefinition", args.SerializeToString()]
     everyone = [hospital.msp_id for hospital in network.topology.hospitals]
@@ -138,6 +128,18 @@ def _wait_endorsing(network: FabricNetwork, hospital: Hospital) -> None:
         return True
 
     wait_until(endorsing, f"the chaincode answering {hospital.slug}")
+
+
+def _definition(network: FabricNetwork) -> dict[str, Any]:
+    """What every hospital approves and the first commits: the same, or the commit is refused."""
+    return {
+        "name": network.topology.chaincode,
+        "version": VERSION,
+        "sequence": SEQUENCE,
+        "endorsement_plugin": "escc",
+        "validation_plugin": "vscc",
+        "validation_parameter": _policy(),
+    }
 
 
 def _policy() -> bytes:

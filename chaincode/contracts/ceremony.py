@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
 
 from chaincode.contracts import plan as plans
 from chaincode.contracts.framework import Context, transaction
@@ -23,8 +22,6 @@ from chaincode.schema.ceremonies import (
 )
 from chaincode.schema.errors import Code, MedFabricError
 from chaincode.schema.plans import Plan, PlanArgs, PlanStatus
-
-Post = TypeVar("Post", bound=Language)
 
 _POSTED: dict[CeremonyStatus, tuple[Callable[[str, str], keys.Key], type[Language]]] = {
     CeremonyStatus.COMMIT: (keys.key_commitment, KeyCommitment),
@@ -50,7 +47,8 @@ class CeremonyContract:
             commitment_sha256=args.commitment_sha256,
             posted_at=context.now,
         )
-        return _post(context, keys.key_commitment(args.plan_id, context.msp_id), post)
+        key = keys.key_commitment(args.plan_id, context.msp_id)
+        return context.post(key, post, "ceremony.key-commitment", plan_id=args.plan_id)
 
     @transaction("ceremony:Reveal")
     def reveal(self, context: Context, args: RevealArgs) -> KeyShare:
@@ -69,7 +67,8 @@ class CeremonyContract:
             nonce=args.nonce,
             posted_at=context.now,
         )
-        return _post(context, keys.key_share(args.plan_id, context.msp_id), post)
+        key = keys.key_share(args.plan_id, context.msp_id)
+        return context.post(key, post, "ceremony.key-share", plan_id=args.plan_id)
 
     @transaction("ceremony:Confirm")
     def confirm(self, context: Context, args: ConfirmArgs) -> KeyConfirmation:
@@ -80,7 +79,8 @@ class CeremonyContract:
             collective_key_sha256=args.collective_key_sha256,
             posted_at=context.now,
         )
-        return _post(context, keys.key_confirmation(args.plan_id, context.msp_id), post)
+        key = keys.key_confirmation(args.plan_id, context.msp_id)
+        return context.post(key, post, "ceremony.key-confirmation", plan_id=args.plan_id)
 
     @transaction("ceremony:Advance")
     def advance(self, context: Context, args: PlanArgs) -> Ceremony:
@@ -123,16 +123,6 @@ def _in_stage(context: Context, plan_id: str, stage: CeremonyStatus) -> Ceremony
             Code.BAD_STATE, f"the ceremony is in {ceremony.status}, not {stage}; read it again"
         )
     return ceremony
-
-
-def _post(context: Context, key: keys.Key, post: Post) -> Post:
-    if context.find(key, type(post)) is not None:
-        raise MedFabricError(
-            Code.DUPLICATE_CONTRIBUTION, f"{context.msp_id} has posted this already; it stands"
-        )
-    context.put(key, post)
-    context.emit(f"ceremony.{key[0]}", plan_id=key[1][0], msp_id=context.msp_id)
-    return post
 
 
 def _missing(context: Context, ceremony: Ceremony) -> tuple[str, ...]:

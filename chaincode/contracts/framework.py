@@ -111,6 +111,20 @@ class Context:
         """Write an asset of the consortium; the chaincode's majority policy guards it."""
         self._stub.put_state(composite_key(*key), canonical.dumps(asset))
 
+    def post(self, key: keys.Key, post: Asset, event: str, **identifiers: Any) -> Asset:
+        """Write a hospital's contribution under its own key, once, and say so by event.
+
+        Raises:
+            MedFabricError: ``DUPLICATE_CONTRIBUTION``.
+        """
+        if self.find(key, type(post)) is not None:
+            raise MedFabricError(
+                Code.DUPLICATE_CONTRIBUTION, f"{self.msp_id} has posted this already; it stands"
+            )
+        self.put(key, post)
+        self.emit(event, msp_id=self.msp_id, **identifiers)
+        return post
+
     def put_owned(self, key: keys.Key, asset: Language, owner: str) -> None:
         """Write an asset of one hospital: later writes need its peer within the majority."""
         self.put(key, asset)

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
-
 from chaincode.contracts import dataset as datasets
 from chaincode.contracts import plan as plans
 from chaincode.contracts import stages
 from chaincode.contracts.framework import Context, transaction
 from chaincode.schema import keys, states
-from chaincode.schema.base import Language
 from chaincode.schema.datasets import Consent, Dataset
 from chaincode.schema.errors import Code, MedFabricError
 from chaincode.schema.plans import Participant, Plan, PlanTerms
@@ -29,8 +26,6 @@ from chaincode.schema.rounds import (
     SubmitUpdateArgs,
     Update,
 )
-
-Post = TypeVar("Post", bound=Language)
 
 UPDATE_LIMIT = 2**40
 """Bytes; the largest update that the ledger will name."""
@@ -102,7 +97,7 @@ class RoundContract:
             epsilon_micro=spending.epsilon_micro,
             posted_at=context.now,
         )
-        return _post(context, key, update, "round.update", args.round)
+        return context.post(key, update, "round.update", plan_id=args.plan_id, round=args.round)
 
     @transaction("round:Attest")
     def attest(self, context: Context, args: AttestArgs) -> Attestation:
@@ -120,7 +115,9 @@ class RoundContract:
             posted_at=context.now,
         )
         key = keys.attestation(args.plan_id, args.round, context.msp_id)
-        return _post(context, key, attestation, "round.attested", args.round)
+        return context.post(
+            key, attestation, "round.attested", plan_id=args.plan_id, round=args.round
+        )
 
     @transaction("round:SubmitShare")
     def submit_share(self, context: Context, args: ShareArgs) -> DecryptionShare:
@@ -142,7 +139,7 @@ class RoundContract:
             posted_at=context.now,
         )
         key = keys.share(args.plan_id, args.round, context.msp_id)
-        return _post(context, key, share, "round.share", args.round)
+        return context.post(key, share, "round.share", plan_id=args.plan_id, round=args.round)
 
     @transaction("round:Evaluate")
     def evaluate(self, context: Context, args: EvaluateArgs) -> Evaluation:
@@ -170,7 +167,9 @@ class RoundContract:
             posted_at=context.now,
         )
         key = keys.evaluation(args.plan_id, args.round, context.msp_id)
-        return _post(context, key, evaluation, "round.evaluated", args.round)
+        return context.post(
+            key, evaluation, "round.evaluated", plan_id=args.plan_id, round=args.round
+        )
 
     @transaction("round:Object")
     def object(self, context: Context, args: ObjectArgs) -> Objection:
@@ -193,7 +192,9 @@ class RoundContract:
             posted_at=context.now,
         )
         key = keys.objection(args.plan_id, args.round, context.msp_id, args.subject_sha256)
-        return _post(context, key, objection, "round.objection", args.round)
+        return context.post(
+            key, objection, "round.objection", plan_id=args.plan_id, round=args.round
+        )
 
     @transaction("round:Advance")
     def advance(self, context: Context, args: RoundArgs) -> Round:
@@ -283,13 +284,3 @@ def _accepts(args: EvaluateArgs, terms: PlanTerms) -> bool:
         return False
     drop = terms.acceptance.max_drop_micro * args.total
     return args.correct * 1_000_000 + drop >= args.base_correct * 1_000_000
-
-
-def _post(context: Context, key: keys.Key, post: Post, event: str, number: int) -> Post:
-    if context.find(key, type(post)) is not None:
-        raise MedFabricError(
-            Code.DUPLICATE_CONTRIBUTION, f"{context.msp_id} has posted this already; it stands"
-        )
-    context.put(key, post)
-    context.emit(event, plan_id=key[1][0], round=number, msp_id=context.msp_id)
-    return post

@@ -153,10 +153,6 @@ class NodeArgs(Language):
     node_id: Id
 
 
-class HospitalArgs(Language):
-    msp_id: MspId
-
-
 # Results
 
 

@@ -14,14 +14,13 @@ from functools import cached_property
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.x509.oid import NameOID
 from fabric_protos.msp import identities_pb2, msp_config_pb2
 
+from client import signing
+
 KINDS = ("client", "peer", "admin", "orderer")
-_P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 
 
 class IdentityRefusedError(Exception):
@@ -47,12 +46,7 @@ class Identity:
         key = self.certificate.public_key()
         if not isinstance(key, ec.EllipticCurvePublicKey):
             return False
-        try:
-            _, s = decode_dss_signature(signature)
-            key.verify(signature, message, ec.ECDSA(hashes.SHA256()))
-        except (ValueError, InvalidSignature):
-            return False
-        return s <= _P256_ORDER // 2
+        return signing.verifies(key, message, signature)
 
 
 class Msp:

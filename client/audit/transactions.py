@@ -70,11 +70,10 @@ def header(envelope: bytes) -> tuple[common_pb2.Payload, common_pb2.ChannelHeade
         InvalidTransactionError: it cannot be read.
     """
     try:
-        payload = common_pb2.Payload.FromString(common_pb2.Envelope.FromString(envelope).payload)
-        channel = common_pb2.ChannelHeader.FromString(payload.header.channel_header)
+        raw = common_pb2.Envelope.FromString(envelope).payload
     except Exception as error:
         raise InvalidTransactionError(Code.BAD_PAYLOAD, "the envelope cannot be read") from error
-    return payload, channel
+    return _payload(raw)
 
 
 def parse(envelope: bytes, channel: Channel, channel_id: str) -> Transaction:
@@ -96,7 +95,7 @@ def parse_prepared(raw: bytes, channel: Channel, channel_id: str) -> Transaction
     Raises:
         InvalidTransactionError: with the code that Fabric gives.
     """
-    payload, channel_header = header(common_pb2.Envelope(payload=raw).SerializeToString())
+    payload, channel_header = _payload(raw)
     if channel_header.channel_id != channel_id:
         raise InvalidTransactionError(Code.TARGET_CHAIN_NOT_FOUND, "for another channel")
     try:
@@ -120,6 +119,15 @@ def parse_prepared(raw: bytes, channel: Channel, channel_id: str) -> Transaction
         raise InvalidTransactionError(
             Code.INVALID_ENDORSER_TRANSACTION, "its parts cannot be read"
         ) from error
+
+
+def _payload(raw: bytes) -> tuple[common_pb2.Payload, common_pb2.ChannelHeader]:
+    try:
+        payload = common_pb2.Payload.FromString(raw)
+        channel = common_pb2.ChannelHeader.FromString(payload.header.channel_header)
+    except Exception as error:
+        raise InvalidTransactionError(Code.BAD_PAYLOAD, "the envelope cannot be read") from error
+    return payload, channel
 
 
 def chaincode_action(payload: common_pb2.Payload) -> proposal_pb2.ChaincodeAction | None:

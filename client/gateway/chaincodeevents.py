@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import grpc
 from fabric_protos.gateway import gateway_pb2
 from fabric_protos.orderer import ab_pb2
 
+from client.closing import Closing
 from client.gateway.errors import EventsError
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ class ChaincodeEvent:
     payload: bytes
 
 
-class ChaincodeEvents(Iterator[ChaincodeEvent]):
+class ChaincodeEvents(Closing, Iterator[ChaincodeEvent]):
     """An iterator that waits for the next event; :meth:`close` ends it, from any thread.
 
     Raises (while iterating):
@@ -60,17 +60,6 @@ class ChaincodeEvents(Iterator[ChaincodeEvent]):
         """End the iteration, also one that waits in another thread. Harmless when repeated."""
         self._closed = True
         self._call.cancel()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _stream(self) -> Iterator[ChaincodeEvent]:
         try:

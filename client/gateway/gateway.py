@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any, Self
 
 import grpc
@@ -12,6 +11,7 @@ from fabric_protos.common import ledger_pb2
 from fabric_protos.gateway import gateway_pb2_grpc
 from fabric_protos.peer import peer_pb2_grpc
 
+from client.closing import Closing
 from client.connection import Connection, open_channel
 from client.gateway.chaincodeevents import ChaincodeEvents
 from client.gateway.checkpoint import Checkpoint
@@ -30,7 +30,7 @@ class Committed:
     block_number: int
 
 
-class Gateway:
+class Gateway(Closing):
     """Evaluates and submits transactions; synchronous, and safe to share among threads."""
 
     def __init__(
@@ -131,17 +131,6 @@ class Gateway:
     def close(self) -> None:
         """Close the connection; what waits on it fails."""
         self._channel.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _submit_once(self, proposal: Proposal) -> Committed:
         transaction = proposal.endorse()

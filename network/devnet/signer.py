@@ -4,16 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.asymmetric.utils import (
-    decode_dss_signature,
-    encode_dss_signature,
-)
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from fabric_protos.msp import identities_pb2
 
-_P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
+from client import signing
 
 
 class Signer:
@@ -31,5 +26,4 @@ class Signer:
 
     def sign(self, message: bytes) -> bytes:
         """ECDSA with SHA-256, s in its lower half."""
-        r, s = decode_dss_signature(self._key.sign(message, ec.ECDSA(hashes.SHA256())))
-        return encode_dss_signature(r, min(s, _P256_ORDER - s))
+        return signing.sign(self._key, message)

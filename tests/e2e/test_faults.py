@@ -11,25 +11,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.networks import KINDS
 
 from chaincode.schema.rounds import RoundStatus, RoundView
 from client.consortium import Consortium
 from demo import run as demo
 from demo.run import PLAN_ID, Options, Run
-from network import binaries
 from network.topology import Kind
 from trainer.privacy import Scheme, wire
-
-KINDS = [
-    Kind.DEVNET,
-    pytest.param(
-        Kind.FABRIC,
-        marks=[
-            pytest.mark.fabric,
-            pytest.mark.skipif(not binaries.present(), reason="Fabric's programs are not here"),
-        ],
-    ),
-]
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from support.networks import KINDS
 
 from chaincode.schema import canonical
 from chaincode.schema.base import ContentRef, Empty, Role
@@ -20,19 +21,8 @@ from client.consortium import Consortium
 from client.identity import Identity
 from demo import run as demo
 from demo.run import PLAN_ID, Options, Run
-from network import binaries, crypto
-from network.topology import Kind
+from network import crypto
 
-KINDS = [
-    Kind.DEVNET,
-    pytest.param(
-        Kind.FABRIC,
-        marks=[
-            pytest.mark.fabric,
-            pytest.mark.skipif(not binaries.present(), reason="Fabric's programs are not here"),
-        ],
-    ),
-]
 GOOD, WRONG = "ab" * 32, "cd" * 32
 
 

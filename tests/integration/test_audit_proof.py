@@ -11,6 +11,7 @@ from fabric_protos.common import common_pb2
 from fabric_protos.peer import transaction_pb2
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.networks import KINDS
 
 from chaincode.schema import canonical
 from chaincode.schema.base import PageArgs, Role
@@ -23,20 +24,8 @@ from client.audit.transactions import parse
 from client.connection import Connection
 from client.consortium import Consortium
 from client.identity import Identity
-from network import binaries
 from network.base import Network, up
 from network.topology import Kind
-
-KINDS = [
-    Kind.DEVNET,
-    pytest.param(
-        Kind.FABRIC,
-        marks=[
-            pytest.mark.fabric,
-            pytest.mark.skipif(not binaries.present(), reason="Fabric's programs are not here"),
-        ],
-    ),
-]
 
 
 @dataclass

@@ -9,25 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from support.networks import KINDS
 
 from chaincode.schema.consortium import Subject
 from chaincode.schema.errors import Code, MedFabricError
 from client.consortium import Consortium
 from client.gateway import FileCheckpoint
-from network import binaries
 from network.base import Network, up
 from network.topology import Kind
-
-KINDS = [
-    Kind.DEVNET,
-    pytest.param(
-        Kind.FABRIC,
-        marks=[
-            pytest.mark.fabric,
-            pytest.mark.skipif(not binaries.present(), reason="Fabric's programs are not here"),
-        ],
-    ),
-]
 
 
 @dataclass

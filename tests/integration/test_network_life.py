@@ -11,27 +11,17 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from fabric_protos.common import common_pb2, ledger_pb2
+from support.networks import KINDS
 
 from chaincode.schema.errors import Code, MedFabricError
 from client.connection import Connection
 from client.gateway import Gateway
 from client.identity import Identity
-from network import binaries, crypto
+from network import crypto
 from network.base import Network, open_network, up, wait_until
 from network.cli import network as command
 from network.endorsing import endorse
 from network.topology import HOST, Kind
-
-KINDS = [
-    Kind.DEVNET,
-    pytest.param(
-        Kind.FABRIC,
-        marks=[
-            pytest.mark.fabric,
-            pytest.mark.skipif(not binaries.present(), reason="Fabric's programs are not here"),
-        ],
-    ),
-]
 
 
 @pytest.fixture(scope="module", params=KINDS)

@@ -25,7 +25,7 @@ def test_orderer_s_refusal_is_told_in_its_words(
 ) -> None:
     answer = SimpleNamespace(status_code=400, text='{"error":"invalid join block"}')
     session = SimpleNamespace(post=lambda *_, **__: answer)
-    monkeypatch.setattr(channel, "_session", lambda *_: session)
+    monkeypatch.setattr(channel, "admin_session", lambda *_: session)
 
     with pytest.raises(MedFabricError, match=r"MF-8009.*hospital.*invalid join block"):
         channel.join_orderers(network)

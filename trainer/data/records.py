@@ -22,6 +22,8 @@ from numpy.typing import NDArray
 from chaincode.schema.errors import Code, MedFabricError
 from chaincode.schema.plans import DataTerms
 
+VALIDATION_FRACTION = 0.2
+"""Share of a hospital's records that validates candidates, where its node says nothing else."""
 FILE_LIMIT = 4 * 1024**3
 """Bytes of a records file."""
 _BAD_ARCHIVE = (zipfile.BadZipFile, zlib.error, NotImplementedError)

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from chaincode.schema.base import Id
 from chaincode.schema.errors import Code, MedFabricError
+from trainer.data.records import VALIDATION_FRACTION
 
 
 class DirectoryStoreConfig(BaseModel):
@@ -39,7 +40,7 @@ class DataConfig(BaseModel):
     dataset_id: Id
     file: Path
     split_seed: int = 0
-    validation_fraction: float = 0.2
+    validation_fraction: float = VALIDATION_FRACTION
 
 
 class NodeConfig(BaseModel):

@@ -21,6 +21,7 @@ from pydantic import ValidationError
 from chaincode.schema import canonical
 from chaincode.schema.base import Language
 from chaincode.schema.errors import Code, MedFabricError
+from client.files import sync_folder
 
 Record = TypeVar("Record", bound=Language)
 
@@ -108,19 +109,10 @@ def _write(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
-        _sync(path.parent)
+        sync_folder(path.parent)
     except OSError as error:
         with contextlib.suppress(OSError):
             partial.unlink()
         raise MedFabricError(
             Code.HOME_UNWRITABLE, f"cannot write {path}: {error.strerror}; make room and go on"
         ) from None
-
-
-def _sync(folder: Path) -> None:
-    # A rename is durable only once its folder is.
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -211,10 +211,11 @@ class Scheme:
         residues = self._read(aggregate, Kind.CIPHERTEXT, length)
         shape = (residues.shape[0], 1, *residues.shape[2:])
         share = np.empty(shape, dtype=np.uint64)
+        lifted = [self._lifted(secret, q) for _, q in self._data()]
         for chunk in range(residues.shape[0]):
             noise = _flood(self._degree, self._terms.flood_bits)
             for index, q in self._data():
-                product = ring.multiply(residues[chunk, 1, index], self._lifted(secret, q), q)
+                product = ring.multiply(residues[chunk, 1, index], lifted[index], q)
                 share[chunk, 0, index] = ring.add(product, self._forward(noise, q), q)
         return wire.encode(Kind.SHARE, self.context, self._data_primes, share)
 

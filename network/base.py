@@ -47,6 +47,25 @@ class Network(ABC):
     def healthy(self, name: str) -> bool:
         """Whether this process answers."""
 
+    def found(self) -> None:
+        """Make every hospital's keys and certificates, and the genesis block of its channel."""
+        self.open_authorities()
+
+        def enroll(hospital: Hospital) -> None:
+            crypto.create_members(self.layout, hospital, self.issuer(hospital))
+
+        self.each_hospital(enroll)
+        self.layout.genesis.write_bytes(genesis.block(self.topology, self.layout))
+
+    def open_authorities(self) -> None:
+        """Make every hospital's authorities, ready to issue identities."""
+        self.each_hospital(partial(crypto.create_authorities, self.layout))
+
+    def each_hospital(self, act: Callable[[Hospital], None]) -> None:
+        """Act for all hospitals at once."""
+        with ThreadPoolExecutor(len(self.topology.hospitals)) as pool:
+            list(pool.map(act, self.topology.hospitals))
+
     @abstractmethod
     def prepare(self) -> None:
         """Write what the processes read, once, before their first start."""
@@ -69,10 +88,11 @@ class Network(ABC):
             )
         if self.layout.user(slug, name).exists():
             raise MedFabricError(Code.CA_REFUSED, f"{slug} has a {name} already; take another name")
-        return self._issue(hospital, name, roles)
+        return crypto.enroll(self.layout, hospital, name, roles, self.issuer(hospital))
 
-    def _issue(self, hospital: Hospital, name: str, roles: Sequence[str]) -> Path:
-        return crypto.enroll(self.layout, hospital, name, roles)
+    def issuer(self, hospital: Hospital) -> crypto.Issuer:
+        """Who gives out the hospital's identities."""
+        return crypto.own_authority(self.layout, hospital)
 
     def enroll_first_users(self, progress: Progress) -> None:
         """Enrol whom every hospital begins with."""
@@ -82,8 +102,7 @@ class Network(ABC):
             for name, roles in crypto.FIRST_USERS.items():
                 self.enroll(hospital.slug, name, roles)
 
-        with ThreadPoolExecutor(len(self.topology.hospitals)) as pool:
-            list(pool.map(enroll, self.topology.hospitals))
+        self.each_hospital(enroll)
 
     def names(self) -> list[str]:
         """All processes."""
@@ -182,8 +201,9 @@ def up(folder: Path, kind: Kind, hospitals: int, progress: Progress = lambda _: 
         raise MedFabricError(
             Code.NETWORK_EXISTS, f"{folder} is not empty and holds no consortium; name another"
         )
-    network = _create(folder, kind, hospitals, progress)
+    network = _new(folder, kind, hospitals)
     try:
+        _create(network, progress)
         network.start()
         network.enroll_first_users(progress)
         network.commission(progress)
@@ -237,7 +257,7 @@ def wait_until(
         time.sleep(0.05)
 
 
-def _create(folder: Path, kind: Kind, hospitals: int, progress: Progress) -> Network:
+def _new(folder: Path, kind: Kind, hospitals: int) -> Network:
     version, fabric_ca = "", False
     if kind is Kind.FABRIC:
         from client import tools
@@ -245,24 +265,23 @@ def _create(folder: Path, kind: Kind, hospitals: int, progress: Progress) -> Net
 
         version = binaries.fabric_version()
         fabric_ca = tools.find(binaries.AUTHORITY) is not None
-    made = topology.create(kind, hospitals, version, fabric_ca=fabric_ca)
-    network = _network(folder, made)
+    return _network(folder, topology.create(kind, hospitals, version, fabric_ca=fabric_ca))
+
+
+def _create(network: Network, progress: Progress) -> None:
+    folder = network.layout.folder
     progress("making keys and certificates")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        topology.save(made, folder)
-        for hospital in made.hospitals:
-            crypto.create_hospital(network.layout, hospital)
-        network.layout.genesis.write_bytes(genesis.block(made, network.layout))
+        topology.save(network.topology, folder)
+        network.found()
         network.write_connections()
         network.prepare()
     except OSError as error:
-        shutil.rmtree(folder, ignore_errors=True)
         raise MedFabricError(
             Code.NETWORK_EXISTS, f"cannot write {folder}: {error.strerror}; make room there"
         ) from None
     progress("starting processes")
-    return network
 
 
 def _the_same(there: Network, kind: Kind, hospitals: int) -> Network:
@@ -278,6 +297,8 @@ def _the_same(there: Network, kind: Kind, hospitals: int) -> Network:
 
 def _discard(network: Network) -> None:
     """Stop it and remove all but its logs."""
+    if not network.layout.folder.exists():
+        return
     network.down()
     for entry in network.layout.folder.iterdir():
         if entry.is_dir() and entry.name != _LOGS:

@@ -14,6 +14,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -33,6 +34,7 @@ ROLES = "medfabric.roles"
 FIRST_USERS = {"node1": ("trainer", "validator"), "auditor": ("auditor",)}
 """Who a hospital begins with, beside its admin: names and roles."""
 _YEARS_OF_AUTHORITY, _YEARS_OF_MEMBER = 15, 5
+_SERVERS = ("orderer", "peer")
 _NODE_OUS = ("client", "peer", "admin", "orderer")
 
 
@@ -42,6 +44,13 @@ class Pair:
 
     certificate: bytes
     key: bytes
+
+
+class Issuer(Protocol):
+    """Gives out a hospital's identities: its own :class:`Authority`, or its fabric-ca-server."""
+
+    def identity(self, common_name: str, unit: str, roles: Sequence[str] = ()) -> Pair:
+        """A new key and its certificate. ``unit`` is one of client, peer, admin, orderer."""
 
 
 class Authority:
@@ -130,27 +139,44 @@ class Authority:
 
 
 def create_hospital(layout: Layout, hospital: Hospital) -> None:
-    """All material of one hospital: authorities, MSP, orderer, peer, chaincode, first admin."""
+    """All material of one hospital, by its own authority."""
+    create_authorities(layout, hospital)
+    create_members(layout, hospital, own_authority(layout, hospital))
+
+
+def create_authorities(layout: Layout, hospital: Hospital) -> None:
+    """A hospital's two authorities, its MSP, and TLS for each of its servers."""
     home = layout.hospital(hospital.slug)
     signing = Authority.create(f"ca.{hospital.slug}", home / "ca", "signing")
     tls = Authority.create(f"tlsca.{hospital.slug}", home / "ca", "tls")
     _write_msp(home / "msp", signing, tls)
-    for unit in ("orderer", "peer"):
-        folder = home / unit
-        _write_msp(folder / "msp", signing, tls)
-        pair = signing.identity(f"{unit}.{hospital.slug}", unit)
-        _write(folder / "msp" / "signcerts" / "cert.pem", pair.certificate)
-        write_secret(folder / "msp" / "keystore" / "key.pem", pair.key)
-        _write_tls(folder / "tls", tls, f"{unit}.{hospital.slug}")
+    for unit in _SERVERS:
+        _write_msp(home / unit / "msp", signing, tls)
+        _write_tls(home / unit / "tls", tls, f"{unit}.{hospital.slug}")
     _write_tls(home / "chaincode" / "tls", tls, f"chaincode.{hospital.slug}")
     _write_tls(home / "ca" / "server" / "tls", tls, f"ca.{hospital.slug}")
-    enroll(layout, hospital, "admin", ("admin",))
 
 
-def enroll(layout: Layout, hospital: Hospital, name: str, roles: Sequence[str]) -> Path:
-    """Make an identity of a hospital by its own authority; returns its folder."""
-    signing = Authority.load(layout.hospital(hospital.slug) / "ca", "signing")
-    pair = signing.identity(name, unit_of(roles), roles)
+def create_members(layout: Layout, hospital: Hospital, issuer: Issuer) -> None:
+    """The identities that a hospital begins with: its orderer, its peer, its first admin."""
+    for unit in _SERVERS:
+        folder = layout.hospital(hospital.slug) / unit / "msp"
+        pair = issuer.identity(f"{unit}.{hospital.slug}", unit)
+        _write(folder / "signcerts" / "cert.pem", pair.certificate)
+        write_secret(folder / "keystore" / "key.pem", pair.key)
+    enroll(layout, hospital, "admin", ("admin",), issuer)
+
+
+def own_authority(layout: Layout, hospital: Hospital) -> Authority:
+    """The hospital's own signing authority."""
+    return Authority.load(layout.hospital(hospital.slug) / "ca", "signing")
+
+
+def enroll(
+    layout: Layout, hospital: Hospital, name: str, roles: Sequence[str], issuer: Issuer
+) -> Path:
+    """Make an identity of a hospital; returns its folder."""
+    pair = issuer.identity(name, unit_of(roles), roles)
     return write_user(layout, hospital, name, roles, pair)
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from client.tools import find
-from network import binaries, chaincode, channel, fabric_ca, lifecycle
+from network import binaries, chaincode, channel, crypto, fabric_ca, lifecycle
 from network.base import Network, Progress, serves
 from network.processes import Spec
 from network.topology import HOST, Hospital
@@ -28,9 +29,8 @@ class FabricNetwork(Network):
 
     def specs(self) -> Sequence[Spec]:
         hospitals = self.topology.hospitals
-        authorities = hospitals if self.topology.fabric_ca else ()
         return [
-            *(fabric_ca.spec(self.layout, hospital) for hospital in authorities),
+            *self._authorities(),
             *(self._orderer(hospital) for hospital in hospitals),
             *(chaincode.spec(self.layout, hospital) for hospital in hospitals),
             *(self._peer(hospital) for hospital in hospitals),
@@ -47,17 +47,24 @@ class FabricNetwork(Network):
         for hospital in self.topology.hospitals:
             home = self.layout.hospital(hospital.slug)
             chaincode.write_config(self.layout, hospital, package_id)
-            if self.topology.fabric_ca:
-                fabric_ca.prepare(self.layout, hospital)
             clients = self._write_client_authorities(home)
             _write_json(home / "orderer" / "orderer.yaml", _orderer_config(hospital, clients))
             _write_json(home / "peer" / "core.yaml", self._peer_config(hospital, clients))
             self._write_builder(home / "peer" / "builder", hospital)
 
-    def _issue(self, hospital: Hospital, name: str, roles: Sequence[str]) -> Path:
+    def issuer(self, hospital: Hospital) -> crypto.Issuer:
         if not self.topology.fabric_ca:
-            return super()._issue(hospital, name, roles)
-        return fabric_ca.Service(self.layout, hospital).enroll(name, roles)
+            return super().issuer(hospital)
+        return fabric_ca.Service(self.layout, hospital)
+
+    def open_authorities(self) -> None:
+        super().open_authorities()
+        specs = self._authorities()
+        if specs:
+            self.each_hospital(partial(fabric_ca.prepare, self.layout))
+        for spec in specs:
+            self.processes.start(spec)
+        self.wait_healthy([spec.name for spec in specs])
 
     def commission(self, progress: Progress) -> None:
         progress("joining the channel")
@@ -82,6 +89,10 @@ class FabricNetwork(Network):
         # The operations endpoint is there before the port that it speaks for.
         well = channel.healthy(self.layout, hospital, operations)
         return well and serves(self.layout, hospital, port)
+
+    def _authorities(self) -> list[Spec]:
+        hospitals = self.topology.hospitals if self.topology.fabric_ca else ()
+        return [fabric_ca.spec(self.layout, hospital) for hospital in hospitals]
 
     def _orderer(self, hospital: Hospital) -> Spec:
         folder = self.layout.hospital(hospital.slug) / "orderer"

@@ -26,7 +26,7 @@ from requests.auth import AuthBase
 from chaincode.schema.errors import Code, MedFabricError
 from client import hfc_binding, tools
 from network import binaries, crypto
-from network.operations import admin_session
+from network.operations import session
 from network.processes import Spec
 from network.topology import HOST, Hospital, Layout
 
@@ -73,7 +73,7 @@ class Service:
 
     def __init__(self, layout: Layout, hospital: Hospital) -> None:
         self._layout, self._hospital = layout, hospital
-        self._session = admin_session(layout, hospital)
+        self._session = _session(layout, hospital)
         hfc_binding.bind()
         from hfc.fabric_ca.caservice import CAService
 
@@ -86,14 +86,13 @@ class Service:
             setattr(client, f"_send_ca_{method}", partial(self._send, method))
         self._registrar = self._open_registrar()
 
-    def enroll(self, name: str, roles: Sequence[str]) -> Path:
-        """Register an identity with its roles and enrol it; returns its folder."""
-        unit = crypto.unit_of(roles)
+    def identity(self, common_name: str, unit: str, roles: Sequence[str] = ()) -> crypto.Pair:
+        """Register an identity with its roles, and enrol it."""
         attributes = [{"name": crypto.ROLES, "value": ",".join(sorted(roles)), "ecert": True}]
-        register = partial(self._hfc.register, name, None, unit, "", 1, attributes)
-        secret = self._asked(partial(register, self._registrar), f"register {name}")
-        pair = self._enrolled(name, secret)
-        return crypto.write_user(self._layout, self._hospital, name, roles, pair)
+        named = attributes if roles else []
+        register = partial(self._hfc.register, common_name, None, unit, "", 1, named)
+        secret = self._asked(partial(register, self._registrar), f"register {common_name}")
+        return self._enrolled(common_name, secret)
 
     def reenroll(self, name: str, roles: Sequence[str]) -> Path:
         """Give an identity a new key and certificate, on the strength of the ones it has."""
@@ -187,7 +186,7 @@ class _Token(AuthBase):
 def healthy(layout: Layout, hospital: Hospital) -> bool:
     """Whether the server answers."""
     try:
-        answer = admin_session(layout, hospital).get(_health(hospital), timeout=3)
+        answer = _session(layout, hospital).get(_health(hospital), timeout=3)
     except requests.ConnectionError:
         return False
     return bool(answer.status_code == requests.codes.ok)
@@ -202,7 +201,7 @@ def _server_config(layout: Layout, hospital: Hospital, secret: str) -> dict[str,
         "type": "client",
         "maxenrollments": 1,
         "attrs": {
-            "hf.Registrar.Roles": "client,admin",
+            "hf.Registrar.Roles": "client,admin,peer,orderer",
             "hf.Registrar.Attributes": crypto.ROLES,
             "hf.Revoker": True,
             "hf.GenCRL": True,
@@ -256,6 +255,12 @@ def _load(key_file: Path, certificate_file: Path) -> _Registrar:
     if not isinstance(key, ec.EllipticCurvePrivateKey):
         raise TypeError(f"{key_file} is no elliptic-curve key")
     return _Registrar(key, certificate_file.read_bytes())
+
+
+def _session(layout: Layout, hospital: Hospital) -> requests.Session:
+    # The registrar sits at the server, and is there before the hospital has an admin.
+    tls = _folder(layout, hospital) / "tls"
+    return session(layout, hospital, tls / "cert.pem", tls / "key.pem")
 
 
 def _folder(layout: Layout, hospital: Hospital) -> Path:

@@ -21,7 +21,6 @@ from client.consortium import Consortium
 from client.identity import Identity
 from demo import run as demo
 from demo.run import PLAN_ID, Options, Run
-from network import crypto
 
 GOOD, WRONG = "ab" * 32, "cd" * 32
 
@@ -139,7 +138,7 @@ def _ceremony(members: Members) -> None:
 def _strangers(members: Members) -> None:
     run = members.run
     hospital, layout = run.network.topology.hospitals[0], run.network.layout
-    crypto.enroll(layout, hospital, "intruder", ("trainer", "validator"))
+    run.network.enroll(hospital.slug, "intruder", ("trainer", "validator"))
     admin = run.hospitals[0].admin
     with _node(run, hospital.slug, "intruder") as intruder:
         with pytest.raises(MedFabricError, match="MF-1005"):

@@ -22,7 +22,8 @@ from network.topology import Hospital, Kind, Layout
 def layout(tmp_path_factory: pytest.TempPathFactory) -> Layout:
     made = Layout(tmp_path_factory.mktemp("consortium"))
     crypto.create_hospital(made, _hospital())
-    crypto.enroll(made, _hospital(), "node1", ("validator", "trainer"))
+    authority = crypto.own_authority(made, _hospital())
+    crypto.enroll(made, _hospital(), "node1", ("validator", "trainer"), authority)
     return made
 
 

@@ -3,50 +3,22 @@ content that was tampered with, are named on the ledger."""
 
 from __future__ import annotations
 
-import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
-from support.networks import KINDS
+from support.networks import FABRIC, KINDS
+from support.training import begun, ended, training, until
 
 from chaincode.schema.rounds import RoundStatus, RoundView
 from client.consortium import Consortium
 from demo import run as demo
-from demo.run import PLAN_ID, Options, Run
+from demo.run import PLAN_ID, Run
 from network.topology import Kind
 from trainer.privacy import Scheme, wire
 
-
-@contextmanager
-def _training(folder: Path, kind: Kind, rounds: int, stage_seconds: int) -> Iterator[Run]:
-    options = Options(folder, kind, rounds=rounds, stage_seconds=stage_seconds)
-    with demo.prepared(options, lambda _: None) as run:
-        run.agents.start()
-        yield run
-
-
-def _until(run: Run, number: int, seen: Callable[[RoundView], bool]) -> RoundView:
-    """The round's view as soon as it is so; fails after two minutes."""
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline:
-        if demo.plan(run).rounds_opened >= number:
-            view = run.ledger.rounds.get(plan_id=PLAN_ID, number=number)
-            if seen(view):
-                return view
-        threading.Event().wait(0.05)
-    raise AssertionError(f"round {number} did not get there")
-
-
-def _ended(view: RoundView) -> bool:
-    return view.round.status in (RoundStatus.PUBLISHED, RoundStatus.FAILED)
-
-
-def _begun(view: RoundView) -> bool:
-    return len(view.updates) >= 1
+LEDGER = {Kind.DEVNET: ["devnet"], Kind.FABRIC: ["hospital4.peer", "hospital4.orderer"]}
+"""Processes that keep the ledger."""
 
 
 @pytest.mark.timeout(400)
@@ -54,26 +26,23 @@ def _begun(view: RoundView) -> bool:
 def test_killed_processes_come_back_and_every_round_is_published(
     kind: Kind, tmp_path: Path
 ) -> None:
-    with _training(tmp_path / "run", kind, rounds=3, stage_seconds=100) as run:
-        _until(run, 1, lambda view: view.round.status is RoundStatus.OPEN)
+    with training(tmp_path / "run", kind, rounds=3, stage_seconds=100) as run:
+        until(run, 1, lambda view: view.round.status is RoundStatus.OPEN)
         run.agents.kill("hospital2")
-        _until(run, 1, lambda view: len(view.updates) >= 2)
+        until(run, 1, lambda view: len(view.updates) >= 2)
         run.agents.restart("hospital2")
-        first = _until(run, 1, _ended)
+        first = until(run, 1, ended)
 
-        _until(run, 2, _begun)
+        until(run, 2, begun)
         run.network.kill("hospital3.chaincode")
         run.network.restart("hospital3.chaincode")
-        second = _until(run, 2, _ended)
+        second = until(run, 2, ended)
 
-        _until(run, 3, lambda view: view.round.status is RoundStatus.OPEN)
-        names = ["devnet"]
-        if kind is Kind.FABRIC:
-            names = ["hospital4.peer", "hospital4.orderer"]
-        for name in names:
+        until(run, 3, lambda view: view.round.status is RoundStatus.OPEN)
+        for name in LEDGER[kind]:
             run.network.kill(name)
             run.network.restart(name)
-        third = _until_reachable(run, 3)
+        third = until(run, 3, ended)
 
     for view in (first, second, third):
         assert view.round.status is RoundStatus.PUBLISHED, view.round.reason
@@ -81,46 +50,58 @@ def test_killed_processes_come_back_and_every_round_is_published(
         assert view.round.missing == ()
 
 
-def _until_reachable(run: Run, number: int) -> RoundView:
-    from chaincode.schema.errors import MedFabricError
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("kind", [FABRIC])
+def test_rounds_end_while_an_orderer_is_down_and_wait_for_a_peer(
+    kind: Kind, tmp_path: Path
+) -> None:
+    with training(tmp_path / "run", kind, rounds=3, stage_seconds=100) as run:
+        until(run, 1, lambda view: view.round.status is RoundStatus.OPEN)
+        # The first is the leader when the network is new.
+        run.network.kill("hospital1.orderer")
+        without = until(run, 1, ended)
+        run.network.restart("hospital1.orderer")
 
-    deadline = time.monotonic() + 120
-    while True:
-        try:
-            return _until(run, number, _ended)
-        except MedFabricError:
-            # The restarted process is still coming up.
-            assert time.monotonic() < deadline
-            threading.Event().wait(0.2)
+        until(run, 2, lambda view: view.round.status is RoundStatus.OPEN)
+        run.network.kill("hospital4.peer")
+        waiting = until(run, 2, lambda view: len(view.updates) >= 3)
+        run.network.restart("hospital4.peer")
+        after = until(run, 2, ended)
+        last = until(run, 3, ended)
+
+    assert not ended(waiting)
+    for view in (without, after, last):
+        assert view.round.status is RoundStatus.PUBLISHED, view.round.reason
+        assert len(view.round.contributions) == 4
 
 
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("kind", KINDS)
 def test_tampered_content_and_absent_hospitals_are_named(kind: Kind, tmp_path: Path) -> None:
-    with _training(tmp_path / "run", kind, rounds=3, stage_seconds=20) as run:
+    with training(tmp_path / "run", kind, rounds=3, stage_seconds=20) as run:
         store = tmp_path / "run" / "content"
 
-        first = _until(run, 1, _begun)
+        first = until(run, 1, begun)
         _tamper(store, first)
-        healed = _until(run, 1, _ended)
+        healed = until(run, 1, ended)
 
         # One hospital submits alone and is gone; the others come when its content is tampered with.
         others = ["hospital2", "hospital3", "hospital4"]
         for slug in others:
             run.agents.kill(slug)
-        begun = _until(run, 2, _begun)
+        alone = until(run, 2, begun)
         run.agents.kill("hospital1")
-        _tamper(store, begun)
+        _tamper(store, alone)
         for slug in others:
             run.agents.restart(slug)
-        unusable = _until(run, 2, _ended)
+        unusable = until(run, 2, ended)
 
-        missing = _until(run, 3, _ended)
+        missing = until(run, 3, ended)
 
     assert healed.round.status is RoundStatus.PUBLISHED, healed.round.reason
     assert {o.subject_sha256 for o in healed.objections} == {first.updates[0].update.sha256}
     assert {o.code for o in healed.objections} == {"MF-7021"}
-    lost = begun.updates[0]
+    lost = alone.updates[0]
     assert unusable.round.status is RoundStatus.FAILED
     assert unusable.round.failure == "MF-5012"
     assert f"{lost.node_id} of {lost.msp_id}" in unusable.round.reason
@@ -144,11 +125,11 @@ def _tamper(store: Path, view: RoundView) -> None:
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("kind", KINDS)
 def test_share_that_decrypts_nothing_fails_the_round(kind: Kind, tmp_path: Path) -> None:
-    with _training(tmp_path / "run", kind, rounds=1, stage_seconds=20) as run:
+    with training(tmp_path / "run", kind, rounds=1, stage_seconds=20) as run:
         liar = run.hospitals[3]
-        _until(run, 1, lambda view: any(u.msp_id == liar.msp_id for u in view.updates))
+        until(run, 1, lambda view: any(u.msp_id == liar.msp_id for u in view.updates))
         run.agents.kill(liar.slug)
-        view = _until(run, 1, lambda view: view.round.status is RoundStatus.AGGREGATED)
+        view = until(run, 1, lambda view: view.round.status is RoundStatus.AGGREGATED)
         with Consortium.connect(
             run.network.layout.connection(liar.slug), liar.user("node1")
         ) as node:
@@ -159,7 +140,7 @@ def test_share_that_decrypts_nothing_fails_the_round(kind: Kind, tmp_path: Path)
                 aggregate_sha256=view.round.aggregate_sha256,
                 share=run.store.put(_false_share(run)),
             )
-        failed = _until(run, 1, _ended)
+        failed = until(run, 1, ended)
         address = demo.plan(run).model_sha256
 
     assert failed.round.status is RoundStatus.FAILED

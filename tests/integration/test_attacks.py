@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from fabric_protos.common import common_pb2
+from fabric_protos.peer import transaction_pb2
 from support.networks import KINDS
 
 from chaincode.schema import canonical
@@ -17,11 +19,15 @@ from chaincode.schema.ceremonies import CeremonyStatus, commitment
 from chaincode.schema.consortium import Subject
 from chaincode.schema.errors import MedFabricError
 from chaincode.schema.rounds import RoundStatus, RoundView, SubmitUpdateArgs
+from client import blocks
+from client.audit.transactions import header
+from client.connection import Connection
 from client.consortium import Consortium
 from client.identity import Identity
 from demo import run as demo
 from demo.run import PLAN_ID, Options, Run
 
+_Flag = transaction_pb2.TxValidationCode
 GOOD, WRONG = "ab" * 32, "cd" * 32
 
 
@@ -31,6 +37,7 @@ class Members:
 
     run: Run
     nodes: list[Consortium]
+    replayed: str = ""
 
     @property
     def first(self) -> Consortium:
@@ -167,6 +174,7 @@ def _updates(members: Members) -> None:
     account = members.first.datasets.get(dataset_id=first.dataset_id).account
     # The very same envelope again: its id is taken, and the account is charged once.
     transaction.submit()
+    members.replayed = transaction.transaction_id
     with pytest.raises(MedFabricError, match="MF-5001"):
         members.first.rounds.submit_update(first)
 
@@ -233,9 +241,39 @@ def test_replayed_envelope_stays_without_effect(members: Members) -> None:
     admin.nodes.resume(node_id="node1")
 
     transaction.submit()
+    _restart_orderers(members.run)
+    transaction.submit()
     # Ordered after the replay: once this is committed, so is that.
     admin.nodes.suspend(node_id="node1", reason="again")
     admin.nodes.resume(node_id="node1")
 
     node = admin.nodes.get(msp_id="Hospital3MSP", node_id="node1")
     assert node.status.value == "ACTIVE"
+    flags = _flags(members.run, transaction.transaction_id)
+    assert flags[0] == _Flag.VALID
+    assert set(flags[1:]) == {_Flag.DUPLICATE_TXID}
+    assert _flags(members.run, members.replayed)[0] == _Flag.VALID
+    assert set(_flags(members.run, members.replayed)[1:]) <= {_Flag.DUPLICATE_TXID}
+
+
+def _restart_orderers(run: Run) -> None:
+    # SmartBFT's orderers pass over what they have ordered, silently, as long as they remember it.
+    names = [name for name in run.network.names() if name.endswith(".orderer")]
+    for name in names:
+        run.network.kill(name)
+    for name in names:
+        run.network.restart(name)
+
+
+def _flags(run: Run, transaction_id: str) -> list[int]:
+    """The verdict that the ledger holds on every envelope with this id, in order."""
+    layout, hospital = run.network.layout, run.network.topology.hospitals[2]
+    identity = Identity.load(layout.user(hospital.slug, "auditor"))
+    found = []
+    for _, raw in blocks.deliver(Connection.load(layout.connection(hospital.slug)), identity):
+        block = blocks.parse(raw)
+        flags = block.metadata.metadata[common_pb2.BlockMetadataIndex.TRANSACTIONS_FILTER]
+        for flag, envelope in zip(flags, block.data.data, strict=False):
+            if header(envelope)[1].tx_id == transaction_id:
+                found.append(flag)
+    return found

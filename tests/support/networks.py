@@ -7,13 +7,11 @@ import pytest
 from network import binaries
 from network.topology import Kind
 
-KINDS = [
-    Kind.DEVNET,
-    pytest.param(
-        Kind.FABRIC,
-        marks=[
-            pytest.mark.fabric,
-            pytest.mark.skipif(not binaries.present(), reason="Fabric's programs are not here"),
-        ],
-    ),
-]
+FABRIC = pytest.param(
+    Kind.FABRIC,
+    marks=[
+        pytest.mark.fabric,
+        pytest.mark.skipif(not binaries.present(), reason="Fabric's programs are not here"),
+    ],
+)
+KINDS = [Kind.DEVNET, FABRIC]

@@ -1,0 +1,64 @@
+"""A demonstration's training, held by a test: started, watched, interfered with."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from chaincode.schema.errors import MedFabricError
+from chaincode.schema.rounds import RoundStatus, RoundView
+from demo import run as demo
+from demo.run import PLAN_ID, Options, Run
+from network.topology import Kind
+
+
+@contextmanager
+def training(
+    folder: Path, kind: Kind, rounds: int, stage_seconds: int, *, start: bool = True
+) -> Iterator[Run]:
+    """A run with an agreed plan; with ``start``, its agents are at work."""
+    options = Options(folder, kind, rounds=rounds, stage_seconds=stage_seconds)
+    with demo.prepared(options, lambda _: None) as run:
+        if start:
+            run.agents.start()
+        yield run
+
+
+def until(
+    run: Run,
+    number: int,
+    seen: Callable[[RoundView], bool],
+    seconds: float = 120.0,
+    meanwhile: Callable[[], None] = lambda: None,
+) -> RoundView:
+    """The round's view as soon as it is so; fails after ``seconds``.
+
+    A peer that does not answer for now is asked again.
+    """
+    deadline = time.monotonic() + seconds
+    why = "it is not so"
+    while time.monotonic() < deadline:
+        meanwhile()
+        try:
+            if demo.plan(run).rounds_opened >= number:
+                view = run.ledger.rounds.get(plan_id=PLAN_ID, number=number)
+                if seen(view):
+                    return view
+                why = f"it is {view.round.status}"
+        except MedFabricError as error:
+            why = str(error)
+        threading.Event().wait(0.05)
+    raise AssertionError(f"round {number} did not get there in {seconds:.0f} s: {why}")
+
+
+def ended(view: RoundView) -> bool:
+    """Whether the round is over."""
+    return view.round.status in (RoundStatus.PUBLISHED, RoundStatus.FAILED)
+
+
+def begun(view: RoundView) -> bool:
+    """Whether an update is in."""
+    return len(view.updates) >= 1

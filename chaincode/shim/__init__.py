@@ -4,12 +4,16 @@ A chaincode is an object with :meth:`Chaincode.invoke`; :func:`chaincode.shim.se
 """
 
 from chaincode.shim.chaincode import Chaincode, Response
-from chaincode.shim.identity import ClientIdentity
+from chaincode.shim.endorsement import Endorser, KeyEndorsementPolicy
+from chaincode.shim.identity import AttributeMismatchError, ClientIdentity
 from chaincode.shim.stub import PeerError, Stub, composite_key, split_composite_key
 
 __all__ = [
+    "AttributeMismatchError",
     "Chaincode",
     "ClientIdentity",
+    "Endorser",
+    "KeyEndorsementPolicy",
     "PeerError",
     "Response",
     "Stub",

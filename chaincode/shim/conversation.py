@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from fabric_protos.ledger.queryresult import kv_query_result_pb2
-from fabric_protos.peer import chaincode_pb2, chaincode_shim_pb2
+from fabric_protos.peer import chaincode_pb2, chaincode_shim_pb2, proposal_response_pb2
 from google.protobuf.message import DecodeError
 
+from chaincode.shim.response import Response
 from chaincode.shim.stub import (
     VALIDATION_PARAMETER,
     KeyModification,
@@ -133,24 +134,48 @@ class Conversation:
         request = chaincode_shim_pb2.GetStateByRange(
             startKey=start, endKey=end, metadata=metadata.SerializeToString()
         )
-        raw = self._ask(Type.GET_STATE_BY_RANGE, request)
-        response = parse(chaincode_shim_pb2.QueryResponse, raw)
-        results = tuple(_key_value(item.resultBytes) for item in response.results)
-        found = parse(chaincode_shim_pb2.QueryResponseMetadata, response.metadata)
-        return Page(results, str(found.bookmark))
+        return _page(self._ask(Type.GET_STATE_BY_RANGE, request))
+
+    def query(self, query: str) -> Iterator[KeyValue]:
+        request = chaincode_shim_pb2.GetQueryResult(query=query)
+        for raw in self._query(Type.GET_QUERY_RESULT, request):
+            yield _key_value(raw)
+
+    def query_page(self, query: str, page_size: int, bookmark: str) -> Page:
+        metadata = chaincode_shim_pb2.QueryMetadata(pageSize=page_size, bookmark=bookmark)
+        request = chaincode_shim_pb2.GetQueryResult(
+            query=query, metadata=metadata.SerializeToString()
+        )
+        return _page(self._ask(Type.GET_QUERY_RESULT, request))
 
     def history(self, key: str) -> Iterator[KeyModification]:
         request = chaincode_shim_pb2.GetHistoryForKey(key=key)
         for raw in self._query(Type.GET_HISTORY_FOR_KEY, request):
             entry = parse(kv_query_result_pb2.KeyModification, raw)
             yield KeyModification(
-                entry.tx_id, bytes(entry.value), int(entry.timestamp.seconds), entry.is_delete
+                entry.tx_id,
+                bytes(entry.value),
+                int(entry.timestamp.seconds),
+                entry.is_delete,
+                int(entry.timestamp.nanos),
             )
 
     def metadata(self, key: str) -> Mapping[str, bytes]:
         raw = self._ask(Type.GET_STATE_METADATA, chaincode_shim_pb2.GetStateMetadata(key=key))
         result = parse(chaincode_shim_pb2.StateMetadataResult, raw)
         return {entry.metakey: bytes(entry.value) for entry in result.entries}
+
+    def invoke_chaincode(self, name: str, args: Sequence[bytes]) -> Response:
+        request = chaincode_pb2.ChaincodeSpec(
+            chaincode_id=chaincode_pb2.ChaincodeID(name=name),
+            input=chaincode_pb2.ChaincodeInput(args=args),
+        )
+        # The other chaincode's own answer to its peer, as it came.
+        answer = parse(Message, self._ask(Type.INVOKE_CHAINCODE, request))
+        if answer.type != Type.COMPLETED:
+            raise PeerError(answer.payload.decode("utf-8", "replace"))
+        response = parse(proposal_response_pb2.Response, answer.payload)
+        return Response(int(response.status), str(response.message), bytes(response.payload))
 
     def write(self, writes: Sequence[Write]) -> None:
         """Send the writes, in batches where the peer takes them."""
@@ -242,6 +267,13 @@ def _record(write: Write) -> Any:
 
 def _policy_metadata(policy: bytes) -> Any:
     return chaincode_shim_pb2.StateMetadata(metakey=VALIDATION_PARAMETER, value=policy)
+
+
+def _page(raw: bytes) -> Page:
+    response = parse(chaincode_shim_pb2.QueryResponse, raw)
+    results = tuple(_key_value(item.resultBytes) for item in response.results)
+    found = parse(chaincode_shim_pb2.QueryResponseMetadata, response.metadata)
+    return Page(results, str(found.bookmark))
 
 
 def _key_value(raw: bytes) -> KeyValue:

@@ -3,9 +3,71 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from enum import StrEnum
 
 from fabric_protos.common import policies_pb2
 from fabric_protos.msp import msp_principal_pb2
+from google.protobuf.message import DecodeError
+
+_Roles = msp_principal_pb2.MSPRole.MSPRoleType
+_BY_ROLE = msp_principal_pb2.MSPPrincipal.Classification.ROLE
+
+
+class Endorser(StrEnum):
+    """Who of an organisation must endorse: one of its peers, or any of its members."""
+
+    PEER = "PEER"
+    MEMBER = "MEMBER"
+
+
+class KeyEndorsementPolicy:
+    """A policy that every one of some organisations must endorse, as Fabric's helper makes it.
+
+    Args:
+        policy: ``SignaturePolicyEnvelope`` bytes, as :meth:`Stub.get_state_validation_parameter`
+            gives them, or None to begin with no organisation.
+
+    Raises:
+        ValueError: not a policy of this form; one with another rule is not silently replaced.
+    """
+
+    def __init__(self, policy: bytes | None = None) -> None:
+        self._endorsers: dict[str, Endorser] = {}
+        try:
+            parsed = policies_pb2.SignaturePolicyEnvelope.FromString(policy or b"")
+            for identity in parsed.identities:
+                if identity.principal_classification != _BY_ROLE:
+                    raise ValueError("the policy names others than roles of organisations")
+                role = msp_principal_pb2.MSPRole.FromString(identity.principal)
+                self._endorsers[role.msp_identifier] = Endorser(_Roles.Name(role.role))
+        except DecodeError as error:
+            raise ValueError("not an endorsement policy") from error
+        if policy is not None and parsed.rule != _all_of(len(parsed.identities)):
+            raise ValueError("the policy's rule is another than that all must endorse")
+
+    def add(self, *organizations: str, endorser: Endorser = Endorser.PEER) -> None:
+        """Require these organisations too, by MSP id; one already there gets the new role."""
+        self._endorsers.update(dict.fromkeys(organizations, endorser))
+
+    def remove(self, *organizations: str) -> None:
+        """Require these no more; those not there are passed over."""
+        for organization in organizations:
+            self._endorsers.pop(organization, None)
+
+    @property
+    def organizations(self) -> tuple[str, ...]:
+        """MSP ids that must endorse, sorted."""
+        return tuple(sorted(self._endorsers))
+
+    def serialize(self) -> bytes:
+        """``SignaturePolicyEnvelope`` bytes, the same whatever the order of calls before."""
+        names = self.organizations
+        envelope = policies_pb2.SignaturePolicyEnvelope(
+            version=0,
+            rule=_all_of(len(names)),
+            identities=[_principal(name, self._endorsers[name]) for name in names],
+        )
+        return bytes(envelope.SerializeToString(deterministic=True))
 
 
 def owner_and_majority(owner: str, hospitals: Sequence[str]) -> bytes:
@@ -28,19 +90,21 @@ def owner_and_majority(owner: str, hospitals: Sequence[str]) -> bytes:
         rules.append(_out_of(len(ordered) // 2, others))
     rule = _out_of(len(rules), rules)
     envelope = policies_pb2.SignaturePolicyEnvelope(
-        version=0, rule=rule, identities=[_peer_of(msp_id) for msp_id in ordered]
+        version=0, rule=rule, identities=[_principal(msp_id, Endorser.PEER) for msp_id in ordered]
     )
     return bytes(envelope.SerializeToString(deterministic=True))
 
 
-def _peer_of(msp_id: str) -> msp_principal_pb2.MSPPrincipal:
-    role = msp_principal_pb2.MSPRole(
-        msp_identifier=msp_id, role=msp_principal_pb2.MSPRole.MSPRoleType.PEER
-    )
+def _principal(msp_id: str, endorser: Endorser) -> msp_principal_pb2.MSPPrincipal:
+    role = msp_principal_pb2.MSPRole(msp_identifier=msp_id, role=_Roles.Value(endorser))
     return msp_principal_pb2.MSPPrincipal(
-        principal_classification=msp_principal_pb2.MSPPrincipal.Classification.ROLE,
+        principal_classification=_BY_ROLE,
         principal=role.SerializeToString(deterministic=True),
     )
+
+
+def _all_of(number: int) -> policies_pb2.SignaturePolicy:
+    return _out_of(number, [_signed_by(index) for index in range(number)])
 
 
 def _signed_by(index: int) -> policies_pb2.SignaturePolicy:

@@ -209,11 +209,19 @@ def _written(stub: Stub, conversation: Conversation, response: Response) -> Resp
 
 def _stub(message: Any, conversation: Conversation) -> Stub:
     try:
-        args = chaincode_pb2.ChaincodeInput.FromString(message.payload).args
+        given = chaincode_pb2.ChaincodeInput.FromString(message.payload)
     except DecodeError as error:
         raise ValueError("the transaction's input cannot be read") from error
     proposal = Proposal(message.proposal.proposal_bytes)
-    return Stub(message.txid, message.channel_id, args, proposal, conversation)
+    return Stub(
+        message.txid,
+        message.channel_id,
+        given.args,
+        proposal,
+        conversation,
+        signature=message.proposal.signature,
+        decorations=dict(given.decorations),
+    )
 
 
 def _completed(message: Any, stub: Stub, response: Response) -> Any:

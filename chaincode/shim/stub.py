@@ -18,6 +18,7 @@ from fabric_protos.peer import proposal_pb2
 from google.protobuf.message import DecodeError
 
 from chaincode.shim.identity import ClientIdentity
+from chaincode.shim.response import Response
 
 VALIDATION_PARAMETER = "VALIDATION_PARAMETER"
 _COMPOSITE = "\x00"
@@ -32,7 +33,7 @@ class PeerError(Exception):
 
 @dataclass(frozen=True)
 class KeyValue:
-    """One result of a range query."""
+    """One result of a query."""
 
     key: str
     value: bytes
@@ -40,7 +41,7 @@ class KeyValue:
 
 @dataclass(frozen=True)
 class Page:
-    """One page of a range query; an empty bookmark says that it is the last."""
+    """One page of a query; of a range, an empty bookmark says that it is the last."""
 
     results: tuple[KeyValue, ...]
     bookmark: str
@@ -54,6 +55,7 @@ class KeyModification:
     value: bytes
     seconds: int
     is_delete: bool
+    nanos: int = 0
 
 
 @dataclass(frozen=True)
@@ -74,9 +76,15 @@ class Ledger(Protocol):
 
     def range_page(self, start: str, end: str, page_size: int, bookmark: str) -> Page: ...
 
+    def query(self, query: str) -> Iterator[KeyValue]: ...
+
+    def query_page(self, query: str, page_size: int, bookmark: str) -> Page: ...
+
     def history(self, key: str) -> Iterator[KeyModification]: ...
 
     def metadata(self, key: str) -> Mapping[str, bytes]: ...
+
+    def invoke_chaincode(self, name: str, args: Sequence[bytes]) -> Response: ...
 
 
 class Proposal:
@@ -96,11 +104,17 @@ class Proposal:
         except DecodeError as error:
             raise ValueError("the signed proposal cannot be read") from error
         self.transient: Mapping[str, bytes] = dict(payload.TransientMap)
+        self.raw = proposal_bytes
 
     @property
     def seconds(self) -> int:
         """The client's time, whole seconds of the epoch."""
         return int(self._channel.timestamp.seconds)
+
+    @property
+    def nanos(self) -> int:
+        """Nanoseconds of the client's time beyond its whole seconds."""
+        return int(self._channel.timestamp.nanos)
 
     @property
     def creator(self) -> bytes:
@@ -122,19 +136,43 @@ class Stub:
         args: function name and arguments, as bytes.
         proposal: the parsed signed proposal.
         ledger: where reads go.
+        signature: the client's signature over the proposal's bytes.
+        decorations: what the peer's decorators added to the input.
     """
 
     def __init__(
-        self, tx_id: str, channel_id: str, args: Sequence[bytes], proposal: Proposal, ledger: Ledger
+        self,
+        tx_id: str,
+        channel_id: str,
+        args: Sequence[bytes],
+        proposal: Proposal,
+        ledger: Ledger,
+        *,
+        signature: bytes = b"",
+        decorations: Mapping[str, bytes] | None = None,
     ) -> None:
         self.tx_id = tx_id
         self.channel_id = channel_id
         self.args = tuple(args)
+        self.signature = signature
+        self.decorations: Mapping[str, bytes] = decorations or {}
         self.event: tuple[str, bytes] | None = None
         self._proposal = proposal
         self._ledger = ledger
         self._writes: dict[str, Write] = {}
         self._policies: dict[str, Write] = {}
+
+    # what was asked
+
+    @property
+    def function(self) -> str:
+        """The first argument, empty where there is none; raises ValueError if it is not UTF-8."""
+        return self.args[0].decode() if self.args else ""
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """The arguments after the first; raises ValueError if they are not UTF-8."""
+        return tuple(argument.decode() for argument in self.args[1:])
 
     # who and when
 
@@ -149,6 +187,11 @@ class Stub:
         return self._proposal.seconds
 
     @property
+    def nanos(self) -> int:
+        """Nanoseconds beyond :attr:`seconds`."""
+        return self._proposal.nanos
+
+    @property
     def transient(self) -> Mapping[str, bytes]:
         """Input that stays off the ledger."""
         return self._proposal.transient
@@ -157,6 +200,11 @@ class Stub:
     def binding(self) -> bytes:
         """See :attr:`Proposal.binding`."""
         return self._proposal.binding
+
+    @property
+    def proposal_bytes(self) -> bytes:
+        """The proposal as its client signed it; :attr:`signature` is over these bytes."""
+        return self._proposal.raw
 
     # reading
 
@@ -198,6 +246,28 @@ class Stub:
         prefix = composite_key(object_type, attributes)
         return self._ledger.range_page(prefix, prefix + _MAXIMUM, _positive(page_size), bookmark)
 
+    def get_all_composite_keys_page(self, page_size: int, bookmark: str) -> Page:
+        """A page of all composite keys, whatever their type; see
+        :meth:`get_state_by_range_page`."""
+        return self._ledger.range_page(
+            _COMPOSITE, _COMPOSITE + _MAXIMUM, _positive(page_size), bookmark
+        )
+
+    def get_query_result(self, query: str) -> Iterator[KeyValue]:
+        """Results of a query in the state database's own language.
+
+        Only CouchDB has one: a peer on LevelDB answers with an error, raised as
+        :class:`PeerError`. Nothing is checked at commit: for transactions that write nothing.
+        """
+        return self._ledger.query(_query(query))
+
+    def get_query_result_page(self, query: str, page_size: int, bookmark: str) -> Page:
+        """A page of such a query; ``bookmark`` is empty for the first.
+
+        CouchDB gives a bookmark after the last page too: a page without results is the end.
+        """
+        return self._ledger.query_page(_query(query), _positive(page_size), bookmark)
+
     def get_history_for_key(self, key: str) -> Iterator[KeyModification]:
         """Every committed value the key ever had, newest first."""
         return self._ledger.history(_checked(key))
@@ -205,6 +275,21 @@ class Stub:
     def get_state_validation_parameter(self, key: str) -> bytes | None:
         """The key's endorsement policy, or None where the chaincode's applies."""
         return self._ledger.metadata(_checked(key)).get(VALIDATION_PARAMETER) or None
+
+    # other chaincodes
+
+    def invoke_chaincode(self, name: str, args: Sequence[bytes], channel_id: str = "") -> Response:
+        """Call another chaincode within this transaction; its response, of whatever status.
+
+        On the same channel what it reads and writes becomes part of this transaction, and its
+        endorsement policy must be met too. On another channel, named by ``channel_id``, it is a
+        query: its writes go nowhere and its reads are not checked at commit. A peer lets no
+        chaincode call itself on its own channel, and answers that, as a chaincode that is not
+        there, with an error, raised as :class:`PeerError`.
+        """
+        if not name:
+            raise ValueError("a chaincode has a name")
+        return self._ledger.invoke_chaincode(f"{name}/{channel_id}" if channel_id else name, args)
 
     # writing
 
@@ -261,6 +346,12 @@ def _checked(key: str) -> str:
     if not key:
         raise ValueError("a key is not empty")
     return key
+
+
+def _query(query: str) -> str:
+    if not query:
+        raise ValueError("a query is not empty")
+    return query
 
 
 def _simple(key: str) -> str:

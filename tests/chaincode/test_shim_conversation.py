@@ -4,9 +4,10 @@ import threading
 from collections.abc import Callable
 
 import pytest
-from support.fake_peer import WAIT_SECONDS, FakePeer, Type
+from fabric_protos.peer import proposal_response_pb2
+from support.fake_peer import WAIT_SECONDS, FakePeer, Message, Type
 
-from chaincode.shim import Response, Stub
+from chaincode.shim import PeerError, Response, Stub
 from chaincode.shim.handler import Handler
 from chaincode.shim.stub import KeyModification, KeyValue, Page
 
@@ -147,10 +148,110 @@ def test_history_is_given_newest_first() -> None:
     peer = FakePeer(past={"k": [b"one", b"two", b""]})
     found = call(peer, lambda stub: list(stub.get_history_for_key("k")))
     assert found == [
-        KeyModification("tx2", b"", 2, True),
-        KeyModification("tx1", b"two", 1, False),
+        KeyModification("tx2", b"", 2, True, 2),
+        KeyModification("tx1", b"two", 1, False, 1),
         KeyModification("tx0", b"one", 0, False),
     ]
+
+
+def test_all_composite_keys_are_read_by_pages() -> None:
+    keys = ["\x00a\x001\x00", "\x00b\x002\x00", "\x00c\x003\x00"]
+    peer = FakePeer(state={"plain": b"0", **dict.fromkeys(keys, b"1")})
+
+    def read(stub: Stub) -> list[str]:
+        first = stub.get_all_composite_keys_page(2, "")
+        second = stub.get_all_composite_keys_page(2, first.bookmark)
+        assert second.bookmark == ""
+        return [entry.key for entry in (*first.results, *second.results)]
+
+    assert call(peer, read) == keys
+
+
+RECORDS = {f"r{n}": b'{"ward":"%s","n":%d}' % (b"ab"[n % 2 : n % 2 + 1], n) for n in range(7)}
+
+
+def test_a_rich_query_is_read_to_its_end() -> None:
+    peer = FakePeer(state=dict(RECORDS), rich=True)
+
+    found = call(peer, lambda stub: [e.key for e in stub.get_query_result('{"ward":"a"}')])
+
+    assert found == ["r0", "r2", "r4", "r6"]
+    assert requests(peer) == [Type.GET_QUERY_RESULT, Type.QUERY_STATE_NEXT]
+
+
+def test_pages_of_a_rich_query_end_with_an_empty_one() -> None:
+    peer = FakePeer(state=dict(RECORDS), rich=True)
+
+    def pages(stub: Stub) -> list[list[str]]:
+        found, bookmark = [], ""
+        while True:
+            page = stub.get_query_result_page('{"ward":"a"}', 3, bookmark)
+            found.append([entry.key for entry in page.results])
+            if not page.results:
+                return found
+            bookmark = page.bookmark
+
+    assert call(peer, pages) == [["r0", "r2", "r4"], ["r6"], []]
+
+
+def test_a_peer_without_rich_queries_raises() -> None:
+    def read(stub: Stub) -> None:
+        for query in (
+            lambda: list(stub.get_query_result("{}")),
+            lambda: stub.get_query_result_page("{}", 1, ""),
+        ):
+            with pytest.raises(PeerError, match="not supported for leveldb"):
+                query()
+        with pytest.raises(ValueError, match="not empty"):
+            stub.get_query_result("")
+
+    call(FakePeer(), read)
+
+
+# other chaincodes
+
+
+def answering(status: int, message: str = "") -> Callable[[list[bytes]], Message]:
+    """Another chaincode, which gives its arguments back."""
+
+    def answer(args: list[bytes]) -> Message:
+        response = proposal_response_pb2.Response(
+            status=status, message=message, payload=b",".join(args)
+        )
+        return Message(type=Type.COMPLETED, payload=response.SerializeToString())
+
+    return answer
+
+
+def test_another_chaincode_is_called_here_and_on_another_channel() -> None:
+    peer = FakePeer(others={"cc": answering(200), "cc/other": answering(404, "none")})
+
+    def invoke(stub: Stub) -> list[Response]:
+        return [
+            stub.invoke_chaincode("cc", [b"f", b"1"]),
+            stub.invoke_chaincode("cc", [b"g"], "other"),
+        ]
+
+    assert call(peer, invoke) == [Response(200, "", b"f,1"), Response(404, "none", b"g")]
+
+
+def test_a_call_that_the_peer_refuses_or_garbles_raises() -> None:
+    broken = Message(type=Type.ERROR, payload=b"it broke")
+    garbled = Message(type=Type.COMPLETED, payload=b"\xff")
+    peer = FakePeer(others={"broken": lambda _: broken, "garbled": lambda _: garbled})
+
+    def invoke(stub: Stub) -> None:
+        for name, words in (
+            ("absent", "no chaincode absent"),
+            ("broken", "it broke"),
+            ("garbled", "cannot be read"),
+        ):
+            with pytest.raises(PeerError, match=words):
+                stub.invoke_chaincode(name, [])
+        with pytest.raises(ValueError, match="name"):
+            stub.invoke_chaincode("", [])
+
+    call(peer, invoke)
 
 
 def test_a_keys_policy_is_read() -> None:

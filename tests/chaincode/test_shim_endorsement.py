@@ -6,7 +6,7 @@ import pytest
 from fabric_protos.common import policies_pb2
 from fabric_protos.msp import msp_principal_pb2
 
-from chaincode.shim.endorsement import owner_and_majority
+from chaincode.shim.endorsement import Endorser, KeyEndorsementPolicy, owner_and_majority
 
 
 def satisfied(policy: bytes, endorsers: set[str]) -> bool:
@@ -58,3 +58,47 @@ def test_bytes_do_not_depend_on_the_order() -> None:
 def test_the_owner_is_one_of_the_hospitals() -> None:
     with pytest.raises(ValueError, match="owner"):
         owner_and_majority("Hospital9MSP", ["Hospital1MSP"])
+
+
+# the helper for single keys
+
+
+def test_all_named_organisations_must_endorse() -> None:
+    policy = KeyEndorsementPolicy()
+    policy.add("B", "A", "C")
+    policy.remove("C", "unknown")
+
+    assert policy.organizations == ("A", "B")
+    assert satisfied(policy.serialize(), {"A", "B"})
+    assert not satisfied(policy.serialize(), {"A"})
+    assert not satisfied(policy.serialize(), {"B", "C"})
+
+
+def test_the_same_organisations_are_the_same_bytes_and_read_back() -> None:
+    one, other = KeyEndorsementPolicy(), KeyEndorsementPolicy()
+    one.add("A", "B")
+    one.add("M", endorser=Endorser.MEMBER)
+    other.add("M", "B", "A", endorser=Endorser.MEMBER)
+    other.add("A", "B")
+
+    read = KeyEndorsementPolicy(one.serialize())
+
+    assert one.serialize() == other.serialize() == read.serialize()
+    roles = policies_pb2.SignaturePolicyEnvelope.FromString(read.serialize()).identities
+    member = msp_principal_pb2.MSPRole.FromString(roles[2].principal)
+    assert (member.msp_identifier, member.role) == ("M", msp_principal_pb2.MSPRole.MEMBER)
+
+
+def test_a_policy_with_another_rule_or_role_is_not_replaced() -> None:
+    for raw in (owner_and_majority("A", ["A", "B", "C"]), b"\xff\xff", _of_admins()):
+        with pytest.raises(ValueError, match=r".+"):
+            KeyEndorsementPolicy(raw)
+
+
+def _of_admins() -> bytes:
+    policy = KeyEndorsementPolicy()
+    policy.add("A")
+    parsed = policies_pb2.SignaturePolicyEnvelope.FromString(policy.serialize())
+    role = msp_principal_pb2.MSPRole(msp_identifier="A", role=msp_principal_pb2.MSPRole.ADMIN)
+    parsed.identities[0].principal = role.SerializeToString()
+    return bytes(parsed.SerializeToString())

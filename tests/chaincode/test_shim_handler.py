@@ -97,6 +97,17 @@ def test_unreadable_parameters_end_the_stream() -> None:
     assert peer.types() == [Type.REGISTER]
 
 
+def test_a_transaction_sees_the_clients_signature_and_the_peers_decorations() -> None:
+    peer = FakePeer()
+
+    def tell(stub: Stub) -> Response:
+        return Response.success(stub.signature + stub.decorations["by"])
+
+    with serving(peer, tell=tell):
+        peer.begin("t", b"tell", decorations={"by": b"peer"})
+        assert peer.outcome("t").payload == b"speer"
+
+
 # answers
 
 

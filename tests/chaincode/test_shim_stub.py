@@ -1,17 +1,29 @@
 """Keys, identities, proposals and the clock guard."""
 
+import base64
+import datetime
 import hashlib
 import json
 import time
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 from fabric_protos.msp import identities_pb2
 from hypothesis import given
 from hypothesis import strategies as st
 from support.memory_stub import MemoryLedger, creator, proposal_bytes
 
-from chaincode.shim import ClientIdentity, Response, Stub, composite_key, split_composite_key
+from chaincode.shim import (
+    AttributeMismatchError,
+    ClientIdentity,
+    Response,
+    Stub,
+    composite_key,
+    split_composite_key,
+)
 from chaincode.shim.clock import ClockGuard
 from chaincode.shim.stub import Proposal
 
@@ -99,6 +111,64 @@ def test_an_identity_gives_name_hospital_roles_and_key() -> None:
     assert len(bytes.fromhex(identity.public_key_sha256)) == 32
     other = ClientIdentity.parse(creator("Hospital1MSP", "node1", "trainer,validator", "other"))
     assert other.public_key_sha256 != identity.public_key_sha256
+
+
+def subject(*parts: tuple[x509.ObjectIdentifier, str]) -> bytes:
+    """A serialised identity of this subject, issued by itself."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(kind, value) for kind, value in parts])
+    now = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), 7, now, now.replace(year=2036))
+    ).sign(key, hashes.SHA256())
+    pem = certificate.public_bytes(serialization.Encoding.PEM)
+    return identities_pb2.SerializedIdentity(mspid="OneMSP", id_bytes=pem).SerializeToString()
+
+
+def test_an_identitys_name_and_units_are_those_of_its_certificate() -> None:
+    raw = subject(
+        (NameOID.COUNTRY_NAME, "CH"),
+        (NameOID.ORGANIZATION_NAME, "One, Two"),
+        (NameOID.ORGANIZATIONAL_UNIT_NAME, "client"),
+        (NameOID.ORGANIZATIONAL_UNIT_NAME, "ward 1"),
+        (NameOID.EMAIL_ADDRESS, "left@out"),
+        (NameOID.COMMON_NAME, "#user "),
+    )
+
+    identity = ClientIdentity.parse(raw)
+
+    name = r"CN=\#user\ ,OU=client+OU=ward 1,O=One\, Two,C=CH"
+    assert base64.b64decode(identity.id).decode() == f"x509::{name}::{name}"
+    assert identity.organizational_units == ("client", "ward 1")
+    assert identity.has_organizational_unit("client")
+    assert not identity.has_organizational_unit("clien")
+
+
+def test_an_attribute_is_asserted_by_name_and_value() -> None:
+    identity = ClientIdentity.parse(creator("Hospital1MSP", "node1", "trainer"))
+
+    identity.require_attribute("medfabric.roles", "trainer")
+    for name, value in (("medfabric.roles", "admin"), ("other", "trainer"), ("other", "")):
+        with pytest.raises(AttributeMismatchError):
+            identity.require_attribute(name, value)
+
+
+def test_a_stub_tells_all_of_its_proposal() -> None:
+    raw = proposal_bytes(b"", 17, "tx")
+    made = Stub(
+        "tx",
+        "medfabric",
+        [b"f", "ä".encode()],
+        Proposal(raw),
+        MemoryLedger(),
+        signature=b"signed",
+        decorations={"by": b"the peer"},
+    )
+
+    assert (made.function, made.parameters) == ("f", ("ä",))
+    assert (made.proposal_bytes, made.signature) == (raw, b"signed")
+    assert made.decorations == {"by": b"the peer"}
+    assert (made.seconds, made.nanos) == (17, 0)
 
 
 @given(st.binary(max_size=100))

@@ -5,10 +5,11 @@ It is the shim's transport itself: what the shim sends is answered at once, in t
 
 from __future__ import annotations
 
+import json
 import queue
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -47,7 +48,9 @@ class FakePeer:
     ``batch`` and ``keys`` are the negotiated sizes, 0 for a peer that negotiates nothing;
     ``results_per_message`` makes iterators go in steps; ``refused`` are types of requests answered
     by an ERROR frame; ``unanswered`` are types never answered; ``scripted`` are payloads that
-    answer the first requests, whatever they ask, before ERROR frames answer the rest.
+    answer the first requests, whatever they ask, before ERROR frames answer the rest; ``others``
+    are what other chaincodes answer, by ``NAME`` or ``NAME/CHANNEL``; ``rich`` is whether the state
+    database takes queries, here an object whose fields a value must have.
     """
 
     state: dict[str, bytes] = field(default_factory=dict)
@@ -59,6 +62,8 @@ class FakePeer:
     refused: set[int] = field(default_factory=set)
     unanswered: set[int] = field(default_factory=set)
     scripted: list[bytes] | None = None
+    others: dict[str, Any] = field(default_factory=dict)
+    rich: bool = False
     registered_as: str = ""
     sent: list[Any] = field(default_factory=list)
     incoming: queue.SimpleQueue[Any | None] = field(default_factory=queue.SimpleQueue)
@@ -88,7 +93,13 @@ class FakePeer:
         message = Message(type=kind, payload=payload, txid=txid, channel_id=channel)
         self.incoming.put(message)
 
-    def begin(self, txid: str, *args: bytes, seconds: int = 1_700_000_000) -> None:
+    def begin(
+        self,
+        txid: str,
+        *args: bytes,
+        seconds: int = 1_700_000_000,
+        decorations: Mapping[str, bytes] | None = None,
+    ) -> None:
         """Start a transaction once the shim has registered."""
         self.await_sent(Type.REGISTER)
         proposal = proposal_bytes(creator("Hospital1MSP", "node1", "trainer"), seconds, txid)
@@ -97,7 +108,9 @@ class FakePeer:
                 type=Type.TRANSACTION,
                 txid=txid,
                 channel_id="medfabric",
-                payload=chaincode_pb2.ChaincodeInput(args=args).SerializeToString(),
+                payload=chaincode_pb2.ChaincodeInput(
+                    args=args, decorations=dict(decorations or {})
+                ).SerializeToString(),
                 proposal=proposal_pb2.SignedProposal(proposal_bytes=proposal, signature=b"s"),
             )
         )
@@ -135,7 +148,12 @@ class FakePeer:
         elif self.scripted is not None or message.type in self.refused:
             self._answer(message, Type.ERROR, f"{message.type} refused".encode())
         elif message.type not in self.unanswered and message.type != Type.KEEPALIVE:
-            self._answer(message, Type.RESPONSE, self._answers()[message.type](message.payload))
+            try:
+                payload = self._answers()[message.type](message.payload)
+            except LookupError as error:
+                self._answer(message, Type.ERROR, str(error).encode())
+            else:
+                self._answer(message, Type.RESPONSE, payload)
 
     def _register(self, message: Any) -> None:
         self.registered_as = chaincode_pb2.ChaincodeID.FromString(message.payload).name
@@ -163,6 +181,8 @@ class FakePeer:
             Type.DEL_STATE: self._delete,
             Type.PUT_STATE_METADATA: self._put_metadata,
             Type.WRITE_BATCH_STATE: self._write_batch,
+            Type.GET_QUERY_RESULT: self._rich_query,
+            Type.INVOKE_CHAINCODE: self._invoke_chaincode,
         }
 
     def _get(self, raw: bytes) -> bytes:
@@ -183,18 +203,40 @@ class FakePeer:
             for key, value in sorted(self.state.items())
             if start <= key and (not request.endKey or key < request.endKey)
         ]
-        entries = [
-            kv_query_result_pb2.KV(namespace="medfabric", key=key, value=value).SerializeToString()
-            for key, value in found
-        ]
         if not page.pageSize:
-            return self._iterate(entries)
+            return self._iterate(_entries(found))
         rest = found[page.pageSize :]
         metadata = chaincode_shim_pb2.QueryResponseMetadata(
             fetched_records_count=min(len(found), page.pageSize),
             bookmark=rest[0][0] if rest else "",
         )
-        return _results(entries[: page.pageSize], False, "page", metadata.SerializeToString())
+        some = _entries(found[: page.pageSize])
+        return _results(some, False, "page", metadata.SerializeToString())
+
+    def _rich_query(self, raw: bytes) -> bytes:
+        request = chaincode_shim_pb2.GetQueryResult.FromString(raw)
+        if not self.rich:
+            raise LookupError("ExecuteQuery not supported for leveldb")
+        wanted = json.loads(request.query).items()
+        every = [(key, value) for key, value in sorted(self.state.items())]
+        found = [entry for entry in every if wanted <= json.loads(entry[1]).items()]
+        page = chaincode_shim_pb2.QueryMetadata.FromString(request.metadata)
+        if not page.pageSize:
+            return self._iterate(_entries(found))
+        begin = int(page.bookmark or 0)
+        some = _entries(found[begin : begin + page.pageSize])
+        metadata = chaincode_shim_pb2.QueryResponseMetadata(
+            fetched_records_count=len(some), bookmark=str(begin + len(some))
+        )
+        return _results(some, False, "page", metadata.SerializeToString())
+
+    def _invoke_chaincode(self, raw: bytes) -> bytes:
+        spec = chaincode_pb2.ChaincodeSpec.FromString(raw)
+        name = spec.chaincode_id.name
+        if name not in self.others:
+            raise LookupError(f"execute failed: no chaincode {name}")
+        answer = self.others[name](list(spec.input.args))
+        return bytes(answer.SerializeToString())
 
     def _history(self, raw: bytes) -> bytes:
         key = chaincode_shim_pb2.GetHistoryForKey.FromString(raw).key
@@ -204,6 +246,7 @@ class FakePeer:
                 tx_id=f"tx{number}", value=value, is_delete=not value
             )
             entry.timestamp.seconds = number
+            entry.timestamp.nanos = number
             entries.append(entry.SerializeToString())
         return self._iterate(entries)
 
@@ -258,6 +301,13 @@ class FakePeer:
                 assert record.metadata.metakey == "VALIDATION_PARAMETER"
                 self.policies[record.key] = record.metadata.value
         return b""
+
+
+def _entries(found: Sequence[tuple[str, bytes]]) -> list[bytes]:
+    return [
+        kv_query_result_pb2.KV(namespace="medfabric", key=key, value=value).SerializeToString()
+        for key, value in found
+    ]
 
 
 def _results(entries: Sequence[bytes], more: bool, name: str, metadata: bytes = b"") -> bytes:

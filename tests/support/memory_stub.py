@@ -21,7 +21,7 @@ from fabric_protos.peer import proposal_pb2
 
 from chaincode.shim.chaincode import Chaincode, Response
 from chaincode.shim.identity import ATTRIBUTES
-from chaincode.shim.stub import KeyModification, KeyValue, Page, Proposal, Stub
+from chaincode.shim.stub import KeyModification, KeyValue, Page, PeerError, Proposal, Stub
 
 
 @dataclass
@@ -95,6 +95,15 @@ class MemoryLedger:
         found = list(self.range(bookmark or start, end))
         rest = found[page_size:]
         return Page(tuple(found[:page_size]), rest[0].key if rest else "")
+
+    def query(self, query: str) -> Iterator[KeyValue]:
+        raise PeerError("no rich queries, as on LevelDB")
+
+    def query_page(self, query: str, page_size: int, bookmark: str) -> Page:
+        raise PeerError("no rich queries, as on LevelDB")
+
+    def invoke_chaincode(self, name: str, args: Sequence[bytes]) -> Response:
+        raise PeerError(f"there is no chaincode {name} here")
 
     def history(self, key: str) -> Iterator[KeyModification]:
         yield from self.past.get(key, [])

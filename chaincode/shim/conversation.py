@@ -109,14 +109,14 @@ class Conversation:
                 self._answers.put(None)
         return first
 
-    def get_states(self, keys: Sequence[str]) -> list[bytes | None]:
+    def get_states(self, keys: Sequence[str], collection: str = "") -> list[bytes | None]:
         limit = self._negotiated.multi_get
         if len(keys) == 1 or limit == 0:
-            return [self._get(key) for key in keys]
+            return [self._get(Type.GET_STATE, key, collection) for key in keys]
         values: list[bytes | None] = []
         for first in range(0, len(keys), limit):
             some = keys[first : first + limit]
-            request = chaincode_shim_pb2.GetStateMultiple(keys=some)
+            request = chaincode_shim_pb2.GetStateMultiple(keys=some, collection=collection)
             raw = self._ask(Type.GET_STATE_MULTIPLE, request)
             found = parse(chaincode_shim_pb2.GetStateMultipleResult, raw).values
             if len(found) != len(some):
@@ -124,8 +124,13 @@ class Conversation:
             values += [bytes(value) or None for value in found]
         return values
 
-    def range(self, start: str, end: str) -> Iterator[KeyValue]:
-        request = chaincode_shim_pb2.GetStateByRange(startKey=start, endKey=end)
+    def private_hash(self, collection: str, key: str) -> bytes | None:
+        return self._get(Type.GET_PRIVATE_DATA_HASH, key, collection)
+
+    def range(self, start: str, end: str, collection: str = "") -> Iterator[KeyValue]:
+        request = chaincode_shim_pb2.GetStateByRange(
+            startKey=start, endKey=end, collection=collection
+        )
         for raw in self._query(Type.GET_STATE_BY_RANGE, request):
             yield _key_value(raw)
 
@@ -136,8 +141,8 @@ class Conversation:
         )
         return _page(self._ask(Type.GET_STATE_BY_RANGE, request))
 
-    def query(self, query: str) -> Iterator[KeyValue]:
-        request = chaincode_shim_pb2.GetQueryResult(query=query)
+    def query(self, query: str, collection: str = "") -> Iterator[KeyValue]:
+        request = chaincode_shim_pb2.GetQueryResult(query=query, collection=collection)
         for raw in self._query(Type.GET_QUERY_RESULT, request):
             yield _key_value(raw)
 
@@ -160,8 +165,9 @@ class Conversation:
                 int(entry.timestamp.nanos),
             )
 
-    def metadata(self, key: str) -> Mapping[str, bytes]:
-        raw = self._ask(Type.GET_STATE_METADATA, chaincode_shim_pb2.GetStateMetadata(key=key))
+    def metadata(self, key: str, collection: str = "") -> Mapping[str, bytes]:
+        request = chaincode_shim_pb2.GetStateMetadata(key=key, collection=collection)
+        raw = self._ask(Type.GET_STATE_METADATA, request)
         result = parse(chaincode_shim_pb2.StateMetadataResult, raw)
         return {entry.metakey: bytes(entry.value) for entry in result.entries}
 
@@ -189,8 +195,8 @@ class Conversation:
             batch = chaincode_shim_pb2.WriteBatchState(rec=records)
             self._ask(Type.WRITE_BATCH_STATE, batch)
 
-    def _get(self, key: str) -> bytes | None:
-        return self._ask(Type.GET_STATE, chaincode_shim_pb2.GetState(key=key)) or None
+    def _get(self, kind: int, key: str, collection: str) -> bytes | None:
+        return self._ask(kind, chaincode_shim_pb2.GetState(key=key, collection=collection)) or None
 
     def _query(self, kind: int, request: Any) -> Iterator[bytes]:
         # No QUERY_STATE_CLOSE: the peer closes what was read to its end at once, and what was not
@@ -243,20 +249,25 @@ def parse(kind: Any, raw: bytes) -> Any:
 
 
 def _single(write: Write) -> tuple[int, Any]:
+    place = {"key": write.key, "collection": write.collection}
     if write.policy is not None:
         metadata = _policy_metadata(write.policy)
-        request = chaincode_shim_pb2.PutStateMetadata(key=write.key, metadata=metadata)
+        request = chaincode_shim_pb2.PutStateMetadata(metadata=metadata, **place)
         return Type.PUT_STATE_METADATA, request
+    if write.purge:
+        return Type.PURGE_PRIVATE_DATA, chaincode_shim_pb2.PurgePrivateState(**place)
     if write.value is None:
-        return Type.DEL_STATE, chaincode_shim_pb2.DelState(key=write.key)
-    return Type.PUT_STATE, chaincode_shim_pb2.PutState(key=write.key, value=write.value)
+        return Type.DEL_STATE, chaincode_shim_pb2.DelState(**place)
+    return Type.PUT_STATE, chaincode_shim_pb2.PutState(value=write.value, **place)
 
 
 def _record(write: Write) -> Any:
-    record = chaincode_shim_pb2.WriteRecord(key=write.key)
+    record = chaincode_shim_pb2.WriteRecord(key=write.key, collection=write.collection)
     if write.policy is not None:
         record.type = _RecordType.PUT_STATE_METADATA
         record.metadata.CopyFrom(_policy_metadata(write.policy))
+    elif write.purge:
+        record.type = _RecordType.PURGE_PRIVATE_DATA
     elif write.value is None:
         record.type = _RecordType.DEL_STATE
     else:

@@ -60,29 +60,39 @@ class KeyModification:
 
 @dataclass(frozen=True)
 class Write:
-    """A write to come. ``value`` None deletes; ``policy`` sets the key's endorsement policy."""
+    """A write to come. ``value`` None deletes; ``policy`` sets the key's endorsement policy.
+
+    ``collection`` is empty where the write is public; ``purge`` deletes a private key's past too.
+    """
 
     key: str
     value: bytes | None = None
     policy: bytes | None = None
+    collection: str = ""
+    purge: bool = False
 
 
 class Ledger(Protocol):
-    """The peer's side of a transaction: what the stub reads through."""
+    """The peer's side of a transaction: what the stub reads through.
 
-    def get_states(self, keys: Sequence[str]) -> list[bytes | None]: ...
+    ``collection`` names a private data collection; empty, the public state is meant.
+    """
 
-    def range(self, start: str, end: str) -> Iterator[KeyValue]: ...
+    def get_states(self, keys: Sequence[str], collection: str = "") -> list[bytes | None]: ...
+
+    def private_hash(self, collection: str, key: str) -> bytes | None: ...
+
+    def range(self, start: str, end: str, collection: str = "") -> Iterator[KeyValue]: ...
 
     def range_page(self, start: str, end: str, page_size: int, bookmark: str) -> Page: ...
 
-    def query(self, query: str) -> Iterator[KeyValue]: ...
+    def query(self, query: str, collection: str = "") -> Iterator[KeyValue]: ...
 
     def query_page(self, query: str, page_size: int, bookmark: str) -> Page: ...
 
     def history(self, key: str) -> Iterator[KeyModification]: ...
 
-    def metadata(self, key: str) -> Mapping[str, bytes]: ...
+    def metadata(self, key: str, collection: str = "") -> Mapping[str, bytes]: ...
 
     def invoke_chaincode(self, name: str, args: Sequence[bytes]) -> Response: ...
 
@@ -159,8 +169,8 @@ class Stub:
         self.event: tuple[str, bytes] | None = None
         self._proposal = proposal
         self._ledger = ledger
-        self._writes: dict[str, Write] = {}
-        self._policies: dict[str, Write] = {}
+        self._writes: dict[tuple[str, str], Write] = {}
+        self._policies: dict[tuple[str, str], Write] = {}
 
     # what was asked
 
@@ -295,17 +305,90 @@ class Stub:
 
     def put_state(self, key: str, value: bytes) -> None:
         """Write ``value``, not empty, when the transaction succeeds."""
-        if not value:
-            raise ValueError("an empty value reads back as absent: delete the key instead")
-        self._writes[_checked(key)] = Write(key, value)
+        self._writes["", _checked(key)] = Write(key, _present(value))
 
     def del_state(self, key: str) -> None:
         """Delete the key when the transaction succeeds."""
-        self._writes[_checked(key)] = Write(key)
+        self._writes["", _checked(key)] = Write(key)
 
     def set_state_validation_parameter(self, key: str, policy: bytes) -> None:
         """Require this endorsement policy for later writes of the key."""
-        self._policies[_checked(key)] = Write(key, policy=policy)
+        self._policies["", _checked(key)] = Write(key, policy=policy)
+
+    # private data: reading
+
+    def get_private_data(self, collection: str, key: str) -> bytes | None:
+        """The committed private value, or None. A peer that is no member of the collection has
+        the hash alone and answers with an error, raised as :class:`PeerError`."""
+        return self.get_multiple_private_data(collection, (key,))[0]
+
+    def get_multiple_private_data(self, collection: str, keys: Sequence[str]) -> list[bytes | None]:
+        """Committed private values in the order of ``keys``.
+
+        Where a peer takes several keys in one message, one that lacks a value answers None.
+        """
+        return self._ledger.get_states([_checked(key) for key in keys], _named(collection))
+
+    def get_private_data_hash(self, collection: str, key: str) -> bytes | None:
+        """SHA-256 of the committed private value, or None. Every peer of the channel has it."""
+        return self._ledger.private_hash(_named(collection), _checked(key))
+
+    def get_private_data_by_range(
+        self, collection: str, start: str, end: str
+    ) -> Iterator[KeyValue]:
+        """Private keys from ``start`` up to, not including, ``end``; empty strings are open ends.
+
+        Nothing is checked at commit, so the peer refuses writes of a transaction that read one.
+        """
+        start = _simple(start) or _EMPTY_START
+        return self._ledger.range(start, _simple(end), _named(collection))
+
+    def get_private_data_by_partial_composite_key(
+        self, collection: str, object_type: str, attributes: Sequence[str]
+    ) -> Iterator[KeyValue]:
+        """All private composite keys that begin with these attributes; see
+        :meth:`get_private_data_by_range`."""
+        prefix = composite_key(object_type, attributes)
+        return self._ledger.range(prefix, prefix + _MAXIMUM, _named(collection))
+
+    def get_private_data_query_result(self, collection: str, query: str) -> Iterator[KeyValue]:
+        """Private values by a query in the state database's own language; see
+        :meth:`get_query_result`."""
+        return self._ledger.query(_query(query), _named(collection))
+
+    def get_private_data_validation_parameter(self, collection: str, key: str) -> bytes | None:
+        """The private key's endorsement policy, or None where the collection's applies."""
+        metadata = self._ledger.metadata(_checked(key), _named(collection))
+        return metadata.get(VALIDATION_PARAMETER) or None
+
+    # private data: writing
+
+    def put_private_data(self, collection: str, key: str, value: bytes) -> None:
+        """Write ``value``, not empty, to the collection when the transaction succeeds.
+
+        The ledger keeps SHA-256 of key and value: a value that can be guessed needs a salt.
+        """
+        self._write_private(Write(key, _present(value), collection=collection))
+
+    def del_private_data(self, collection: str, key: str) -> None:
+        """Delete the private key when the transaction succeeds; its past stays with members."""
+        self._write_private(Write(key, collection=collection))
+
+    def purge_private_data(self, collection: str, key: str) -> None:
+        """Delete the private key and everything that members' peers keep of its past."""
+        self._write_private(Write(key, collection=collection, purge=True))
+
+    def set_private_data_validation_parameter(
+        self, collection: str, key: str, policy: bytes
+    ) -> None:
+        """Require this endorsement policy for later writes of the private key."""
+        write = Write(_checked(key), policy=policy, collection=_named(collection))
+        self._policies[write.collection, write.key] = write
+
+    def _write_private(self, write: Write) -> None:
+        self._writes[_named(write.collection), _checked(write.key)] = write
+
+    # what comes of it
 
     def set_event(self, name: str, payload: bytes) -> None:
         """Set the transaction's event; a later call replaces it."""
@@ -315,7 +398,7 @@ class Stub:
 
     @property
     def writes(self) -> list[Write]:
-        """What the transaction would write, sorted by key."""
+        """What the transaction would write, sorted by collection and key, the public first."""
         by_key = sorted(self._writes.items())
         return [w for _, w in by_key] + [w for _, w in sorted(self._policies.items())]
 
@@ -352,6 +435,18 @@ def _query(query: str) -> str:
     if not query:
         raise ValueError("a query is not empty")
     return query
+
+
+def _named(collection: str) -> str:
+    if not collection:
+        raise ValueError("a collection has a name")
+    return collection
+
+
+def _present(value: bytes) -> bytes:
+    if not value:
+        raise ValueError("an empty value reads back as absent: delete the key instead")
+    return value
 
 
 def _simple(key: str) -> str:

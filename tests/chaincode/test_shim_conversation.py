@@ -1,5 +1,6 @@
 """What the shim asks of a peer, by what the peer negotiated."""
 
+import hashlib
 import threading
 from collections.abc import Callable
 
@@ -7,7 +8,7 @@ import pytest
 from fabric_protos.peer import proposal_response_pb2
 from support.fake_peer import WAIT_SECONDS, FakePeer, Message, Type
 
-from chaincode.shim import PeerError, Response, Stub
+from chaincode.shim import PeerError, Response, Stub, composite_key
 from chaincode.shim.handler import Handler
 from chaincode.shim.stub import KeyModification, KeyValue, Page
 
@@ -308,3 +309,112 @@ def test_a_transaction_without_writes_sends_no_batch() -> None:
     peer = FakePeer(batch=10)
     call(peer, lambda stub: None)
     assert requests(peer) == []
+
+
+# private data
+
+
+def test_private_values_and_their_hashes_are_read_from_the_collection() -> None:
+    peer = FakePeer(state={"k": b"public"}, private={"c": {"k": b"private"}, "d": {}})
+
+    found = call(
+        peer,
+        lambda s: [
+            s.get_private_data("c", "k"),
+            s.get_private_data("d", "k"),
+            s.get_private_data_hash("c", "k"),
+            s.get_private_data_hash("d", "k"),
+        ],
+    )
+
+    assert found == [b"private", None, hashlib.sha256(b"private").digest(), None]
+    assert requests(peer) == [Type.GET_STATE] * 2 + [Type.GET_PRIVATE_DATA_HASH] * 2
+
+
+@pytest.mark.parametrize(
+    ("limit", "kinds"), [(0, [Type.GET_STATE] * 8), (3, [Type.GET_STATE_MULTIPLE] * 3)]
+)
+def test_several_private_keys_are_read_in_as_few_messages_as_negotiated(
+    limit: int, kinds: list[int]
+) -> None:
+    peer = FakePeer(private={"c": dict(STATE)}, keys=limit)
+
+    values = call(peer, lambda stub: stub.get_multiple_private_data("c", [*KEYS, "absent"]))
+
+    assert values == [*(key.encode() for key in KEYS), None]
+    assert requests(peer) == kinds
+
+
+def test_a_private_range_is_read_on_to_its_end_without_composite_keys() -> None:
+    composite = composite_key("kind", ["a"])
+    peer = FakePeer(private={"c": {composite: b"v", **STATE}}, results_per_message=3)
+
+    found = call(
+        peer,
+        lambda s: [
+            [entry.key for entry in s.get_private_data_by_range("c", "", "")],
+            [entry.key for entry in s.get_private_data_by_partial_composite_key("c", "kind", [])],
+        ],
+    )
+
+    assert found == [KEYS, [composite]]
+
+
+def write_private(stub: Stub) -> None:
+    stub.purge_private_data("c", "purged")
+    stub.del_private_data("c", "gone")
+    stub.put_private_data("c", "a", b"1")
+    stub.set_private_data_validation_parameter("c", "a", b"policy")
+    stub.put_private_data("b", "a", b"2")
+    stub.put_state("a", b"public")
+
+
+@pytest.mark.parametrize(
+    ("limit", "kinds"),
+    [
+        (
+            0,
+            [
+                Type.PUT_STATE,
+                Type.PUT_STATE,
+                Type.PUT_STATE,
+                Type.DEL_STATE,
+                Type.PURGE_PRIVATE_DATA,
+                Type.PUT_STATE_METADATA,
+            ],
+        ),
+        (4, [Type.WRITE_BATCH_STATE] * 2),
+    ],
+)
+def test_private_writes_go_out_with_the_public_ones(limit: int, kinds: list[int]) -> None:
+    peer = FakePeer(private={"c": {"gone": b"x", "purged": b"y"}, "b": {}}, batch=limit)
+
+    call(peer, write_private)
+
+    assert requests(peer) == kinds
+    assert peer.state == {"a": b"public"}
+    assert peer.private == {"c": {"a": b"1"}, "b": {"a": b"2"}}
+    assert peer.purged == [("c", "purged")]
+    assert peer.policies == {"c/a": b"policy"}
+
+
+def test_a_private_keys_policy_is_read() -> None:
+    peer = FakePeer(policies={"c/k": b"policy", "j": b"public"})
+    found = call(
+        peer,
+        lambda s: [
+            s.get_private_data_validation_parameter("c", "k"),
+            s.get_private_data_validation_parameter("c", "j"),
+        ],
+    )
+    assert found == [b"policy", None]
+
+
+def test_private_values_are_found_by_a_rich_query_of_the_collection() -> None:
+    private = {"c": {"a": b'{"ward":"a"}', "b": b'{"ward":"b"}'}}
+    peer = FakePeer(state={"d": b'{"ward":"a"}'}, private=private, rich=True)
+
+    query = '{"ward":"a"}'
+    found = call(peer, lambda s: [e.key for e in s.get_private_data_query_result("c", query)])
+
+    assert found == ["a"]

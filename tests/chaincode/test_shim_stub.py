@@ -72,6 +72,20 @@ def test_bad_keys_values_and_pages_are_refused_before_anything_is_asked() -> Non
         lambda: one.set_event("", b""),
         lambda: one.get_state_by_range("\x00vote", ""),
         lambda: one.get_state_by_range_page("", "", 0, ""),
+        lambda: one.get_private_data("", "k"),
+        lambda: one.get_private_data("c", ""),
+        lambda: one.get_multiple_private_data("", ["k"]),
+        lambda: one.get_private_data_hash("", "k"),
+        lambda: one.get_private_data_by_range("", "", ""),
+        lambda: one.get_private_data_by_range("c", "\x00vote", ""),
+        lambda: one.get_private_data_by_partial_composite_key("", "vote", []),
+        lambda: one.get_private_data_validation_parameter("", "k"),
+        lambda: one.put_private_data("", "k", b"v"),
+        lambda: one.put_private_data("c", "", b"v"),
+        lambda: one.put_private_data("c", "k", b""),
+        lambda: one.del_private_data("", "k"),
+        lambda: one.purge_private_data("", "k"),
+        lambda: one.set_private_data_validation_parameter("", "k", b"p"),
     ):
         with pytest.raises(ValueError, match=r".+"):
             call()

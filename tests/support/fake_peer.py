@@ -5,6 +5,7 @@ It is the shim's transport itself: what the shim sends is answered at once, in t
 
 from __future__ import annotations
 
+import hashlib
 import json
 import queue
 import threading
@@ -43,7 +44,8 @@ class Outcome:
 
 @dataclass
 class FakePeer:
-    """A peer with some state.
+    """A peer with some state. ``private`` is by collection; a private policy's key is
+    COLLECTION/KEY.
 
     ``batch`` and ``keys`` are the negotiated sizes, 0 for a peer that negotiates nothing;
     ``results_per_message`` makes iterators go in steps; ``refused`` are types of requests answered
@@ -55,6 +57,8 @@ class FakePeer:
 
     state: dict[str, bytes] = field(default_factory=dict)
     policies: dict[str, bytes] = field(default_factory=dict)
+    private: dict[str, dict[str, bytes]] = field(default_factory=lambda: defaultdict(dict))
+    purged: list[tuple[str, str]] = field(default_factory=list)
     past: dict[str, list[bytes]] = field(default_factory=dict)
     batch: int = 0
     keys: int = 0
@@ -173,12 +177,14 @@ class FakePeer:
         return {
             Type.GET_STATE: self._get,
             Type.GET_STATE_MULTIPLE: self._get_multiple,
+            Type.GET_PRIVATE_DATA_HASH: self._get_hash,
             Type.GET_STATE_BY_RANGE: self._range,
             Type.GET_HISTORY_FOR_KEY: self._history,
             Type.QUERY_STATE_NEXT: self._next,
             Type.GET_STATE_METADATA: self._get_metadata,
             Type.PUT_STATE: self._put,
             Type.DEL_STATE: self._delete,
+            Type.PURGE_PRIVATE_DATA: self._purge,
             Type.PUT_STATE_METADATA: self._put_metadata,
             Type.WRITE_BATCH_STATE: self._write_batch,
             Type.GET_QUERY_RESULT: self._rich_query,
@@ -186,12 +192,21 @@ class FakePeer:
         }
 
     def _get(self, raw: bytes) -> bytes:
-        return self.state.get(chaincode_shim_pb2.GetState.FromString(raw).key, b"")
+        request = chaincode_shim_pb2.GetState.FromString(raw)
+        return self._of(request).get(request.key, b"")
+
+    def _get_hash(self, raw: bytes) -> bytes:
+        request = chaincode_shim_pb2.GetState.FromString(raw)
+        value = self.private[request.collection].get(request.key)
+        return hashlib.sha256(value).digest() if value else b""
+
+    def _of(self, request: Any) -> dict[str, bytes]:
+        return self.private[request.collection] if request.collection else self.state
 
     def _get_multiple(self, raw: bytes) -> bytes:
-        keys = chaincode_shim_pb2.GetStateMultiple.FromString(raw).keys
-        assert 0 < len(keys) <= self.keys
-        values = [self.state.get(key, b"") for key in keys]
+        request = chaincode_shim_pb2.GetStateMultiple.FromString(raw)
+        assert 0 < len(request.keys) <= self.keys
+        values = [self._of(request).get(key, b"") for key in request.keys]
         return chaincode_shim_pb2.GetStateMultipleResult(values=values).SerializeToString()
 
     def _range(self, raw: bytes) -> bytes:
@@ -200,7 +215,7 @@ class FakePeer:
         start = page.bookmark or request.startKey
         found = [
             (key, value)
-            for key, value in sorted(self.state.items())
+            for key, value in sorted(self._of(request).items())
             if start <= key and (not request.endKey or key < request.endKey)
         ]
         if not page.pageSize:
@@ -218,7 +233,7 @@ class FakePeer:
         if not self.rich:
             raise LookupError("ExecuteQuery not supported for leveldb")
         wanted = json.loads(request.query).items()
-        every = [(key, value) for key, value in sorted(self.state.items())]
+        every = sorted(self._of(request).items())
         found = [entry for entry in every if wanted <= json.loads(entry[1]).items()]
         page = chaincode_shim_pb2.QueryMetadata.FromString(request.metadata)
         if not page.pageSize:
@@ -267,7 +282,7 @@ class FakePeer:
         return _results(now, bool(self._iterators[name]), name)
 
     def _get_metadata(self, raw: bytes) -> bytes:
-        key = chaincode_shim_pb2.GetStateMetadata.FromString(raw).key
+        key = _policy_key(chaincode_shim_pb2.GetStateMetadata.FromString(raw))
         result = chaincode_shim_pb2.StateMetadataResult()
         if key in self.policies:
             result.entries.add(metakey="VALIDATION_PARAMETER", value=self.policies[key])
@@ -275,17 +290,23 @@ class FakePeer:
 
     def _put(self, raw: bytes) -> bytes:
         request = chaincode_shim_pb2.PutState.FromString(raw)
-        self.state[request.key] = request.value
+        self._of(request)[request.key] = request.value
         return b""
 
     def _delete(self, raw: bytes) -> bytes:
-        self.state.pop(chaincode_shim_pb2.DelState.FromString(raw).key, None)
+        request = chaincode_shim_pb2.DelState.FromString(raw)
+        self._of(request).pop(request.key, None)
         return b""
+
+    def _purge(self, raw: bytes) -> bytes:
+        request = chaincode_shim_pb2.PurgePrivateState.FromString(raw)
+        self.purged.append((request.collection, request.key))
+        return self._delete(raw)
 
     def _put_metadata(self, raw: bytes) -> bytes:
         request = chaincode_shim_pb2.PutStateMetadata.FromString(raw)
         assert request.metadata.metakey == "VALIDATION_PARAMETER"
-        self.policies[request.key] = request.metadata.value
+        self.policies[_policy_key(request)] = request.metadata.value
         return b""
 
     def _write_batch(self, raw: bytes) -> bytes:
@@ -293,13 +314,16 @@ class FakePeer:
         assert 0 < len(records) <= self.batch
         for record in records:
             if record.type == RecordType.PUT_STATE:
-                self.state[record.key] = record.value
+                self._of(record)[record.key] = record.value
             elif record.type == RecordType.DEL_STATE:
-                self.state.pop(record.key, None)
+                self._of(record).pop(record.key, None)
+            elif record.type == RecordType.PURGE_PRIVATE_DATA:
+                self.purged.append((record.collection, record.key))
+                self._of(record).pop(record.key, None)
             else:
                 assert record.type == RecordType.PUT_STATE_METADATA
                 assert record.metadata.metakey == "VALIDATION_PARAMETER"
-                self.policies[record.key] = record.metadata.value
+                self.policies[_policy_key(record)] = record.metadata.value
         return b""
 
 
@@ -308,6 +332,10 @@ def _entries(found: Sequence[tuple[str, bytes]]) -> list[bytes]:
         kv_query_result_pb2.KV(namespace="medfabric", key=key, value=value).SerializeToString()
         for key, value in found
     ]
+
+
+def _policy_key(request: Any) -> str:
+    return f"{request.collection}/{request.key}" if request.collection else str(request.key)
 
 
 def _results(entries: Sequence[bytes], more: bool, name: str, metadata: bytes = b"") -> bytes:

@@ -6,6 +6,7 @@ Identities are real certificates, so that contracts see what a peer would show t
 from __future__ import annotations
 
 import datetime
+import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,10 +19,11 @@ from cryptography.x509.oid import NameOID
 from fabric_protos.common import common_pb2
 from fabric_protos.msp import identities_pb2
 from fabric_protos.peer import proposal_pb2
+from google.protobuf.message import DecodeError
 
 from chaincode.shim.chaincode import Chaincode, Response
 from chaincode.shim.identity import ATTRIBUTES
-from chaincode.shim.stub import KeyModification, KeyValue, Page, PeerError, Proposal, Stub
+from chaincode.shim.stub import KeyModification, KeyValue, Page, PeerError, Proposal, Stub, Write
 
 
 @dataclass
@@ -35,9 +37,13 @@ class MemoryLedger:
     policies: dict[str, bytes] = field(default_factory=dict)
     events: list[tuple[str, bytes]] = field(default_factory=list)
     past: dict[str, list[KeyModification]] = field(default_factory=dict)
+    private: dict[tuple[str, str], bytes] = field(default_factory=dict)
+    """Of all hospitals; :meth:`invoke` shows the peer's own implicit collection alone."""
+    purged: list[tuple[str, str]] = field(default_factory=list)
     ranges_read: int = 0
     transactions: int = 0
-    _paged: bool = False
+    _read_only: bool = False
+    _own: str = ""
 
     def invoke(
         self,
@@ -48,23 +54,32 @@ class MemoryLedger:
         seconds: int,
         *,
         commit: bool = True,
+        transient: Mapping[str, bytes] | None = None,
+        peer: str = "",
     ) -> Response:
-        """Run one transaction; commit its writes if it succeeded. An exception is not caught."""
+        """Run one transaction; commit its writes if it succeeded. An exception is not caught.
+
+        ``peer`` is the MSP id of the hospital whose peer runs it; the creator's own else.
+        """
         self.transactions += 1
-        self._paged = False
+        self._read_only = False
+        self._own = f"_implicit_org_{peer or _msp_id(creator)}"
         tx_id = f"{self.transactions:064x}"
         args = [function.encode()] + ([] if argument is None else [argument])
-        proposal = Proposal(proposal_bytes(creator, seconds, tx_id))
+        proposal = Proposal(proposal_bytes(creator, seconds, tx_id, transient))
         stub = Stub(tx_id, "medfabric", args, proposal, self)
         response = chaincode.invoke(stub)
-        if response.status < 400 and self._paged and stub.writes:
-            return Response(500, "paginated queries are for transactions that write nothing")
+        if response.status < 400 and self._read_only and stub.writes:
+            return Response(500, "what it read is for transactions that write nothing")
         if commit and response.status < 400:
             self._commit(stub, seconds)
         return response
 
     def _commit(self, stub: Stub, seconds: int) -> None:
         for write in stub.writes:
+            if write.collection:
+                self._commit_private(write)
+                continue
             if write.policy is not None:
                 if write.key in self.state:  # a policy without a value is no write
                     self.policies[write.key] = write.policy
@@ -79,24 +94,46 @@ class MemoryLedger:
         if stub.event:
             self.events.append(stub.event)
 
+    def _commit_private(self, write: Write) -> None:
+        place = (write.collection, write.key)
+        if write.policy is not None:
+            raise NotImplementedError("no contract sets the policy of a private key")
+        if write.value is None:
+            self.private.pop(place, None)
+            self.purged += [place] * write.purge
+        else:
+            self.private[place] = write.value
+
     # what the stub reads through
 
-    def get_states(self, keys: Sequence[str]) -> list[bytes | None]:
-        return [self.state.get(key) for key in keys]
+    def get_states(self, keys: Sequence[str], collection: str = "") -> list[bytes | None]:
+        if not collection:
+            return [self.state.get(key) for key in keys]
+        if collection != self._own and any((collection, key) in self.private for key in keys):
+            raise PeerError("private data matching public hash version is not available")
+        return [self.private.get((collection, key)) for key in keys]
 
-    def range(self, start: str, end: str) -> Iterator[KeyValue]:
+    def private_hash(self, collection: str, key: str) -> bytes | None:
+        value = self.private.get((collection, key))
+        return None if value is None else hashlib.sha256(value).digest()
+
+    def range(self, start: str, end: str, collection: str = "") -> Iterator[KeyValue]:
         self.ranges_read += 1
-        for key in sorted(self.state):
+        state = self.state
+        if collection:
+            self._read_only = True
+            state = {k: v for (c, k), v in self.private.items() if c == collection == self._own}
+        for key in sorted(state):
             if start <= key and (not end or key < end):
-                yield KeyValue(key, self.state[key])
+                yield KeyValue(key, state[key])
 
     def range_page(self, start: str, end: str, page_size: int, bookmark: str) -> Page:
-        self._paged = True
+        self._read_only = True
         found = list(self.range(bookmark or start, end))
         rest = found[page_size:]
         return Page(tuple(found[:page_size]), rest[0].key if rest else "")
 
-    def query(self, query: str) -> Iterator[KeyValue]:
+    def query(self, query: str, collection: str = "") -> Iterator[KeyValue]:
         raise PeerError("no rich queries, as on LevelDB")
 
     def query_page(self, query: str, page_size: int, bookmark: str) -> Page:
@@ -108,9 +145,18 @@ class MemoryLedger:
     def history(self, key: str) -> Iterator[KeyModification]:
         yield from self.past.get(key, [])
 
-    def metadata(self, key: str) -> Mapping[str, bytes]:
+    def metadata(self, key: str, collection: str = "") -> Mapping[str, bytes]:
+        if collection:
+            return {}
         policy = self.policies.get(key)
         return {} if policy is None else {"VALIDATION_PARAMETER": policy}
+
+
+def _msp_id(creator: bytes) -> str:
+    try:
+        return str(identities_pb2.SerializedIdentity.FromString(creator).mspid)
+    except DecodeError:
+        return ""
 
 
 @lru_cache(maxsize=256)

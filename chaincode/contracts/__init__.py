@@ -3,13 +3,17 @@
 from chaincode.contracts.ceremony import CeremonyContract
 from chaincode.contracts.consortium import ConsortiumContract
 from chaincode.contracts.dataset import DatasetContract
-from chaincode.contracts.framework import Router
+from chaincode.contracts.framework import Context, admit
 from chaincode.contracts.model import ModelContract
 from chaincode.contracts.node import NodeContract
 from chaincode.contracts.plan import PlanContract
 from chaincode.contracts.round import RoundContract
+from chaincode.framework import Info, Router
+from chaincode.schema.transactions import TRANSACTIONS
 
-__all__ = ["chaincode"]
+__all__ = ["VERSION", "chaincode"]
+
+VERSION = "0.1.0"
 
 
 def chaincode() -> Router:
@@ -23,5 +27,9 @@ def chaincode() -> Router:
             CeremonyContract(),
             RoundContract(),
             ModelContract(),
-        ]
+        ],
+        Info("MedFabric", VERSION),
+        table=TRANSACTIONS,
+        context=Context,
+        admit=admit,
     )

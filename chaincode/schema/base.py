@@ -12,9 +12,10 @@ MspId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9.-]{0,6
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Cid = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9]{1,128}$")]
 Name = Annotated[
-    str, StringConstraints(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x{10ffff}]+$")
+    str, StringConstraints(min_length=1, max_length=128, pattern="^[^\\x00-\\x1f\U0010ffff]+$")
 ]
-"""Text for people. Control characters and U+10FFFF have a meaning of their own in keys."""
+"""Text for people. Control characters and U+10FFFF have a meaning of their own in keys. The pattern
+holds U+10FFFF itself, since no escape of it means the same to every reader of the schema."""
 Reason = Annotated[str, StringConstraints(max_length=512, pattern=r"^[^\x00]*$")]
 Micro = Annotated[int, Field(ge=0, le=10**12)]
 """A non-negative number in units of 1e-6."""

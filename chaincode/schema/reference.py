@@ -13,11 +13,11 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter
+from pydantic import BaseModel, TypeAdapter
 
 from chaincode.schema import base, states
-from chaincode.schema.base import Language
-from chaincode.schema.transactions import ANYONE, TRANSACTIONS, Transaction
+from chaincode.schema.declaration import Declaration
+from chaincode.schema.transactions import ANYONE, TRANSACTIONS
 
 Schema = Mapping[str, Any]
 
@@ -53,11 +53,11 @@ _MACHINES: tuple[tuple[str, str, Mapping[str, frozenset[StrEnum]]], ...] = (
 )
 
 
-def transactions_page() -> str:
+def transactions_page(table: Mapping[str, Declaration] = TRANSACTIONS) -> str:
     """Every transaction, and every type that its arguments and results are made of."""
     types: dict[str, Schema] = {}
-    arguments = {row.name: _schema(row.args, types) for row in TRANSACTIONS.values()}
-    for row in TRANSACTIONS.values():
+    arguments = {row.name: _schema(row.args, types) for row in table.values()}
+    for row in table.values():
         types[row.result.__name__] = _schema(row.result, types)
     lines = [
         _MADE,
@@ -67,12 +67,14 @@ def transactions_page() -> str:
         "canonical JSON: sorted keys, no spaces, UTF-8. Numbers are whole; unknown fields are",
         "refused. A refusal starts with a code ([failures](../failures.md)) and writes nothing.",
         "*Submit* sends a transaction to be ordered; *evaluate* asks one peer.",
+        "`org.hyperledger.fabric:GetMetadata`, without an argument, answers all this as Fabric's",
+        "contract metadata.",
         "",
         "| Transaction | | Roles | What it does |",
         "|---|---|---|---|",
-        *(_line(row) for row in TRANSACTIONS.values()),
+        *(_line(row) for row in table.values()),
     ]
-    for row in TRANSACTIONS.values():
+    for row in table.values():
         lines += ["", *_transaction(row, arguments[row.name])]
     lines += ["", "# Types", "", "| Plain type | |", "|---|---|"]
     lines += [f"| {name} | {meaning} |" for name, (_, meaning) in _PLAIN.items()]
@@ -105,12 +107,12 @@ PAGES: Mapping[str, Callable[[], str]] = {
 }
 
 
-def _line(row: Transaction) -> str:
+def _line(row: Declaration) -> str:
     link = f"[{row.name}](#{row.name.replace(':', '').lower()})"
     return f"| {link} | {_how(row)} | {_roles(row)} | {row.summary} |"
 
 
-def _transaction(row: Transaction, args: Schema) -> Iterator[str]:
+def _transaction(row: Declaration, args: Schema) -> Iterator[str]:
     yield f"## {row.name}"
     yield ""
     yield f"{row.summary} Roles: {_roles(row)}. {_how(row).capitalize()}."
@@ -119,15 +121,15 @@ def _transaction(row: Transaction, args: Schema) -> Iterator[str]:
     yield f"Result: {_link(row.result.__name__)}"
 
 
-def _how(row: Transaction) -> str:
+def _how(row: Declaration) -> str:
     return "submit" if row.writes else "evaluate"
 
 
-def _roles(row: Transaction) -> str:
-    return "any" if row.roles == ANYONE else ", ".join(sorted(row.roles))
+def _roles(row: Declaration) -> str:
+    return "any" if row.roles in (ANYONE, frozenset()) else ", ".join(sorted(row.roles))
 
 
-def _schema(model: type[Language], types: dict[str, Schema]) -> Schema:
+def _schema(model: type[BaseModel], types: dict[str, Schema]) -> Schema:
     """A model's schema; those of all that it holds are added to ``types`` by name."""
     schema = model.model_json_schema(ref_template="{model}")
     types.update(schema.pop("$defs", {}))

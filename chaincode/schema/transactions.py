@@ -14,6 +14,7 @@ from chaincode.schema import datasets as d
 from chaincode.schema import plans as p
 from chaincode.schema import rounds as r
 from chaincode.schema.base import Empty, Language, PageArgs, Role
+from chaincode.schema.declaration import Declaration
 
 ANYONE = frozenset(Role)
 ADMIN = frozenset({Role.ADMIN})
@@ -22,20 +23,15 @@ VALIDATOR = frozenset({Role.VALIDATOR})
 
 
 @dataclass(frozen=True)
-class Transaction:
+class Transaction(Declaration):
     """One row of the table.
 
-    ``roles``: the caller's certificate must carry one of them. Trainers and validators must also
-    be registered, active nodes whose key is the registered one. ``writes``: submitted for
-    ordering; else evaluated on one peer. ``founding``: allowed before the consortium is ACTIVE.
+    Trainers and validators must also be registered, active nodes whose key is the registered one.
+    ``founding``: allowed before the consortium is ACTIVE.
     """
 
-    name: str
     args: type[Language]
     result: type[Language]
-    roles: frozenset[Role]
-    writes: bool
-    summary: str
     founding: bool = False
 
 

@@ -8,9 +8,6 @@ import pytest
 from support.memory_stub import creator
 from support.scenario import HOSPITALS, PLAN, at, dataset_args, dataset_of, sha, terms
 
-from chaincode.contracts import chaincode
-from chaincode.contracts.framework import Router, transaction
-from chaincode.contracts.model import ModelContract
 from chaincode.schema.errors import Code
 from chaincode.schema.transactions import TRANSACTIONS
 
@@ -155,18 +152,6 @@ def test_an_unknown_transaction_is_refused():
 
     for name in ("", "round", "round:Steal", "round:open", "consortium:Get ", "__init__"):
         assert scenario.refused(ONE, name).code == Code.UNKNOWN_TRANSACTION
-
-
-def test_every_row_of_the_table_is_implemented_once():
-    class Twice:
-        @transaction("model:Get")
-        def get(self, context, args): ...
-
-    assert chaincode()
-    with pytest.raises(ValueError, match="not implemented"):
-        Router([ModelContract()])
-    with pytest.raises(ValueError, match="twice"):
-        Router([ModelContract(), Twice()])
 
 
 def _evaluation():

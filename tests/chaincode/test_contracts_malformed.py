@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from support.memory_stub import creator
 from support.scenario import HOSPITALS, PLAN, Scenario, at, dataset_of, sha, terms
 
-from chaincode.contracts.framework import ARGUMENT_LIMIT
+from chaincode.framework import ARGUMENT_LIMIT
 from chaincode.schema.errors import Code, parse
 from chaincode.schema.transactions import TRANSACTIONS
 

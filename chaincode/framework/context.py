@@ -1,0 +1,87 @@
+"""A transaction as a contract sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+from pydantic import BaseModel
+
+from chaincode.schema import canonical
+from chaincode.schema.errors import Code, MedFabricError
+from chaincode.shim.stub import Stub, composite_key
+
+Key = tuple[str, tuple[str, ...]]
+"""Kind and attributes of an asset, as :func:`~chaincode.shim.stub.composite_key` takes them."""
+
+Asset = TypeVar("Asset", bound=BaseModel)
+
+
+class Context:
+    """Typed state, the caller, the time.
+
+    Attributes:
+        stub: everything else that a peer offers.
+        caller: who signed the proposal.
+        roles: the caller's, from its certificate.
+        now: the proposal's time stamp, seconds of the epoch.
+    """
+
+    def __init__(self, stub: Stub, roles: frozenset[str]) -> None:
+        self.stub = stub
+        self.caller = stub.creator
+        self.roles = roles
+        self.now = stub.seconds
+        self._read: dict[str, bytes | None] = {}
+
+    def find(self, key: Key, model: type[Asset]) -> Asset | None:
+        """The asset at a key, or None."""
+        return self.find_all([key], model)[0]
+
+    def find_all(self, wanted: Sequence[Key], model: type[Asset]) -> list[Asset | None]:
+        """Assets at several keys, read together."""
+        names = [composite_key(*key) for key in wanted]
+        # Reads see the committed state whatever was written since, so each key is read once.
+        if unread := [name for name in dict.fromkeys(names) if name not in self._read]:
+            self._read.update(zip(unread, self.stub.get_states(unread), strict=True))
+        raw = [self._read[name] for name in names]
+        return [None if value is None else model.model_validate_json(value) for value in raw]
+
+    def get(self, key: Key, model: type[Asset]) -> Asset:
+        """The asset at a key.
+
+        Raises:
+            MedFabricError: ``NOT_FOUND``.
+        """
+        asset = self.find(key, model)
+        if asset is None:
+            kind, attributes = key
+            raise MedFabricError(
+                Code.NOT_FOUND, f"no {kind} {'/'.join(attributes)}; check its name with a query"
+            )
+        return asset
+
+    def existing(self, wanted: Sequence[Key], model: type[Asset]) -> tuple[Asset, ...]:
+        """Those of several assets that exist, in order."""
+        return tuple(asset for asset in self.find_all(wanted, model) if asset is not None)
+
+    def page(
+        self, kind: str, attributes: Sequence[str], model: type[Asset], page_size: int, mark: str
+    ) -> tuple[tuple[Asset, ...], str]:
+        """A page of assets of one kind; for transactions that do not write."""
+        page = self.stub.get_state_by_partial_composite_key_page(kind, attributes, page_size, mark)
+        assets = tuple(model.model_validate_json(entry.value) for entry in page.results)
+        return assets, page.bookmark
+
+    def all(self, kind: str, attributes: Sequence[str], model: type[Asset]) -> tuple[Asset, ...]:
+        """All assets of one kind below a prefix; for transactions that do not write."""
+        found = self.stub.get_state_by_partial_composite_key(kind, attributes)
+        return tuple(model.model_validate_json(entry.value) for entry in found)
+
+    def put(self, key: Key, asset: BaseModel) -> None:
+        """Write an asset, guarded by the chaincode's endorsement policy."""
+        self.stub.put_state(composite_key(*key), canonical.dumps(asset))
+
+    def emit(self, name: str, **identifiers: Any) -> None:
+        """Set the transaction's event: identifiers only, since every listener sees it."""
+        self.stub.set_event(name, canonical.dumps(identifiers))

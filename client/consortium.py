@@ -23,6 +23,7 @@ from chaincode.schema import ceremonies as c
 from chaincode.schema import consortium as o
 from chaincode.schema import datasets as d
 from chaincode.schema import plans as p
+from chaincode.schema import reputation as t
 from chaincode.schema import rounds as r
 from chaincode.schema.base import Empty, Event, Language, PageArgs
 from chaincode.schema.errors import Code, MedFabricError
@@ -33,6 +34,7 @@ from client.gateway import ChaincodeEvents, Checkpoint, Gateway, Policy
 from client.identity import Identity
 
 Args = TypeVar("Args", bound=Language)
+Paged = TypeVar("Paged", bound=PageArgs)
 Result = TypeVar("Result", bound=Language)
 
 
@@ -177,6 +179,18 @@ class Models(Group):
     page = Call("model:List", PageArgs, r.ModelPage)
 
 
+class Reputations(Group):
+    get = Call("reputation:Get", t.RatedArgs, t.Reputation)
+    page = Call("reputation:List", t.ReputationPageArgs, t.ReputationPage)
+
+
+class Complaints(Group):
+    open = Call("complaint:Open", t.ComplaintTerms, t.Complaint)
+    advance = Call("complaint:Advance", t.ComplaintArgs, t.Complaint)
+    get = Call("complaint:Get", t.ComplaintArgs, t.Complaint)
+    page = Call("complaint:List", PageArgs, t.ComplaintPage)
+
+
 class Consortium(Closing):
     """Typed access to the consortium's ledger through one hospital's peer.
 
@@ -192,6 +206,8 @@ class Consortium(Closing):
         self.ceremonies = Ceremonies(self)
         self.rounds = Rounds(self)
         self.models = Models(self)
+        self.reputations = Reputations(self)
+        self.complaints = Complaints(self)
 
     @classmethod
     def connect(
@@ -294,11 +310,14 @@ class Consortium(Closing):
             raise
 
 
-def every(page: Bound[PageArgs, Result], *, size: int = 100) -> Iterator[Result]:
-    """All pages of a list, one after the other: ``every(consortium.plans.page)``."""
+def every(page: Bound[Paged, Result], *, size: int = 100, **fields: Any) -> Iterator[Result]:
+    """All pages of a list, one after the other: ``every(consortium.plans.page)``.
+
+    ``fields`` are what the list's argument has beside the page.
+    """
     bookmark = ""
     while True:
-        found = page(PageArgs(page_size=size, bookmark=bookmark))
+        found = page(page_size=size, bookmark=bookmark, **fields)
         yield found
         bookmark = str(getattr(found, "bookmark", ""))
         if not bookmark:

@@ -1,12 +1,14 @@
 """The contracts: one module each, a class of typed transactions."""
 
 from chaincode.contracts.ceremony import CeremonyContract
+from chaincode.contracts.complaint import ComplaintContract
 from chaincode.contracts.consortium import ConsortiumContract
 from chaincode.contracts.dataset import DatasetContract
 from chaincode.contracts.framework import Context, admit
 from chaincode.contracts.model import ModelContract
 from chaincode.contracts.node import NodeContract
 from chaincode.contracts.plan import PlanContract
+from chaincode.contracts.reputation import ReputationContract
 from chaincode.contracts.round import RoundContract
 from chaincode.framework import Info, Router
 from chaincode.schema.transactions import TRANSACTIONS
@@ -27,6 +29,8 @@ def chaincode() -> Router:
             CeremonyContract(),
             RoundContract(),
             ModelContract(),
+            ReputationContract(),
+            ComplaintContract(),
         ],
         Info("MedFabric", VERSION),
         table=TRANSACTIONS,

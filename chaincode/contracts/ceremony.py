@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from chaincode.contracts import plan as plans
+from chaincode.contracts import reputation
 from chaincode.contracts.framework import Context, transaction
 from chaincode.schema import keys, states
 from chaincode.schema.base import Language
@@ -152,6 +153,7 @@ def _complete(context: Context, ceremony: Ceremony) -> Ceremony:
 
 def _fail(context: Context, ceremony: Ceremony, reason: str, missing: tuple[str, ...]) -> Ceremony:
     failed = _move(context, ceremony, CeremonyStatus.FAILED, reason=reason, missing=missing)
+    reputation.missed_duty(context, missing)
     plan = context.get(keys.plan(ceremony.plan_id), Plan)
     plans.move(context, plan, PlanStatus.FAILED, reason=reason)
     return failed

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from chaincode.contracts import voting
+from chaincode.contracts import complaint as complaints
+from chaincode.contracts import reputation, voting
 from chaincode.contracts.framework import Context, transaction
 from chaincode.schema import canonical, keys, states
 from chaincode.schema.base import Empty
@@ -15,7 +16,6 @@ from chaincode.schema.consortium import (
     Hospital,
     HospitalStatus,
     ProposeHospitalArgs,
-    Reputation,
     Subject,
     SubjectArgs,
     Vote,
@@ -23,8 +23,7 @@ from chaincode.schema.consortium import (
 )
 from chaincode.schema.errors import Code, MedFabricError
 from chaincode.schema.plans import Plan
-
-FULL_REPUTATION = 1000
+from chaincode.schema.reputation import Complaint, Rated
 
 
 class ConsortiumContract:
@@ -95,8 +94,10 @@ class ConsortiumContract:
     @transaction("consortium:Advance")
     def advance(self, context: Context, args: SubjectArgs) -> Ballot:
         ballot = _ballot(context, args)
-        if args.subject is Subject.PLAN:
-            raise MedFabricError(Code.BAD_ARGUMENT, "plans advance by plan:Advance")
+        if args.subject in (Subject.PLAN, Subject.COMPLAINT):
+            raise MedFabricError(
+                Code.BAD_ARGUMENT, f"a {args.subject} advances by {args.subject}:Advance"
+            )
         if ballot.decided is None:
             raise MedFabricError(Code.NOT_YET, "the votes decide nothing yet; wait for more")
         if args.subject is Subject.CHARTER:
@@ -109,7 +110,8 @@ class ConsortiumContract:
     def get(self, context: Context, _: Empty) -> ConsortiumView:
         consortium = context.consortium()
         hospitals = context.all("hospital", (), Hospital)
-        reputations = context.all("reputation", (), Reputation)
+        rated = [(Rated.HOSPITAL, msp_id) for msp_id in consortium.hospitals]
+        reputations = tuple(reputation.of(context, rated))
         return ConsortiumView(consortium=consortium, hospitals=hospitals, reputations=reputations)
 
     @transaction("consortium:GetBallot")
@@ -152,17 +154,11 @@ class ConsortiumContract:
         states.check(states.HOSPITAL, hospital.status, HospitalStatus.ADMITTED)
         admitted = {"status": HospitalStatus.ADMITTED, "decided_at": context.now}
         context.put(keys.hospital(msp_id), hospital.model_copy(update=admitted))
-        reputation = Reputation(
-            msp_id=msp_id,
-            score_milli=FULL_REPUTATION,
-            agreements=0,
-            disagreements=0,
-            missed=0,
-        )
-        context.put(keys.reputation(msp_id), reputation)
 
 
 def _ballot(context: Context, args: SubjectArgs) -> Ballot:
+    if args.subject is Subject.COMPLAINT:
+        return complaints.ballot(context, context.get(keys.complaint(args.subject_id), Complaint))
     _, voters = _subject(context, args.subject, args.subject_id)
     needed = len(voters) if args.subject is Subject.CHARTER else voting.majority(voters)
     return voting.ballot(context, args.subject, args.subject_id, voters, needed)
@@ -181,5 +177,8 @@ def _subject(context: Context, subject: Subject, subject_id: str) -> tuple[str, 
         hospital = context.get(keys.hospital(subject_id), Hospital)
         proposal = ProposeHospitalArgs(msp_id=hospital.msp_id, name=hospital.name)
         return canonical.sha256(proposal), consortium.hospitals
+    if subject is Subject.COMPLAINT:
+        complaint = context.get(keys.complaint(subject_id), Complaint)
+        return complaint.terms_sha256, complaints.voters(context, complaint)
     plan = context.get(keys.plan(subject_id), Plan)
     return plan.terms_sha256, consortium.hospitals

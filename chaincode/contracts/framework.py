@@ -20,6 +20,7 @@ from chaincode.schema.consortium import (
     NodeStatus,
 )
 from chaincode.schema.errors import Code, MedFabricError
+from chaincode.schema.reputation import Suspension
 from chaincode.schema.transactions import Transaction
 from chaincode.shim.endorsement import owner_and_majority
 from chaincode.shim.stub import Stub, composite_key
@@ -106,6 +107,13 @@ def _registered(context: Context) -> None:
         )
     if node.status is not NodeStatus.ACTIVE:
         raise MedFabricError(Code.NODE_NOT_ACTIVE, f"{name} is {node.status}; ask its admin why")
+    suspension = context.find(keys.suspension(context.msp_id, context.node_id), Suspension)
+    if suspension is not None and context.now < suspension.until:
+        raise MedFabricError(
+            Code.NODE_NOT_ACTIVE,
+            f"{name} is suspended by vote until {suspension.until}; see complaint "
+            f"{suspension.complaint_id}",
+        )
     if node.public_key_sha256 != context.key_sha256:
         raise MedFabricError(
             Code.NODE_KEY_MISMATCH, f"{name} is registered with another key; register this one"

@@ -1,37 +1,136 @@
-"""Reputation of hospitals, from what the ledger itself knows."""
+"""Reputations: booked once when a round has ended, read by key where they weigh.
+
+One record per subject, so that a weight or an admission needs one read. Two rounds conflict only
+where they share a subject and end, or seal, within one block; the later is then proposed anew.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
-from chaincode.contracts.framework import Context
-from chaincode.schema import keys
-from chaincode.schema.consortium import Reputation
+from chaincode.contracts.framework import Context, transaction
+from chaincode.schema import conduct, keys
+from chaincode.schema.conduct import Events, Posts, Subject
+from chaincode.schema.consortium import Hospital, Node
+from chaincode.schema.datasets import Dataset
+from chaincode.schema.errors import Code, MedFabricError
+from chaincode.schema.reputation import (
+    Evidence,
+    Rated,
+    RatedArgs,
+    Reputation,
+    ReputationPage,
+    ReputationPageArgs,
+)
+from chaincode.schema.rounds import Model, Round, Update
 
-AGREED, DISAGREED, MISSED = 10, -200, -50
 
+class ReputationContract:
+    """Reputations are written by rounds and complaints; here they are found."""
 
-def record(
-    context: Context,
-    *,
-    agreed: Iterable[str] = (),
-    disagreed: Iterable[str] = (),
-    missed: Iterable[str] = (),
-) -> None:
-    """Book the outcome of a stage on the hospitals' reputations."""
-    agreed, disagreed, missed = set(agreed), set(disagreed), set(missed)
-    hospitals = sorted(agreed | disagreed | missed)
-    for before in context.existing([keys.reputation(h) for h in hospitals], Reputation):
-        name = before.msp_id
-        change = (
-            AGREED * (name in agreed) + DISAGREED * (name in disagreed) + MISSED * (name in missed)
+    @transaction("reputation:Get")
+    def get(self, context: Context, args: RatedArgs) -> Reputation:
+        owner(context, args.subject, args.subject_id)
+        return of(context, [(args.subject, args.subject_id)])[0]
+
+    @transaction("reputation:List")
+    def list(self, context: Context, args: ReputationPageArgs) -> ReputationPage:
+        reputations, bookmark = context.page(
+            "reputation", (args.subject.value,), Reputation, args.page_size, args.bookmark
         )
-        after = before.model_copy(
-            update={
-                "score_milli": min(1000, max(0, before.score_milli + change)),
-                "agreements": before.agreements + (name in agreed),
-                "disagreements": before.disagreements + (name in disagreed),
-                "missed": before.missed + (name in missed),
-            }
+        return ReputationPage(reputations=reputations, bookmark=bookmark)
+
+
+def of(context: Context, subjects: Sequence[Subject]) -> list[Reputation]:
+    """The reputations of several subjects, in order; of whom nothing is known, the unknown's."""
+    found = context.find_all([keys.reputation(*subject) for subject in subjects], Reputation)
+    return [
+        conduct.unknown(*subject) if known is None else known
+        for subject, known in zip(subjects, found, strict=True)
+    ]
+
+
+def owner(context: Context, subject: Rated, subject_id: str) -> str | None:
+    """The hospital that answers for a subject; nobody answers for a model.
+
+    Raises:
+        MedFabricError: ``NOT_FOUND`` where there is no such hospital, node, dataset or model.
+    """
+    if subject is Rated.HOSPITAL:
+        if context.find(keys.hospital(subject_id), Hospital) is not None:
+            return subject_id
+    elif subject is Rated.NODE:
+        msp_id, _, node_id = subject_id.partition("/")
+        if node_id and context.find(keys.node(msp_id, node_id), Node) is not None:
+            return msp_id
+    elif subject is Rated.DATASET:
+        dataset = context.find(keys.dataset(subject_id), Dataset)
+        if dataset is not None:
+            return dataset.msp_id
+    elif context.find(keys.model(subject_id), Model) is not None:
+        return None
+    raise MedFabricError(
+        Code.NOT_FOUND, f"there is no {subject} {subject_id}; a node is named MSP/node"
+    )
+
+
+def book(context: Context, round_: Round, posts: Posts) -> None:
+    """Book what a round that has ended showed on everybody who had or owed a part in it."""
+    hospitals = sorted({post.msp_id for post in posts.duties} | set(round_.absent))
+    known = of(context, [(Rated.HOSPITAL, msp_id) for msp_id in hospitals])
+    validators = {r.subject_id: r.validator for r in known if r.validator is not None}
+    validators |= {post.msp_id: post.node_id for post in posts.duties}
+    found = conduct.evidence(round_, posts, validators)
+    for before in of(context, sorted(found)):
+        events = found[before.subject, before.subject_id]
+        changed = conduct.book(before, events, context.now)
+        if before.subject is Rated.HOSPITAL:
+            validator = validators.get(before.subject_id, before.validator)
+            changed = changed.model_copy(update={"validator": validator})
+        _put(context, changed)
+
+
+def missed_duty(context: Context, hospitals: Iterable[str]) -> None:
+    """Book hospitals that let a key ceremony's deadline pass."""
+    events: Events = {Evidence.DUTY: (0, 1)}
+    for before in of(context, [(Rated.HOSPITAL, msp_id) for msp_id in hospitals]):
+        _put(context, conduct.book(before, events, context.now))
+
+
+def complaint_upheld(context: Context, subject: Subject) -> None:
+    """Book a complaint that the consortium upheld."""
+    events: Events = {Evidence.COMPLAINT: (0, 1)}
+    (before,) = of(context, [subject])
+    _put(context, conduct.book(before, events, context.now, fade=False))
+
+
+def standing_milli(context: Context, updates: Sequence[Update]) -> list[int]:
+    """What the updates' samples are multiplied by, in the order of the updates, 1 to 1000.
+
+    The hospital's score, times the lower of the node's and the dataset's, times the factor that
+    the adopted classifier gives the node.
+    """
+    subjects = [
+        subject
+        for update in updates
+        for subject in (
+            (Rated.HOSPITAL, update.msp_id),
+            (Rated.NODE, conduct.node_name(update.msp_id, update.node_id)),
+            (Rated.DATASET, update.dataset_id),
         )
-        context.put(keys.reputation(name), after)
+    ]
+    known = of(context, subjects)
+    return [
+        max(
+            1,
+            hospital.score_milli
+            * min(node.score_milli, dataset.score_milli)
+            * node.factor_milli
+            // 1_000_000,
+        )
+        for hospital, node, dataset in zip(known[::3], known[1::3], known[2::3], strict=True)
+    ]
+
+
+def _put(context: Context, reputation: Reputation) -> None:
+    context.put(keys.reputation(reputation.subject, reputation.subject_id), reputation)

@@ -16,7 +16,7 @@ from chaincode.contracts import reputation, weights
 from chaincode.contracts.framework import Context
 from chaincode.schema import keys, states
 from chaincode.schema.base import ContentRef
-from chaincode.schema.consortium import Reputation
+from chaincode.schema.conduct import Posts
 from chaincode.schema.errors import Code, MedFabricError
 from chaincode.schema.plans import Plan, PlanStatus, PlanTerms
 from chaincode.schema.rounds import (
@@ -35,13 +35,10 @@ from chaincode.schema.rounds import (
 
 @dataclass(frozen=True)
 class Outcome:
-    """Where a stage leads, what it fixes on the round, and what it says of the hospitals."""
+    """Where a stage leads and what it fixes on the round."""
 
     to: RoundStatus
     changes: dict[str, Any] = field(default_factory=dict)
-    agreed: tuple[str, ...] = ()
-    disagreed: tuple[str, ...] = ()
-    missed: tuple[str, ...] = ()
     model: Model | None = None
 
 
@@ -75,9 +72,8 @@ def carry_out(context: Context, plan: Plan, round_: Round, outcome: Outcome) -> 
         plans.move(context, plan, PlanStatus.COMPLETED)
     elif outcome.model is not None:
         context.put(keys.plan(round_.plan_id), plan)
-    reputation.record(
-        context, agreed=outcome.agreed, disagreed=outcome.disagreed, missed=outcome.missed
-    )
+    if states.is_final(states.ROUND, outcome.to):
+        reputation.book(context, moved, _posts(context, plan.terms, round_))
     name = f"round.{outcome.to.value.lower()}"
     context.emit(name, plan_id=round_.plan_id, round=round_.number)
     return moved
@@ -110,6 +106,31 @@ def evaluations(context: Context, terms: PlanTerms, number: int) -> tuple[Evalua
     return context.existing(wanted, Evaluation)
 
 
+def _posts(context: Context, terms: PlanTerms, round_: Round) -> Posts:
+    """All that was posted; which shares could not be used counts where a decryption ended."""
+    number = round_.number
+    posted = shares(context, terms, number)
+    unusable = [
+        share.msp_id
+        for share in posted
+        if round_.status is RoundStatus.DECRYPTED
+        and _objected(context, terms, number, share.share.sha256)
+    ]
+    return Posts(
+        updates=updates(context, terms, number),
+        attestations=attestations(context, terms, number),
+        shares=posted,
+        evaluations=evaluations(context, terms, number),
+        unusable_shares=frozenset(unusable),
+    )
+
+
+def _objected(context: Context, terms: PlanTerms, number: int, subject_sha256: str) -> bool:
+    """Whether an agreement of hospitals objects to content."""
+    wanted = [keys.objection(terms.plan_id, number, h, subject_sha256) for h in terms.hospitals]
+    return len(context.existing(wanted, Objection)) >= terms.participation.agreement
+
+
 def named_content(context: Context, terms: PlanTerms, round_: Round) -> set[str]:
     """Hashes of all content that the round names."""
     number = round_.number
@@ -131,17 +152,16 @@ def _seal(context: Context, plan: Plan, round_: Round) -> Outcome:
     if missing:
         _await(context, round_, (f"{node} of {msp_id}" for msp_id, node in missing))
     refs = tuple(NodeRef(msp_id=msp_id, node_id=node) for msp_id, node in missing)
-    absent = tuple(sorted({msp_id for msp_id, _ in missing} - {u.msp_id for u in posted}))
     if len(posted) < terms.quorum or len({u.msp_id for u in posted}) < 2:
         why = f"{len(posted)} of at least {terms.quorum} updates came in time"
-        return _failed(Code.QUORUM_MISSED, why, missed=absent, missing=refs)
+        return _failed(Code.QUORUM_MISSED, why, missing=refs)
     contributions = _contributions(context, plan.terms, posted)
     changes = {
         "contributions": contributions,
         "total_weight": sum(c.weight for c in contributions),
         "missing": refs,
     }
-    return Outcome(RoundStatus.SEALED, changes, missed=absent)
+    return Outcome(RoundStatus.SEALED, changes)
 
 
 def _aggregate(context: Context, plan: Plan, round_: Round) -> Outcome:
@@ -151,10 +171,9 @@ def _aggregate(context: Context, plan: Plan, round_: Round) -> Outcome:
     tally = Counter(a.aggregate_sha256 for a in posted)
     digest, votes = max(tally.items(), key=lambda item: (item[1], item[0]), default=("", 0))
     if votes >= needed:
-        agreed = tuple(a.msp_id for a in posted if a.aggregate_sha256 == digest)
         disagreed = tuple(a.msp_id for a in posted if a.aggregate_sha256 != digest)
         changes = {"aggregate_sha256": digest, "disagreed": disagreed}
-        return Outcome(RoundStatus.AGGREGATED, changes, agreed=agreed, disagreed=disagreed)
+        return Outcome(RoundStatus.AGGREGATED, changes)
     if votes + len(absent) >= needed:
         _await(context, round_, absent)
         return _overdue_aggregate(context, plan, round_, absent)
@@ -165,17 +184,12 @@ def _overdue_aggregate(
     context: Context, plan: Plan, round_: Round, absent: tuple[str, ...]
 ) -> Outcome:
     for contribution in round_.contributions:
-        wanted = [
-            keys.objection(round_.plan_id, round_.number, h, contribution.update.sha256)
-            for h in plan.terms.hospitals
-        ]
-        objections = context.existing(wanted, Objection)
-        if len(objections) >= plan.terms.participation.agreement:
-            who = f"{contribution.node_id} of {contribution.msp_id}"
-            why = f"{len(objections)} hospitals cannot use the update of {who}"
-            return _failed(Code.CONTENT_UNUSABLE, why, missed=(contribution.msp_id,))
+        if _objected(context, plan.terms, round_.number, contribution.update.sha256):
+            node = NodeRef(msp_id=contribution.msp_id, node_id=contribution.node_id)
+            why = f"most hospitals cannot use the update of {node.node_id} of {node.msp_id}"
+            return _failed(Code.CONTENT_UNUSABLE, why, unusable=node)
     why = f"too few attestations in time; absent: {', '.join(absent)}"
-    return _failed(Code.NO_AGREEMENT, why, missed=absent, absent=absent)
+    return _failed(Code.NO_AGREEMENT, why, absent=absent)
 
 
 def _decrypt(context: Context, plan: Plan, round_: Round) -> Outcome:
@@ -184,9 +198,9 @@ def _decrypt(context: Context, plan: Plan, round_: Round) -> Outcome:
     if absent := _absent(plan.terms, posted):
         _await(context, round_, absent)
         why = f"no decryption share of {', '.join(absent)}; every key holder is needed"
-        return _failed(Code.KEY_HOLDER_MISSING, why, missed=absent, absent=absent)
+        return _failed(Code.KEY_HOLDER_MISSING, why, absent=absent)
     everyone = tuple(sorted({*round_.disagreed, *disagreed}))
-    return Outcome(RoundStatus.DECRYPTED, {"disagreed": everyone}, disagreed=disagreed)
+    return Outcome(RoundStatus.DECRYPTED, {"disagreed": everyone})
 
 
 def _late_disagreement(context: Context, plan: Plan, round_: Round) -> tuple[str, ...]:
@@ -204,35 +218,32 @@ def _publish(context: Context, plan: Plan, round_: Round) -> Outcome:
     if absent:
         _await(context, round_, absent)
     needed = plan.terms.participation.agreement
-    missed = {"missed": absent, "absent": absent}
     failures = Counter(e.failure for e in posted if e.failure is not None)
     if sum(failures.values()) > len(plan.terms.hospitals) - needed:
         codes = ", ".join(sorted(failures))
-        return _failed(Code.DECRYPTION_FAILED, f"the shares do not decode: {codes}", **missed)
+        return _failed(Code.DECRYPTION_FAILED, f"the shares do not decode: {codes}", absent=absent)
     tally = Counter(e.candidate.sha256 for e in posted if e.candidate is not None)
     digest, votes = max(tally.items(), key=lambda item: (item[1], item[0]), default=("", 0))
     if votes < needed:
         why = f"{votes} of {needed} evaluated the same candidate"
-        return _failed(Code.NO_AGREEMENT, why, **missed)
+        return _failed(Code.NO_AGREEMENT, why, absent=absent)
     naming = [e for e in posted if e.candidate is not None and e.candidate.sha256 == digest]
     accepting = sum(e.accept for e in naming)
     if 2 * accepting <= len(posted):
         why = f"{accepting} of {len(posted)} hospitals accept the candidate"
-        return _failed(Code.CANDIDATE_REJECTED, why, **missed)
+        return _failed(Code.CANDIDATE_REJECTED, why, absent=absent)
     model = _model(context, plan, round_, naming)
     changes = {"model_sha256": digest, "absent": absent}
-    agreed = tuple(e.msp_id for e in naming)
-    return Outcome(RoundStatus.PUBLISHED, changes, agreed=agreed, missed=absent, model=model)
+    return Outcome(RoundStatus.PUBLISHED, changes, model=model)
 
 
 def _contributions(
     context: Context, terms: PlanTerms, posted: tuple[Update, ...]
 ) -> tuple[Contribution, ...]:
-    hospitals = sorted({u.msp_id for u in posted})
-    known = context.existing([keys.reputation(h) for h in hospitals], Reputation)
-    scores = {r.msp_id: r.score_milli for r in known}
+    standings = reputation.standing_milli(context, posted)
     claims = [
-        weights.Claim(u.msp_id, u.node_id, u.samples, scores.get(u.msp_id, 0)) for u in posted
+        weights.Claim(u.msp_id, u.node_id, u.samples, standing)
+        for u, standing in zip(posted, standings, strict=True)
     ]
     return tuple(
         Contribution(
@@ -280,6 +291,5 @@ def _await(context: Context, round_: Round, whom: Iterable[str]) -> None:
         raise MedFabricError(Code.NOT_YET, f"{round_.status}: waiting for {', '.join(whom)}")
 
 
-def _failed(code: Code, why: str, *, missed: tuple[str, ...] = (), **changes: object) -> Outcome:
-    fixed = {"failure": code.value, "reason": why[:512], **changes}
-    return Outcome(RoundStatus.FAILED, fixed, missed=missed)
+def _failed(code: Code, why: str, **changes: object) -> Outcome:
+    return Outcome(RoundStatus.FAILED, {"failure": code.value, "reason": why[:512], **changes})

@@ -1,6 +1,6 @@
 """Integer weights of the updates in a round.
 
-Weight follows samples times reputation, at a resolution of ``2^bits`` for the whole sum, and no
+Weight follows samples times standing, at a resolution of ``2^bits`` for the whole sum, and no
 hospital's nodes together weigh more than 1.5/k of the sum, k being the number of hospitals that
 contributed: one poisoned hospital cannot bend the mean far.
 """
@@ -16,7 +16,7 @@ CAP = Fraction(3, 2)
 
 @dataclass(frozen=True)
 class Claim:
-    """One node's claim to weight. ``score_milli`` is its hospital's reputation."""
+    """One node's claim to weight. ``score_milli`` is what its reputation multiplies it by."""
 
     msp_id: str
     node_id: str

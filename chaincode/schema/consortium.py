@@ -7,7 +7,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from chaincode.schema.base import Count, Id, Language, MspId, Name, Reason, Role, Seconds, Sha256
+from chaincode.schema.base import Id, Language, MspId, Name, Reason, Role, Seconds, Sha256
+from chaincode.schema.reputation import Reputation
 
 
 class ConsortiumStatus(StrEnum):
@@ -33,6 +34,7 @@ class Subject(StrEnum):
     CHARTER = "charter"
     HOSPITAL = "hospital"
     PLAN = "plan"
+    COMPLAINT = "complaint"
 
 
 class Founder(Language):
@@ -92,19 +94,6 @@ class Node(Language):
     reason: Reason
     registered_at: Seconds
     changed_at: Seconds
-
-
-class Reputation(Language):
-    """What the ledger itself knows of a hospital's conduct; weighs its updates.
-
-    ``score_milli`` is in [0, 1000] and starts at 1000.
-    """
-
-    msp_id: MspId
-    score_milli: Annotated[int, Field(ge=0, le=1000)]
-    agreements: Count
-    disagreements: Count
-    missed: Count
 
 
 # Arguments

@@ -17,8 +17,16 @@ def hospital(msp_id: str) -> Key:
     return ("hospital", (msp_id,))
 
 
-def reputation(msp_id: str) -> Key:
-    return ("reputation", (msp_id,))
+def reputation(subject: str, subject_id: str) -> Key:
+    return ("reputation", (subject, *subject_id.split("/")))
+
+
+def complaint(complaint_id: str) -> Key:
+    return ("complaint", (complaint_id,))
+
+
+def suspension(msp_id: str, node_id: str) -> Key:
+    return ("suspension", (msp_id, node_id))
 
 
 def vote(subject: str, subject_id: str, msp_id: str) -> Key:

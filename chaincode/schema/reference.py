@@ -50,6 +50,7 @@ _MACHINES: tuple[tuple[str, str, Mapping[str, frozenset[StrEnum]]], ...] = (
         states.CEREMONY,
     ),
     ("Round", "`round:Open`; `round:Advance` moves it.", states.ROUND),
+    ("Complaint", "`complaint:Open`, then votes.", states.COMPLAINT),
 )
 
 

@@ -49,7 +49,8 @@ class NodeRef(Language):
 class Round(Language):
     """``deadline`` is that of the present stage. ``contributions`` are fixed at sealing, sorted by
     (msp_id, node_id). ``missing`` names nodes without an update, ``absent`` hospitals that a later
-    stage ended without, ``disagreed`` hospitals whose attestation differs from the accepted one.
+    stage ended without, ``disagreed`` hospitals whose attestation differs from the accepted one,
+    ``unusable`` the node whose update an agreement of hospitals could not use.
     ``failure`` is the code of the reason why a round FAILED."""
 
     plan_id: Id
@@ -65,6 +66,7 @@ class Round(Language):
     aggregate_sha256: Sha256 | None = None
     disagreed: tuple[MspId, ...] = ()
     absent: tuple[MspId, ...] = ()
+    unusable: NodeRef | None = None
     model_sha256: Sha256 | None = None
     failure: str | None = None
     reason: Reason = ""

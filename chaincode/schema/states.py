@@ -9,6 +9,7 @@ from chaincode.schema.ceremonies import CeremonyStatus
 from chaincode.schema.consortium import ConsortiumStatus, HospitalStatus, NodeStatus
 from chaincode.schema.errors import Code, MedFabricError
 from chaincode.schema.plans import PlanStatus
+from chaincode.schema.reputation import ComplaintStatus
 from chaincode.schema.rounds import RoundStatus
 
 
@@ -48,6 +49,9 @@ ROUND = _table(
     DECRYPTED=(RoundStatus.PUBLISHED, RoundStatus.FAILED),
     PUBLISHED=(),
     FAILED=(),
+)
+COMPLAINT = _table(
+    OPEN=(ComplaintStatus.UPHELD, ComplaintStatus.DISMISSED), UPHELD=(), DISMISSED=()
 )
 
 

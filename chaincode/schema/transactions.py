@@ -12,6 +12,7 @@ from chaincode.schema import ceremonies as c
 from chaincode.schema import consortium as o
 from chaincode.schema import datasets as d
 from chaincode.schema import plans as p
+from chaincode.schema import reputation as t
 from chaincode.schema import rounds as r
 from chaincode.schema.base import Empty, Language, PageArgs, Role
 from chaincode.schema.declaration import Declaration
@@ -59,7 +60,7 @@ _ROWS = (
         o.Vote,
         ADMIN,
         True,
-        "Vote on the charter, a hospital or a plan, once.",
+        "Vote on the charter, a hospital, a plan or a complaint, once.",
         founding=True,
     ),
     Transaction(
@@ -290,6 +291,40 @@ _ROWS = (
     ),
     Transaction("model:Get", r.ModelArgs, r.Model, ANYONE, False, "A global model by address."),
     Transaction("model:List", PageArgs, r.ModelPage, ANYONE, False, "All global models."),
+    Transaction(
+        "reputation:Get",
+        t.RatedArgs,
+        t.Reputation,
+        ANYONE,
+        False,
+        "The reputation of a hospital, node, dataset or model, and the evidence for it.",
+    ),
+    Transaction(
+        "reputation:List",
+        t.ReputationPageArgs,
+        t.ReputationPage,
+        ANYONE,
+        False,
+        "All reputations of one kind of subject that anything is known of.",
+    ),
+    Transaction(
+        "complaint:Open",
+        t.ComplaintTerms,
+        t.Complaint,
+        ADMIN,
+        True,
+        "Complain about a hospital, node, dataset or model; the other hospitals vote on it.",
+    ),
+    Transaction(
+        "complaint:Advance",
+        t.ComplaintArgs,
+        t.Complaint,
+        ADMIN,
+        True,
+        "Carry out what the votes on a complaint decided.",
+    ),
+    Transaction("complaint:Get", t.ComplaintArgs, t.Complaint, ANYONE, False, "A complaint."),
+    Transaction("complaint:List", PageArgs, t.ComplaintPage, ANYONE, False, "All complaints."),
 )
 
 TRANSACTIONS: dict[str, Transaction] = {row.name: row for row in _ROWS}

@@ -16,7 +16,7 @@ from client.cli.output import Guarded
 # What --help says of a group without importing it.
 _SUMMARIES = {
     "network": "Bring a consortium's network up and run it.",
-    "admin": "Govern: hospitals, nodes, datasets, plans, models.",
+    "admin": "Govern: hospitals, nodes, datasets, plans, models, reputations.",
     "node": "Take part in training: run a node's agent, look at its data.",
     "audit": "Prove from the ledger's blocks what was trained, by whom, on what.",
     "demo": "Watch four hospitals train one model.",

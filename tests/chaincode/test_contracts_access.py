@@ -231,5 +231,15 @@ EXAMPLES = {
         "code": "MF-7021",
     },
     "EvaluateArgs": _evaluation,
+    "RatedArgs": lambda: {"subject": "node", "subject_id": f"{ONE}/node1"},
+    "ReputationPageArgs": lambda: {"subject": "node"},
+    "ComplaintTerms": lambda: {
+        "complaint_id": "c",
+        "subject": "node",
+        "subject_id": f"{TWO}/node1",
+        "reason": "r",
+        "evidence_sha256": sha("x"),
+    },
+    "ComplaintArgs": lambda: {"complaint_id": "c"},
     "ModelArgs": lambda: {"sha256": sha("x")},
 }

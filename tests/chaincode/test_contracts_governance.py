@@ -93,7 +93,9 @@ def test_a_further_hospital_is_admitted_by_a_majority():
 
     assert (again.code, undecided.code) == (Code.EXISTS, Code.NOT_YET)
     assert "Hospital5MSP" in scenario.asset(keys.consortium())["hospitals"]
-    assert scenario.asset(keys.reputation("Hospital5MSP"))["score_milli"] == 1000
+    reputations = scenario.do(ONE, "consortium:Get")["reputations"]
+    assert [r["subject_id"] for r in reputations] == [ONE, TWO, THREE, FOUR, "Hospital5MSP"]
+    assert {r["score_milli"] for r in reputations} == {500}
     scenario.users["Hospital5MSP", "admin"] = creator("Hospital5MSP", "admin", "admin")
     scenario.do("Hospital5MSP", "dataset:Register", dataset_args("five"))
     assert scenario.refused(ONE, "consortium:Advance", subject).code == Code.ALREADY

@@ -30,7 +30,20 @@ FIRST = {"plan_id": PLAN, "number": 1}
 
 
 def reputation(scenario, msp_id):
-    return scenario.asset(keys.reputation(msp_id))
+    return scenario.asset(keys.reputation("hospital", msp_id))
+
+
+def bad(scenario, msp_id, kind):
+    """How many bad events of a kind are booked on a hospital."""
+    return reputation(scenario, msp_id)["tallies"].get(kind, {"bad": 0})["bad"]
+
+
+def finish(scenario, *steps):
+    """Take the round through its other stages."""
+    for step in steps:
+        step(terms())
+        round_ = scenario.advance(terms())
+    return round_
 
 
 def round_of(scenario, number=1):
@@ -260,8 +273,11 @@ def test_a_round_seals_without_a_missing_node_and_names_it():
     assert sealed["missing"] == [{"msp_id": THREE, "node_id": "node1"}]
     assert [c["msp_id"] for c in sealed["contributions"]] == [ONE, TWO, FOUR]
     assert sealed["total_weight"] == sum(c["weight"] for c in sealed["contributions"])
-    assert reputation(scenario, THREE)["missed"] == 1
-    assert reputation(scenario, THREE)["score_milli"] < 1000
+    finish(scenario, scenario.attest, scenario.share, scenario.evaluate)
+    assert bad(scenario, THREE, "update") == 1
+    assert bad(scenario, ONE, "update") == 0
+    scores = [reputation(scenario, hospital)["score_milli"] for hospital in HOSPITALS]
+    assert scores[0] == scores[1] == scores[3] > scores[2]
 
 
 def test_a_round_that_misses_its_quorum_fails_naming_who_was_missing():
@@ -360,8 +376,10 @@ def test_a_disagreeing_attestation_is_named_and_costs_reputation():
     assert waiting.code == Code.NOT_YET
     assert (round_["status"], round_["aggregate_sha256"]) == ("AGGREGATED", sha("aggregate 1"))
     assert round_["disagreed"] == [FOUR]
-    assert reputation(scenario, FOUR)["score_milli"] == 800
-    assert reputation(scenario, FOUR)["disagreements"] == 1
+    finish(scenario, scenario.share, scenario.evaluate)
+    assert reputation(scenario, FOUR)["score_milli"] < reputation(scenario, ONE)["score_milli"]
+    assert bad(scenario, FOUR, "agreement") == 1
+    assert bad(scenario, ONE, "agreement") == 0
     assert scenario.asset(keys.attestation(PLAN, 1, FOUR))["aggregate_sha256"] == sha("forged")
 
 
@@ -375,7 +393,8 @@ def test_a_disagreeing_attestation_after_the_agreement_is_named_as_well():
     round_ = scenario.advance(terms())
 
     assert (round_["status"], round_["disagreed"]) == ("DECRYPTED", [FOUR])
-    assert reputation(scenario, FOUR)["score_milli"] == 800
+    finish(scenario, scenario.evaluate)
+    assert bad(scenario, FOUR, "agreement") == 1
 
 
 def test_a_lowered_reputation_lowers_the_weight_in_the_next_round():
@@ -447,8 +466,10 @@ def test_an_update_that_most_hospitals_cannot_use_fails_the_round_naming_its_nod
     assert (again.code, early.code) == (Code.DUPLICATE_CONTRIBUTION, Code.NOT_YET)
     assert (failed["status"], failed["failure"]) == ("FAILED", Code.CONTENT_UNUSABLE)
     assert "node1 of Hospital2MSP" in failed["reason"]
-    assert reputation(scenario, TWO)["missed"] == 1
-    assert reputation(scenario, ONE)["missed"] == 0
+    assert failed["unusable"] == {"msp_id": TWO, "node_id": "node1"}
+    assert bad(scenario, TWO, "content") == 1
+    assert composite_key(*keys.reputation("hospital", ONE)) in scenario.ledger.state
+    assert bad(scenario, ONE, "content") == 0
 
 
 def test_two_objections_of_four_hospitals_name_nobody():
@@ -489,7 +510,8 @@ def test_a_missing_key_holder_fails_the_round_by_name():
     assert (early.code, late.code) == (Code.NOT_YET, Code.DEADLINE_PASSED)
     assert (failed["status"], failed["failure"]) == ("FAILED", Code.KEY_HOLDER_MISSING)
     assert failed["absent"] == [THREE]
-    assert reputation(scenario, THREE)["missed"] == 1
+    assert bad(scenario, THREE, "duty") == 1
+    assert bad(scenario, ONE, "duty") == 0
 
 
 # evaluations
@@ -560,7 +582,7 @@ def test_a_round_publishes_without_an_evaluation_that_never_comes_and_names_it()
 
     assert (early.code, late.code) == (Code.NOT_YET, Code.DEADLINE_PASSED)
     assert (published["status"], published["absent"]) == ("PUBLISHED", [FOUR])
-    assert reputation(scenario, FOUR)["missed"] == 1
+    assert bad(scenario, FOUR, "duty") == 1
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,16 @@ for hospital in HOSPITALS:
     life.do(hospital, "round:Evaluate", evaluate_args(plan, 2, correct=0))
 life.advance(plan, 2)
 life.do(HOSPITALS[0], "node:Suspend", {"node_id": "node1", "reason": "Größe Ж 漢"})
-for name in ("consortium:Get", "node:List", "dataset:List", "plan:List", "model:List"):
+complaint = life.do(HOSPITALS[1], "complaint:Open", {
+    "complaint_id": "c", "subject": "node", "subject_id": HOSPITALS[3] + "/node1",
+    "reason": "Lüge", "evidence_sha256": "00" * 32, "suspend_seconds": 60,
+})
+for hospital in HOSPITALS[:3]:
+    life.vote(hospital, "complaint", "c", complaint["terms_sha256"])
+life.do(HOSPITALS[0], "complaint:Advance", {"complaint_id": "c"})
+life.do(HOSPITALS[0], "reputation:List", {"subject": "node"}, "auditor")
+lists = ("complaint:List", "node:List", "dataset:List", "plan:List", "model:List")
+for name in ("consortium:Get", *lists):
     life.do(HOSPITALS[0], name, {}, "auditor")
 
 def text(raw):

@@ -17,7 +17,9 @@ from support.scripted_gateway import serve
 
 from chaincode.schema import canonical
 from chaincode.schema.base import ContentRef, Role
+from chaincode.schema.conduct import book, unknown
 from chaincode.schema.errors import Code
+from chaincode.schema.reputation import Evidence, Rated
 from chaincode.schema.rounds import Model
 from client.cli.main import cli
 from client.cli.output import Exit
@@ -219,6 +221,54 @@ def test_a_vote_binds_to_the_terms_that_were_read(planned):
 
     assert planned.two.refused(*vote) == (Exit.REFUSED, Code.TERMS_MISMATCH)
     assert planned.one.do("plan", "show", "tumours")["votes"] == []
+
+
+def test_a_complaint_is_voted_on_and_its_subject_shown(planned):
+    about = {
+        "complaint_id": "leak",
+        "subject": "node",
+        "subject_id": "Hospital2MSP/node1",
+        "reason": "sends what it should not",
+        "evidence_sha256": HASH,
+        "suspend_seconds": 3600,
+    }
+    file = planned.folder / "complaint.json"
+    file.write_text(json.dumps(about))
+    opened = planned.one.do("complaint", "open", str(file))
+    vote = ("complaint", "vote", "leak", "--uphold")
+
+    wrong = planned.one.refused(*vote, "--terms", "00" * 32)
+    planned.one.do(*vote, "--terms", opened["terms_sha256"], "--reason", "seen it")
+    accused = planned.two.refused(*vote)
+    decided = planned.two.do("complaint", "advance", "leak")
+
+    assert wrong == (Exit.REFUSED, Code.TERMS_MISMATCH)
+    assert accused == (Exit.REFUSED, Code.NOT_A_VOTER)
+    assert decided["status"] == "DISMISSED"  # one of two hospitals is no majority
+    assert planned.two.do("complaint", "show", "leak")["votes"][0]["reason"] == "seen it"
+    assert planned.two.do("complaint", "list")[0]["about"] == "node Hospital2MSP/node1"
+    shown = planned.two.do("reputation", "show", "node", "Hospital2MSP/node1")
+    assert (shown["score_milli"], shown["tallies"]) == (500, {})
+
+
+def test_reputations_are_listed_by_kind_and_page(planned):
+    for number in range(3):
+        known = book(
+            unknown(Rated.NODE, f"Hospital1MSP/node{number}"), {Evidence.DUTY: (2, 1)}, now=1
+        )
+        key = f"\x00reputation\x00node\x00Hospital1MSP\x00node{number}\x00"
+        flagged = known.model_copy(update={"flagged": number == 1, "factor_milli": 250})
+        planned.service.ledger.state[key] = canonical.dumps(flagged)
+
+    rows = planned.two.do("reputation", "list", "node")
+    flagged = planned.two.do("reputation", "list", "node", "--flagged")
+    with Consortium.connect(planned.one.connection, planned.one.identity) as consortium:
+        pages = list(every(consortium.reputations.page, size=2, subject=Rated.NODE))
+
+    assert [row["name"] for row in rows] == [f"Hospital1MSP/node{n}" for n in range(3)]
+    assert (rows[0]["score"], rows[0]["good"], rows[0]["bad"]) == (0.6, 2, 1)
+    assert [row["name"] for row in flagged] == ["Hospital1MSP/node1"]
+    assert [len(page.reputations) for page in pages] == [2, 1]
 
 
 def test_budgets_are_set_and_reported(planned):

@@ -18,6 +18,7 @@ from chaincode.schema.base import ContentRef, Empty, Role
 from chaincode.schema.ceremonies import CeremonyStatus, commitment
 from chaincode.schema.consortium import Subject
 from chaincode.schema.errors import MedFabricError
+from chaincode.schema.reputation import Evidence
 from chaincode.schema.rounds import RoundStatus, RoundView, SubmitUpdateArgs
 from client import blocks
 from client.audit.transactions import header
@@ -196,13 +197,9 @@ def _attestations(members: Members) -> None:
     members.advance("rounds", plan_id=PLAN_ID, number=1)
 
     view = members.view()
-    reputations = members.first.charter.get(Empty()).reputations
-    scores = {r.msp_id: r.score_milli for r in reputations}
     assert view.round.aggregate_sha256 == GOOD
     assert view.round.disagreed == ("Hospital4MSP",)
     assert {a.msp_id: a.aggregate_sha256 for a in view.attestations}["Hospital4MSP"] == WRONG
-    assert scores["Hospital4MSP"] == 800
-    assert scores["Hospital1MSP"] == 1000
 
 
 def _shares(members: Members) -> None:
@@ -226,6 +223,11 @@ def _evaluations(members: Members) -> None:
     assert view.round.status is RoundStatus.FAILED
     assert view.round.failure == "MF-5010"
     assert "MF-6008" in view.round.reason
+    reputations = members.first.charter.get(Empty()).reputations
+    known = {r.subject_id: r for r in reputations}
+    assert known["Hospital4MSP"].tallies[Evidence.AGREEMENT].bad == 1
+    assert known["Hospital1MSP"].tallies[Evidence.AGREEMENT].bad == 0
+    assert known["Hospital4MSP"].score_milli < known["Hospital1MSP"].score_milli
     plan = members.first.plans.get(plan_id=PLAN_ID).plan
     assert plan.model_sha256 == plan.terms.model.base.sha256
 

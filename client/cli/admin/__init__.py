@@ -10,12 +10,13 @@ from client.cli.admin.models import model
 from client.cli.admin.nodes import node
 from client.cli.admin.plans import plan, round_
 from client.cli.admin.privacy import privacy
+from client.cli.admin.reputations import complaint, reputation
 
 
 @click.group()
 def admin() -> None:
-    """Govern: hospitals, nodes, datasets, plans, models."""
+    """Govern: hospitals, nodes, datasets, plans, models, reputations."""
 
 
-for group in (charter, node, dataset, plan, round_, model, privacy):
+for group in (charter, node, dataset, plan, round_, model, privacy, reputation, complaint):
     admin.add_command(group)

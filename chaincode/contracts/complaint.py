@@ -1,0 +1,106 @@
+"""Complaints: a hospital accuses, the others decide; what is upheld costs reputation."""
+
+from __future__ import annotations
+
+from chaincode.contracts import reputation, voting
+from chaincode.contracts.framework import Context, transaction
+from chaincode.schema import canonical, keys, states
+from chaincode.schema.base import PageArgs
+from chaincode.schema.consortium import Ballot, Subject
+from chaincode.schema.errors import Code, MedFabricError
+from chaincode.schema.reputation import (
+    Complaint,
+    ComplaintArgs,
+    ComplaintPage,
+    ComplaintStatus,
+    ComplaintTerms,
+    Rated,
+    Suspension,
+)
+
+
+class ComplaintContract:
+    """Only a vote suspends a node against its own hospital's will, and only for a time."""
+
+    @transaction("complaint:Open")
+    def open(self, context: Context, terms: ComplaintTerms) -> Complaint:
+        if context.find(keys.complaint(terms.complaint_id), Complaint) is not None:
+            raise MedFabricError(
+                Code.EXISTS, f"complaint {terms.complaint_id} exists; name another"
+            )
+        if terms.suspend_seconds and terms.subject is not Rated.NODE:
+            raise MedFabricError(
+                Code.BAD_ARGUMENT, "only a node is suspended; complain with suspend_seconds 0"
+            )
+        complaint = Complaint(
+            terms=terms,
+            terms_sha256=canonical.sha256(terms),
+            status=ComplaintStatus.OPEN,
+            accused=reputation.owner(context, terms.subject, terms.subject_id),
+            opened_by=context.msp_id,
+            opened_at=context.now,
+        )
+        context.put(keys.complaint(terms.complaint_id), complaint)
+        context.emit("complaint.opened", msp_id=context.msp_id, subject=terms.complaint_id)
+        return complaint
+
+    @transaction("complaint:Advance")
+    def advance(self, context: Context, args: ComplaintArgs) -> Complaint:
+        complaint = context.get(keys.complaint(args.complaint_id), Complaint)
+        if states.is_final(states.COMPLAINT, complaint.status):
+            raise MedFabricError(
+                Code.ALREADY, f"complaint {args.complaint_id} is {complaint.status} already"
+            )
+        decided = ballot(context, complaint).decided
+        if decided is None:
+            raise MedFabricError(Code.NOT_YET, "the votes decide nothing yet; wait for more")
+        if decided:
+            _uphold(context, complaint.terms)
+        return _decide(context, complaint, upheld=decided)
+
+    @transaction("complaint:Get")
+    def get(self, context: Context, args: ComplaintArgs) -> Complaint:
+        return context.get(keys.complaint(args.complaint_id), Complaint)
+
+    @transaction("complaint:List")
+    def list(self, context: Context, args: PageArgs) -> ComplaintPage:
+        complaints, bookmark = context.page(
+            "complaint", (), Complaint, args.page_size, args.bookmark
+        )
+        return ComplaintPage(complaints=complaints, bookmark=bookmark)
+
+
+def voters(context: Context, complaint: Complaint) -> tuple[str, ...]:
+    """All hospitals but the one that the subject belongs to: nobody judges their own case."""
+    return tuple(h for h in context.consortium().hospitals if h != complaint.accused)
+
+
+def ballot(context: Context, complaint: Complaint) -> Ballot:
+    """The votes on a complaint; it needs a majority of all hospitals, the accused one counted."""
+    needed = voting.majority(context.consortium().hospitals)
+    name = complaint.terms.complaint_id
+    return voting.ballot(context, Subject.COMPLAINT, name, voters(context, complaint), needed)
+
+
+def _uphold(context: Context, terms: ComplaintTerms) -> None:
+    reputation.complaint_upheld(context, (terms.subject, terms.subject_id))
+    if not terms.suspend_seconds:
+        return
+    msp_id, _, node_id = terms.subject_id.partition("/")
+    key = keys.suspension(msp_id, node_id)
+    before = context.find(key, Suspension)
+    until = context.now + terms.suspend_seconds
+    if before is None or before.until < until:
+        suspension = Suspension(
+            msp_id=msp_id, node_id=node_id, complaint_id=terms.complaint_id, until=until
+        )
+        context.put(key, suspension)
+
+
+def _decide(context: Context, complaint: Complaint, *, upheld: bool) -> Complaint:
+    to = ComplaintStatus.UPHELD if upheld else ComplaintStatus.DISMISSED
+    states.check(states.COMPLAINT, complaint.status, to)
+    decided = complaint.model_copy(update={"status": to, "decided_at": context.now})
+    context.put(keys.complaint(complaint.terms.complaint_id), decided)
+    context.emit(f"complaint.{to.value.lower()}", subject=complaint.terms.complaint_id)
+    return decided

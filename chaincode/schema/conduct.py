@@ -1,0 +1,254 @@
+"""How conduct becomes reputation: evidence of a round, its fading, the score.
+
+The score is the beta reputation of Josang and Ismail, "The Beta Reputation System" (2002): with
+r good and s bad events, each fading with time, it is the mean (r + 1) / (r + s + 2) of the beta
+distribution. Bad events fade more slowly than good ones, so that conduct that alternates between
+good and bad does not pay (Sun, Han, Yu and Liu, "A Trust Evaluation Framework in Distributed
+Networks", 2006); they do fade, so that an honest party recovers. Whole numbers throughout.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from chaincode.schema.errors import Code
+from chaincode.schema.reputation import Evidence, Rated, Reputation, Tally
+from chaincode.schema.rounds import (
+    Attestation,
+    DecryptionShare,
+    Evaluation,
+    Round,
+    RoundStatus,
+    Update,
+)
+
+ONE = 1000
+"""An event, in the unit of recent evidence."""
+KEEP_GOOD, KEEP_BAD = (15, 16), (31, 32)
+"""What is left of recent evidence after one further round."""
+WEIGHTS: Mapping[Evidence, tuple[int, int]] = {
+    Evidence.UPDATE: (1, 1),
+    Evidence.CONTENT: (0, 8),
+    Evidence.DUTY: (1, 1),
+    Evidence.AGREEMENT: (1, 8),
+    Evidence.SHARE: (1, 8),
+    Evidence.EVALUATION: (1, 1),
+    Evidence.OUTCOME: (1, 1),
+    Evidence.PROGRESS: (0, 0),
+    Evidence.PROGRESS_ABSENT: (0, 0),
+    Evidence.HASTE: (0, 0),
+    Evidence.QUALITY: (1, 4),
+    Evidence.COMPLAINT: (0, 16),
+}
+"""What a good and a bad event of each kind weigh in the score; the others only inform."""
+HASTE_SECONDS = 8
+"""The least median time of a round's updates that says anything about haste."""
+
+Duty = Attestation | DecryptionShare | Evaluation
+Subject = tuple[Rated, str]
+Events = dict[Evidence, tuple[int, int]]
+"""Good and bad events by kind."""
+
+_NOTHING = Tally(good=0, bad=0, recent_good_milli=0, recent_bad_milli=0)
+
+
+@dataclass(frozen=True)
+class Posts:
+    """What was posted in a round. ``unusable_shares`` are the hospitals whose decryption share an
+    agreement of hospitals objected to."""
+
+    updates: Sequence[Update] = ()
+    attestations: Sequence[Attestation] = ()
+    shares: Sequence[DecryptionShare] = ()
+    evaluations: Sequence[Evaluation] = ()
+    unusable_shares: frozenset[str] = field(default_factory=frozenset)
+
+    @property
+    def duties(self) -> Sequence[Duty]:
+        """What validators posted."""
+        return (*self.attestations, *self.shares, *self.evaluations)
+
+
+def node_name(msp_id: str, node_id: str) -> str:
+    """A node as the subject of a reputation."""
+    return f"{msp_id}/{node_id}"
+
+
+def unknown(subject: Rated, subject_id: str) -> Reputation:
+    """The reputation of whom nothing is known yet."""
+    score = score_milli({})
+    return Reputation(
+        subject=subject,
+        subject_id=subject_id,
+        score_milli=score,
+        rounds=0,
+        tallies={},
+        changed_at=0,
+    )
+
+
+def book(before: Reputation, events: Events, now: int, *, fade: bool = True) -> Reputation:
+    """The reputation after one more round, or after an event outside the rounds."""
+    kinds = [kind for kind in Evidence if kind in before.tallies or kind in events]
+    tallies = {
+        kind: _add(before.tallies.get(kind, _NOTHING), events.get(kind, (0, 0)), fade)
+        for kind in kinds
+    }
+    changes = {
+        "score_milli": score_milli(tallies),
+        "rounds": before.rounds + fade,
+        "tallies": tallies,
+        "changed_at": now,
+    }
+    return before.model_copy(update=changes)
+
+
+def score_milli(tallies: Mapping[Evidence, Tally]) -> int:
+    """(r + 1) / (r + s + 2) of the weighed recent evidence, in thousandths, rounded down."""
+    good = sum(WEIGHTS[kind][0] * tally.recent_good_milli for kind, tally in tallies.items())
+    bad = sum(WEIGHTS[kind][1] * tally.recent_bad_milli for kind, tally in tallies.items())
+    return 1000 * (good + ONE) // (good + bad + 2 * ONE)
+
+
+def _add(tally: Tally, events: tuple[int, int], fade: bool) -> Tally:
+    good, bad = events
+    kept_good, kept_bad = tally.recent_good_milli, tally.recent_bad_milli
+    if fade:
+        kept_good = kept_good * KEEP_GOOD[0] // KEEP_GOOD[1]
+        kept_bad = kept_bad * KEEP_BAD[0] // KEEP_BAD[1]
+    # Sums and products of validated counts; validating them again would be most of the cost.
+    return Tally.model_construct(
+        good=tally.good + good,
+        bad=tally.bad + bad,
+        recent_good_milli=kept_good + ONE * good,
+        recent_bad_milli=kept_bad + ONE * bad,
+    )
+
+
+# What a round showed.
+
+
+def evidence(round_: Round, posts: Posts, validators: Mapping[str, str]) -> dict[Subject, Events]:
+    """What a round that has ended says of everybody who took part or should have.
+
+    ``validators`` names the node known to post for each hospital: a duty missed is its own too.
+    """
+    found: dict[Subject, dict[Evidence, list[int]]] = {}
+    for subject, kind, good in _seen(round_, posts, validators):
+        side = found.setdefault(subject, {}).setdefault(kind, [0, 0])
+        side[0 if good else 1] += 1
+    return {
+        subject: {kind: (good, bad) for kind, (good, bad) in kinds.items()}
+        for subject, kinds in found.items()
+    }
+
+
+_Event = tuple[Subject, Evidence, bool]
+
+
+def _seen(round_: Round, posts: Posts, validators: Mapping[str, str]) -> Iterator[_Event]:
+    yield from _updates(round_, posts)
+    yield from _haste(round_, posts)
+    yield from _duties(round_, posts, validators)
+    yield from _agreements(round_, posts)
+    yield from _candidate(round_, posts)
+
+
+def _updates(round_: Round, posts: Posts) -> Iterator[_Event]:
+    hospitals = {update.msp_id for update in posts.updates}
+    for update in posts.updates:
+        yield _node(update), Evidence.UPDATE, True
+    for node in round_.missing:
+        yield (Rated.NODE, node_name(node.msp_id, node.node_id)), Evidence.UPDATE, False
+    for msp_id in sorted(hospitals):
+        yield (Rated.HOSPITAL, msp_id), Evidence.UPDATE, True
+    for msp_id in sorted({node.msp_id for node in round_.missing} - hospitals):
+        yield (Rated.HOSPITAL, msp_id), Evidence.UPDATE, False
+    if (node_ := round_.unusable) is not None:
+        yield (Rated.NODE, node_name(node_.msp_id, node_.node_id)), Evidence.CONTENT, False
+        yield (Rated.HOSPITAL, node_.msp_id), Evidence.CONTENT, False
+
+
+def _haste(round_: Round, posts: Posts) -> Iterator[_Event]:
+    took = sorted(update.posted_at - round_.opened_at for update in posts.updates)
+    if not took or took[len(took) // 2] < HASTE_SECONDS:
+        return
+    for update in posts.updates:
+        seconds = update.posted_at - round_.opened_at
+        yield _node(update), Evidence.HASTE, 4 * seconds >= took[len(took) // 2]
+
+
+def _duties(round_: Round, posts: Posts, validators: Mapping[str, str]) -> Iterator[_Event]:
+    for post in posts.duties:
+        yield _node(post), Evidence.DUTY, True
+        yield (Rated.HOSPITAL, post.msp_id), Evidence.DUTY, True
+    for msp_id in round_.absent:
+        yield (Rated.HOSPITAL, msp_id), Evidence.DUTY, False
+        if msp_id in validators:
+            yield (Rated.NODE, node_name(msp_id, validators[msp_id])), Evidence.DUTY, False
+
+
+def _agreements(round_: Round, posts: Posts) -> Iterator[_Event]:
+    if round_.aggregate_sha256 is None:
+        return
+    for attestation in posts.attestations:
+        as_agreed = attestation.aggregate_sha256 == round_.aggregate_sha256
+        yield _node(attestation), Evidence.AGREEMENT, as_agreed
+        yield (Rated.HOSPITAL, attestation.msp_id), Evidence.AGREEMENT, as_agreed
+    if round_.status is RoundStatus.FAILED and round_.failure != Code.CANDIDATE_REJECTED:
+        for share in posts.shares:
+            if share.msp_id in posts.unusable_shares:
+                yield _node(share), Evidence.SHARE, False
+                yield (Rated.HOSPITAL, share.msp_id), Evidence.SHARE, False
+
+
+def _candidate(round_: Round, posts: Posts) -> Iterator[_Event]:
+    published = round_.status is RoundStatus.PUBLISHED
+    if not published and round_.failure != Code.CANDIDATE_REJECTED:
+        return
+    for share in posts.shares:
+        yield _node(share), Evidence.SHARE, True
+        yield (Rated.HOSPITAL, share.msp_id), Evidence.SHARE, True
+    agreed = agreed_candidate(posts.evaluations)
+    for evaluation in posts.evaluations:
+        yield from _verdict(evaluation, agreed, published)
+    naming = [e for e in posts.evaluations if _names(e, agreed)]
+    progress = sum(e.correct for e in naming) >= sum(e.base_correct for e in naming)
+    for update in posts.updates:
+        for subject in (_node(update), (Rated.DATASET, update.dataset_id)):
+            yield subject, Evidence.OUTCOME, published
+            yield subject, Evidence.PROGRESS, progress
+    for msp_id in sorted({update.msp_id for update in posts.updates}):
+        yield (Rated.HOSPITAL, msp_id), Evidence.OUTCOME, published
+    for node in round_.missing:
+        absent = (Rated.NODE, node_name(node.msp_id, node.node_id))
+        yield absent, Evidence.PROGRESS_ABSENT, progress
+    if round_.model_sha256 is not None:
+        for evaluation in naming:
+            yield (Rated.MODEL, round_.model_sha256), Evidence.EVALUATION, evaluation.accept
+
+
+def _verdict(evaluation: Evaluation, agreed: str, published: bool) -> Iterator[_Event]:
+    if evaluation.candidate is None:
+        return
+    same = _names(evaluation, agreed)
+    for subject in (_node(evaluation), (Rated.HOSPITAL, evaluation.msp_id)):
+        yield subject, Evidence.AGREEMENT, same
+        if same:
+            yield subject, Evidence.EVALUATION, evaluation.accept is published
+
+
+def agreed_candidate(evaluations: Sequence[Evaluation]) -> str:
+    """The address that most evaluations name; empty where none names any."""
+    tally = Counter(e.candidate.sha256 for e in evaluations if e.candidate is not None)
+    return max(tally.items(), key=lambda item: (item[1], item[0]), default=("", 0))[0]
+
+
+def _names(evaluation: Evaluation, address: str) -> bool:
+    return evaluation.candidate is not None and evaluation.candidate.sha256 == address
+
+
+def _node(post: Update | Duty) -> Subject:
+    return Rated.NODE, node_name(post.msp_id, post.node_id)

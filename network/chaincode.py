@@ -13,13 +13,16 @@ LABEL = "medfabric_1"
 
 def write_config(layout: Layout, hospital: Hospital, package_id: str) -> None:
     """Write what the service reads."""
-    config = {
+    config: dict[str, object] = {
         "address": f"{HOST}:{hospital.ports.chaincode}",
         "package_id": package_id,
         "tls_cert_file": "tls/cert.pem",
         "tls_key_file": "tls/key.pem",
         "client_ca_file": "tls/ca.pem",
     }
+    if hospital.ports.chaincode_operations:
+        address = f"{HOST}:{hospital.ports.chaincode_operations}"
+        config["operations"] = {"address": address}
     path = layout.hospital(hospital.slug) / "chaincode" / "config.json"
     path.write_text(json.dumps(config, indent=1))
 

@@ -35,6 +35,8 @@ class Ports(BaseModel):
     orderer_admin: int
     orderer_operations: int
     chaincode: int
+    chaincode_operations: int = 0
+    """0 in a consortium made before chaincode services told of their health."""
     ca: int
     ca_operations: int
 

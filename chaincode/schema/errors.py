@@ -32,6 +32,8 @@ class Code(StrEnum):
     # shim
     CLOCK_SKEW = "MF-1501"
     PEER_REFUSED = "MF-1502"
+    OVERLOADED = "MF-1503"
+    OVERDUE = "MF-1504"
     # consortium and nodes
     NOT_FOUNDED = "MF-2001"
     SECOND_VOTE = "MF-2002"

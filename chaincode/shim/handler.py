@@ -10,7 +10,8 @@ import logging
 import threading
 import time
 import traceback
-from enum import Enum
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from fabric_protos.peer import (
@@ -22,9 +23,12 @@ from fabric_protos.peer import (
 from google.protobuf.message import DecodeError
 
 from chaincode.schema.errors import Code
+from chaincode.shim import logs
 from chaincode.shim.chaincode import FAILED, REFUSED, Chaincode, Response
 from chaincode.shim.conversation import Conversation, Message, Negotiated, Transport
+from chaincode.shim.metrics import Metrics, Outcome, StreamState
 from chaincode.shim.stub import PeerError, Proposal, Stub
+from chaincode.shim.workers import Workers
 
 log = logging.getLogger("medfabric.shim")
 
@@ -34,12 +38,28 @@ MESSAGE_LIMIT = 100 * 1024 * 1024
 Type = chaincode_shim_pb2.ChaincodeMessage.Type
 
 
-class State(Enum):
-    """How far the registration with the peer has come."""
+@dataclass(frozen=True)
+class Limits:
+    """What a service takes upon itself.
 
-    CREATED = "created"
-    ESTABLISHED = "established"
-    READY = "ready"
+    Args:
+        message_bytes: the largest message of the stream, at most the peer's.
+        transactions: how many run at once, over all peers.
+        seconds: how long one may run: less than the peer waits, so that the caller learns why.
+    """
+
+    message_bytes: int = MESSAGE_LIMIT
+    transactions: int = 200
+    seconds: float = 25.0
+
+
+@dataclass
+class _Running:
+    """A transaction without an answer yet."""
+
+    conversation: Conversation
+    message: Any
+    began: float
 
 
 class Handler:
@@ -49,7 +69,9 @@ class Handler:
         chaincode: called for every transaction.
         package_id: what the peer knows this chaincode by.
         transport: the stream.
-        message_limit: bytes of the largest message that is sent.
+        limits: what is refused and cut off.
+        workers: threads for the transactions, shared with other streams of the service.
+        metrics: where they are counted.
     """
 
     def __init__(
@@ -57,34 +79,43 @@ class Handler:
         chaincode: Chaincode,
         package_id: str,
         transport: Transport,
-        message_limit: int = MESSAGE_LIMIT,
+        limits: Limits | None = None,
+        workers: Workers | None = None,
+        metrics: Metrics | None = None,
     ) -> None:
         self._chaincode = chaincode
         self._package_id = package_id
         self._transport = transport
-        self._message_limit = message_limit
+        self._limits = limits or Limits()
+        self._workers = workers or Workers(self._limits.transactions)
+        self._metrics = metrics or Metrics()
         self._negotiated = Negotiated()
-        self._open: dict[tuple[str, str], Conversation] = {}
+        self._open: dict[tuple[str, str], _Running] = {}
         self._idle = threading.Condition()
+        self._ended = threading.Event()
         self._draining = False
-        self.state = State.CREATED
+        self.state = StreamState.CREATED
 
     def run(self) -> None:
         """Register, then serve messages until the stream ends or the peer breaks the protocol
         before it is READY. Transactions still running then get :class:`PeerError` at their next
         request."""
         name = chaincode_pb2.ChaincodeID(name=self._package_id)
+        self._metrics.stream(None, self.state)
+        threading.Thread(target=self._watch_time, name="watch", daemon=True).start()
         self._transport.send(Message(type=Type.REGISTER, payload=name.SerializeToString()))
         try:
             while (message := self._transport.receive()) is not None:
                 self._handle(message)
         except PeerError as error:
-            log.warning("state=%s the stream is given up: %s", self.state.value, error)
+            logs.event(log, logging.WARNING, f"the stream is given up: {error}", state=self.state)
         finally:
+            self._ended.set()
+            self._metrics.stream(self.state, None)
             with self._idle:
-                conversations = list(self._open.values())
-            for conversation in conversations:
-                conversation.end()
+                running = list(self._open.values())
+            for one in running:
+                one.conversation.end()
 
     def drain(self) -> None:
         """Begin no transaction any more; those running go on."""
@@ -98,15 +129,19 @@ class Handler:
     def _handle(self, message: Any) -> None:
         if message.type == Type.KEEPALIVE:
             self._transport.send(message)
-        elif self.state is State.READY:
+        elif self.state is StreamState.READY:
             self._handle_ready(message)
-        elif self.state is State.CREATED and message.type == Type.REGISTERED:
-            self.state = State.ESTABLISHED
-        elif self.state is State.ESTABLISHED and message.type == Type.READY:
+        elif self.state is StreamState.CREATED and message.type == Type.REGISTERED:
+            self._enter(StreamState.ESTABLISHED)
+        elif self.state is StreamState.ESTABLISHED and message.type == Type.READY:
             self._negotiated = Negotiated.parse(message.payload)
-            self.state = State.READY
+            self._enter(StreamState.READY)
         else:
             raise PeerError(f"message type {message.type} is out of place")
+
+    def _enter(self, state: StreamState) -> None:
+        self._metrics.stream(self.state, state)
+        self.state = state
 
     def _handle_ready(self, message: Any) -> None:
         key = (message.channel_id, message.txid)
@@ -114,35 +149,32 @@ class Handler:
             self._start(key, message)
         elif message.type in (Type.RESPONSE, Type.ERROR):
             with self._idle:
-                conversation = self._open.get(key)
-            if conversation is None or not conversation.answer(message):
-                log.info("tx=%s answer to no question", _short(message))
+                running = self._open.get(key)
+            if running is None or not running.conversation.answer(message):
+                logs.event(log, logging.INFO, "answer to no question", tx=_short(message))
         else:
             # Not answered: to the peer an ERROR frame would end the transaction it names.
-            log.warning("tx=%s message type %d is out of place", _short(message), message.type)
+            text = f"message type {message.type} is out of place"
+            logs.event(log, logging.WARNING, text, tx=_short(message))
 
     def _start(self, key: tuple[str, str], message: Any) -> None:
         conversation = Conversation(
-            self._transport, *key, self._negotiated, message_limit=self._message_limit
+            self._transport, *key, self._negotiated, message_limit=self._limits.message_bytes
         )
-        worker = threading.Thread(
-            target=self._execute,
-            args=(key, message, conversation),
-            name=f"tx-{_short(message)}",
-            daemon=True,
-        )
+        running = _Running(conversation, message, time.monotonic())
         with self._idle:
             refusal = self._no_start(key)
             if refusal is None:
-                self._open[key] = conversation
+                self._open[key] = running
         if refusal is None:
-            try:
-                worker.start()
+            self._metrics.begun()
+            if self._workers.start(lambda: self._execute(key, running)):
                 return
-            except RuntimeError:  # the system gives no more threads
-                self._close(key, None)
-                refusal = "the chaincode service is overloaded"
-        log.warning("tx=%s not begun: %s", _short(message), refusal)
+            self._close(key, running, Outcome.NOT_BEGUN, None)
+            refusal = f"{Code.OVERLOADED}: the chaincode service is full; submit again later"
+        else:
+            self._metrics.not_begun()
+        logs.event(log, logging.WARNING, f"not begun: {refusal}", tx=_short(message))
         self._transport.send(_answer_to(message, Type.ERROR, refusal.encode()))
 
     def _no_start(self, key: tuple[str, str]) -> str | None:
@@ -150,51 +182,77 @@ class Handler:
             return "the chaincode service is stopping"
         return "this transaction is already running" if key in self._open else None
 
-    def _execute(self, key: tuple[str, str], message: Any, conversation: Conversation) -> None:
+    def _execute(self, key: tuple[str, str], running: _Running) -> Callable[[], None]:
+        message, conversation = running.message, running.conversation
         try:
-            answer = self._answer(message, conversation)
+            outcome, answer = self._answer(message, conversation)
         except BaseException as error:  # whatever it was, the peer waits for an answer
-            log.error("tx=%s the shim failed: %s", _short(message), _where(error))
+            text = f"the shim failed: {_where(error)}"
+            logs.event(log, logging.ERROR, text, tx=_short(message))
+            outcome = Outcome.FAILED
             answer = _answer_to(message, Type.ERROR, b"internal error of the shim")
-        # Ended already means that the stream has ended. If not, a stub that the chaincode kept
-        # cannot ask any more once the peer has the answer.
-        self._close(key, answer if conversation.end() else None)
+        # Ended already means that the stream has ended or the time was over. If not, a stub that
+        # the chaincode kept cannot ask any more once the peer has the answer.
+        last = answer if conversation.end() else None
+        return lambda: self._close(key, running, outcome, last)
 
-    def _close(self, key: tuple[str, str], answer: Any | None) -> None:
+    def _close(
+        self, key: tuple[str, str], running: _Running, outcome: Outcome, answer: Any | None
+    ) -> None:
         # In one step: with the answer the peer may send the same transaction again, and when
         # nothing is open the stream may be closed.
         with self._idle:
+            if self._open.get(key) is not running:
+                return
             del self._open[key]
             if answer is not None:
                 self._transport.send(answer)
             self._idle.notify_all()
+        self._metrics.ended(outcome, time.monotonic() - running.began)
 
-    def _answer(self, message: Any, conversation: Conversation) -> Any:
+    def _watch_time(self) -> None:
+        """Answer transactions that run longer than they may; what they do then goes nowhere."""
+        allowed = self._limits.seconds
+        while not self._ended.wait(min(1.0, allowed / 10)):
+            latest = time.monotonic() - allowed
+            with self._idle:
+                overdue = [item for item in self._open.items() if item[1].began < latest]
+            for key, running in overdue:
+                if running.conversation.end():
+                    logs.event(log, logging.ERROR, "overdue", tx=_short(running.message))
+                    text = f"{Code.OVERDUE}: the transaction took longer than {allowed:g} s"
+                    answer = _completed(running.message, None, Response(FAILED, text))
+                    self._close(key, running, Outcome.TIMED_OUT, answer)
+
+    def _answer(self, message: Any, conversation: Conversation) -> tuple[Outcome, Any]:
         try:
             stub = _stub(message, conversation)
         except ValueError as error:
-            log.warning("tx=%s not begun: %s", _short(message), error)
-            return _answer_to(message, Type.ERROR, str(error).encode())
+            logs.event(log, logging.WARNING, f"not begun: {error}", tx=_short(message))
+            return Outcome.NOT_BEGUN, _answer_to(message, Type.ERROR, str(error).encode())
         began = time.monotonic()
         response = self._invoke(stub)
         if response.status < REFUSED:
             response = _written(stub, conversation, response)
-        answer = _completed(message, stub, response)
-        if answer.ByteSize() > self._message_limit:
+        answer = _completed(message, stub.event, response)
+        if answer.ByteSize() > self._limits.message_bytes:
             response = Response(FAILED, f"{Code.INTERNAL}: the answer is larger than a peer takes")
-            answer = _completed(message, stub, response)
-        milliseconds = (time.monotonic() - began) * 1000
-        log.info("tx=%s status=%d ms=%.1f", _short(message), response.status, milliseconds)
-        return answer
+            answer = _completed(message, None, response)
+        milliseconds = round((time.monotonic() - began) * 1000, 1)
+        short, status = _short(message), response.status
+        logs.event(log, logging.INFO, "done", tx=short, status=status, ms=milliseconds)
+        return _outcome(response), answer
 
     def _invoke(self, stub: Stub) -> Response:
         try:
             return self._chaincode.invoke(stub)
         except PeerError as error:
-            log.warning("tx=%s the peer refused a request: %s", stub.tx_id[:8], error)
+            text = f"the peer refused a request: {error}"
+            logs.event(log, logging.WARNING, text, tx=stub.tx_id[:8])
             return Response(FAILED, f"{Code.PEER_REFUSED}: the peer refused a request: {error}")
         except BaseException as error:  # sys.exit() in a contract must not leave the peer waiting
-            log.error("tx=%s the chaincode failed: %s", stub.tx_id[:8], _where(error))
+            text = f"the chaincode failed: {_where(error)}"
+            logs.event(log, logging.ERROR, text, tx=stub.tx_id[:8])
             return Response(FAILED, f"{Code.INTERNAL}: the chaincode failed; its log says where")
 
 
@@ -202,7 +260,8 @@ def _written(stub: Stub, conversation: Conversation, response: Response) -> Resp
     try:
         conversation.write(stub.writes)
     except PeerError as error:
-        log.warning("tx=%s the peer refused the writes: %s", stub.tx_id[:8], error)
+        text = f"the peer refused the writes: {error}"
+        logs.event(log, logging.WARNING, text, tx=stub.tx_id[:8])
         return Response(FAILED, f"{Code.PEER_REFUSED}: the peer refused the writes: {error}")
     return response
 
@@ -224,17 +283,22 @@ def _stub(message: Any, conversation: Conversation) -> Stub:
     )
 
 
-def _completed(message: Any, stub: Stub, response: Response) -> Any:
+def _outcome(response: Response) -> Outcome:
+    if response.status < REFUSED:
+        return Outcome.SUCCEEDED
+    return Outcome.REFUSED if response.status < FAILED else Outcome.FAILED
+
+
+def _completed(message: Any, event: tuple[str, bytes] | None, response: Response) -> Any:
     payload = proposal_response_pb2.Response(
         status=response.status, message=response.message, payload=response.payload
     )
     answer = _answer_to(message, Type.COMPLETED, payload.SerializeToString())
-    if stub.event is not None and response.status < REFUSED:
-        name, content = stub.event
-        event = chaincode_event_pb2.ChaincodeEvent(
-            tx_id=message.txid, event_name=name, payload=content
+    if event is not None and response.status < REFUSED:
+        name, content = event
+        answer.chaincode_event.CopyFrom(
+            chaincode_event_pb2.ChaincodeEvent(tx_id=message.txid, event_name=name, payload=content)
         )
-        answer.chaincode_event.CopyFrom(event)
     return answer
 
 

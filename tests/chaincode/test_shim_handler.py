@@ -3,45 +3,18 @@
 import logging
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import pytest
 from fabric_protos.peer import chaincode_shim_pb2
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.fake_peer import WAIT_SECONDS, FakePeer, Message, Type
+from support.shim import Scripted, done, serving
 
 from chaincode.shim import PeerError, Response, Stub
-from chaincode.shim.handler import Handler, State
-
-
-class Scripted:
-    """A chaincode whose transactions are functions of the stub, by name."""
-
-    def __init__(self, **functions: Callable[[Stub], Response]) -> None:
-        self._functions = functions
-
-    def invoke(self, stub: Stub) -> Response:
-        return self._functions[stub.args[0].decode()](stub)
-
-
-@contextmanager
-def serving(
-    peer: FakePeer, limit: int = 1 << 20, **functions: Callable[[Stub], Response]
-) -> Iterator[Handler]:
-    handler = Handler(Scripted(**functions), "medfabric:hash", peer, limit)
-    reader = threading.Thread(target=handler.run, daemon=True)
-    reader.start()
-    yield handler
-    peer.hang_up()
-    reader.join(WAIT_SECONDS)
-    assert not reader.is_alive()
-
-
-def done(stub: Stub) -> Response:
-    return Response.success(b"done")
-
+from chaincode.shim.handler import Handler, Limits
+from chaincode.shim.metrics import StreamState
 
 # registration
 
@@ -53,7 +26,7 @@ def test_registers_under_its_package_id_and_becomes_ready() -> None:
         assert peer.transact("t", b"done").payload == b"done"
 
         assert peer.registered_as == "medfabric:hash"
-        assert handler.state is State.READY
+        assert handler.state is StreamState.READY
 
 
 def test_keepalive_is_echoed_in_every_state() -> None:
@@ -225,7 +198,7 @@ def test_a_message_over_the_limit_fails_its_transaction_alone() -> None:
         stub.put_state("k", bytes(2000))
         return Response.success()
 
-    with serving(peer, limit=1000, answer=answer, write=write, done=done):
+    with serving(peer, Limits(message_bytes=1000), answer=answer, write=write, done=done):
         assert peer.transact("t", b"answer").status == 500
         assert peer.transact("u", b"write").status == 500
         assert peer.transact("v", b"done").status == 200

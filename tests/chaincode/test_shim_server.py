@@ -16,31 +16,10 @@ import pytest
 from fabric_protos.peer import chaincode_shim_pb2_grpc
 from support.fake_peer import WAIT_SECONDS, FakePeer, Type
 from support.pki import Authority, make_authority
+from support.service import credentials_of, dialled
 
 from chaincode.shim import Response, Stub
-from chaincode.shim.handler import MESSAGE_LIMIT
 from chaincode.shim.server import Server, ServerConfig
-
-
-@pytest.fixture
-def authority() -> Authority:
-    return make_authority()
-
-
-@pytest.fixture
-def config(authority: Authority, tmp_path: Path) -> ServerConfig:
-    cert_file, key_file, ca_file = (tmp_path / name for name in ("cert.pem", "key.pem", "ca.pem"))
-    certificate, key = authority.issue("service")
-    cert_file.write_bytes(certificate)
-    key_file.touch(0o600)
-    key_file.write_bytes(key)
-    ca_file.write_bytes(authority.pem)
-    return ServerConfig("127.0.0.1:0", "medfabric:hash", cert_file, key_file, ca_file)
-
-
-def credentials_of(authority: Authority, trusted: Authority) -> grpc.ChannelCredentials:
-    certificate, key = authority.issue("peer")
-    return grpc.ssl_channel_credentials(trusted.pem, key, certificate)
 
 
 class Scripted:
@@ -51,33 +30,6 @@ class Scripted:
 def put(stub: Stub) -> Response:
     stub.put_state("k", stub.args[1])
     return Response.success(stub.get_state("k") or b"")
-
-
-@contextmanager
-def dialled(port: int, authority: Authority, peer: FakePeer) -> Iterator[grpc.Call]:
-    """Let a peer with a certificate of this authority speak to the service at a port."""
-    credentials = credentials_of(authority, authority)
-    options = [
-        ("grpc.max_receive_message_length", MESSAGE_LIMIT),
-        ("grpc.max_send_message_length", MESSAGE_LIMIT),
-    ]
-    with grpc.secure_channel(f"localhost:{port}", credentials, options) as channel:
-        stub = chaincode_shim_pb2_grpc.ChaincodeStub(channel)
-        stream = stub.Connect(iter(peer.receive, None))
-
-        def read() -> None:
-            try:
-                for message in stream:
-                    peer.send(message)
-            except grpc.RpcError:
-                return
-
-        reader = threading.Thread(target=read, daemon=True)
-        reader.start()
-        yield stream
-        peer.hang_up()
-        stream.cancel()
-        reader.join(WAIT_SECONDS)
 
 
 @contextmanager
@@ -158,7 +110,7 @@ def test_does_not_start_on_a_taken_address_or_with_garbled_certificates(
         with pytest.raises(OSError, match="cannot listen"):
             Server(Scripted(put), ServerConfig(address, *list(vars(config).values())[1:]))
     config.tls_cert_file.write_text("no certificate")
-    with pytest.raises(OSError, match="cannot listen"):
+    with pytest.raises(OSError, match="no PEM of its kind"):
         Server(Scripted(put), config)
 
 

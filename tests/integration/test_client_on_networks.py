@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,9 +15,11 @@ from support.networks import KINDS
 
 from chaincode.schema.consortium import Subject
 from chaincode.schema.errors import Code, MedFabricError
+from chaincode.schema.transactions import TRANSACTIONS
 from client.consortium import Consortium
 from client.gateway import FileCheckpoint
 from network.base import Network, up
+from network.operations import admin_session
 from network.topology import Kind
 
 
@@ -85,6 +89,36 @@ def test_every_hospital_sees_the_committed_state(running):
 
     assert all(view == views[0] for view in views)
     assert views[0].consortium.status == "ACTIVE"
+
+
+def test_chaincode_services_tell_of_their_health_and_their_transactions(running):
+    network, admin = running.network, running.admins[0]
+    hospital = network.topology.hospitals[0]
+    admin.charter.get()
+    port = hospital.ports.chaincode_operations
+
+    with admin_session(network.layout, hospital) as session:
+        health = session.get(f"https://localhost:{port}/healthz", timeout=5).json()
+        metrics = session.get(f"https://localhost:{port}/metrics", timeout=5).text
+
+    assert health["status"] == "OK"
+    assert health["streams"]["ready"] >= 1
+    counted = re.search(r'transactions_total\{outcome="succeeded"\} (\d+)', metrics)
+    assert counted
+    assert int(counted[1]) >= 3
+
+
+def test_the_chaincode_describes_itself_to_any_client(running):
+    raw = running.admins[0].gateway.evaluate([b"org.hyperledger.fabric:GetMetadata"])
+
+    described = json.loads(raw)
+
+    named = {
+        f"{contract}:{row['name']}"
+        for contract, rows in described["contracts"].items()
+        for row in rows["transactions"]
+    }
+    assert named == set(TRANSACTIONS)
 
 
 def test_refusals_carry_the_contracts_codes(running):

@@ -128,7 +128,8 @@ def fetch(connection: Connection, identity: Identity, folder: Path | str) -> int
 def proven_form(block: common_pb2.Block) -> common_pb2.Block:
     """The block without what only its peer says: a peer's own bookkeeping in the metadata.
 
-    What stays is signed by the orderers, or follows from what is: the flags of transactions.
+    What stays is signed by the orderers, or follows from what is: the flags of transactions and
+    the commit hash.
     """
     kept = common_pb2.Block(header=block.header, data=block.data)
     slots = [b""] * max(5, len(block.metadata.metadata))
@@ -136,8 +137,10 @@ def proven_form(block: common_pb2.Block) -> common_pb2.Block:
         for slot in (
             common_pb2.BlockMetadataIndex.SIGNATURES,
             common_pb2.BlockMetadataIndex.TRANSACTIONS_FILTER,
+            common_pb2.BlockMetadataIndex.COMMIT_HASH,
         ):
-            slots[slot] = block.metadata.metadata[slot]
+            if slot < len(block.metadata.metadata):
+                slots[slot] = block.metadata.metadata[slot]
     kept.metadata.metadata.extend(slots)
     return kept
 
@@ -160,6 +163,22 @@ def deliver(
         stop = ab_pb2.SeekPosition(specified=ab_pb2.SeekSpecified(number=top - 1))
         yield from _seek(connection, identity, first, stop, timeout_s)
     yield top, last
+
+
+def fetch_one(connection: Connection, identity: Identity, number: int | None) -> common_pb2.Block:
+    """One block as the peer has it; the newest where no number is given.
+
+    Raises:
+        MedFabricError: ``UNREACHABLE`` where the peer does not answer, refuses or lacks it.
+    """
+    place = ab_pb2.SeekPosition(newest=ab_pb2.SeekNewest())
+    if number is not None:
+        place = ab_pb2.SeekPosition(specified=ab_pb2.SeekSpecified(number=number))
+    for _, raw in _seek(connection, identity, place, place, 30.0):
+        return parse(raw)
+    raise MedFabricError(
+        Code.UNREACHABLE, f"the peer at {connection.gateway.address} has no such block; ask another"
+    )
 
 
 def _seek(

@@ -119,6 +119,9 @@ class Authority:
         now = _now()
         builder = x509.CertificateRevocationListBuilder().issuer_name(self._certificate.subject)
         builder = builder.last_update(now).next_update(now + datetime.timedelta(days=3650))
+        # Fabric finds by it whose list this is.
+        authority = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
+        builder = builder.add_extension(authority, critical=False)
         for number in serial_numbers:
             entry = x509.RevokedCertificateBuilder().serial_number(number).revocation_date(now)
             builder = builder.add_revoked_certificate(entry.build())

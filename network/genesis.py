@@ -7,15 +7,15 @@ with the V3_0 channel capability and SmartBFT ordering, one consenter per hospit
 from __future__ import annotations
 
 import hashlib
-import math
 from typing import Any
 
 from fabric_protos.common import common_pb2, configtx_pb2, configuration_pb2, policies_pb2
-from fabric_protos.msp import identities_pb2, msp_config_pb2, msp_principal_pb2
+from fabric_protos.msp import msp_config_pb2, msp_principal_pb2
 from fabric_protos.orderer import configuration_pb2 as orderer_pb2
 from fabric_protos.orderer.smartbft import configuration_pb2 as smartbft_pb2
 from fabric_protos.peer import configuration_pb2 as peer_pb2
 
+from client.audit.channel import block_validation
 from network.topology import HOST, Hospital, Layout, Topology
 
 ADMINS = "Admins"
@@ -77,7 +77,7 @@ def channel_group(topology: Topology, layout: Layout) -> configtx_pb2.ConfigGrou
 
 def _orderer(topology: Topology, layout: Layout) -> configtx_pb2.ConfigGroup:
     group = _group()
-    consenters = [_consenter(hospital, layout) for hospital in topology.hospitals]
+    consenters = [consenter(hospital, layout) for hospital in topology.hospitals]
     options = _smartbft_options()
     _values(
         group,
@@ -93,14 +93,9 @@ def _orderer(topology: Topology, layout: Layout) -> configtx_pb2.ConfigGroup:
         Orderers=configuration_pb2.Orderers(consenter_mapping=consenters),
     )
     _meta_policies(group)
-    _policy(group, "BlockValidation", _block_validation(consenters))
+    _policy(group, "BlockValidation", block_validation(consenters))
     for hospital in topology.hospitals:
-        organisation = _organisation(hospital, layout, member_units=())
-        endpoint = configuration_pb2.OrdererAddresses(
-            addresses=[f"{HOST}:{hospital.ports.orderer}"]
-        )
-        _values(organisation, Endpoints=endpoint)
-        group.groups[hospital.msp_id].CopyFrom(organisation)
+        group.groups[hospital.msp_id].CopyFrom(orderer_organisation(hospital, layout))
     return group
 
 
@@ -108,14 +103,27 @@ def _application(topology: Topology, layout: Layout) -> configtx_pb2.ConfigGroup
     group = _group()
     _values(group, Capabilities=_capability("V2_5"))
     _meta_policies(group)
-    _policy(group, "LifecycleEndorsement", _meta("Endorsement", _Meta.MAJORITY))
-    _policy(group, "Endorsement", _meta("Endorsement", _Meta.MAJORITY))
+    _policy(group, "LifecycleEndorsement", meta_policy("Endorsement", _Meta.MAJORITY))
+    _policy(group, "Endorsement", meta_policy("Endorsement", _Meta.MAJORITY))
     for hospital in topology.hospitals:
-        organisation = _organisation(hospital, layout, member_units=("peer", "client"))
-        _policy(organisation, "Endorsement", _any_of(hospital.msp_id, "peer"))
-        anchor = peer_pb2.AnchorPeer(host=HOST, port=hospital.ports.peer)
-        _values(organisation, AnchorPeers=peer_pb2.AnchorPeers(anchor_peers=[anchor]))
-        group.groups[hospital.msp_id].CopyFrom(organisation)
+        group.groups[hospital.msp_id].CopyFrom(application_organisation(hospital, layout))
+    return group
+
+
+def application_organisation(hospital: Hospital, layout: Layout) -> configtx_pb2.ConfigGroup:
+    """A hospital as a member that transacts and endorses."""
+    group = _organisation(hospital, layout, member_units=("peer", "client"))
+    _policy(group, "Endorsement", _any_of(hospital.msp_id, "peer"))
+    anchor = peer_pb2.AnchorPeer(host=HOST, port=hospital.ports.peer)
+    _values(group, AnchorPeers=peer_pb2.AnchorPeers(anchor_peers=[anchor]))
+    return group
+
+
+def orderer_organisation(hospital: Hospital, layout: Layout) -> configtx_pb2.ConfigGroup:
+    """A hospital as a member that orders."""
+    group = _organisation(hospital, layout, member_units=())
+    address = configuration_pb2.OrdererAddresses(addresses=[f"{HOST}:{hospital.ports.orderer}"])
+    _values(group, Endpoints=address)
     return group
 
 
@@ -156,7 +164,8 @@ def _msp(hospital: Hospital, layout: Layout) -> msp_config_pb2.MSPConfig:
     return msp_config_pb2.MSPConfig(type=0, config=_bytes(config))
 
 
-def _consenter(hospital: Hospital, layout: Layout) -> configuration_pb2.Consenter:
+def consenter(hospital: Hospital, layout: Layout) -> configuration_pb2.Consenter:
+    """A hospital's orderer as it takes part in consensus."""
     folder = layout.hospital(hospital.slug) / "orderer"
     tls = (folder / "tls" / "cert.pem").read_bytes()
     return configuration_pb2.Consenter(
@@ -195,22 +204,6 @@ def _smartbft_options() -> smartbft_pb2.Options:
     )
 
 
-def _block_validation(consenters: list[configuration_pb2.Consenter]) -> policies_pb2.Policy:
-    """2f+1 of the consenters by their very certificates, as Fabric computes it for BFT."""
-    total = len(consenters)
-    faulty = (total - 1) // 3
-    identities = [
-        msp_principal_pb2.MSPPrincipal(
-            principal_classification=msp_principal_pb2.MSPPrincipal.Classification.IDENTITY,
-            principal=_bytes(
-                identities_pb2.SerializedIdentity(mspid=c.msp_id, id_bytes=c.identity)
-            ),
-        )
-        for c in consenters
-    ]
-    return _signature_policy(math.ceil((total + faulty + 1) / 2), identities)
-
-
 def _any_of(msp_id: str, *units: str) -> policies_pb2.Policy:
     roles = msp_principal_pb2.MSPRole.MSPRoleType
     identities = [
@@ -239,16 +232,17 @@ def _signature_policy(
     return policies_pb2.Policy(type=kind, value=_bytes(envelope))
 
 
-def _meta(sub_policy: str, rule: int) -> policies_pb2.Policy:
+def meta_policy(sub_policy: str, rule: int) -> policies_pb2.Policy:
+    """A policy over the policies of this name in the groups below."""
     meta = policies_pb2.ImplicitMetaPolicy(sub_policy=sub_policy, rule=rule)
     kind = policies_pb2.Policy.PolicyType.IMPLICIT_META
     return policies_pb2.Policy(type=kind, value=_bytes(meta))
 
 
 def _meta_policies(group: configtx_pb2.ConfigGroup) -> None:
-    _policy(group, "Readers", _meta("Readers", _Meta.ANY))
-    _policy(group, "Writers", _meta("Writers", _Meta.ANY))
-    _policy(group, ADMINS, _meta(ADMINS, _Meta.MAJORITY))
+    _policy(group, "Readers", meta_policy("Readers", _Meta.ANY))
+    _policy(group, "Writers", meta_policy("Writers", _Meta.ANY))
+    _policy(group, ADMINS, meta_policy(ADMINS, _Meta.MAJORITY))
 
 
 def _policy(group: configtx_pb2.ConfigGroup, name: str, policy: policies_pb2.Policy) -> None:

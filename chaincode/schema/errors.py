@@ -94,6 +94,7 @@ class Code(StrEnum):
     TOOL_MISSING = "MF-7030"
     TOOL_FAILED = "MF-7031"
     FILE_UNUSABLE = "MF-7040"
+    CONFIG_REFUSED = "MF-7050"
     # audit
     BLOCKS_MISSING = "MF-7501"
     BLOCK_MALFORMED = "MF-7502"
@@ -105,6 +106,7 @@ class Code(StrEnum):
     MODEL_UNKNOWN = "MF-7508"
     LINEAGE_BROKEN = "MF-7509"
     PRIVACY_WRONG = "MF-7510"
+    CONFIG_WRONG = "MF-7511"
     # network
     NO_NETWORK = "MF-8001"
     BAD_TOPOLOGY = "MF-8002"

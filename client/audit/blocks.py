@@ -10,6 +10,7 @@ from client.audit.channel import Channel
 from client.audit.msp import Identity
 
 SIGNATURES = common_pb2.BlockMetadataIndex.SIGNATURES
+LAST_CONFIG = common_pb2.BlockMetadataIndex.LAST_CONFIG
 FILTER = common_pb2.BlockMetadataIndex.TRANSACTIONS_FILTER
 
 
@@ -36,6 +37,16 @@ def data_hash(block: common_pb2.Block) -> bytes:
 def signed_bytes(value: bytes, identifier: bytes, header: common_pb2.BlockHeader) -> bytes:
     """What an orderer signs: metadata value, its own identifier header, the block's header."""
     return value + identifier + header_bytes(header)
+
+
+def last_config(block: common_pb2.Block) -> int:
+    """The block that the orderers name as the one with the configuration in force.
+
+    Raises:
+        DecodeError: the metadata cannot be read.
+    """
+    metadata = common_pb2.Metadata.FromString(block.metadata.metadata[SIGNATURES])
+    return int(common_pb2.OrdererBlockMetadata.FromString(metadata.value).last_config.index)
 
 
 def signers(block: common_pb2.Block, channel: Channel) -> list[Identity]:

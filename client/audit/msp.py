@@ -2,7 +2,7 @@
 
 As Fabric's MSP with node organisational units: a certificate is of exactly one kind (client, peer,
 admin, orderer), issued by one of the MSP's authorities, not revoked by a list in the channel's
-configuration.
+configuration that this authority signed. What an MSP's definition says beyond that is refused.
 """
 
 from __future__ import annotations
@@ -59,12 +59,18 @@ class Msp:
     def __init__(self, config: bytes) -> None:
         message = msp_config_pb2.FabricMSPConfig.FromString(config)
         self.msp_id: str = message.name
-        if not message.fabric_node_ous.enable:
-            raise ValueError(f"{self.msp_id} does not use node organisational units")
-        authorities = (*message.root_certs, *message.intermediate_certs)
-        self._roots = [x509.load_pem_x509_certificate(pem) for pem in message.root_certs]
-        self._authorities = [x509.load_pem_x509_certificate(pem) for pem in authorities]
-        self._revoked = _revoked(message.revocation_list)
+        if message.admins or message.organizational_unit_identifiers:
+            raise ValueError(f"{self.msp_id} tells its members by more than their units")
+        self._units = _units(self.msp_id, message.fabric_node_ous)
+        roots = [x509.load_pem_x509_certificate(pem) for pem in message.root_certs]
+        between = [x509.load_pem_x509_certificate(pem) for pem in message.intermediate_certs]
+        self._parents = {authority: _parent(authority, roots) for authority in between}
+        # An authority that has others below it issues no members.
+        above = set(self._parents.values())
+        self._issuers = [authority for authority in (*roots, *between) if authority not in above]
+        self._revoked = _revoked((*roots, *between), message.revocation_list)
+        if any(self._is_revoked(child, parent) for child, parent in self._parents.items()):
+            raise ValueError(f"an authority of {self.msp_id} is revoked")
 
     def check(self, raw: bytes, certificate: x509.Certificate) -> Identity:
         """The identity behind a certificate, at any time.
@@ -72,23 +78,33 @@ class Msp:
         Raises:
             IdentityRefusedError: with the reason.
         """
-        issuer = self._issuer(certificate)
-        if (issuer.subject.public_bytes(), certificate.serial_number) in self._revoked:
+        try:
+            issuer = self._issuer(certificate)
+        except ValueError as error:
+            raise IdentityRefusedError("a certificate's extensions cannot be read") from error
+        if self._is_revoked(certificate, issuer):
             raise IdentityRefusedError(f"a certificate of {self.msp_id} is revoked")
-        return Identity(raw, self.msp_id, self._kind(certificate), certificate)
+        return Identity(raw, self.msp_id, self._kind(certificate, issuer), certificate)
 
     def _issuer(self, certificate: x509.Certificate) -> x509.Certificate:
-        for authority in self._authorities:
-            if not _issued(certificate, authority):
-                continue
-            if authority in self._roots or any(_issued(authority, r) for r in self._roots):
+        # As Fabric asks: whether its authorities were valid when the certificate came into force.
+        moment = certificate.not_valid_before_utc + datetime.timedelta(seconds=1)
+        for authority in self._issuers:
+            chain = [certificate, authority]
+            if authority in self._parents:
+                chain.append(self._parents[authority])
+            valid = all(_valid(member, moment) for member in chain)
+            if valid and not _is_authority(certificate) and _issued(certificate, authority):
                 return authority
         raise IdentityRefusedError(f"a certificate was not issued by {self.msp_id}")
 
-    def _kind(self, certificate: x509.Certificate) -> str:
+    def _is_revoked(self, certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
+        return (_key_identifier(issuer), certificate.serial_number) in self._revoked
+
+    def _kind(self, certificate: x509.Certificate, issuer: x509.Certificate) -> str:
         units = certificate.subject.get_attributes_for_oid(NameOID.ORGANIZATIONAL_UNIT_NAME)
         kinds = [str(unit.value) for unit in units if unit.value in KINDS]
-        if len(kinds) != 1:
+        if len(kinds) != 1 or self._units[kinds[0]] not in (None, issuer):
             raise IdentityRefusedError(f"a certificate of {self.msp_id} is not of exactly one kind")
         return kinds[0]
 
@@ -131,9 +147,12 @@ class Members:
 
 def _check_time(identity: Identity, at: int) -> None:
     moment = datetime.datetime.fromtimestamp(at, datetime.UTC)
-    certificate = identity.certificate
-    if not certificate.not_valid_before_utc <= moment <= certificate.not_valid_after_utc:
+    if not _valid(identity.certificate, moment):
         raise IdentityRefusedError(f"a certificate of {identity.msp_id} is not valid at this time")
+
+
+def _valid(certificate: x509.Certificate, moment: datetime.datetime) -> bool:
+    return certificate.not_valid_before_utc <= moment <= certificate.not_valid_after_utc
 
 
 def _issued(certificate: x509.Certificate, authority: x509.Certificate) -> bool:
@@ -144,9 +163,76 @@ def _issued(certificate: x509.Certificate, authority: x509.Certificate) -> bool:
     return True
 
 
-def _revoked(lists: Sequence[bytes]) -> frozenset[tuple[bytes, int]]:
-    return frozenset(
-        (revocations.issuer.public_bytes(), entry.serial_number)
-        for revocations in map(x509.load_pem_x509_crl, lists)
-        for entry in revocations
-    )
+def _is_authority(certificate: x509.Certificate) -> bool:
+    try:
+        return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    except x509.ExtensionNotFound:
+        return False
+
+
+def _key_identifier(authority: x509.Certificate) -> bytes:
+    try:
+        found = authority.extensions.get_extension_for_class(x509.SubjectKeyIdentifier)
+    except x509.ExtensionNotFound:
+        raise ValueError("an authority's certificate does not identify its key") from None
+    return found.value.digest
+
+
+def _parent(authority: x509.Certificate, roots: Sequence[x509.Certificate]) -> x509.Certificate:
+    for root in roots:
+        if _issued(authority, root):
+            return root
+    raise ValueError("an intermediate authority was not issued by a root")
+
+
+def _units(
+    msp_id: str, node_ous: msp_config_pb2.FabricNodeOUs
+) -> dict[str, x509.Certificate | None]:
+    """The authority that must have issued members of each kind, None where any may."""
+    if not node_ous.enable:
+        raise ValueError(f"{msp_id} does not use node organisational units")
+    units: dict[str, x509.Certificate | None] = {}
+    for kind in KINDS:
+        unit = getattr(node_ous, f"{kind}_ou_identifier")
+        if unit.organizational_unit_identifier != kind:
+            raise ValueError(f"{msp_id} has another name for the unit {kind}")
+        pem = unit.certificate
+        units[kind] = x509.load_pem_x509_certificate(pem) if pem else None
+    return units
+
+
+def _revoked(
+    authorities: Sequence[x509.Certificate], lists: Sequence[bytes]
+) -> frozenset[tuple[bytes, int]]:
+    """Key identifiers of authorities, and serial numbers that they revoked.
+
+    A list counts where the authority signed it; another's word revokes nobody, as in Fabric.
+    """
+    for authority in authorities:
+        if not _is_authority(authority):
+            raise ValueError("a certificate among the authorities is none of an authority")
+    signers: dict[bytes | None, x509.Certificate] = {
+        _key_identifier(authority): authority for authority in authorities
+    }
+    found = set()
+    for revocations in map(x509.load_pem_x509_crl, lists):
+        issuer = signers.get(_issuing_key(revocations))
+        if issuer is not None and _signed(revocations, issuer):
+            key = _key_identifier(issuer)
+            found |= {(key, entry.serial_number) for entry in revocations}
+    return frozenset(found)
+
+
+def _issuing_key(revocations: x509.CertificateRevocationList) -> bytes | None:
+    try:
+        found = revocations.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier)
+    except x509.ExtensionNotFound:
+        raise ValueError("a revocation list does not say whose it is") from None
+    return found.value.key_identifier
+
+
+def _signed(revocations: x509.CertificateRevocationList, issuer: x509.Certificate) -> bool:
+    key = issuer.public_key()
+    if not isinstance(key, ec.EllipticCurvePublicKey):
+        return False
+    return revocations.is_signature_valid(key)

@@ -57,14 +57,22 @@ def _in_group(group: Any, name: str, signers: Sequence[Identity]) -> bool:
     if policy.type != _Type.IMPLICIT_META:
         raise UnsupportedPolicyError(f"policy {name} is of an unknown kind")
     meta = policies_pb2.ImplicitMetaPolicy.FromString(policy.value)
-    children = [child for child in group.groups.values() if meta.sub_policy in child.policies]
-    held = sum(_in_group(child, meta.sub_policy, signers) for child in children)
+    children = list(group.groups.values())
+    if not children:
+        # Fabric takes it for satisfied by nobody; such a group decides nothing here.
+        raise UnsupportedPolicyError(f"policy {name} is over no groups")
+    # A group without such a policy counts, as one that never agrees.
+    held = sum(
+        _in_group(child, meta.sub_policy, signers)
+        for child in children
+        if meta.sub_policy in child.policies
+    )
     needed = {
         _Rule.ANY: 1,
         _Rule.ALL: len(children),
         _Rule.MAJORITY: len(children) // 2 + 1,
     }[meta.rule]
-    return held >= max(1, needed)
+    return held >= needed
 
 
 def _holds(rule: Any, principals: Any, signers: Sequence[Identity], used: list[bool]) -> bool:

@@ -1,9 +1,11 @@
 """Proves a ledger from its blocks and the genesis block alone, with no network and no peer.
 
-Every block: header hash chain, data hash, signatures of a quorum of the orderers. Every
-transaction: its creator's signature, its endorsements by the policies then in force, conflicts;
-the verdict must be the flag that stands in the block. What does not follow from the genesis block
-is a finding, and one finding refutes the ledger.
+Every block: header hash chain, data hash, signatures of a quorum of the orderers, commit hash.
+Every transaction: its creator's signature, its endorsements by the policies then in force,
+conflicts; the verdict must be the flag that stands in the block. Every change of the channel's
+configuration: that those agreed who had to, and that it is what they agreed to; from then on
+members, orderers and policies are the new ones. What does not follow from the genesis block is a
+finding, and one finding refutes the ledger.
 """
 
 from __future__ import annotations
@@ -17,12 +19,13 @@ from fabric_protos.common import common_pb2
 
 from chaincode.schema.errors import Code, MedFabricError
 from client import blocks as files
-from client.audit.blocks import FILTER, data_hash, header_hash, signers
+from client.audit import commits
+from client.audit.blocks import FILTER, data_hash, header_hash, last_config, signers
 from client.audit.channel import Channel
 from client.audit.msp import Identity
 from client.audit.policy import UnsupportedPolicyError
 from client.audit.state import State
-from client.audit.transactions import Transaction
+from client.audit.transactions import Transaction, sets_config
 from client.audit.validation import Validator
 
 NAMESPACE = "medfabric"
@@ -103,7 +106,7 @@ def prove(folder: Path, genesis: bytes, height: int | None = None) -> tuple[Verd
         except MedFabricError as error:
             verdict.findings.append(Finding(error.code, error.message, number))
             break
-        found = list(_block(block, number, last, anchor, channel))
+        found = list(_block(block, number, last, anchor, validator))
         found += _transactions(block, validator, ledger, verdict)
         verdict.findings += found
         verdict.blocks += 1
@@ -140,7 +143,7 @@ def _block(
     number: int,
     last: common_pb2.BlockHeader,
     anchor: common_pb2.Block,
-    channel: Channel,
+    validator: Validator,
 ) -> Iterator[Finding]:
     if block.SerializeToString(deterministic=True) != files.proven_form(block).SerializeToString(
         deterministic=True
@@ -154,11 +157,17 @@ def _block(
         yield _finding(Code.CHAIN_BROKEN, "it does not follow the block before", number)
     if block.header.data_hash != data_hash(block):
         yield _finding(Code.CHAIN_BROKEN, "its data is not what its header names", number)
-    yield from _signatures(block, number, channel)
+    yield from _signatures(block, number, validator)
 
 
-def _signatures(block: common_pb2.Block, number: int, channel: Channel) -> Iterator[Finding]:
+def _signatures(block: common_pb2.Block, number: int, validator: Validator) -> Iterator[Finding]:
+    # A config block is signed by the orderers of the configuration that it replaces.
+    channel = validator.channel
+    expected = number if sets_config(block) else validator.last_config
     try:
+        if last_config(block) != expected:
+            why = f"it does not name block {expected} as the one with the configuration"
+            yield _finding(Code.ORDERERS_UNSIGNED, why, number)
         found: list[Identity] = signers(block, channel)
         if not channel.block_signers_suffice(found):
             why = f"{len(found)} orderers signed it, too few"
@@ -189,7 +198,13 @@ def _transactions(
             yield Finding(Code.FLAGS_WRONG, why, number, tx_id)
         if one.valid and one.transaction is not None:
             _record(one.transaction, number, ledger)
+    if sets_config(block) and not judged[0].valid:
+        # Flagged invalid or not, orderers would have refused it.
+        yield _finding(Code.CONFIG_WRONG, f"the configuration: {judged[0].why}", number)
     validator.apply(number, judged)
+    ledger.channel = validator.channel
+    if block.metadata.metadata[commits.SLOT] != commits.metadata(validator.commit_hash):
+        yield _finding(Code.FLAGS_WRONG, "its commit hash is not what follows from it", number)
 
 
 def _record(transaction: Transaction, number: int, ledger: Ledger) -> None:

@@ -76,6 +76,36 @@ def header(envelope: bytes) -> tuple[common_pb2.Payload, common_pb2.ChannelHeade
     return _payload(raw)
 
 
+def sets_config(block: common_pb2.Block) -> bool:
+    """Whether a block is a config block: one transaction, of type CONFIG."""
+    if len(block.data.data) != 1:
+        return False
+    try:
+        _, channel_header = header(block.data.data[0])
+    except InvalidTransactionError:
+        return False
+    return bool(channel_header.type == common_pb2.HeaderType.CONFIG)
+
+
+def signed_payload(envelope: bytes, channel: Channel) -> common_pb2.Payload:
+    """The payload of an envelope that one of the channel's members signed.
+
+    Raises:
+        InvalidTransactionError: with the code that Fabric gives.
+    """
+    payload, _ = header(envelope)
+    message = common_pb2.Envelope.FromString(envelope)
+    try:
+        about = common_pb2.SignatureHeader.FromString(payload.header.signature_header)
+    except DecodeError as error:
+        raise InvalidTransactionError(
+            Code.BAD_COMMON_HEADER, "the signature header cannot be read"
+        ) from error
+    if not _creator(channel, about.creator).verify(message.payload, message.signature):
+        raise InvalidTransactionError(Code.BAD_CREATOR_SIGNATURE, "the creator did not sign this")
+    return payload
+
+
 def parse(envelope: bytes, channel: Channel, channel_id: str) -> Transaction:
     """An endorser transaction from its envelope, all signatures verified.
 
@@ -247,7 +277,8 @@ def _changes(namespace: str, sets: kv_rwset_pb2.KVRWSet) -> list[Change]:
             namespace,
             write.key,
             True,
-            None if write.is_delete else bytes(write.value),
+            # An empty value deletes, as in Fabric.
+            None if write.is_delete or not write.value else bytes(write.value),
             metadata.pop(write.key, None),
         )
         for write in sets.writes

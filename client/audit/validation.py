@@ -16,7 +16,7 @@ from fabric_protos.peer.lifecycle import chaincode_definition_pb2 as _definition
 from fabric_protos.peer.lifecycle import db_pb2
 from google.protobuf.message import DecodeError
 
-from client.audit import policy
+from client.audit import commits, configtx, policy
 from client.audit.channel import Channel
 from client.audit.msp import Identity
 from client.audit.ranges import summary
@@ -28,6 +28,8 @@ from client.audit.transactions import (
     Transaction,
     header,
     parse,
+    sets_config,
+    signed_payload,
 )
 
 LIFECYCLE = "_lifecycle"
@@ -44,6 +46,8 @@ class Judged:
     code: int
     transaction: Transaction | None
     why: str = ""
+    channel: Channel | None = None
+    """What a valid config transaction makes of the channel."""
 
     @property
     def valid(self) -> bool:
@@ -64,18 +68,37 @@ class Validator:
 
     def __init__(self, channel: Channel, channel_id: str) -> None:
         self.channel = channel
+        self.last_config = 0
+        """Number of the block that set the channel's present configuration."""
+        self.commit_hash = b""
         self.state = State()
         self._channel_id = channel_id
         self._tx_ids: set[str] = set()
 
     def judge(self, block: common_pb2.Block) -> list[Judged]:
         """Verdicts on the block's transactions; nothing is applied."""
+        if sets_config(block):
+            return [self._config(block.data.data[0])]
         context = _Block()
         return [self._transaction(index, raw, context) for index, raw in enumerate(block.data.data)]
 
+    def following_hash(self, number: int, judged: list[Judged]) -> bytes:
+        """The commit hash of the next block, with these verdicts."""
+        changes = (
+            ((number, one.number), change)
+            for one in judged
+            if one.valid and one.transaction is not None
+            for change in one.transaction.changes
+        )
+        flags = bytes(one.code for one in judged)
+        return commits.commit_hash(self.commit_hash, flags, commits.updates(self.state, changes))
+
     def apply(self, number: int, judged: list[Judged]) -> None:
         """Apply the valid transactions of a block."""
+        self.commit_hash = self.following_hash(number, judged)
         for one in judged:
+            if one.channel is not None:
+                self.channel, self.last_config = one.channel, number
             if one.transaction is None:
                 continue
             self._tx_ids.add(one.transaction.tx_id)
@@ -90,6 +113,17 @@ class Validator:
             InvalidTransactionError: ``ENDORSEMENT_POLICY_FAILURE`` or ``INVALID_CHAINCODE``.
         """
         self._check_endorsements(transaction, _Block())
+
+    def _config(self, raw: bytes) -> Judged:
+        try:
+            payload = signed_payload(raw, self.channel)
+        except InvalidTransactionError as invalid:
+            return Judged(0, invalid.code, None, str(invalid))
+        try:
+            channel = configtx.follow(self.channel, self._channel_id, payload.data)
+        except (configtx.UpdateRefusedError, ValueError) as error:
+            return Judged(0, Code.INVALID_CONFIG_TRANSACTION, None, str(error))
+        return Judged(0, Code.VALID, None, channel=channel)
 
     def _transaction(self, index: int, raw: bytes, context: _Block) -> Judged:
         transaction = None

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 import logging
+import queue
 import signal
 import sys
-import threading
 from pathlib import Path
 
 from chaincode.schema.errors import MedFabricError
@@ -23,9 +23,9 @@ def main() -> int:
         level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
     logging.getLogger("medfabric.devnet").warning(NOTICE)
-    stopping = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopping.set())
+    asked: queue.SimpleQueue[int] = queue.SimpleQueue()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, lambda number, _: asked.put(number))
     layout = Layout(folder)
     try:
         devnet = Devnet(topology.load(folder), layout)
@@ -33,7 +33,9 @@ def main() -> int:
         print(f"the devnet cannot start: {error}", file=sys.stderr)
         return 6
 
-    stopping.wait()
+    while asked.get() == signal.SIGHUP:
+        # Hospitals were added to the folder, or taken out of it.
+        devnet.follow(topology.load(folder))
     devnet.close()
     return 0
 

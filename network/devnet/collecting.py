@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
@@ -15,6 +15,7 @@ from network.devnet.endorser import Peer, Proposal
 from network.devnet.ledger import Ledger
 from network.devnet.stream import ChaincodeUnavailableError
 
+_THREADS = 16
 Failures = list[tuple[Peer, str]]
 
 
@@ -31,15 +32,18 @@ class Collector:
     """Gathers endorsements at one hospital's gateway.
 
     Args:
-        peers: every hospital's peer, the own one first.
+        own: this hospital's peer.
+        peers: gives the peers of the channel's members, the own one first.
     """
 
-    def __init__(self, peers: Sequence[Peer], ledger: Ledger, channel_id: str) -> None:
-        self._own = peers[0]
+    def __init__(
+        self, own: Peer, peers: Callable[[], Sequence[Peer]], ledger: Ledger, channel_id: str
+    ) -> None:
+        self._own = own
         self._peers = peers
         self._ledger = ledger
         self._channel_id = channel_id
-        self._pool = ThreadPoolExecutor(4 * len(peers), thread_name_prefix="endorse")
+        self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="endorse")
 
     def collect(self, proposal: Proposal, named: Sequence[str]) -> bytes:
         """``Payload`` bytes of the transaction, for its creator to sign.
@@ -65,7 +69,7 @@ class Collector:
         return envelope.payload(proposal, gathered.responses)
 
     def _of_named(self, proposal: Proposal, named: Sequence[str]) -> bytes:
-        peers = [peer for peer in self._peers if peer.msp_id in named]
+        peers = [peer for peer in self._peers() if peer.msp_id in named]
         strangers = set(named) - {peer.msp_id for peer in peers}
         if strangers:
             why = f"failed to find any endorsing peers for org(s): {', '.join(sorted(strangers))}"
@@ -91,7 +95,7 @@ class Collector:
             raise NotEndorsedError(
                 grpc.StatusCode.ABORTED, f"failed to assemble transaction: {error}", []
             ) from None
-        chosen = [peer for peer in self._peers if peer not in gathered.asked]
+        chosen = [peer for peer in self._peers() if peer not in gathered.asked]
         # Those that cannot answer now are the last to be chosen.
         chosen.sort(key=lambda peer: not peer.available)
         if not self._suffice(transaction, chosen):

@@ -31,18 +31,18 @@ class GatewayService(gateway_pb2_grpc.GatewayServicer):  # type: ignore[misc]
 
     Args:
         own: this hospital's peer.
-        peers: all hospitals' peers.
+        peers: all hospitals' peers; others may come and go.
     """
 
     def __init__(
         self, own: Peer, peers: Sequence[Peer], ledger: Ledger, orderer: Orderer, channel_id: str
     ) -> None:
         self._own = own
-        self._peers = [own, *(peer for peer in peers if peer is not own)]
+        self._all = peers
         self._ledger = ledger
         self._orderer = orderer
         self._channel_id = channel_id
-        self._collector = Collector(self._peers, ledger, channel_id)
+        self._collector = Collector(own, self._peers, ledger, channel_id)
 
     def Evaluate(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
         proposal = self._check(request.proposed_transaction, context)
@@ -50,7 +50,7 @@ class GatewayService(gateway_pb2_grpc.GatewayServicer):  # type: ignore[misc]
         own = [self._own.msp_id] if proposal.transient else []
         named = list(request.target_organizations) or own
         failures: list[tuple[Peer, str]] = []
-        for peer in self._peers:
+        for peer in self._peers():
             if named and peer.msp_id not in named:
                 continue
             try:
@@ -87,7 +87,7 @@ class GatewayService(gateway_pb2_grpc.GatewayServicer):  # type: ignore[misc]
                 "insufficient number of orderers could successfully process transaction to "
                 "satisfy quorum requirement"
             )
-            failures = [(peer, str(error)) for peer in self._peers]
+            failures = [(peer, str(error)) for peer in self._peers()]
             _abort(context, grpc.StatusCode.UNAVAILABLE, message, failures)
         return gateway_pb2.SubmitResponse()
 
@@ -115,6 +115,12 @@ class GatewayService(gateway_pb2_grpc.GatewayServicer):  # type: ignore[misc]
                     yield gateway_pb2.ChaincodeEventsResponse(events=events, block_number=number)
             after = ""
             number += 1
+
+    def _peers(self) -> list[Peer]:
+        """Peers of the channel's present members, the own one first."""
+        members = self._ledger.channel.hospitals
+        others = [peer for peer in self._all if peer is not self._own and peer.msp_id in members]
+        return [self._own, *others]
 
     def _check(self, signed: Any, context: grpc.ServicerContext) -> Proposal:
         try:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from fabric_protos.common import common_pb2
 
 from chaincode.schema.errors import Code, MedFabricError
+from client.audit import commits
 from client.audit.blocks import FILTER, data_hash, header_hash, signers
 from client.audit.channel import Channel
 from client.audit.state import State
@@ -49,12 +50,11 @@ class Ledger:
     def __init__(self, blocks: Blocks, genesis: common_pb2.Block, channel_id: str) -> None:
         if blocks.height() == 0:
             blocks.append(genesis)
-        self.channel = Channel.of_block(genesis)
         self._readers = 0
         self._writing = False
         self._quiet = threading.Condition()
         self._blocks = blocks
-        self._validator = Validator(self.channel, channel_id)
+        self._validator = Validator(Channel.of_block(genesis), channel_id)
         self._places: dict[str, Place] = {}
         self._numbers = {header_hash(genesis.header): 0}
         self._history: dict[tuple[str, str], list[Modification]] = {}
@@ -82,6 +82,16 @@ class Ledger:
         return self._validator.state
 
     @property
+    def channel(self) -> Channel:
+        """The channel by its present configuration."""
+        return self._validator.channel
+
+    @property
+    def last_config(self) -> int:
+        """Number of the block that set the present configuration."""
+        return self._validator.last_config
+
+    @property
     def last_hash(self) -> bytes:
         """Hash of the last block's header."""
         return header_hash(self._last)
@@ -91,6 +101,8 @@ class Ledger:
         # Only commits change the state, and one thread commits: judging needs no lock.
         judged = self._validator.judge(block)
         block.metadata.metadata[FILTER] = bytes(one.code for one in judged)
+        digest = self._validator.following_hash(block.header.number, judged)
+        block.metadata.metadata[commits.SLOT] = commits.metadata(digest)
         self._blocks.append(block)
         with self._quiet:
             self._writing = True
@@ -167,6 +179,9 @@ class Ledger:
         judged = self._validator.judge(block)
         if not signed or block.metadata.metadata[FILTER] != bytes(one.code for one in judged):
             raise _damaged(number, "its signatures or flags are false")
+        digest = self._validator.following_hash(number, judged)
+        if block.metadata.metadata[commits.SLOT] != commits.metadata(digest):
+            raise _damaged(number, "its commit hash is false")
         self._take_in(block, judged)
 
     def _take_in(self, block: common_pb2.Block, judged: list[Judged]) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from concurrent import futures
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import grpc
 from fabric_protos.common import common_pb2
 from fabric_protos.gateway import gateway_pb2_grpc
+from fabric_protos.orderer import ab_pb2_grpc
 from fabric_protos.peer import events_pb2_grpc, peer_pb2_grpc
 
 from network.devnet import lifecycle
@@ -17,7 +19,8 @@ from network.devnet.deliver import DeliverService
 from network.devnet.endorser import Peer
 from network.devnet.gateway import GatewayService
 from network.devnet.ledger import Ledger
-from network.devnet.orderer import Consenter, Orderer
+from network.devnet.orderer import Orderer
+from network.devnet.ordering import BroadcastService
 from network.devnet.signer import Signer
 from network.devnet.store import Blocks
 from network.devnet.stream import MESSAGE_LIMIT, ChaincodeStream
@@ -33,7 +36,7 @@ _OPTIONS = [
     ("grpc.max_send_message_length", MESSAGE_LIMIT),
     ("grpc.so_reuseport", 0),
 ]
-_THREADS = 64
+_THREADS, _ORDERER_THREADS = 64, 8
 
 
 class Devnet:
@@ -45,42 +48,66 @@ class Devnet:
 
     def __init__(self, topology: Topology, layout: Layout) -> None:
         self._layout = layout
+        self._channel = topology.channel
         genesis = common_pb2.Block.FromString(layout.genesis.read_bytes())
         self._blocks = Blocks(layout.folder / "devnet.sqlite")
         self._ledger = Ledger(self._blocks, genesis, topology.channel)
-        hospitals = topology.hospitals
-        self._streams = [self._stream(hospital) for hospital in hospitals]
-        peers = [
-            self._peer(hospital, stream)
-            for hospital, stream in zip(hospitals, self._streams, strict=True)
-        ]
-        consenters = [
-            Consenter(hospital.consenter_id, self._signer(hospital, "orderer"))
-            for hospital in hospitals
-        ]
-        self._orderer = Orderer(consenters, self._ledger, genesis)
+        # Hospitals come and go while the devnet runs; whoever holds these sees it.
+        self._members: dict[str, _Member] = {}
+        self._peers: list[Peer] = []
+        self._orderers: dict[int, Signer] = {}
+        self._authorities: dict[str, bytes] = {}
+        self._orderer = Orderer(self._orderers, self._ledger, topology.channel)
+        for hospital in topology.hospitals:
+            self._join(hospital)
         if self._ledger.height == 1:
-            self._deploy(topology, peers)
-        # As Fabric's peers do, every hospital's endpoint takes every member's TLS certificates.
-        self._authorities = b"".join(
-            (layout.hospital(hospital.slug) / "peer" / "tls" / "ca.pem").read_bytes()
-            for hospital in hospitals
-        )
-        self._servers = [
-            self._serve(hospital, peer, peers, topology.channel)
-            for hospital, peer in zip(hospitals, peers, strict=True)
-        ]
+            self._deploy(topology, self._peers)
+        for hospital in topology.hospitals:
+            self._serve(hospital)
+
+    def follow(self, topology: Topology) -> None:
+        """Serve the hospitals that the folder has now, and no others.
+
+        Raises:
+            OSError: a file is missing, or a port is taken.
+        """
+        present = {hospital.slug: hospital for hospital in topology.hospitals}
+        for slug in self._members.keys() - present.keys():
+            self._leave(slug)
+        for hospital in (present[slug] for slug in present.keys() - self._members.keys()):
+            self._join(hospital)
+            self._serve(hospital)
 
     def close(self) -> None:
         """Finish what was submitted, then stop."""
-        stopping = [server.stop(1.0) for server in self._servers]
+        members = list(self._members.values())
+        stopping = [server.stop(1.0) for member in members for server in member.servers]
         self._ledger.wake()
         for stopped in stopping:
             stopped.wait()
         self._orderer.close()
-        for stream in self._streams:
-            stream.close()
+        for member in members:
+            member.stream.close()
         self._blocks.close()
+
+    def _join(self, hospital: Hospital) -> None:
+        stream = self._stream(hospital)
+        peer = self._peer(hospital, stream)
+        self._members[hospital.slug] = _Member(hospital, stream, peer)
+        self._peers.append(peer)
+        self._orderers[hospital.consenter_id] = self._signer(hospital, "orderer")
+        # As Fabric's peers do, every hospital's endpoint takes every member's TLS certificates.
+        tls = self._layout.hospital(hospital.slug) / "peer" / "tls"
+        self._authorities[hospital.slug] = (tls / "ca.pem").read_bytes()
+
+    def _leave(self, slug: str) -> None:
+        member = self._members.pop(slug)
+        self._peers.remove(member.peer)
+        self._orderers.pop(member.hospital.consenter_id, None)
+        self._authorities.pop(slug)
+        for server in member.servers:
+            server.stop(1.0).wait()
+        member.stream.close()
 
     def _deploy(self, topology: Topology, peers: list[Peer]) -> None:
         submitter = self._signer(topology.hospitals[0], "peer")
@@ -114,29 +141,54 @@ class Devnet:
         package_id = str(json.loads(config.read_bytes())["package_id"])
         return ChaincodeStream(hospital.slug, dial, package_id)
 
-    def _serve(self, hospital: Hospital, own: Peer, peers: list[Peer], channel: str) -> Any:
-        server = grpc.server(
-            futures.ThreadPoolExecutor(_THREADS, thread_name_prefix=hospital.slug),
-            options=_OPTIONS,
+    def _serve(self, hospital: Hospital) -> None:
+        member = self._members[hospital.slug]
+        peer, orderer = (self._server(hospital, part) for part in ("peer", "orderer"))
+        gateway = GatewayService(
+            member.peer, self._peers, self._ledger, self._orderer, self._channel
         )
-        gateway = GatewayService(own, peers, self._ledger, self._orderer, channel)
-        gateway_pb2_grpc.add_GatewayServicer_to_server(gateway, server)
-        endorser = EndorserService(own, self._ledger, channel)
-        peer_pb2_grpc.add_EndorserServicer_to_server(endorser, server)
-        deliver = DeliverService(self._ledger, channel)
-        events_pb2_grpc.add_DeliverServicer_to_server(deliver, server)
-        home = self._layout.hospital(hospital.slug)
+        gateway_pb2_grpc.add_GatewayServicer_to_server(gateway, peer)
+        endorser = EndorserService(member.peer, self._ledger, self._channel)
+        peer_pb2_grpc.add_EndorserServicer_to_server(endorser, peer)
+        deliver = DeliverService(self._ledger, self._channel)
+        events_pb2_grpc.add_DeliverServicer_to_server(deliver, peer)
+        broadcast = BroadcastService(self._orderer, self._ledger, self._channel)
+        ab_pb2_grpc.add_AtomicBroadcastServicer_to_server(broadcast, orderer)
+        member.servers = [peer, orderer]
+        for server in member.servers:
+            server.start()
+
+    def _server(self, hospital: Hospital, part: str) -> Any:
+        threads = _THREADS if part == "peer" else _ORDERER_THREADS
+        pool = futures.ThreadPoolExecutor(threads, thread_name_prefix=f"{hospital.slug}.{part}")
+        server = grpc.server(pool, options=_OPTIONS)
+        port = hospital.ports.peer if part == "peer" else hospital.ports.orderer
+        credentials = self._credentials(self._layout.hospital(hospital.slug) / part / "tls")
         try:
-            server.add_secure_port(f"{HOST}:{hospital.ports.peer}", self._credentials(home))
+            server.add_secure_port(f"{HOST}:{port}", credentials)
         except RuntimeError as error:
-            raise OSError(f"cannot listen on port {hospital.ports.peer}: {error}") from None
-        server.start()
+            raise OSError(f"cannot listen on port {port}: {error}") from None
         return server
 
-    def _credentials(self, home: Path) -> grpc.ServerCredentials:
-        tls = home / "peer" / "tls"
-        return grpc.ssl_server_credentials(
-            [((tls / "key.pem").read_bytes(), (tls / "cert.pem").read_bytes())],
-            root_certificates=self._authorities,
-            require_client_auth=True,
+    def _credentials(self, tls: Path) -> grpc.ServerCredentials:
+        pair = ((tls / "key.pem").read_bytes(), (tls / "cert.pem").read_bytes())
+
+        def configuration() -> Any:
+            # Asked at every connection: hospitals come and go.
+            return grpc.ssl_server_certificate_configuration(
+                [pair], root_certificates=b"".join(list(self._authorities.values()))
+            )
+
+        return grpc.dynamic_ssl_server_credentials(
+            configuration(), configuration, require_client_authentication=True
         )
+
+
+@dataclass
+class _Member:
+    """One hospital, as long as it takes part."""
+
+    hospital: Hospital
+    stream: ChaincodeStream
+    peer: Peer
+    servers: list[Any] = field(default_factory=list)

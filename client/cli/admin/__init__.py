@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from client.cli.admin.charter import charter
+from client.cli.admin.config import config
 from client.cli.admin.datasets import dataset
 from client.cli.admin.models import model
 from client.cli.admin.nodes import node
@@ -15,8 +16,8 @@ from client.cli.admin.reputations import complaint, reputation
 
 @click.group()
 def admin() -> None:
-    """Govern: hospitals, nodes, datasets, plans, models, reputations."""
+    """Govern: hospitals, nodes, datasets, plans, models, reputations, the channel."""
 
 
-for group in (charter, node, dataset, plan, round_, model, privacy, reputation, complaint):
+for group in (charter, node, dataset, plan, round_, model, privacy, reputation, complaint, config):
     admin.add_command(group)

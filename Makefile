@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# What a peer runs within a transaction, and must compute as every other peer does.
+DETERMINISTIC := chaincode/contracts chaincode/schema chaincode/framework/context.py chaincode/framework/router.py
 READY := $(VENV)/.ready
 # Sites with a TLS authority of their own: uv asks the system's certificates, as pip does.
 export UV_SYSTEM_CERTS := 1
@@ -21,6 +23,7 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports
+	$(BIN)/python -m chaincode.framework.determinism $(DETERMINISTIC)
 
 types: setup
 	$(BIN)/mypy

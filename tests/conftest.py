@@ -1,6 +1,31 @@
 """Shared fixtures; ``tests/support`` holds what several parts' tests are made of."""
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 sys.path.insert(0, str(Path(__file__).parent))
+
+from support.memory_stub import MemoryLedger
+from support.twin import Twin
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--twice",
+        action="store_true",
+        help="execute every transaction on the in-memory ledger in a second interpreter too",
+    )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _twice(request: pytest.FixtureRequest) -> Iterator[None]:
+    if not request.config.getoption("--twice"):
+        yield
+        return
+    MemoryLedger.twin = twin = Twin("chaincode.contracts:chaincode")
+    yield
+    MemoryLedger.twin = None
+    twin.close()

@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import ClassVar
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -24,6 +25,7 @@ from google.protobuf.message import DecodeError
 from chaincode.shim.chaincode import Chaincode, Response
 from chaincode.shim.identity import ATTRIBUTES
 from chaincode.shim.stub import KeyModification, KeyValue, Page, PeerError, Proposal, Stub, Write
+from support.twin import Recorder, Twin
 
 
 @dataclass
@@ -44,6 +46,8 @@ class MemoryLedger:
     transactions: int = 0
     _read_only: bool = False
     _own: str = ""
+    twin: ClassVar[Twin | None] = None
+    """Executes its chaincode's transactions a second time, where there is one."""
 
     def invoke(
         self,
@@ -67,8 +71,14 @@ class MemoryLedger:
         tx_id = f"{self.transactions:064x}"
         args = [function.encode()] + ([] if argument is None else [argument])
         proposal = Proposal(proposal_bytes(creator, seconds, tx_id, transient))
-        stub = Stub(tx_id, "medfabric", args, proposal, self)
-        response = chaincode.invoke(stub)
+        twin = MemoryLedger.twin
+        if twin is not None and twin.runs(chaincode):
+            recorder = Recorder(self)
+            stub = Stub(tx_id, "medfabric", args, proposal, recorder)
+            response = twin.compare(chaincode, stub, recorder)
+        else:
+            stub = Stub(tx_id, "medfabric", args, proposal, self)
+            response = chaincode.invoke(stub)
         if response.status < 400 and self._read_only and stub.writes:
             return Response(500, "what it read is for transactions that write nothing")
         if commit and response.status < 400:

@@ -23,6 +23,7 @@ from chaincode.schema import ceremonies as c
 from chaincode.schema import consortium as o
 from chaincode.schema import datasets as d
 from chaincode.schema import plans as p
+from chaincode.schema import provenance as v
 from chaincode.schema import reputation as t
 from chaincode.schema import rounds as r
 from chaincode.schema.base import Empty, Event, Language, PageArgs
@@ -191,6 +192,14 @@ class Complaints(Group):
     page = Call("complaint:List", PageArgs, t.ComplaintPage)
 
 
+class Provenance(Group):
+    open_access = Call("provenance:OpenAccess", v.OpenAccessArgs, v.Accesses)
+    ancestors = Call("provenance:Ancestors", v.TraceArgs, v.Ancestors)
+    descendants = Call("provenance:Descendants", v.TraceArgs, v.Descendants)
+    signed = Call("provenance:Signed", v.SignedArgs, v.ActPage)
+    accesses = Call("provenance:Accesses", v.AccessPageArgs, v.AccessPage)
+
+
 class Consortium(Closing):
     """Typed access to the consortium's ledger through one hospital's peer.
 
@@ -208,6 +217,7 @@ class Consortium(Closing):
         self.models = Models(self)
         self.reputations = Reputations(self)
         self.complaints = Complaints(self)
+        self.provenance = Provenance(self)
 
     @classmethod
     def connect(

@@ -8,6 +8,7 @@ from chaincode.contracts.framework import Context, admit
 from chaincode.contracts.model import ModelContract
 from chaincode.contracts.node import NodeContract
 from chaincode.contracts.plan import PlanContract
+from chaincode.contracts.provenance import ProvenanceContract
 from chaincode.contracts.reputation import ReputationContract
 from chaincode.contracts.round import RoundContract
 from chaincode.framework import Info, Router
@@ -31,6 +32,7 @@ def chaincode() -> Router:
             ModelContract(),
             ReputationContract(),
             ComplaintContract(),
+            ProvenanceContract(),
         ],
         Info("MedFabric", VERSION),
         table=TRANSACTIONS,

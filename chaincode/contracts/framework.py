@@ -6,12 +6,15 @@ it and what it takes and gives.
 
 from __future__ import annotations
 
+import json
 from typing import Any
+
+from pydantic import BaseModel
 
 from chaincode.framework import Context as FrameworkContext
 from chaincode.framework import transaction
 from chaincode.framework.context import Asset
-from chaincode.schema import canonical, keys
+from chaincode.schema import canonical, keys, meanings
 from chaincode.schema.base import Event, Language, Role
 from chaincode.schema.consortium import (
     Consortium,
@@ -19,7 +22,9 @@ from chaincode.schema.consortium import (
     Node,
     NodeStatus,
 )
+from chaincode.schema.declaration import Declaration
 from chaincode.schema.errors import Code, MedFabricError
+from chaincode.schema.provenance import StoredAct, name_of
 from chaincode.schema.reputation import Suspension
 from chaincode.schema.transactions import Transaction
 from chaincode.shim.endorsement import owner_and_majority
@@ -39,6 +44,16 @@ class Context(FrameworkContext):
         self.msp_id = stub.creator.msp_id
         self.node_id = stub.creator.common_name
         self.key_sha256 = stub.creator.public_key_sha256
+        self.tx_id = stub.tx_id
+        self._written: dict[keys.Key, bytes] = {}
+
+    def put(self, key: keys.Key, asset: BaseModel) -> None:
+        """Write an asset of the consortium; the chaincode's majority policy guards it.
+
+        What it means in the provenance graph is recorded as the transaction ends.
+        """
+        super().put(key, asset)
+        self._written[key] = canonical.dumps(asset)
 
     def post(self, key: keys.Key, post: Asset, event: str, **identifiers: Any) -> Asset:
         """Write a hospital's contribution under its own key, once, and say so by event.
@@ -66,6 +81,32 @@ class Context(FrameworkContext):
     def emit(self, name: str, **identifiers: Any) -> None:
         """Set the transaction's event: identifiers only."""
         self.stub.set_event(name, canonical.dumps(Event(**identifiers)))
+
+    def finish(self, row: Declaration) -> None:
+        """Record what the transaction did in the provenance graph.
+
+        One act under its signer's key; for each element written a key that leads to the act; for
+        each relation that is new a key that leads from where the element came from to it.
+        """
+        wanted = [key for key in self._written if meanings.MEANINGS[key[0]] is not None]
+        before = self.values(wanted)
+        for key, old in zip(wanted, before, strict=True):
+            name = name_of(key)
+            self._link(keys.written(name, self.now, self.tx_id), [self.msp_id, self.node_id])
+            known = () if old is None else meanings.forward(name, json.loads(old))
+            for edge in meanings.forward(name, json.loads(self._written[key])):
+                if edge not in known:
+                    self._link(keys.edge(edge.target, edge.relation, edge.source), 1)
+        if self._written:
+            act = StoredAct(
+                function=row.name,
+                wrote=tuple(name_of(key) for key in wanted),
+                made=tuple(place for place, old in enumerate(before) if old is None),
+            )
+            self._link(keys.act(self.msp_id, self.node_id, self.now, self.tx_id), act)
+
+    def _link(self, key: keys.Key, value: Any) -> None:
+        self.stub.put_state(composite_key(*key), canonical.dumps(value))
 
     def consortium(self) -> Consortium:
         """The consortium.

@@ -8,8 +8,9 @@ from typing import Any, TypeVar
 from pydantic import BaseModel
 
 from chaincode.schema import canonical
+from chaincode.schema.declaration import Declaration
 from chaincode.schema.errors import Code, MedFabricError
-from chaincode.shim.stub import Stub, composite_key
+from chaincode.shim.stub import Stub, composite_key, split_composite_key
 
 Key = tuple[str, tuple[str, ...]]
 """Kind and attributes of an asset, as :func:`~chaincode.shim.stub.composite_key` takes them."""
@@ -40,12 +41,16 @@ class Context:
 
     def find_all(self, wanted: Sequence[Key], model: type[Asset]) -> list[Asset | None]:
         """Assets at several keys, read together."""
+        raw = self.values(wanted)
+        return [None if value is None else model.model_validate_json(value) for value in raw]
+
+    def values(self, wanted: Sequence[Key]) -> list[bytes | None]:
+        """What is committed at several keys, as it is stored."""
         names = [composite_key(*key) for key in wanted]
         # Reads see the committed state whatever was written since, so each key is read once.
         if unread := [name for name in dict.fromkeys(names) if name not in self._read]:
             self._read.update(zip(unread, self.stub.get_states(unread), strict=True))
-        raw = [self._read[name] for name in names]
-        return [None if value is None else model.model_validate_json(value) for value in raw]
+        return [self._read[name] for name in names]
 
     def get(self, key: Key, model: type[Asset]) -> Asset:
         """The asset at a key.
@@ -73,6 +78,15 @@ class Context:
         assets = tuple(model.model_validate_json(entry.value) for entry in page.results)
         return assets, page.bookmark
 
+    def page_entries(
+        self, kind: str, attributes: Sequence[str], page_size: int, mark: str
+    ) -> tuple[tuple[tuple[tuple[str, ...], bytes], ...], str]:
+        """A page of entries of one kind, the attributes of each key and its value as stored; for
+        transactions that do not write."""
+        page = self.stub.get_state_by_partial_composite_key_page(kind, attributes, page_size, mark)
+        found = ((split_composite_key(entry.key)[1], entry.value) for entry in page.results)
+        return tuple(found), page.bookmark
+
     def all(self, kind: str, attributes: Sequence[str], model: type[Asset]) -> tuple[Asset, ...]:
         """All assets of one kind below a prefix; for transactions that do not write."""
         found = self.stub.get_state_by_partial_composite_key(kind, attributes)
@@ -81,6 +95,9 @@ class Context:
     def put(self, key: Key, asset: BaseModel) -> None:
         """Write an asset, guarded by the chaincode's endorsement policy."""
         self.stub.put_state(composite_key(*key), canonical.dumps(asset))
+
+    def finish(self, row: Declaration) -> None:
+        """What every transaction does after its method has returned; here nothing."""
 
     def emit(self, name: str, **identifiers: Any) -> None:
         """Set the transaction's event: identifiers only, since every listener sees it."""

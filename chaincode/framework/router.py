@@ -86,7 +86,9 @@ class Router:
                 )
             context = self._context(stub, roles)
             self._admit(context, row)
-            return Response.success(canonical.dumps(bound.run(context, args)))
+            result = bound.run(context, args)
+            context.finish(row)
+            return Response.success(canonical.dumps(result))
         except MedFabricError as error:
             return Response.refusal(str(error))
 

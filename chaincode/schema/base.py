@@ -57,7 +57,7 @@ class PageArgs(Language):
     """Which page of a list. An empty bookmark is the first."""
 
     page_size: Annotated[int, Field(ge=1, le=200)] = 100
-    bookmark: Annotated[str, StringConstraints(max_length=1024)] = ""
+    bookmark: Annotated[str, StringConstraints(max_length=8192)] = ""
 
 
 class Event(Language):

@@ -28,6 +28,7 @@ class Code(StrEnum):
     ALREADY = "MF-1011"
     NOT_YET = "MF-1012"
     BAD_STATE = "MF-1013"
+    ACCESS_REQUIRED = "MF-1014"
     INTERNAL = "MF-1099"
     # shim
     CLOCK_SKEW = "MF-1501"

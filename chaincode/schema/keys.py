@@ -97,6 +97,26 @@ def model(sha256: str) -> Key:
     return ("model", (sha256,))
 
 
+def act(msp_id: str, node_id: str, at: int, tx_id: str) -> Key:
+    return ("act", (msp_id, node_id, _instant(at), tx_id))
+
+
+def written(name: str, at: int, tx_id: str) -> Key:
+    return ("written", (name, _instant(at), tx_id))
+
+
+def edge(target: str, relation: str, source: str) -> Key:
+    return ("edge", (target, relation, source))
+
+
+def access(hospital: str, tx_id: str) -> Key:
+    return ("access", (hospital, tx_id))
+
+
+def _instant(seconds: int) -> str:
+    return f"{seconds:010d}"
+
+
 def _padded(number: int) -> str:
     # Lexical order of keys is then the order of rounds.
     return f"{number:05d}"

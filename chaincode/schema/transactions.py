@@ -12,6 +12,7 @@ from chaincode.schema import ceremonies as c
 from chaincode.schema import consortium as o
 from chaincode.schema import datasets as d
 from chaincode.schema import plans as p
+from chaincode.schema import provenance as v
 from chaincode.schema import reputation as t
 from chaincode.schema import rounds as r
 from chaincode.schema.base import Empty, Language, PageArgs, Role
@@ -21,6 +22,7 @@ ANYONE = frozenset(Role)
 ADMIN = frozenset({Role.ADMIN})
 TRAINER = frozenset({Role.TRAINER})
 VALIDATOR = frozenset({Role.VALIDATOR})
+AUDITOR = frozenset({Role.AUDITOR})
 
 
 @dataclass(frozen=True)
@@ -325,6 +327,46 @@ _ROWS = (
     ),
     Transaction("complaint:Get", t.ComplaintArgs, t.Complaint, ANYONE, False, "A complaint."),
     Transaction("complaint:List", PageArgs, t.ComplaintPage, ANYONE, False, "All complaints."),
+    Transaction(
+        "provenance:OpenAccess",
+        v.OpenAccessArgs,
+        v.Accesses,
+        ADMIN | AUDITOR,
+        True,
+        "Record that the caller will read other hospitals' lineage, and why; allows it for a time.",
+    ),
+    Transaction(
+        "provenance:Ancestors",
+        v.TraceArgs,
+        v.Ancestors,
+        ANYONE,
+        False,
+        "An element, what it came from, and the transactions that wrote it.",
+    ),
+    Transaction(
+        "provenance:Descendants",
+        v.TraceArgs,
+        v.Descendants,
+        ANYONE,
+        False,
+        "What came of an element.",
+    ),
+    Transaction(
+        "provenance:Signed",
+        v.SignedArgs,
+        v.ActPage,
+        ANYONE,
+        False,
+        "Everything that a node or an admin ever signed.",
+    ),
+    Transaction(
+        "provenance:Accesses",
+        v.AccessPageArgs,
+        v.AccessPage,
+        ANYONE,
+        False,
+        "Who recorded an access to a hospital's lineage.",
+    ),
 )
 
 TRANSACTIONS: dict[str, Transaction] = {row.name: row for row in _ROWS}

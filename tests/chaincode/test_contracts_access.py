@@ -242,4 +242,8 @@ EXAMPLES = {
     },
     "ComplaintArgs": lambda: {"complaint_id": "c"},
     "ModelArgs": lambda: {"sha256": sha("x")},
+    "OpenAccessArgs": lambda: {"hospitals": [TWO], "purpose": "why"},
+    "TraceArgs": lambda: {"name": f"plan/{PLAN}"},
+    "SignedArgs": lambda: {"msp_id": ONE, "node_id": "node1"},
+    "AccessPageArgs": lambda: {"hospital": ONE},
 }

@@ -1,0 +1,253 @@
+"""What every kind of asset means in the provenance graph: one row a kind, no kind without one.
+
+The contracts' framework records provenance by this table whenever an asset is written, queries
+answer by it, and auditors rebuild the graph with it from a ledger's blocks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from chaincode.schema import keys
+from chaincode.schema.provenance import CoreType, Edge, Element, Relation, key_of, name_of
+
+Asset = Mapping[str, Any]
+"""An asset as it is on the ledger: parsed canonical JSON."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A relation to the element at ``key(*fields)``.
+
+    Fields are paths into the asset, ``contributions[].node_id`` for each item of a list; a field
+    that is null gives no relation. ``only`` restricts the rule to assets with this value.
+
+    A field that a rule reads is never changed back: relations are added, none is taken away.
+    """
+
+    relation: Relation
+    key: Callable[..., keys.Key]
+    fields: tuple[str, ...]
+    only: tuple[str, Any] | None = None
+    but: tuple[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """One kind of asset.
+
+    ``owner`` is the field that names the hospital whose lineage it is; reading it takes a recorded
+    access by others. ``content`` is the field that names content outside the ledger. ``ended`` is
+    the field with an activity's end, once its status is a ``final`` one.
+    """
+
+    type: CoreType
+    rules: tuple[Rule, ...] = ()
+    says: tuple[str, ...] = ()
+    owner: str | None = None
+    content: str | None = None
+    began: str | None = None
+    ended: str | None = None
+    final: tuple[str, ...] = ()
+
+
+def _to(relation: Relation, key: Callable[..., keys.Key], *fields: str, **which: Any) -> Rule:
+    return Rule(relation, key, fields, **which)
+
+
+_BY_NODE = _to(Relation.ATTRIBUTED_TO, keys.node, "msp_id", "node_id")
+_BY_HOSPITAL = _to(Relation.ATTRIBUTED_TO, keys.hospital, "msp_id")
+_IN_ROUND = _to(Relation.INFLUENCED_BY, keys.round_, "plan_id", "round")
+_IN_CEREMONY = _to(Relation.GENERATED_BY, keys.ceremony, "plan_id")
+
+
+def _posted(content: str, *says: str) -> Meaning:
+    return Meaning(
+        CoreType.ENTITY, (_BY_NODE, _IN_ROUND), (f"{content}.sha256", *says), "msp_id", content
+    )
+
+
+MEANINGS: Mapping[str, Meaning | None] = {
+    "consortium": Meaning(CoreType.ENTITY, says=("name", "charter_sha256")),
+    "hospital": Meaning(CoreType.AGENT, says=("name", "status")),
+    "node": Meaning(
+        CoreType.AGENT,
+        (_to(Relation.ACTED_FOR, keys.hospital, "msp_id"),),
+        ("public_key_sha256", "device", "dynamic", "status"),
+        "msp_id",
+    ),
+    "vote": Meaning(
+        CoreType.ENTITY,
+        (
+            _BY_HOSPITAL,
+            _to(Relation.DERIVED_FROM, keys.plan, "subject_id", only=("subject", "plan")),
+            _to(Relation.DERIVED_FROM, keys.complaint, "subject_id", only=("subject", "complaint")),
+        ),
+        ("subject", "subject_id", "subject_sha256", "approve"),
+    ),
+    "dataset": Meaning(
+        CoreType.ENTITY,
+        (_BY_HOSPITAL,),
+        ("name", "application", "simulated", "commitment_sha256", "train_samples"),
+        "msp_id",
+    ),
+    "consent": Meaning(
+        CoreType.ENTITY,
+        (
+            _BY_HOSPITAL,
+            _to(Relation.DERIVED_FROM, keys.dataset, "dataset_id"),
+            _to(Relation.DERIVED_FROM, keys.plan, "plan_id"),
+        ),
+        ("given", "terms_sha256"),
+        "msp_id",
+    ),
+    "plan": Meaning(
+        CoreType.ENTITY,
+        (_to(Relation.ATTRIBUTED_TO, keys.hospital, "proposed_by"),),
+        ("terms_sha256", "status", "terms.title"),
+    ),
+    "ceremony": Meaning(
+        CoreType.ACTIVITY,
+        (_to(Relation.USED, keys.plan, "plan_id"),),
+        ("status", "collective_key_sha256"),
+    ),
+    "key-commitment": Meaning(
+        CoreType.ENTITY, (_BY_HOSPITAL, _IN_CEREMONY), ("commitment_sha256",), "msp_id"
+    ),
+    "key-share": Meaning(
+        CoreType.ENTITY, (_BY_HOSPITAL, _IN_CEREMONY), ("share.sha256",), "msp_id", "share"
+    ),
+    "key-confirmation": Meaning(
+        CoreType.ENTITY, (_BY_HOSPITAL, _IN_CEREMONY), ("collective_key_sha256",), "msp_id"
+    ),
+    "round": Meaning(
+        CoreType.ACTIVITY,
+        (
+            _to(Relation.USED, keys.plan, "plan_id"),
+            _to(Relation.USED, keys.model, "base_sha256"),
+            _to(
+                Relation.USED,
+                keys.update,
+                "plan_id",
+                "number",
+                "contributions[].msp_id",
+                "contributions[].node_id",
+            ),
+        ),
+        ("status", "aggregate_sha256", "total_weight", "failure"),
+        began="opened_at",
+        ended="changed_at",
+        final=("PUBLISHED", "FAILED"),
+    ),
+    "update": Meaning(
+        CoreType.ENTITY,
+        (
+            _BY_NODE,
+            _to(Relation.DERIVED_FROM, keys.dataset, "dataset_id"),
+            _to(Relation.DERIVED_FROM, keys.model, "base_sha256"),
+        ),
+        ("update.sha256", "samples", "epsilon_micro"),
+        "msp_id",
+        "update",
+    ),
+    "attestation": _posted("aggregate", "aggregate_sha256"),
+    "share": _posted("share", "aggregate_sha256"),
+    "evaluation": _posted("candidate", "correct", "total", "accept", "failure"),
+    "objection": Meaning(
+        CoreType.ENTITY, (_BY_NODE, _IN_ROUND), ("subject_sha256", "code"), "msp_id"
+    ),
+    "model": Meaning(
+        CoreType.ENTITY,
+        (
+            _to(Relation.DERIVED_FROM, keys.model, "parents[]"),
+            _to(Relation.GENERATED_BY, keys.round_, "plan_id", "round", but=("round", 0)),
+            _to(Relation.DERIVED_FROM, keys.plan, "plan_id", only=("round", 0)),
+        ),
+        ("model.sha256", "aggregate_sha256", "correct", "total"),
+        content="model",
+    ),
+    "complaint": Meaning(
+        CoreType.ENTITY,
+        (_to(Relation.ATTRIBUTED_TO, keys.hospital, "opened_by"),),
+        ("terms.subject", "terms.subject_id", "terms_sha256", "status"),
+    ),
+    "suspension": Meaning(
+        CoreType.ENTITY,
+        (_to(Relation.DERIVED_FROM, keys.complaint, "complaint_id"),),
+        ("until",),
+    ),
+    # What follows from other elements and says nothing of where anything came from.
+    "account": None,
+    "reputation": None,
+    "access": None,
+}
+
+
+def element(name: str, asset: Asset) -> Element:
+    """The element that an asset is, with what is worth telling of it."""
+    meaning = MEANINGS[key_of(name)[0]]
+    if meaning is None:
+        raise ValueError(f"{name} means nothing in the provenance graph")
+    said = {path.replace(".", "_"): value for path in meaning.says for value in _at(asset, path)}
+    over = meaning.ended is not None and asset["status"] in meaning.final
+    return Element(
+        name=name,
+        type=meaning.type,
+        says={path: value for path, value in said.items() if value is not None},
+        began_at=asset[meaning.began] if meaning.began else None,
+        ended_at=asset[meaning.ended] if meaning.ended and over else None,
+    )
+
+
+def edges(name: str, asset: Asset) -> tuple[Edge, ...]:
+    """What an element came from, in the table's order, each relation once."""
+    meaning = MEANINGS[key_of(name)[0]]
+    found = [] if meaning is None else [e for r in meaning.rules for e in _apply(r, name, asset)]
+    return tuple(dict.fromkeys(found))
+
+
+def forward(name: str, asset: Asset) -> tuple[Edge, ...]:
+    """Those of an element's :func:`edges` that are kept under the name of what it came from.
+
+    Attribution to a node is not: what a node signed is found by the acts under its own key.
+    """
+    return tuple(
+        edge
+        for edge in edges(name, asset)
+        if edge.relation is not Relation.ATTRIBUTED_TO or not edge.target.startswith("node/")
+    )
+
+
+def owner(name: str, asset: Asset) -> str | None:
+    """The hospital whose lineage the element is; None where it is the whole consortium's."""
+    meaning = MEANINGS[key_of(name)[0]]
+    return None if meaning is None or meaning.owner is None else str(asset[meaning.owner])
+
+
+def _apply(rule: Rule, name: str, asset: Asset) -> Iterator[Edge]:
+    if rule.only is not None and list(_at(asset, rule.only[0])) != [rule.only[1]]:
+        return
+    if rule.but is not None and list(_at(asset, rule.but[0])) == [rule.but[1]]:
+        return
+    columns = [list(_at(asset, path)) for path in rule.fields]
+    lists = ["[]" in path for path in rule.fields]
+    rows = next((len(c) for c, is_list in zip(columns, lists, strict=True) if is_list), 1)
+    # A field that is no list goes with every item of one that is.
+    spread = [c if is_list else c * rows for c, is_list in zip(columns, lists, strict=True)]
+    for parts in zip(*spread, strict=True):
+        if None not in parts:
+            target = name_of(rule.key(*parts))
+            yield Edge(relation=rule.relation, source=name, target=target)
+
+
+def _at(value: Any, path: str) -> Iterator[Any]:
+    step, _, rest = path.partition(".")
+    each = step.endswith("[]")
+    inner = value.get(step.removesuffix("[]"))
+    for item in inner or () if each else (inner,):
+        if rest and item is not None:
+            yield from _at(item, rest)
+        else:
+            yield item

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 
@@ -14,19 +15,31 @@ def write_whole(path: Path, content: bytes, *, mode: int = 0o644) -> None:
     Raises:
         OSError: nothing is left behind, and an older file is as it was.
     """
-    descriptor, partial = tempfile.mkstemp(prefix=".partial-", dir=path.parent)
+    write_stream(path.parent, [content], lambda: path.name, mode=mode)
+
+
+def write_stream(
+    folder: Path, chunks: Iterable[bytes], name: Callable[[], str], *, mode: int = 0o644
+) -> None:
+    """Like :func:`write_whole`, chunk by chunk; ``name`` is asked for when all are written.
+
+    Raises:
+        OSError: nothing is left behind, and an older file is as it was.
+    """
+    descriptor, partial = tempfile.mkstemp(prefix=".partial-", dir=folder)
     try:
         with os.fdopen(descriptor, "wb") as file:
             os.fchmod(file.fileno(), mode)
-            file.write(content)
+            for chunk in chunks:
+                file.write(chunk)
             file.flush()
             os.fsync(file.fileno())
-        Path(partial).replace(path)
+        Path(partial).replace(folder / name())
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
             Path(partial).unlink()
         raise
-    sync_folder(path.parent)
+    sync_folder(folder)
 
 
 def sync_folder(folder: Path) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Iterator
 from pathlib import Path
 
 from chaincode.schema.base import ContentRef
 from chaincode.schema.errors import Code, MedFabricError
 from client.content.cid import cid_of
-from client.content.store import ContentStore
-from client.files import write_whole
+from client.content.store import CHUNK_BYTES, ContentStore, Measured
+from client.files import write_stream
 
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
@@ -28,25 +29,28 @@ class DirectoryStore(ContentStore):
         except OSError as error:
             raise self._failed("make", error) from None
 
-    def _store(self, sha256: str, content: bytes) -> str:
-        cid = cid_of(sha256)
+    def _store(self, content: Measured) -> str:
         try:
-            write_whole(self._folder / cid, content)
+            write_stream(self._folder, content, lambda: cid_of(content.sha256))
         except OSError as error:
             if error.errno in _NO_ROOM:
                 raise MedFabricError(
                     Code.STORE_FULL,
-                    f"{self._folder} has no room for {len(content)} bytes; make room and go on",
+                    f"{self._folder} has no room for {content.size_bytes} bytes or more; make "
+                    "room and go on",
                 ) from None
             raise self._failed("write", error) from None
-        return cid
+        return cid_of(content.sha256)
 
-    def _fetch(self, ref: ContentRef) -> bytes:
+    def _fetch(self, ref: ContentRef) -> Iterator[bytes]:
         # Named by the hash: a reference whose CID says something else leads nowhere else.
         path = self._folder / cid_of(ref.sha256)
+        left = ref.size_bytes + 1
         try:
             with path.open("rb") as file:
-                return file.read(ref.size_bytes + 1)
+                while left and (chunk := file.read(min(left, CHUNK_BYTES))):
+                    left -= len(chunk)
+                    yield chunk
         except FileNotFoundError:
             raise MedFabricError(
                 Code.CONTENT_MISSING,

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import threading
+import weakref
+from collections.abc import Iterator
 from typing import Any
 
 # Read by ipfshttpclient while it is imported; its patch of requests breaks with current ones.
@@ -13,11 +16,13 @@ from ipfshttpclient import exceptions
 
 from chaincode.schema.base import ContentRef
 from chaincode.schema.errors import Code, MedFabricError
-from client.content.store import ContentStore
+from client.content.store import CHUNK_BYTES, ContentStore, Measured
+
+_RANGE_BYTES = 4 * CHUNK_BYTES
 
 
 class KuboStore(ContentStore):
-    """Adds, pins and reads content over one HTTP session; use one per thread.
+    """Adds, pins and reads content over HTTP, with one session for each thread that uses it.
 
     Args:
         address: multiaddress of the RPC port, ``/ip4/127.0.0.1/tcp/5001/http``.
@@ -30,37 +35,66 @@ class KuboStore(ContentStore):
 
     def __init__(self, address: str, secret: str, *, timeout: float = 60.0) -> None:
         self._address = address
+        self._headers = {"Authorization": f"Bearer {secret}"}
+        self._timeout = timeout
+        # Those of threads that have ended are forgotten, and close themselves.
+        self._sessions: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._lock = threading.Lock()
+        self._of_thread = threading.local()
+        self._session()
+
+    def close(self) -> None:
+        """Close all sessions; whoever uses the store again opens a new one."""
+        with self._lock:
+            sessions, self._sessions = list(self._sessions), weakref.WeakSet()
+            self._of_thread = threading.local()
+        for session in sessions:
+            session.close()
+
+    def _session(self) -> Any:
+        """This thread's own: what ipfshttpclient keeps open is not made for sharing."""
+        session = getattr(self._of_thread, "session", None)
+        if session is not None:
+            return session
         try:
             # Not connect(): it refuses current nodes by their version.
-            self._client: Any = ipfshttpclient.Client(
-                address,
+            session = ipfshttpclient.Client(
+                self._address,
                 session=True,
-                timeout=timeout,
-                headers={"Authorization": f"Bearer {secret}"},
+                timeout=self._timeout,
+                headers=self._headers,
+                chunk_size=CHUNK_BYTES,
             )
         except exceptions.AddressError:
             raise MedFabricError(
                 Code.STORE_FAILED,
-                f"{address} is no address of an IPFS node; give /ip4/HOST/tcp/PORT/http",
+                f"{self._address} is no address of an IPFS node; give /ip4/HOST/tcp/PORT/http",
             ) from None
+        with self._lock:
+            self._sessions.add(session)
+            self._of_thread.session = session
+        return session
 
-    def close(self) -> None:
-        """Close the session."""
-        self._client.close()
-
-    def _store(self, sha256: str, content: bytes) -> str:
+    def _store(self, content: Measured) -> str:
         try:
-            options = {"cid-version": 1, "pin": True}
-            return str(self._client.add_bytes(content, opts=options))
+            added = self._session().add(_Reader(content), pin=True, raw_leaves=True, cid_version=1)
+            return str(added["Hash"])
         except exceptions.Error as error:
             raise self._failed(error) from None
 
-    def _fetch(self, ref: ContentRef) -> bytes:
-        if ref.size_bytes == 0:
-            # Kubo never passes an empty block on to another node.
-            return b""
+    def _fetch(self, ref: ContentRef) -> Iterator[bytes]:
+        # Kubo never passes an empty block on to another node, so that nothing is asked for it.
+        left = ref.size_bytes + 1 if ref.size_bytes else 0
+        while left:
+            # One byte more than there should be, but never that byte alone.
+            length = left if left <= _RANGE_BYTES + 1 else _RANGE_BYTES
+            chunk = self._range(ref, ref.size_bytes + 1 - left, length)
+            yield chunk
+            left = left - length if len(chunk) == length else 0
+
+    def _range(self, ref: ContentRef, offset: int, length: int) -> bytes:
         try:
-            return bytes(self._client.cat(ref.cid, length=ref.size_bytes + 1))
+            return bytes(self._session().cat(ref.cid, offset=offset, length=length))
         except exceptions.TimeoutError:
             raise self._missing(ref) from None
         except exceptions.ErrorResponse as error:
@@ -95,3 +129,14 @@ class KuboStore(ContentStore):
         return MedFabricError(
             Code.STORE_FAILED, f"the IPFS node at {self._address} failed: {str(error)[:500]}"
         )
+
+
+class _Reader:
+    """Chunks as a file to read from, as ipfshttpclient takes it."""
+
+    def __init__(self, chunks: Iterator[bytes]) -> None:
+        self._chunks = chunks
+
+    def read(self, size: int) -> bytes:
+        """The next chunk that is not empty, however long; empty at the end."""
+        return next((chunk for chunk in self._chunks if chunk), b"")

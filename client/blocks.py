@@ -224,6 +224,13 @@ def seek_request(
     seek = ab_pb2.SeekInfo(
         start=start, stop=stop, behavior=ab_pb2.SeekInfo.SeekBehavior.FAIL_IF_NOT_READY
     )
+    payload = seek_payload(channel_name, identity, seek)
+    return common_pb2.Envelope(payload=payload, signature=identity.sign(payload))
+
+
+def seek_payload(channel_name: str, identity: Identity, seek: ab_pb2.SeekInfo) -> bytes:
+    """What is to be signed of a request for blocks. It is good for some minutes, and for the
+    connection of this identity's TLS certificate."""
     certificate = x509.load_pem_x509_certificate(identity.tls_certificate_pem)
     header = common_pb2.ChannelHeader(
         type=common_pb2.HeaderType.DELIVER_SEEK_INFO,
@@ -240,8 +247,8 @@ def seek_request(
             signature_header=signature.SerializeToString(),
         ),
         data=seek.SerializeToString(),
-    ).SerializeToString()
-    return common_pb2.Envelope(payload=payload, signature=identity.sign(payload))
+    )
+    return bytes(payload.SerializeToString())
 
 
 def _malformed(why: str) -> MedFabricError:

@@ -31,7 +31,7 @@ from chaincode.schema.errors import Code, MedFabricError
 from chaincode.schema.transactions import TRANSACTIONS, Transaction
 from client.closing import Closing
 from client.connection import Connection
-from client.gateway import ChaincodeEvents, Checkpoint, Gateway, Policy
+from client.gateway import ChaincodeEvents, Checkpoint, Gateway, Policy, Scope
 from client.identity import Identity
 
 Args = TypeVar("Args", bound=Language)
@@ -65,7 +65,7 @@ class Events(Closing, Iterator[LedgerEvent]):
 
     def __next__(self) -> LedgerEvent:
         if self._checkpoint is not None and self._given is not None:
-            self._checkpoint.save(self._given.block_number, self._given.transaction_id)
+            self._checkpoint.after_transaction(self._given.block_number, self._given.transaction_id)
         self._given = None
         event = next(self._stream)
         body = _parse(Event, event.payload, f"event {event.name}")
@@ -243,11 +243,13 @@ class Consortium(Closing):
         """Who submits."""
         return self.gateway.identity
 
-    def submit(self, name: str, args: Language, result: type[Result]) -> Result:
+    def submit(
+        self, name: str, args: Language, result: type[Result], *, scope: Scope | None = None
+    ) -> Result:
         """Submit a transaction and wait until it is committed and valid.
 
         Conflicts with other transactions are proposed anew. ``error.code`` of a refusal is the
-        contract's.
+        contract's. A ``scope`` bounds the whole.
 
         Raises:
             MedFabricError: refused by the contracts; nothing was written.
@@ -257,7 +259,7 @@ class Consortium(Closing):
         declared = _declared(name, args, result)
         if not declared.writes:
             raise TypeError(f"{name} writes nothing: evaluate it")
-        committed = self.gateway.submit([name.encode(), canonical.dumps(args)])
+        committed = self.gateway.submit([name.encode(), canonical.dumps(args)], scope=scope)
         return _parse(result, committed.result, name)
 
     def submit_once(self, name: str, args: Language, result: type[Result]) -> Result | None:
@@ -269,14 +271,16 @@ class Consortium(Closing):
                 return None
             raise
 
-    def evaluate(self, name: str, args: Language, result: type[Result]) -> Result:
+    def evaluate(
+        self, name: str, args: Language, result: type[Result], *, scope: Scope | None = None
+    ) -> Result:
         """Query one peer's committed state.
 
         Raises:
             EvaluateError: the peer did not answer, or the contracts refused.
         """
         _declared(name, args, result)
-        answer = self.gateway.evaluate([name.encode(), canonical.dumps(args)])
+        answer = self.gateway.evaluate([name.encode(), canonical.dumps(args)], scope=scope)
         return _parse(result, answer, name)
 
     def catch_up(self, other: Consortium, *, seconds: float = 30.0) -> None:

@@ -12,12 +12,14 @@ from typing import Any
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 from fabric_protos.msp import identities_pb2
 
 from chaincode.schema.base import Role
 from chaincode.schema.errors import Code, MedFabricError
 from client import signing
 from client.files import write_whole
+from client.signing import KeySigner, Signer
 
 _CERTIFICATE = "certificate.pem"
 _PRIVATE_KEY = "private_key.pem"
@@ -32,23 +34,42 @@ class Identity:
 
     ``name`` is the certificate's common name: the node id on the ledger. ``roles`` are what the
     identity says of itself; the contracts go by the certificate's attribute.
+
+    It signs with its ``private_key_pem``, or with a ``signer`` where the key is elsewhere, in an
+    HSM; with neither, what it asks for is signed off-line. The TLS key only secures connections,
+    and grpc takes it in this process.
     """
 
     msp_id: str
     name: str
     roles: tuple[Role, ...]
     certificate_pem: bytes = field(repr=False)
-    private_key_pem: bytes = field(repr=False)
     tls_certificate_pem: bytes = field(repr=False)
     tls_private_key_pem: bytes = field(repr=False)
-    _key: ec.EllipticCurvePrivateKey = field(init=False, repr=False, compare=False)
+    private_key_pem: bytes | None = field(default=None, repr=False)
+    signer: Signer | None = field(default=None, repr=False, compare=False)
+    _signer: Signer | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_key", _signing_key(self.private_key_pem, self.certificate_pem))
+        if self.private_key_pem is not None and self.signer is not None:
+            raise ValueError("an identity has a private key or a signer, not both")
+        signer = self.signer
+        if self.private_key_pem is not None:
+            signer = KeySigner(_signing_key(self.private_key_pem, self.certificate_pem))
+        else:
+            _public_key(self.certificate_pem)
+        object.__setattr__(self, "_signer", signer)
 
     @classmethod
-    def load(cls, folder: Path | str) -> Identity:
+    def load(
+        cls, folder: Path | str, *, signer: Signer | None = None, offline: bool = False
+    ) -> Identity:
         """Read an identity's folder.
+
+        Args:
+            signer: signs in place of the folder's private key, which is then not read and need
+                not be there.
+            offline: nothing signs here; the private key is not read.
 
         Raises:
             MedFabricError: ``BAD_IDENTITY`` where a file is missing or is not what its name says,
@@ -62,9 +83,12 @@ class Identity:
                 name=str(about["name"]),
                 roles=tuple(Role(role) for role in about["roles"]),
                 certificate_pem=_read(folder / _CERTIFICATE),
-                private_key_pem=_read_key(folder / _PRIVATE_KEY),
                 tls_certificate_pem=_read(folder / _TLS_CERTIFICATE),
                 tls_private_key_pem=_read_key(folder / _TLS_PRIVATE_KEY),
+                private_key_pem=(
+                    None if signer is not None or offline else _read_key(folder / _PRIVATE_KEY)
+                ),
+                signer=signer,
             )
         except (KeyError, TypeError, ValueError) as error:
             raise MedFabricError(
@@ -74,7 +98,8 @@ class Identity:
             ) from None
 
     def save(self, folder: Path | str) -> None:
-        """Write the identity's folder, private keys for the owner alone.
+        """Write the identity's folder, private keys for the owner alone; of a key that is
+        elsewhere, nothing.
 
         Raises:
             MedFabricError: ``BAD_IDENTITY`` where the folder cannot be written.
@@ -83,7 +108,8 @@ class Identity:
         about = {"msp_id": self.msp_id, "name": self.name, "roles": list(self.roles)}
         try:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            write_whole(folder / _PRIVATE_KEY, self.private_key_pem, mode=0o600)
+            if self.private_key_pem is not None:
+                write_whole(folder / _PRIVATE_KEY, self.private_key_pem, mode=0o600)
             write_whole(folder / _TLS_PRIVATE_KEY, self.tls_private_key_pem, mode=0o600)
             write_whole(folder / _CERTIFICATE, self.certificate_pem)
             write_whole(folder / _TLS_CERTIFICATE, self.tls_certificate_pem)
@@ -100,14 +126,35 @@ class Identity:
         )
         return bytes(identity.SerializeToString())
 
+    @property
+    def can_sign(self) -> bool:
+        """Whether it signs here: it has a private key, or a signer."""
+        return self._signer is not None
+
     def sign(self, message: bytes) -> bytes:
-        """ECDSA P-256 over SHA-256 of the message, DER, with the low S that Fabric demands."""
-        return signing.sign(self._key, message)
+        """ECDSA P-256 over SHA-256 of the message, DER, with the low S that Fabric demands.
+
+        Raises:
+            MedFabricError: ``UNSIGNED`` where nothing signs here, ``BAD_IDENTITY`` where the
+                signer gives something else than a signature.
+        """
+        if self._signer is None:
+            raise MedFabricError(
+                Code.UNSIGNED,
+                f"{self.name} of {self.msp_id} signs elsewhere; have the request signed off-line",
+            )
+        try:
+            return signing.low_s(self._signer.sign(hashlib.sha256(message).digest()))
+        except ValueError:
+            raise MedFabricError(
+                Code.BAD_IDENTITY,
+                f"the signer of {self.name} gave no DER signature; check what it signs with",
+            ) from None
 
     @property
     def public_key_sha256(self) -> str:
         """Hex SHA-256 of the DER SubjectPublicKeyInfo, as a node is registered with."""
-        der = self._key.public_key().public_bytes(
+        der = _public_key(self.certificate_pem).public_bytes(
             serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
         )
         return hashlib.sha256(der).hexdigest()
@@ -117,9 +164,13 @@ def _signing_key(private_key_pem: bytes, certificate_pem: bytes) -> ec.EllipticC
     key = serialization.load_pem_private_key(private_key_pem, password=None)
     if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
         raise ValueError(f"{_PRIVATE_KEY} is not an ECDSA P-256 key")
-    if x509.load_pem_x509_certificate(certificate_pem).public_key() != key.public_key():
+    if _public_key(certificate_pem) != key.public_key():
         raise ValueError(f"{_PRIVATE_KEY} is not the key of {_CERTIFICATE}")
     return key
+
+
+def _public_key(certificate_pem: bytes) -> CertificatePublicKeyTypes:
+    return x509.load_pem_x509_certificate(certificate_pem).public_key()
 
 
 def _about(path: Path) -> dict[str, Any]:

@@ -1,9 +1,15 @@
 """Transactions through a peer's Gateway service, with the semantics of Fabric's own clients.
 
-One module per concept, as there: proposal, transaction, commit, chaincode events, errors.
+One module per concept, as there: proposal, transaction, commit, chaincode events, block events,
+checkpoint, errors; and a scope, which is a deadline that can be cancelled.
 """
 
-from client.gateway.chaincodeevents import ChaincodeEvent, ChaincodeEvents
+from client.gateway.blockevents import BlockEvents, BlockEventsRequest, Form
+from client.gateway.chaincodeevents import (
+    ChaincodeEvent,
+    ChaincodeEvents,
+    ChaincodeEventsRequest,
+)
 from client.gateway.checkpoint import Checkpoint, FileCheckpoint, MemoryCheckpoint
 from client.gateway.commit import Commit, Status
 from client.gateway.errors import (
@@ -19,11 +25,15 @@ from client.gateway.errors import (
 from client.gateway.gateway import Committed, Gateway
 from client.gateway.policy import Policy
 from client.gateway.proposal import Proposal
+from client.gateway.scope import Scope
 from client.gateway.transaction import Transaction
 
 __all__ = [
+    "BlockEvents",
+    "BlockEventsRequest",
     "ChaincodeEvent",
     "ChaincodeEvents",
+    "ChaincodeEventsRequest",
     "Checkpoint",
     "Commit",
     "CommitError",
@@ -34,11 +44,13 @@ __all__ = [
     "EvaluateError",
     "EventsError",
     "FileCheckpoint",
+    "Form",
     "Gateway",
     "GatewayError",
     "MemoryCheckpoint",
     "Policy",
     "Proposal",
+    "Scope",
     "Status",
     "SubmitError",
     "Transaction",

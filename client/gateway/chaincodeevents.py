@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self
 
 import grpc
 from fabric_protos.gateway import gateway_pb2
-from fabric_protos.orderer import ab_pb2
 
 from client.closing import Closing
+from client.gateway.checkpoint import Checkpoint, position
 from client.gateway.errors import EventsError
+from client.gateway.signable import Signable, parse
 
 if TYPE_CHECKING:
-    from client.gateway.checkpoint import Checkpoint
     from client.gateway.gateway import Gateway
 
 
@@ -26,6 +26,58 @@ class ChaincodeEvent:
     payload: bytes
 
 
+class ChaincodeEventsRequest(Signable):
+    """Asks for a chaincode's events from the checkpoint on, else from ``start_block``, else from
+    now on."""
+
+    def __init__(
+        self,
+        gateway: Gateway,
+        start_block: int | None = None,
+        checkpoint: Checkpoint | None = None,
+        chaincode: str | None = None,
+    ) -> None:
+        request = gateway_pb2.ChaincodeEventsRequest(
+            channel_id=gateway.channel_name,
+            chaincode_id=chaincode or gateway.chaincode,
+            identity=gateway.identity.serialize(),
+            start_position=position(start_block, checkpoint),
+        )
+        if checkpoint is not None:
+            request.after_transaction_id = checkpoint.transaction_id
+        self._sign(gateway, request.SerializeToString(), None)
+
+    @classmethod
+    def from_bytes(cls, gateway: Gateway, content: bytes, signature: bytes) -> Self:
+        """The request whose :meth:`to_bytes` this is, with its signature.
+
+        Raises:
+            MedFabricError: ``BAD_ARGUMENT`` where the bytes or the signature are no such thing.
+        """
+        signed = parse(gateway_pb2.SignedChaincodeEventsRequest, content)
+        request = cls.__new__(cls)
+        request._sign(gateway, signed.request, signature)
+        return request
+
+    def to_bytes(self) -> bytes:
+        """``gateway.SignedChaincodeEventsRequest`` bytes."""
+        return bytes(self._request().SerializeToString())
+
+    def open(self) -> ChaincodeEvents:
+        """Begin to listen.
+
+        Raises:
+            EventsError: ``UNSIGNED``.
+        """
+        self._require_signature(EventsError)
+        return ChaincodeEvents(self._gateway.stub.ChaincodeEvents(self._request()))
+
+    def _request(self) -> gateway_pb2.SignedChaincodeEventsRequest:
+        return gateway_pb2.SignedChaincodeEventsRequest(
+            request=self._message, signature=self._signature
+        )
+
+
 class ChaincodeEvents(Closing, Iterator[ChaincodeEvent]):
     """An iterator that waits for the next event; :meth:`close` ends it, from any thread.
 
@@ -33,24 +85,9 @@ class ChaincodeEvents(Closing, Iterator[ChaincodeEvent]):
         EventsError: the stream broke off. Begin again from the checkpoint.
     """
 
-    def __init__(
-        self, gateway: Gateway, start_block: int | None, checkpoint: Checkpoint | None
-    ) -> None:
-        request = gateway_pb2.ChaincodeEventsRequest(
-            channel_id=gateway.channel_name,
-            chaincode_id=gateway.chaincode,
-            identity=gateway.identity.serialize(),
-            start_position=_position(start_block),
-        )
-        if checkpoint is not None and (checkpoint.block_number or checkpoint.transaction_id):
-            request.start_position.CopyFrom(_position(checkpoint.block_number))
-            request.after_transaction_id = checkpoint.transaction_id
-        content = request.SerializeToString()
-        signed = gateway_pb2.SignedChaincodeEventsRequest(
-            request=content, signature=gateway.identity.sign(content)
-        )
+    def __init__(self, call: Any) -> None:
         self._closed = False
-        self._call = gateway.stub.ChaincodeEvents(signed)
+        self._call = call
         self._events = self._stream()
 
     def __next__(self) -> ChaincodeEvent:
@@ -71,9 +108,3 @@ class ChaincodeEvents(Closing, Iterator[ChaincodeEvent]):
         except grpc.RpcError as error:
             if not self._closed:
                 raise EventsError.from_rpc(error, doing="events") from None
-
-
-def _position(block: int | None) -> ab_pb2.SeekPosition:
-    if block is None:
-        return ab_pb2.SeekPosition(next_commit=ab_pb2.SeekNextCommit())
-    return ab_pb2.SeekPosition(specified=ab_pb2.SeekSpecified(number=block))

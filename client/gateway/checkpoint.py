@@ -3,33 +3,42 @@
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Protocol
+from typing import Any
+
+from fabric_protos.orderer import ab_pb2
 
 from chaincode.schema.errors import Code, MedFabricError
 from client.files import write_whole
 
 
-class Checkpoint(Protocol):
+class Checkpoint(ABC):
     """Where to go on: in block ``block_number``, after transaction ``transaction_id`` (if any)."""
 
-    @property
-    def block_number(self) -> int: ...
+    block_number: int = 0
+    transaction_id: str = ""
+
+    def after_transaction(self, block_number: int, transaction_id: str) -> None:
+        """Record that everything up to and including this transaction has been processed."""
+        self.save(block_number, transaction_id)
+
+    def after_block(self, block_number: int) -> None:
+        """Record that everything up to and including this block has been processed."""
+        self.save(block_number + 1)
 
     @property
-    def transaction_id(self) -> str: ...
+    def begun(self) -> bool:
+        """Whether anything was recorded."""
+        return bool(self.block_number or self.transaction_id)
 
+    @abstractmethod
     def save(self, block_number: int, transaction_id: str = "") -> None:
-        """Record that everything up to and including this transaction has been processed; without
-        a transaction, everything before this block."""
+        """Keep the position, and show it from now on."""
 
 
-class MemoryCheckpoint:
+class MemoryCheckpoint(Checkpoint):
     """Lives as long as the process: for going on after a broken connection."""
-
-    def __init__(self) -> None:
-        self.block_number = 0
-        self.transaction_id = ""
 
     def save(self, block_number: int, transaction_id: str = "") -> None:
         self.block_number = block_number
@@ -44,7 +53,6 @@ class FileCheckpoint(MemoryCheckpoint):
     """
 
     def __init__(self, path: Path | str) -> None:
-        super().__init__()
         self._path = Path(path)
         if self._path.exists():
             self.block_number, self.transaction_id = self._read()
@@ -72,3 +80,12 @@ class FileCheckpoint(MemoryCheckpoint):
             Code.CHECKPOINT_UNUSABLE,
             f"{self._path} is not a checkpoint; remove it to read events from the first block",
         )
+
+
+def position(start_block: int | None, checkpoint: Checkpoint | None) -> Any:
+    """Where a stream of events begins: at the checkpoint, else at a block, else with the next."""
+    if checkpoint is not None and checkpoint.begun:
+        start_block = checkpoint.block_number
+    if start_block is None:
+        return ab_pb2.SeekPosition(next_commit=ab_pb2.SeekNextCommit())
+    return ab_pb2.SeekPosition(specified=ab_pb2.SeekSpecified(number=start_block))

@@ -13,11 +13,15 @@ from fabric_protos.peer import peer_pb2_grpc
 
 from client.closing import Closing
 from client.connection import Connection, open_channel
-from client.gateway.chaincodeevents import ChaincodeEvents
+from client.gateway.blockevents import BlockEvents, BlockEventsRequest, Form
+from client.gateway.chaincodeevents import ChaincodeEvents, ChaincodeEventsRequest
 from client.gateway.checkpoint import Checkpoint
+from client.gateway.commit import Commit
 from client.gateway.errors import CommitError, EndorseError
-from client.gateway.policy import Policy, pause
+from client.gateway.policy import Policy
 from client.gateway.proposal import Proposal
+from client.gateway.scope import Scope
+from client.gateway.transaction import Transaction
 from client.identity import Identity
 
 
@@ -31,7 +35,11 @@ class Committed:
 
 
 class Gateway(Closing):
-    """Evaluates and submits transactions; synchronous, and safe to share among threads."""
+    """Evaluates and submits transactions; synchronous, and safe to share among threads.
+
+    Calls that take a ``scope`` go on no longer than it; without one, a call takes what the
+    policy's seconds and tries amount to.
+    """
 
     def __init__(
         self,
@@ -42,7 +50,7 @@ class Gateway(Closing):
         chaincode: str,
         policy: Policy | None = None,
     ) -> None:
-        self._channel = channel
+        self.grpc_channel = channel
         self.identity = identity
         self.channel_name = channel_name
         self.chaincode = chaincode
@@ -63,13 +71,24 @@ class Gateway(Closing):
             policy=policy,
         )
 
-    def evaluate(self, arguments: Sequence[bytes]) -> bytes:
-        """Query one peer.
+    def evaluate(
+        self,
+        arguments: Sequence[bytes],
+        *,
+        transient: Mapping[str, bytes] | None = None,
+        chaincode: str | None = None,
+        organizations: Sequence[str] = (),
+        scope: Scope | None = None,
+    ) -> bytes:
+        """Query one peer: the own hospital's, or one of those named.
 
         Raises:
             EvaluateError: the peer did not answer, or the chaincode refused.
         """
-        return self.proposal(arguments).evaluate()
+        proposal = self.proposal(
+            arguments, transient=transient, chaincode=chaincode, organizations=organizations
+        )
+        return proposal.evaluate(scope=scope)
 
     def submit(
         self,
@@ -78,6 +97,7 @@ class Gateway(Closing):
         transient: Mapping[str, bytes] | None = None,
         chaincode: str | None = None,
         organizations: Sequence[str] = (),
+        scope: Scope | None = None,
     ) -> Committed:
         """Endorse, order and commit. Proposed anew, with a new transaction id, only where it is
         certain that the last one wrote nothing: a conflict with another transaction, or peers
@@ -89,21 +109,17 @@ class Gateway(Closing):
             CommitStatusError: it may have committed; read the state.
             CommitError: it is in a block and not valid.
         """
+        scope = scope or Scope()
         for attempt in range(1, self.policy.proposals + 1):
+            proposal = self.proposal(
+                arguments, transient=transient, chaincode=chaincode, organizations=organizations
+            )
             try:
-                return self._submit_once(
-                    Proposal(
-                        self,
-                        arguments,
-                        chaincode=chaincode,
-                        transient=transient,
-                        organizations=organizations,
-                    )
-                )
+                return self._submit_once(proposal, scope)
             except (CommitError, EndorseError) as error:
                 if attempt == self.policy.proposals or not self._passing(error):
                     raise
-            pause(attempt)
+            scope.pause(attempt)
         raise AssertionError("a policy has at least one proposal")
 
     def height(self) -> int:
@@ -117,24 +133,97 @@ class Gateway(Closing):
         return int(ledger_pb2.BlockchainInfo.FromString(info).height)
 
     def proposal(
-        self, arguments: Sequence[bytes], *, transient: Mapping[str, bytes] | None = None
+        self,
+        arguments: Sequence[bytes],
+        *,
+        transient: Mapping[str, bytes] | None = None,
+        chaincode: str | None = None,
+        organizations: Sequence[str] = (),
     ) -> Proposal:
-        """A signed proposal, for going through the stages one by one."""
-        return Proposal(self, arguments, transient=transient)
+        """A proposal, for going through the stages one by one; see :class:`Proposal`."""
+        return Proposal(
+            self,
+            arguments,
+            chaincode=chaincode,
+            transient=transient,
+            organizations=organizations,
+        )
+
+    def signed_proposal(self, content: bytes, signature: bytes) -> Proposal:
+        """Go on with a proposal whose ``digest`` was signed off-line."""
+        return Proposal.from_bytes(self, content, signature)
+
+    def signed_transaction(self, content: bytes, signature: bytes) -> Transaction:
+        """Go on with an endorsed transaction whose ``digest`` was signed off-line."""
+        return Transaction.from_bytes(self, content, signature)
+
+    def signed_commit(self, content: bytes, signature: bytes) -> Commit:
+        """Go on with a commit whose ``digest`` was signed off-line."""
+        return Commit.from_bytes(self, content, signature)
 
     def events(
-        self, *, start_block: int | None = None, checkpoint: Checkpoint | None = None
+        self,
+        *,
+        start_block: int | None = None,
+        checkpoint: Checkpoint | None = None,
+        chaincode: str | None = None,
     ) -> ChaincodeEvents:
         """Events from the checkpoint on, else from ``start_block``, else from now on."""
-        return ChaincodeEvents(self, start_block, checkpoint)
+        request = self.events_request(
+            start_block=start_block, checkpoint=checkpoint, chaincode=chaincode
+        )
+        return request.open()
+
+    def events_request(
+        self,
+        *,
+        start_block: int | None = None,
+        checkpoint: Checkpoint | None = None,
+        chaincode: str | None = None,
+    ) -> ChaincodeEventsRequest:
+        """What :meth:`events` opens, for signing it off-line."""
+        return ChaincodeEventsRequest(self, start_block, checkpoint, chaincode)
+
+    def signed_events_request(self, content: bytes, signature: bytes) -> ChaincodeEventsRequest:
+        """Go on with a request for events whose ``digest`` was signed off-line."""
+        return ChaincodeEventsRequest.from_bytes(self, content, signature)
+
+    def block_events(
+        self,
+        *,
+        form: Form = Form.BLOCK,
+        start_block: int | None = None,
+        checkpoint: Checkpoint | None = None,
+    ) -> BlockEvents:
+        """Blocks from the checkpoint on, else from ``start_block``, else from now on."""
+        request = self.block_events_request(
+            form=form, start_block=start_block, checkpoint=checkpoint
+        )
+        return request.open()
+
+    def block_events_request(
+        self,
+        *,
+        form: Form = Form.BLOCK,
+        start_block: int | None = None,
+        checkpoint: Checkpoint | None = None,
+    ) -> BlockEventsRequest:
+        """What :meth:`block_events` opens, for signing it off-line."""
+        return BlockEventsRequest(self, form, start_block, checkpoint)
+
+    def signed_block_events_request(
+        self, content: bytes, signature: bytes, *, form: Form = Form.BLOCK
+    ) -> BlockEventsRequest:
+        """Go on with a request for blocks whose ``digest`` was signed off-line."""
+        return BlockEventsRequest.from_bytes(self, form, content, signature)
 
     def close(self) -> None:
         """Close the connection; what waits on it fails."""
-        self._channel.close()
+        self.grpc_channel.close()
 
-    def _submit_once(self, proposal: Proposal) -> Committed:
-        transaction = proposal.endorse()
-        status = transaction.submit().status()
+    def _submit_once(self, proposal: Proposal, scope: Scope) -> Committed:
+        transaction = proposal.endorse(scope=scope)
+        status = transaction.submit(scope=scope).status(scope=scope)
         status.check()
         return Committed(transaction.result, status.transaction_id, status.block_number)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import random
-import time
 from dataclasses import dataclass
 
 
@@ -23,9 +21,3 @@ class Policy:
     proposals: int = 6
     sends: int = 3
     asks: int = 3
-
-
-def pause(attempt: int) -> None:
-    """Wait before the next try: a random time, longer with each (full jitter)."""
-    longest = min(2.0, 0.1 * 2**attempt)
-    time.sleep(random.uniform(0.01, longest))  # noqa: S311 (spreads retries, guards nothing)

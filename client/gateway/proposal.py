@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self
 
 import grpc
 from fabric_protos.common import common_pb2
@@ -14,19 +14,23 @@ from fabric_protos.peer import chaincode_pb2, proposal_pb2
 from google.protobuf import timestamp_pb2
 
 from client.gateway.errors import EndorseError, EvaluateError
+from client.gateway.scope import Scope
+from client.gateway.signable import Signable, parse
 from client.gateway.transaction import Transaction
 
 if TYPE_CHECKING:
     from client.gateway.gateway import Gateway
 
 
-class Proposal:
-    """A signed proposal with its own transaction id, SHA-256(nonce, creator).
+class Proposal(Signable):
+    """A proposal with its own transaction id, SHA-256(nonce, creator).
 
     Args:
         arguments: the transaction's name first.
+        chaincode: another than the gateway's.
         transient: reaches the chaincode and no ledger.
-        organizations: MSP ids that must endorse; none leaves the choice to the peer.
+        organizations: MSP ids whose peers must endorse, or answer a query; none leaves the choice
+            to the peer, which knows the policies and who is there.
     """
 
     def __init__(
@@ -39,62 +43,76 @@ class Proposal:
         organizations: Sequence[str] = (),
     ) -> None:
         creator, nonce = gateway.identity.serialize(), secrets.token_bytes(24)
-        self._gateway = gateway
-        self._organizations = organizations
-        self.transaction_id = hashlib.sha256(nonce + creator).hexdigest()
-        self.input = _input(chaincode or gateway.chaincode, arguments)
+        transaction_id = hashlib.sha256(nonce + creator).hexdigest()
+        name = chaincode or gateway.chaincode
         header = _header(
             gateway.channel_name,
-            chaincode or gateway.chaincode,
-            self.transaction_id,
+            name,
+            transaction_id,
             common_pb2.SignatureHeader(creator=creator, nonce=nonce),
         )
         payload = proposal_pb2.ChaincodeProposalPayload(
-            input=self.input, TransientMap=dict(transient or {})
+            input=_input(name, arguments), TransientMap=dict(transient or {})
         )
         content = proposal_pb2.Proposal(
             header=header.SerializeToString(), payload=payload.SerializeToString()
         ).SerializeToString()
-        self._signed = proposal_pb2.SignedProposal(
-            proposal_bytes=content, signature=gateway.identity.sign(content)
+        self._take(gateway, transaction_id, content, organizations, None)
+
+    @classmethod
+    def from_bytes(cls, gateway: Gateway, content: bytes, signature: bytes) -> Self:
+        """The proposal whose :meth:`to_bytes` this is, with its signature.
+
+        Raises:
+            MedFabricError: ``BAD_ARGUMENT`` where the bytes or the signature are no such thing.
+        """
+        proposed = parse(gateway_pb2.ProposedTransaction, content)
+        proposal = cls.__new__(cls)
+        proposal._take(
+            gateway,
+            proposed.transaction_id,
+            proposed.proposal.proposal_bytes,
+            list(proposed.endorsing_organizations),
+            signature,
         )
+        return proposal
+
+    def to_bytes(self) -> bytes:
+        """``gateway.ProposedTransaction`` bytes."""
+        proposed = gateway_pb2.ProposedTransaction(
+            transaction_id=self.transaction_id,
+            proposal=self.signed,
+            endorsing_organizations=self._organizations,
+        )
+        return bytes(proposed.SerializeToString())
 
     @property
     def signed(self) -> proposal_pb2.SignedProposal:
         """The proposal as peers' endorser service takes it."""
-        return self._signed
+        return proposal_pb2.SignedProposal(proposal_bytes=self._message, signature=self._signature)
 
-    def evaluate(self) -> bytes:
+    def evaluate(self, *, scope: Scope | None = None) -> bytes:
         """Ask one peer for the result, writing nothing.
 
         Raises:
-            EvaluateError: the peer did not answer, or the chaincode refused.
+            EvaluateError: the peer did not answer, or the chaincode refused; ``UNSIGNED``.
         """
         request = gateway_pb2.EvaluateRequest(
             transaction_id=self.transaction_id,
             channel_id=self._gateway.channel_name,
-            proposed_transaction=self._signed,
+            proposed_transaction=self.signed,
+            target_organizations=self._organizations,
         )
-        try:
-            response = self._gateway.stub.Evaluate(
-                request, timeout=self._gateway.policy.evaluate_seconds
-            )
-        except grpc.RpcError as error:
-            raise EvaluateError.from_rpc(error, self.transaction_id, "query") from None
+        response = self._query(self._gateway.stub.Evaluate, request, scope)
         return bytes(response.result.payload)
 
-    def ask_peer(self) -> bytes:
+    def ask_peer(self, *, scope: Scope | None = None) -> bytes:
         """Ask this very peer's Endorser service, which also serves the system chaincodes.
 
         Raises:
-            EvaluateError: the peer did not answer, or refused.
+            EvaluateError: the peer did not answer, or refused; ``UNSIGNED``.
         """
-        try:
-            answer = self._gateway.endorser.ProcessProposal(
-                self._signed, timeout=self._gateway.policy.evaluate_seconds
-            )
-        except grpc.RpcError as error:
-            raise EvaluateError.from_rpc(error, self.transaction_id, "query") from None
+        answer = self._query(self._gateway.endorser.ProcessProposal, self.signed, scope)
         if answer.response.status >= 400:
             raise EvaluateError(
                 EvaluateError.stage_code,
@@ -103,28 +121,50 @@ class Proposal:
             )
         return bytes(answer.response.payload)
 
-    def endorse(self) -> Transaction:
+    def endorse(self, *, scope: Scope | None = None) -> Transaction:
         """Have peers simulate and endorse the proposal, as many as the policies ask for.
 
         Raises:
             EndorseError: not enough endorsements, or the chaincode refused; or what the peer
-                prepared is not this proposal.
+                prepared is not this proposal; ``UNSIGNED``.
         """
+        self._require_signature(EndorseError, self.transaction_id)
         request = gateway_pb2.EndorseRequest(
             transaction_id=self.transaction_id,
             channel_id=self._gateway.channel_name,
-            proposed_transaction=self._signed,
+            proposed_transaction=self.signed,
             endorsing_organizations=self._organizations,
         )
+        seconds = self._gateway.policy.endorse_seconds
         try:
-            response = self._gateway.stub.Endorse(
-                request, timeout=self._gateway.policy.endorse_seconds
-            )
+            response = (scope or Scope()).call(self._gateway.stub.Endorse, request, seconds)
         except grpc.RpcError as error:
             raise EndorseError.from_rpc(error, self.transaction_id, "endorsement") from None
         return Transaction(
             self._gateway, response.prepared_transaction, self.transaction_id, self.input
         )
+
+    def _take(
+        self,
+        gateway: Gateway,
+        transaction_id: str,
+        content: bytes,
+        organizations: Sequence[str],
+        signature: bytes | None,
+    ) -> None:
+        payload = parse(proposal_pb2.Proposal, content).payload
+        self.transaction_id = transaction_id
+        self.input = bytes(parse(proposal_pb2.ChaincodeProposalPayload, payload).input)
+        self._organizations = organizations
+        self._sign(gateway, content, signature)
+
+    def _query(self, method: Any, request: Any, scope: Scope | None) -> Any:
+        self._require_signature(EvaluateError, self.transaction_id)
+        seconds = self._gateway.policy.evaluate_seconds
+        try:
+            return (scope or Scope()).call(method, request, seconds)
+        except grpc.RpcError as error:
+            raise EvaluateError.from_rpc(error, self.transaction_id, "query") from None
 
 
 def _input(chaincode: str, arguments: Sequence[bytes]) -> bytes:

@@ -172,7 +172,7 @@ def test_a_prepared_transaction_that_was_not_proposed_is_not_signed(peer, consor
         header = proposal_pb2.Proposal.FromString(
             request.proposed_transaction.proposal_bytes
         ).header
-        proposal = proposal_pb2.Proposal.FromString(other._signed.proposal_bytes)
+        proposal = proposal_pb2.Proposal.FromString(other.signed.proposal_bytes)
         proposal.header = header
         forged = proposal_pb2.SignedProposal(proposal_bytes=proposal.SerializeToString())
         return gateway_pb2.EndorseResponse(prepared_transaction=prepare(forged, b"{}"))

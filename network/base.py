@@ -9,13 +9,14 @@ import socket
 import ssl
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
 from chaincode.schema.errors import Code, MedFabricError
 from network import crypto, genesis, topology
+from network.collections import Collection
 from network.processes import Processes, Spec
 from network.topology import HOST, Hospital, Kind, Layout, Topology
 
@@ -181,8 +182,19 @@ class Network(ABC):
         )
 
 
-def up(folder: Path, kind: Kind, hospitals: int, progress: Progress = lambda _: None) -> Network:
+def up(
+    folder: Path,
+    kind: Kind,
+    hospitals: int,
+    progress: Progress = lambda _: None,
+    *,
+    collections: Sequence[Collection] = (),
+    further: Mapping[str, Sequence[Collection]] | None = None,
+) -> Network:
     """Bring a new consortium up in an empty folder, or start the one that is there.
+
+    Args:
+        collections, further: see :func:`network.topology.create`; of a new consortium alone.
 
     Raises:
         MedFabricError: the folder holds something else, programs are missing, or a process does
@@ -201,7 +213,7 @@ def up(folder: Path, kind: Kind, hospitals: int, progress: Progress = lambda _: 
         raise MedFabricError(
             Code.NETWORK_EXISTS, f"{folder} is not empty and holds no consortium; name another"
         )
-    network = _new(folder, kind, hospitals)
+    network = _new(folder, kind, hospitals, collections, further or {})
     try:
         _create(network, progress)
         network.start()
@@ -257,7 +269,13 @@ def wait_until(
         time.sleep(0.05)
 
 
-def _new(folder: Path, kind: Kind, hospitals: int) -> Network:
+def _new(
+    folder: Path,
+    kind: Kind,
+    hospitals: int,
+    collections: Sequence[Collection],
+    further: Mapping[str, Sequence[Collection]],
+) -> Network:
     version, fabric_ca = "", False
     if kind is Kind.FABRIC:
         from client import tools
@@ -265,7 +283,10 @@ def _new(folder: Path, kind: Kind, hospitals: int) -> Network:
 
         version = binaries.fabric_version()
         fabric_ca = tools.find(binaries.AUTHORITY) is not None
-    return _network(folder, topology.create(kind, hospitals, version, fabric_ca=fabric_ca))
+    made = topology.create(
+        kind, hospitals, version, fabric_ca=fabric_ca, collections=collections, further=further
+    )
+    return _network(folder, made)
 
 
 def _create(network: Network, progress: Progress) -> None:

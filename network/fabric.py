@@ -18,7 +18,8 @@ _BUILDER = {
     # A package for this builder says who it is for; the service's address and the peer's own key
     # for it lie beside the scripts, in the hospital's folder, so that no package carries a key.
     "detect": 'grep -q \'"type":"ccaas"\' "$2/metadata.json"',
-    "build": 'cp "$(dirname "$0")/../connection.json" "$3/connection.json"',
+    "build": 'label=$(sed -n \'s/.*"label":"\\([^"]*\\)".*/\\1/p\' "$2/metadata.json")\n'
+    'cp "$(dirname "$0")/../$label.json" "$3/connection.json"',
     "release": 'mkdir -p "$2/chaincode/server"\n'
     'cp "$1/connection.json" "$2/chaincode/server/connection.json"',
 }
@@ -42,11 +43,11 @@ class FabricNetwork(Network):
         super().start()
 
     def prepare(self) -> None:
-        package = lifecycle.package()
-        package_id = lifecycle.package_id(package)
         for hospital in self.topology.hospitals:
             home = self.layout.hospital(hospital.slug)
-            chaincode.write_config(self.layout, hospital, package_id)
+            for definition in chaincode.definitions(self.topology, hospital):
+                package_id = lifecycle.package_id(definition)
+                chaincode.write_config(self.layout, self.topology, hospital, definition, package_id)
             clients = self._write_client_authorities(home)
             _write_json(home / "orderer" / "orderer.yaml", _orderer_config(hospital, clients))
             _write_json(home / "peer" / "core.yaml", self._peer_config(hospital, clients))
@@ -109,18 +110,19 @@ class FabricNetwork(Network):
     def _write_builder(self, folder: Path, hospital: Hospital) -> None:
         tls = self.layout.hospital(hospital.slug) / "peer" / "tls"
         (folder / "bin").mkdir(parents=True, mode=0o700)
-        connection = {
-            "address": f"localhost:{hospital.ports.chaincode}",
-            "dial_timeout": "10s",
-            "tls_required": True,
-            "client_auth_required": True,
-            "client_key": (tls / "key.pem").read_text(),
-            "client_cert": (tls / "cert.pem").read_text(),
-            "root_cert": (tls / "ca.pem").read_text(),
-        }
-        path = folder / "connection.json"
-        path.touch(mode=0o600)
-        _write_json(path, connection)
+        for definition in chaincode.definitions(self.topology, hospital):
+            connection = {
+                "address": f"localhost:{chaincode.port(self.topology, hospital, definition)}",
+                "dial_timeout": "10s",
+                "tls_required": True,
+                "client_auth_required": True,
+                "client_key": (tls / "key.pem").read_text(),
+                "client_cert": (tls / "cert.pem").read_text(),
+                "root_cert": (tls / "ca.pem").read_text(),
+            }
+            path = folder / f"{definition.label}.json"
+            path.touch(mode=0o600)
+            _write_json(path, connection)
         for name, body in _BUILDER.items():
             script = folder / "bin" / name
             script.write_text(f"#!/bin/sh\nset -eu\numask 077\n{body}\n")
@@ -170,10 +172,21 @@ class FabricNetwork(Network):
                     "membershipTrackerInterval": "2s",
                     "state": {"enabled": False},
                     "pvtData": {
+                        # Handed over at endorsement; who lacks private data when their block comes
+                        # asks the others, at first while the block waits, then in the background.
+                        "pushAckTimeout": "3s",
+                        "pullRetryThreshold": "10s",
+                        "transientstoreMaxBlockRetention": 1000,
+                        "btlPullMargin": 10,
+                        "reconciliationEnabled": True,
+                        "reconcileSleepInterval": "10s",
+                        "reconcileBatchSize": 10,
+                        "skipPullingInvalidTransactionsDuringCommit": True,
+                        # A hospital has one peer: its own implicit collection goes nowhere else.
                         "implicitCollectionDisseminationPolicy": {
                             "requiredPeerCount": 0,
                             "maxPeerCount": 0,
-                        }
+                        },
                     },
                 },
                 "tls": {
@@ -226,6 +239,8 @@ class FabricNetwork(Network):
                 "state": {"stateDatabase": "goleveldb", "totalQueryLimit": 100000},
                 "history": {"enableHistoryDatabase": True},
                 "snapshots": {"rootDir": str(data / "snapshots")},
+                # Purged and expired private data go from the disk with the next block.
+                "pvtdataStore": {"purgeInterval": 1},
             },
             "operations": {"listenAddress": f"{HOST}:{ports.peer_operations}", "tls": tls},
             "metrics": {"provider": "disabled"},

@@ -14,72 +14,74 @@ from fabric_protos.peer.lifecycle import lifecycle_pb2
 
 from chaincode.schema.errors import Code, MedFabricError
 from network.base import wait_until
-from network.chaincode import LABEL
+from network.chaincode import SEQUENCE, VERSION, Definition, definitions
+from network.collections import package as collection_package
 from network.endorsing import admin_gateway, endorse
 from network.topology import Hospital
 
 if TYPE_CHECKING:
     from network.fabric import FabricNetwork
 
-VERSION, SEQUENCE = "1", 1
 POLICY = "/Channel/Application/Endorsement"
 
 
-def package() -> bytes:
+def package(definition: Definition) -> bytes:
     """The package for the ``ccaas`` builder: the same bytes for every hospital and every run.
 
     It names the chaincode and carries neither address nor key; those lie beside each peer.
     """
-    code = _archive({"service.json": b'{"service":"medfabric"}'})
-    metadata = json.dumps({"type": "ccaas", "label": LABEL}, separators=(",", ":")).encode()
+    code = _archive({"service.json": _json({"service": definition.name})})
+    metadata = _json({"type": "ccaas", "label": definition.label})
     return _archive({"metadata.json": metadata, "code.tar.gz": code})
 
 
-def package_id(content: bytes) -> str:
+def package_id(definition: Definition) -> str:
     """Label and SHA-256, as peers name the package."""
-    return f"{LABEL}:{hashlib.sha256(content).hexdigest()}"
+    return f"{definition.label}:{hashlib.sha256(package(definition)).hexdigest()}"
 
 
 def deploy(network: FabricNetwork) -> None:
-    """Install, approve and commit with the majority endorsement policy.
+    """Install, approve and commit every chaincode with the majority endorsement policy.
 
     Raises:
         MedFabricError: ``LIFECYCLE_FAILED`` with the peer's words.
     """
-    content = package()
-    hospitals = network.topology.hospitals
-    with ThreadPoolExecutor(len(hospitals)) as pool:
-        list(pool.map(lambda hospital: _install(network, hospital, content), hospitals))
-        list(pool.map(lambda hospital: _approve(network, hospital, content), hospitals))
-    _commit(network)
-    for hospital in hospitals:
+    for definition in definitions(network.topology):
+        _deploy(network, definition)
+    for hospital in network.topology.hospitals:
         _wait_endorsing(network, hospital)
 
 
-def _install(network: FabricNetwork, hospital: Hospital, content: bytes) -> None:
-    args = lifecycle_pb2.InstallChaincodeArgs(chaincode_install_package=content)
+def _deploy(network: FabricNetwork, definition: Definition) -> None:
+    hospitals = network.topology.hospitals
+    with ThreadPoolExecutor(len(hospitals)) as pool:
+        list(pool.map(lambda hospital: _install(network, hospital, definition), hospitals))
+        list(pool.map(lambda hospital: _approve(network, hospital, definition), hospitals))
+    _commit(network, definition)
+
+
+def _install(network: FabricNetwork, hospital: Hospital, definition: Definition) -> None:
+    args = lifecycle_pb2.InstallChaincodeArgs(chaincode_install_package=package(definition))
     request = [b"InstallChaincode", args.SerializeToString()]
     response = endorse(network.layout, hospital, "_lifecycle", request, channel="")
     if response.status != 200 and "already successfully installed" not in response.message:
         raise _failed(hospital, "install", response.message)
 
 
-def _approve(network: FabricNetwork, hospital: Hospital, content: bytes) -> None:
+def _approve(network: FabricNetwork, hospital: Hospital, definition: Definition) -> None:
     source = lifecycle_pb2.ChaincodeSource(
-        local_package=lifecycle_pb2.ChaincodeSource.Local(package_id=package_id(content))
+        local_package=lifecycle_pb2.ChaincodeSource.Local(package_id=package_id(definition))
     )
     args = lifecycle_pb2.ApproveChaincodeDefinitionForMyOrgArgs(
-        **_definition(network),
+        **_arguments(definition),
         source=source,
     )
     request = [b"ApproveChaincodeDefinitionForMyOrg", args.SerializeToString()]
     _submit(network, hospital, "approve", request, [hospital.msp_id])
 
 
-def _commit(network: FabricNetwork) -> None:
-    args = lifecycle_pb2.CommitChaincodeDefinitionArgs(
-        **_definition(network),
-    )
+def _commit(network: FabricNetwork, definition: Definition) -> None:
+    args = lifecycle_pb2.CommitChaincodeDefinitionArgs(**_arguments(definition))
     request = [b"CommitChaincodeDefinition", args.SerializeToString()]
     everyone = [hospital.msp_id for hospital in network.topology.hospitals]
     first = network.topology.hospitals[0]
@@ -94,7 +96,7 @@ def _commit(network: FabricNetwork) -> None:
             raise
         return True
 
-    wait_until(committed, "the chaincode's commit")
+    wait_until(committed, f"the commit of {definition.name}")
 
 
 def _submit(
@@ -130,21 +132,26 @@ def _wait_endorsing(network: FabricNetwork, hospital: Hospital) -> None:
     wait_until(endorsing, f"the chaincode answering {hospital.slug}")
 
 
-def _definition(network: FabricNetwork) -> dict[str, Any]:
+def _arguments(definition: Definition) -> dict[str, Any]:
     """What every hospital approves and the first commits: the same, or the commit is refused."""
     return {
-        "name": network.topology.chaincode,
+        "name": definition.name,
         "version": VERSION,
         "sequence": SEQUENCE,
         "endorsement_plugin": "escc",
         "validation_plugin": "vscc",
         "validation_parameter": _policy(),
+        "collections": collection_package(definition.collections),
     }
 
 
 def _policy() -> bytes:
     policy = policy_pb2.ApplicationPolicy(channel_config_policy_reference=POLICY)
     return bytes(policy.SerializeToString())
+
+
+def _json(value: dict[str, str]) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode()
 
 
 def _archive(files: dict[str, bytes]) -> bytes:

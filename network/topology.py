@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
 from itertools import islice
 from pathlib import Path
@@ -12,6 +12,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from chaincode.schema.errors import Code, MedFabricError
+from network.collections import Collection
 
 HOST = "127.0.0.1"
 FILE = "network.json"
@@ -51,6 +52,17 @@ class Hospital(BaseModel):
     ports: Ports
 
 
+class Chaincode(BaseModel):
+    """A chaincode beside the contracts. Each hospital runs a service of its own for it, on its
+    port of ``ports`` (by the hospital's short name), with ``chaincodes/NAME/config.json`` of its
+    folder."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    name: str = Field(pattern=r"^[a-z][a-z0-9-]{0,30}$")
+    ports: dict[str, int]
+    collections: tuple[Collection, ...] = ()
+
+
 class Topology(BaseModel):
     """The whole consortium."""
 
@@ -62,6 +74,10 @@ class Topology(BaseModel):
     fabric_version: str = ""
     fabric_ca: bool = False
     """Whether identities come from a fabric-ca-server beside each peer, else from our own code."""
+    collections: tuple[Collection, ...] = ()
+    """The contracts' private data collections, beside the implicit ones."""
+    further: tuple[Chaincode, ...] = ()
+    """Chaincodes beside the contracts."""
     complete: bool = False
     """Whether the network once came up whole; else the next ``up`` begins anew."""
     hospitals: tuple[Hospital, ...] = Field(min_length=2, max_length=64)
@@ -105,6 +121,11 @@ class Layout:
     def hospital(self, slug: str) -> Path:
         return self.folder / "hospitals" / slug
 
+    def chaincode(self, slug: str, name: str = "") -> Path:
+        """The folder of a hospital's chaincode service: of the contracts, or of a further one."""
+        home = self.hospital(slug)
+        return home / "chaincodes" / name if name else home / "chaincode"
+
     def connection(self, slug: str) -> Path:
         """The file that a client of the hospital connects by."""
         return self.hospital(slug) / "connection.json"
@@ -115,9 +136,19 @@ class Layout:
 
 
 def create(
-    kind: Kind, hospitals: int, fabric_version: str = "", *, fabric_ca: bool = False
+    kind: Kind,
+    hospitals: int,
+    fabric_version: str = "",
+    *,
+    fabric_ca: bool = False,
+    collections: Sequence[Collection] = (),
+    further: Mapping[str, Sequence[Collection]] | None = None,
 ) -> Topology:
     """A new consortium on free ports of this machine.
+
+    Args:
+        collections: private data collections of the contracts.
+        further: names of chaincodes beside the contracts, and the collections of each.
 
     Raises:
         MedFabricError: ``BAD_TOPOLOGY`` for fewer than two hospitals or more than 64.
@@ -125,19 +156,26 @@ def create(
     if not 2 <= hospitals <= 64:
         raise MedFabricError(Code.BAD_TOPOLOGY, "a consortium has from 2 to 64 hospitals")
     fields = list(Ports.model_fields)
-    free = iter(_free_ports(hospitals * len(fields)))
+    further = further or {}
+    free = iter(_free_ports(hospitals * (len(fields) + len(further))))
+    slugs = [f"hospital{number}" for number in range(1, hospitals + 1)]
     return Topology(
         kind=kind,
         fabric_version=fabric_version,
         fabric_ca=fabric_ca,
         hospitals=tuple(
             Hospital(
-                slug=f"hospital{number}",
+                slug=slug,
                 msp_id=f"Hospital{number}MSP",
                 consenter_id=number,
                 ports=Ports(**{field: next(free) for field in fields}),
             )
-            for number in range(1, hospitals + 1)
+            for number, slug in enumerate(slugs, 1)
+        ),
+        collections=tuple(collections),
+        further=tuple(
+            Chaincode(name=name, collections=tuple(own), ports={slug: next(free) for slug in slugs})
+            for name, own in further.items()
         ),
     )
 

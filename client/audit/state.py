@@ -21,13 +21,18 @@ class Entry:
 
 @dataclass(frozen=True)
 class Change:
-    """What one transaction does to one key: a new value, None to delete, or metadata alone."""
+    """What one transaction does to one key: a new value, None to delete, or metadata alone.
+
+    Of a private key it is the hash, in hex, under the collection's namespace. ``purge`` deletes
+    what members keep of its past too.
+    """
 
     namespace: str
     key: str
     writes: bool
     value: bytes | None = None
     metadata: Mapping[str, bytes] | None = None
+    purge: bool = False
 
 
 class State:
@@ -52,6 +57,11 @@ class State:
         for raw in ordered[first:last]:
             key = raw.decode()
             yield key, self._entries[namespace, key]
+
+    def all(self) -> Iterator[tuple[str, str, Entry]]:
+        """Namespace, key and entry of everything there is, in no order."""
+        for (namespace, key), entry in self._entries.items():
+            yield namespace, key, entry
 
     def apply(self, change: Change, version: Version) -> None:
         """Carry out one change."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fabric_protos.common import common_pb2
@@ -19,6 +20,7 @@ from fabric_protos.peer import (
 from google.protobuf.message import DecodeError
 
 from client.audit.channel import Channel
+from client.audit.definitions import collection_namespace
 from client.audit.msp import Identity, IdentityRefusedError
 from client.audit.ranges import Summary
 from client.audit.state import Change, Version
@@ -47,6 +49,15 @@ class RangeRead:
 
 
 @dataclass(frozen=True)
+class PrivateSet:
+    """That a transaction writes private data, and SHA-256 of the set that members are to keep."""
+
+    chaincode: str
+    collection: str
+    sha256: bytes
+
+
+@dataclass(frozen=True)
 class Transaction:
     """An endorsed transaction whose signatures hold. Policies and conflicts are not judged yet."""
 
@@ -60,6 +71,8 @@ class Transaction:
     ranges: tuple[RangeRead, ...]
     changes: tuple[Change, ...]
     namespaces: tuple[str, ...]
+    """Of chaincodes and of collections, in the order in which peers look for conflicts."""
+    private: tuple[PrivateSet, ...]
     event: chaincode_event_pb2.ChaincodeEvent | None
 
 
@@ -207,7 +220,7 @@ def _action(
         )
     action = proposal_pb2.ChaincodeAction.FromString(response.extension)
     rwset = rwset_pb2.TxReadWriteSet.FromString(action.results)
-    reads, ranges, changes = _sets(rwset)
+    sets = _Sets(rwset)
     event = chaincode_event_pb2.ChaincodeEvent.FromString(action.events) if action.events else None
     return Transaction(
         tx_id=channel_header.tx_id,
@@ -216,10 +229,11 @@ def _action(
         chaincode=action.chaincode_id.name,
         function=_function(content.chaincode_proposal_payload),
         endorsers=_endorsers(channel, endorsed, content.action.endorsements),
-        reads=tuple(reads),
-        ranges=tuple(ranges),
-        changes=tuple(changes),
-        namespaces=tuple(ns.namespace for ns in rwset.ns_rwset),
+        reads=tuple(sets.reads),
+        ranges=tuple(sets.ranges),
+        changes=tuple(sets.changes),
+        namespaces=tuple(sets.namespaces),
+        private=tuple(sets.private),
         event=event,
     )
 
@@ -244,46 +258,73 @@ def _function(proposal_payload: bytes) -> str:
     return args[0].decode("utf-8", "replace") if args else ""
 
 
-def _sets(
-    rwset: rwset_pb2.TxReadWriteSet,
-) -> tuple[list[tuple[str, str, Version | None]], list[RangeRead], list[Change]]:
-    reads: list[tuple[str, str, Version | None]] = []
-    ranges: list[RangeRead] = []
-    changes: list[Change] = []
-    for part in rwset.ns_rwset:
-        namespace = part.namespace
-        sets = kv_rwset_pb2.KVRWSet.FromString(part.rwset)
-        reads += [(namespace, read.key, _version(read)) for read in sets.reads]
-        ranges += [_range(namespace, info) for info in sets.range_queries_info]
-        changes += _changes(namespace, sets)
-        for collection in part.collection_hashed_rwset:
-            hashed = kv_rwset_pb2.HashedRWSet.FromString(collection.hashed_rwset)
-            name = f"{namespace}$${collection.collection_name}"
-            reads += [(name, read.key_hash.hex(), _version(read)) for read in hashed.hashed_reads]
-            changes += [
-                Change(name, w.key_hash.hex(), True, None if w.is_delete else w.value_hash)
-                for w in hashed.hashed_writes
-            ]
-    return reads, ranges, changes
+class _Sets:
+    """What a transaction read and writes, public parts and hashes of private ones.
+
+    Raises:
+        InvalidTransactionError: a chaincode's part is there twice, or its name is that of none.
+        DecodeError: a part cannot be read.
+    """
+
+    def __init__(self, rwset: rwset_pb2.TxReadWriteSet) -> None:
+        self.reads: list[tuple[str, str, Version | None]] = []
+        self.ranges: list[RangeRead] = []
+        self.changes: list[Change] = []
+        self.namespaces: list[str] = []
+        self.private: list[PrivateSet] = []
+        for part in rwset.ns_rwset:
+            if part.namespace in self.namespaces:
+                raise InvalidTransactionError(Code.ILLEGAL_WRITESET, "a chaincode is there twice")
+            if "$" in part.namespace:
+                # It would pass for a collection's.
+                raise InvalidTransactionError(Code.INVALID_CHAINCODE, "no chaincode's name")
+            self._public(part.namespace, kv_rwset_pb2.KVRWSet.FromString(part.rwset))
+            for collection in part.collection_hashed_rwset:
+                self._hashed(part.namespace, collection)
+
+    def _public(self, namespace: str, sets: kv_rwset_pb2.KVRWSet) -> None:
+        self.namespaces.append(namespace)
+        self.reads += [(namespace, read.key, _version(read)) for read in sets.reads]
+        self.ranges += [_range(namespace, info) for info in sets.range_queries_info]
+        writes = [Change(namespace, w.key, True, _value(w, w.value)) for w in sets.writes]
+        metadata = {write.key: _entries(write) for write in sets.metadata_writes}
+        self.changes += _merged(namespace, writes, metadata)
+
+    def _hashed(self, chaincode: str, part: rwset_pb2.CollectionHashedReadWriteSet) -> None:
+        sets = kv_rwset_pb2.HashedRWSet.FromString(part.hashed_rwset)
+        namespace = collection_namespace(chaincode, part.collection_name)
+        self.namespaces.append(namespace)
+        self.reads += [(namespace, r.key_hash.hex(), _version(r)) for r in sets.hashed_reads]
+        writes = [
+            Change(
+                namespace, w.key_hash.hex(), True, _value(w, w.value_hash), purge=bool(w.is_purge)
+            )
+            for w in sets.hashed_writes
+        ]
+        metadata = {write.key_hash.hex(): _entries(write) for write in sets.metadata_writes}
+        self.changes += _merged(namespace, writes, metadata)
+        if part.pvt_rwset_hash:
+            private = PrivateSet(chaincode, part.collection_name, bytes(part.pvt_rwset_hash))
+            self.private.append(private)
 
 
-def _changes(namespace: str, sets: kv_rwset_pb2.KVRWSet) -> list[Change]:
-    metadata = {
-        write.key: {entry.name: bytes(entry.value) for entry in write.entries}
-        for write in sets.metadata_writes
-    }
-    changes = [
-        Change(
-            namespace,
-            write.key,
-            True,
-            # An empty value deletes, as in Fabric.
-            None if write.is_delete or not write.value else bytes(write.value),
-            metadata.pop(write.key, None),
-        )
-        for write in sets.writes
-    ]
-    return changes + [Change(namespace, key, False, None, m) for key, m in metadata.items()]
+def _value(write: Any, value: bytes) -> bytes | None:
+    """The value written; None deletes, and to Fabric an empty value is none."""
+    return None if write.is_delete or not value else bytes(value)
+
+
+def _entries(write: Any) -> Mapping[str, bytes]:
+    return {entry.name: bytes(entry.value) for entry in write.entries}
+
+
+def _merged(
+    namespace: str, writes: list[Change], metadata: Mapping[str, Mapping[str, bytes]]
+) -> list[Change]:
+    """Values and metadata of the same keys together, then metadata alone."""
+    written = {change.key for change in writes}
+    both = [replace(change, metadata=metadata.get(change.key)) for change in writes]
+    alone = [Change(namespace, k, False, None, m) for k, m in metadata.items() if k not in written]
+    return both + alone
 
 
 def _range(namespace: str, info: kv_rwset_pb2.RangeQueryInfo) -> RangeRead:

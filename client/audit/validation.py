@@ -12,15 +12,21 @@ from dataclasses import dataclass, field
 
 from fabric_protos.common import common_pb2
 from fabric_protos.peer import policy_pb2
-from fabric_protos.peer.lifecycle import chaincode_definition_pb2 as _definitions
-from fabric_protos.peer.lifecycle import db_pb2
 from google.protobuf.message import DecodeError
 
 from client.audit import commits, configtx, policy
 from client.audit.channel import Channel
+from client.audit.definitions import (
+    IMPLICIT,
+    LIFECYCLE,
+    Collection,
+    collection,
+    collection_namespace,
+    endorsement,
+)
 from client.audit.msp import Identity
 from client.audit.ranges import summary
-from client.audit.state import Change, State, Version
+from client.audit.state import Change, State
 from client.audit.transactions import (
     Code,
     InvalidTransactionError,
@@ -32,10 +38,8 @@ from client.audit.transactions import (
     signed_payload,
 )
 
-LIFECYCLE = "_lifecycle"
 _PARAMETER = "VALIDATION_PARAMETER"
 _COLLECTION = "$$"
-_IMPLICIT = "$$_implicit_org_"
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,17 @@ class _Block:
 
     tx_ids: set[str] = field(default_factory=set)
     written: dict[tuple[str, str], bool] = field(default_factory=dict)
+    """Keys touched, and whether each is there now."""
     policies: set[tuple[str, str]] = field(default_factory=set)
+
+
+@dataclass(frozen=True)
+class Expired:
+    """Private data that lived their time: those of one collection that one block wrote."""
+
+    chaincode: str
+    collection: str
+    block: int
 
 
 class Validator:
@@ -74,6 +88,7 @@ class Validator:
         self.state = State()
         self._channel_id = channel_id
         self._tx_ids: set[str] = set()
+        self._expiring: dict[int, dict[Expired, set[str]]] = {}
 
     def judge(self, block: common_pb2.Block) -> list[Judged]:
         """Verdicts on the block's transactions; nothing is applied."""
@@ -93,8 +108,13 @@ class Validator:
         flags = bytes(one.code for one in judged)
         return commits.commit_hash(self.commit_hash, flags, commits.updates(self.state, changes))
 
+    def due(self, number: int) -> tuple[Expired, ...]:
+        """Which private data expire with a block: after its transactions were judged, those keys
+        that none of them wrote anew."""
+        return tuple(self._expiring.get(number, ()))
+
     def apply(self, number: int, judged: list[Judged]) -> None:
-        """Apply the valid transactions of a block."""
+        """Apply the valid transactions of a block, and what expires with it."""
         self.commit_hash = self.following_hash(number, judged)
         for one in judged:
             if one.channel is not None:
@@ -105,6 +125,21 @@ class Validator:
             if one.valid:
                 for change in one.transaction.changes:
                     self.state.apply(change, (number, one.number))
+                self._schedule(one.transaction, number)
+        for which, keys in self._expiring.pop(number, {}).items():
+            namespace = collection_namespace(which.chaincode, which.collection)
+            for key in keys:
+                entry = self.state.get(namespace, key)
+                if entry is not None and entry.version[0] == which.block:
+                    self.state.apply(Change(namespace, key, True), (number, 0))
+
+    def _schedule(self, transaction: Transaction, number: int) -> None:
+        for change in transaction.changes:
+            chaincode, found, name = change.namespace.partition(_COLLECTION)
+            lives = self._collection(chaincode, name).block_to_live if found else 0
+            if lives:
+                due = self._expiring.setdefault(number + lives + 1, {})
+                due.setdefault(Expired(chaincode, name, number), set()).add(change.key)
 
     def check_endorsements(self, transaction: Transaction) -> None:
         """Refuse a transaction whose endorsements do not suffice by the policies now in force.
@@ -142,7 +177,10 @@ class Validator:
             why = f"a policy cannot be read: {type(error).__name__}"
             return Judged(index, Code.ENDORSEMENT_POLICY_FAILURE, transaction, why)
         for change in transaction.changes:
-            context.written[change.namespace, change.key] = change.writes
+            place = change.namespace, change.key
+            there = context.written.get(place, self.state.get(*place) is not None)
+            if change.writes or there:  # metadata of a key that is not there has no effect
+                context.written[place] = change.value is not None if change.writes else there
         return Judged(index, Code.VALID, transaction)
 
     def _check(self, transaction: Transaction, context: _Block) -> None:
@@ -153,14 +191,18 @@ class Validator:
         for change in transaction.changes:
             if change.metadata is not None:
                 context.policies.add((change.namespace, change.key))
-        for namespace, key, version in transaction.reads:
-            if (namespace, key) in context.written or version != self._version(namespace, key):
+        for namespace in transaction.namespaces:
+            self._check_conflicts(transaction, namespace, context)
+
+    def _check_conflicts(self, transaction: Transaction, namespace: str, context: _Block) -> None:
+        for where, key, version in transaction.reads:
+            if where != namespace:
+                continue
+            if (where, key) in context.written or version != self.state.version(where, key):
                 raise InvalidTransactionError(Code.MVCC_READ_CONFLICT, f"{key!r} changed meanwhile")
         for read in transaction.ranges:
-            self._check_range(read, context)
-
-    def _version(self, namespace: str, key: str) -> Version | None:
-        return self.state.version(namespace, key)
+            if read.namespace == namespace:
+                self._check_range(read, context)
 
     def _check_endorsements(self, transaction: Transaction, context: _Block) -> None:
         by_namespace: dict[str, list[Change]] = {ns: [] for ns in transaction.namespaces}
@@ -209,26 +251,46 @@ class Validator:
             )
 
     def _endorsed(self, namespace: str, endorsers: tuple[Identity, ...]) -> bool:
-        chaincode, found, msp_id = namespace.partition(_IMPLICIT)
+        chaincode, found, name = namespace.partition(_COLLECTION)
         if found:
-            return self.channel.satisfies(f"/Channel/Application/{msp_id}/Endorsement", endorsers)
+            return self._collection_endorsed(chaincode, name, endorsers)
         if namespace == LIFECYCLE:
             return self.channel.satisfies("/Channel/Application/LifecycleEndorsement", endorsers)
-        parameter = self._definition(chaincode)
+        parameter = endorsement(self.state, chaincode)
+        if parameter is None:
+            raise InvalidTransactionError(Code.INVALID_CHAINCODE, f"{chaincode} is not deployed")
+        return self._satisfied(parameter, endorsers)
+
+    def _collection_endorsed(
+        self, chaincode: str, name: str, endorsers: tuple[Identity, ...]
+    ) -> bool:
+        """By the collection's own policy, where it has one, in place of the chaincode's."""
+        if name.startswith(IMPLICIT):
+            msp_id = name.removeprefix(IMPLICIT)
+            if msp_id not in self.channel.hospitals:
+                raise _no_collection(name)
+            return self.channel.satisfies(f"/Channel/Application/{msp_id}/Endorsement", endorsers)
+        found = self._collection(chaincode, name)
+        if not found.HasField("endorsement_policy"):
+            return self._endorsed(chaincode, endorsers)
+        return self._satisfied(found.endorsement_policy, endorsers)
+
+    def _collection(self, chaincode: str, name: str) -> Collection:
+        if chaincode == LIFECYCLE:
+            # The lifecycle has the implicit collections alone, which it keeps for ever.
+            return Collection(name=name)
+        found = collection(self.state, self.channel, chaincode, name)
+        if found is None:
+            raise _no_collection(name)
+        return found
+
+    def _satisfied(
+        self, parameter: policy_pb2.ApplicationPolicy, endorsers: tuple[Identity, ...]
+    ) -> bool:
         if parameter.WhichOneof("Type") == "signature_policy":
             envelope = parameter.signature_policy.SerializeToString()
             return policy.satisfied(envelope, endorsers)
         return self.channel.satisfies(parameter.channel_config_policy_reference, endorsers)
-
-    def _definition(self, chaincode: str) -> policy_pb2.ApplicationPolicy:
-        """The endorsement policy in the chaincode's definition, as committed."""
-        key = f"namespaces/fields/{chaincode}/ValidationInfo"
-        entry = self.state.get(LIFECYCLE, key)
-        if entry is None:
-            raise InvalidTransactionError(Code.INVALID_CHAINCODE, f"{chaincode} is not deployed")
-        data = db_pb2.StateData.FromString(entry.value)
-        info = _definitions.ChaincodeValidationInfo.FromString(data.Bytes)
-        return policy_pb2.ApplicationPolicy.FromString(info.validation_parameter)
 
     def _check_range(self, read: RangeRead, context: _Block) -> None:
         # A range that was not read to its end goes up to the last key read, and includes it.
@@ -237,7 +299,9 @@ class Validator:
             namespace == read.namespace
             and read.start.encode() <= key.encode()
             and (not read.end or key.encode() < end.encode())
-            for namespace, key in context.written
+            # Deleted in this block, and never there before it: not seen by anybody.
+            and (there or self.state.get(namespace, key) is not None)
+            for (namespace, key), there in context.written.items()
         )
         present = [
             (key, entry.version)
@@ -249,3 +313,9 @@ class Validator:
             same = summary(present, read.summary.degree) == read.summary
         if touched or not same:
             raise InvalidTransactionError(Code.PHANTOM_READ_CONFLICT, "a range changed meanwhile")
+
+
+def _no_collection(name: str) -> InvalidTransactionError:
+    return InvalidTransactionError(
+        Code.ENDORSEMENT_POLICY_FAILURE, f"there is no collection {name}"
+    )

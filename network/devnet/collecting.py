@@ -9,9 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 import grpc
 
 from client.audit import policy
+from client.audit.definitions import member_hospitals
 from client.audit.transactions import InvalidTransactionError, Transaction, parse_prepared
 from network.devnet import envelope
-from network.devnet.endorser import Peer, Proposal
+from network.devnet.endorser import Endorsed, Peer, Proposal
 from network.devnet.ledger import Ledger
 from network.devnet.stream import ChaincodeUnavailableError
 
@@ -95,19 +96,39 @@ class Collector:
             raise NotEndorsedError(
                 grpc.StatusCode.ABORTED, f"failed to assemble transaction: {error}", []
             ) from None
-        chosen = [peer for peer in self._peers() if peer not in gathered.asked]
+        others = [peer for peer in self._peers() if peer not in gathered.asked]
+        chosen = [peer for peer in others if self._may_see(peer, proposal, gathered)]
         # Those that cannot answer now are the last to be chosen.
-        chosen.sort(key=lambda peer: not peer.available)
+        chosen.sort(key=lambda peer: not peer.available(proposal.chaincode))
         if not self._suffice(transaction, chosen):
             if gathered.failures:
                 raise _too_few(gathered)
             why = "no combination of peers can be derived which satisfy the endorsement policy"
+            if proposal.transient and self._suffice(transaction, others):
+                names = sorted(name for _, name in gathered.collections)
+                why = (
+                    "requires endorsement from organisation(s) that are not in the distribution "
+                    f"policy of the private data collection(s): {names}; retry specifying trusted "
+                    "endorsing organizations to protect transient data"
+                )
             raise NotEndorsedError(grpc.StatusCode.FAILED_PRECONDITION, why, [])
         for peer in reversed(tuple(chosen)):
             fewer = [other for other in chosen if other is not peer]
             if self._suffice(transaction, fewer):
                 chosen = fewer
         return chosen
+
+    def _may_see(self, peer: Peer, proposal: Proposal, gathered: _Gathered) -> bool:
+        """Whether a further peer can run the proposal, and may be shown it.
+
+        To read private values it must be a member of their collections. Transient data are shown
+        to members of all collections that the proposal touches, and to nobody else.
+        """
+        touched = gathered.collections if proposal.transient else gathered.private_reads
+        return all(
+            peer.msp_id in member_hospitals(self._ledger.collection(chaincode, name))
+            for chaincode, name in touched
+        )
 
     def _suffice(self, transaction: Transaction, further: Sequence[Peer]) -> bool:
         members = self._ledger.channel.members
@@ -127,20 +148,24 @@ class _Gathered:
         self.asked: list[Peer] = []
         self.responses: list[object] = []
         self.failures: Failures = []
+        self.collections: frozenset[tuple[str, str]] = frozenset()
+        self.private_reads: frozenset[tuple[str, str]] = frozenset()
         self._payload = b""
 
-    def add(self, peer: Peer, answer: object | str) -> None:
+    def add(self, peer: Peer, answer: Endorsed | str) -> None:
         self.asked.append(peer)
         if isinstance(answer, str):
             self.failures.append((peer, answer))
             return
-        payload = answer.payload  # type: ignore[attr-defined]  # generated message
+        payload = answer.response.payload
         if not self.responses:
             self._payload = payload
+            self.collections = answer.simulated.collections
+            self.private_reads = answer.simulated.private_reads
         if payload != self._payload:
             self.failures.append((peer, "ProposalResponsePayloads do not match"))
             return
-        self.responses.append(answer)
+        self.responses.append(answer.response)
 
 
 def refusal(status: int, message: str) -> str:
@@ -148,13 +173,14 @@ def refusal(status: int, message: str) -> str:
     return f"chaincode response {status}, {message}"
 
 
-def _endorse(peer: Peer, proposal: Proposal) -> object | str:
+def _endorse(peer: Peer, proposal: Proposal) -> Endorsed | str:
     try:
-        response = peer.endorse(proposal)
+        endorsed = peer.endorse(proposal)
     except ChaincodeUnavailableError as error:
         return str(error)
+    response = endorsed.response
     if response.HasField("endorsement"):
-        return response  # type: ignore[no-any-return]  # generated message
+        return endorsed
     return refusal(response.response.status, response.response.message)
 
 

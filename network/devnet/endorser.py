@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,11 +15,14 @@ from fabric_protos.peer import (
 )
 from google.protobuf.message import DecodeError
 
+from client.audit.definitions import member_hospitals
+from client.audit.msp import Identity
 from network.devnet.access import READERS, WRITERS, AccessDeniedError, admit
 from network.devnet.ledger import Ledger
+from network.devnet.rwset import Results
 from network.devnet.signer import Signer
-from network.devnet.simulator import Simulator
-from network.devnet.stream import ChaincodeStream, ChaincodeUnavailableError
+from network.devnet.simulator import Simulation
+from network.devnet.stream import ChaincodeStream, ChaincodeUnavailableError, executed
 
 VERSION = "1"
 QSCC = "qscc"
@@ -39,6 +43,7 @@ class Proposal:
     args: list[bytes]
     payload: bytes
     """``ChaincodeProposalPayload`` without transient data: what goes on the ledger."""
+    creator: Identity
     transient: bool = False
 
 
@@ -69,7 +74,9 @@ def check(signed: proposal_pb2.SignedProposal, ledger: Ledger, channel_id: str) 
         raise ProposalRefusedError("incorrectly computed txid")
     policy = READERS if spec.chaincode_id.name == QSCC else WRITERS
     try:
-        admit(ledger.channel, signature.creator, signed.proposal_bytes, signed.signature, policy)
+        creator = admit(
+            ledger.channel, signature.creator, signed.proposal_bytes, signed.signature, policy
+        )
     except AccessDeniedError as error:
         raise ProposalRefusedError(str(error)) from None
     if ledger.place(channel.tx_id) is not None:
@@ -83,35 +90,53 @@ def check(signed: proposal_pb2.SignedProposal, ledger: Ledger, channel_id: str) 
         spec.chaincode_id.name,
         list(spec.input.args),
         payload.SerializeToString(),
+        creator,
         transient,
     )
 
 
 @dataclass(frozen=True)
 class Simulated:
-    """A simulation's outcome."""
+    """A simulation's outcome. ``collections`` are (chaincode, name) of those touched, and of those
+    among them whose values were read."""
 
     response: Any
-    results: bytes
+    results: Results
     event: bytes
+    collections: frozenset[tuple[str, str]]
+    private_reads: frozenset[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Endorsed:
+    """A peer's answer to a proposal, and what it touched; see :class:`Simulated`."""
+
+    response: Any
+    """``ProposalResponse``, without endorsement where the chaincode refused."""
+    simulated: Simulated
 
 
 class Peer:
     """One hospital's peer.
 
     Args:
-        chaincode: connection to this hospital's own chaincode service.
+        chaincodes: by name, connections to this hospital's own chaincode services.
     """
 
     def __init__(
-        self, slug: str, address: str, signer: Signer, chaincode: ChaincodeStream, ledger: Ledger
+        self,
+        slug: str,
+        address: str,
+        signer: Signer,
+        chaincodes: Mapping[str, ChaincodeStream],
+        ledger: Ledger,
     ) -> None:
         self.slug = slug
         self.address = address
         self.msp_id = signer.msp_id
         self.identity = signer.identity
         self._signer = signer
-        self._chaincode = chaincode
+        self._chaincodes = chaincodes
         self._ledger = ledger
 
     def simulate(self, proposal: Proposal) -> Simulated:
@@ -121,38 +146,72 @@ class Peer:
             ChaincodeUnavailableError: this hospital cannot run it, or not now.
         """
         with self._ledger.reading():
-            if not self._ledger.defines(proposal.chaincode):
-                raise ChaincodeUnavailableError(f"chaincode {proposal.chaincode} not found")
-            simulator = Simulator(self._ledger, proposal.chaincode)
-            executed = self._chaincode.execute(
-                proposal.channel.channel_id,
-                proposal.channel.tx_id,
-                proposal.args,
-                proposal.signed,
-                simulator,
-            )
-            results = simulator.results()
-        return Simulated(executed.response, results, _event(executed.event, proposal))
+            simulation = Simulation(self._ledger, self.msp_id, proposal.creator)
+            answer = self._execute(proposal, simulation, proposal.chaincode, proposal.args)
+            results = simulation.results()
+        outcome = executed(answer)
+        event = _event(outcome.event, proposal)
+        touched = simulation.collections()
+        reads = frozenset(simulation.private_reads)
+        return Simulated(outcome.response, results, event, touched, reads)
 
-    @property
-    def available(self) -> bool:
-        """Whether the chaincode service is connected."""
-        return self._chaincode.ready.is_set()
+    def available(self, chaincode: str) -> bool:
+        """Whether the chaincode's service is connected."""
+        stream = self._chaincodes.get(chaincode)
+        return stream is not None and stream.ready.is_set()
 
-    def endorse(self, proposal: Proposal) -> Any:
-        """Simulate and sign.
-
-        Returns:
-            A ``ProposalResponse``, without endorsement where the chaincode refused.
+    def endorse(self, proposal: Proposal) -> Endorsed:
+        """Simulate and sign; keep what is private until its block comes.
 
         Raises:
-            ChaincodeUnavailableError: this hospital cannot run it, or not now.
+            ChaincodeUnavailableError: this hospital cannot run it, or not now, or too few others
+                are there to take over its private data.
         """
         simulated = self.simulate(proposal)
         if simulated.response.status >= 400:
-            return proposal_response_pb2.ProposalResponse(version=1, response=simulated.response)
-        content = response_payload(proposal, simulated.results, simulated.event, simulated.response)
-        return self.sign(content, simulated.response)
+            refused = proposal_response_pb2.ProposalResponse(version=1, response=simulated.response)
+            return Endorsed(refused, simulated)
+        if simulated.results.private:
+            self._check_dissemination(simulated.collections)
+            self._ledger.stage(proposal.channel.tx_id, self.msp_id, simulated.results.private)
+        content = response_payload(
+            proposal, simulated.results.public, simulated.event, simulated.response
+        )
+        return Endorsed(self.sign(content, simulated.response), simulated)
+
+    def _execute(
+        self, proposal: Proposal, simulation: Simulation, chaincode: str, args: list[bytes]
+    ) -> Any:
+        """Run one chaincode within the transaction, and those that it calls."""
+        stream = self._chaincodes.get(chaincode)
+        if stream is None or not self._ledger.defines(chaincode):
+            raise ChaincodeUnavailableError(f"chaincode {chaincode} not found")
+
+        def invoke(target: str, arguments: list[bytes]) -> Any:
+            name, _, channel = target.partition("/")
+            if channel not in ("", proposal.channel.channel_id):
+                raise ValueError(f"failed to find ledger for channel: {channel}")
+            return self._execute(proposal, simulation, name.partition(":")[0], arguments)
+
+        return stream.execute(
+            proposal.channel.channel_id,
+            proposal.channel.tx_id,
+            args,
+            proposal.signed,
+            simulation.enter(chaincode),
+            invoke,
+        )
+
+    def _check_dissemination(self, collections: frozenset[tuple[str, str]]) -> None:
+        # Every hospital of the devnet has one peer, which is always there.
+        for chaincode, name in sorted(collections):
+            found = self._ledger.collection(chaincode, name)
+            eligible = member_hospitals(found) - {self.msp_id}
+            if len(eligible) < found.required_peer_count:
+                raise ChaincodeUnavailableError(
+                    f"required to disseminate to at least {found.required_peer_count} peers, but "
+                    f"know of only {len(eligible)} eligible peers"
+                )
 
     def sign(self, content: bytes, outcome: Any) -> Any:
         """A ``ProposalResponse`` endorsed by this peer."""

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from fabric_protos.common import common_pb2
+from fabric_protos.ledger.rwset import rwset_pb2
 
 from chaincode.schema.errors import Code, MedFabricError
 from client.audit import commits
 from client.audit.blocks import FILTER, data_hash, header_hash, signers
 from client.audit.channel import Channel
+from client.audit.definitions import Collection, collection, is_defined, member_hospitals
 from client.audit.state import State
 from client.audit.transactions import Transaction
-from client.audit.validation import LIFECYCLE, Judged, Validator
+from client.audit.validation import Judged, Validator
+from network.devnet.private import Keep, PrivateData, Purge, kept_by
 from network.devnet.store import Blocks
 
 
@@ -49,7 +52,9 @@ class Ledger:
 
     def __init__(self, blocks: Blocks, genesis: common_pb2.Block, channel_id: str) -> None:
         if blocks.height() == 0:
-            blocks.append(genesis)
+            with blocks.transaction() as database:
+                blocks.append(database, genesis)
+        self.channel_id = channel_id
         self._readers = 0
         self._writing = False
         self._quiet = threading.Condition()
@@ -63,6 +68,10 @@ class Ledger:
         self.height = 1
         for block in blocks.all():
             self._reload(block, genesis)
+        with blocks.transaction() as database:
+            self.private = PrivateData(database)
+        for what in self.private.disagreements(self.state):
+            raise _damaged(self.height - 1, f"{what} are not what was committed")
 
     @contextmanager
     def reading(self) -> Iterator[None]:
@@ -101,13 +110,22 @@ class Ledger:
         # Only commits change the state, and one thread commits: judging needs no lock.
         judged = self._validator.judge(block)
         block.metadata.metadata[FILTER] = bytes(one.code for one in judged)
-        digest = self._validator.following_hash(block.header.number, judged)
+        number = block.header.number
+        digest = self._validator.following_hash(number, judged)
         block.metadata.metadata[commits.SLOT] = commits.metadata(digest)
-        self._blocks.append(block)
+        keep, purges = list(self._keep(judged)), list(_purges(number, judged))
+        expired = self._validator.due(number)
+        tx_ids = [one.transaction.tx_id for one in judged if one.transaction]
+        with self._blocks.transaction() as database:
+            self._blocks.append(database, block)
+            writes = self.private.store(database, number, tx_ids, keep, purges, expired)
+        if purges or expired:
+            self._blocks.overwrite()
         with self._quiet:
             self._writing = True
             self._quiet.wait_for(lambda: self._readers == 0)
             self._take_in(block, judged)
+            self.private.take_in(writes, purges, expired)
             self._writing = False
             self._quiet.notify_all()
         with self._arrived:
@@ -127,10 +145,30 @@ class Ledger:
         """Number of the block whose header has this hash."""
         return self._numbers.get(digest)
 
+    def stage(self, tx_id: str, msp_id: str, content: bytes) -> None:
+        """Keep private data that a hospital's peer has endorsed until their block comes."""
+        with self._blocks.transaction() as database:
+            self.private.stage(database, tx_id, msp_id, content, self.height)
+
+    def kept_by(self, msp_id: str, number: int) -> Mapping[int, rwset_pb2.TxPvtReadWriteSet]:
+        """What a hospital keeps of a block's private data, by transaction."""
+        with self._blocks.transaction() as database:
+            return kept_by(database, msp_id, number)
+
     def defines(self, chaincode: str) -> bool:
         """Whether this chaincode's definition is committed."""
-        key = f"namespaces/fields/{chaincode}/Sequence"
-        return self.state.get(LIFECYCLE, key) is not None
+        return is_defined(self.state, chaincode)
+
+    def collection(self, chaincode: str, name: str) -> Collection:
+        """A collection that a committed transaction wrote.
+
+        Raises:
+            LookupError: there is none of this name.
+        """
+        found = collection(self.state, self.channel, chaincode, name)
+        if found is None:
+            raise LookupError(f"there is no collection {name} of {chaincode}")
+        return found
 
     def place(self, tx_id: str) -> Place | None:
         """What became of a transaction, or None while it is not committed."""
@@ -161,6 +199,15 @@ class Ledger:
         codes = block.metadata.metadata[FILTER]
         for index, envelope in enumerate(block.data.data):
             yield index, envelope, codes[index] if index < len(codes) else 0
+
+    def _keep(self, judged: Sequence[Judged]) -> Iterator[Keep]:
+        """Private sets of a block's valid transactions, and who is to keep them."""
+        for one in judged:
+            if one.transaction is None or not one.valid:
+                continue
+            for which in one.transaction.private:
+                found = self.collection(which.chaincode, which.collection)
+                yield Keep(one.transaction.tx_id, one.number, which, member_hospitals(found))
 
     def _reload(self, block: common_pb2.Block, genesis: common_pb2.Block) -> None:
         """Take in a stored block, where it is what was committed."""
@@ -200,6 +247,14 @@ class Ledger:
         self._last = block.header
         self._numbers[self.last_hash] = number
         self.height = number + 1
+
+
+def _purges(number: int, judged: Sequence[Judged]) -> Iterator[Purge]:
+    for one in judged:
+        for change in one.transaction.changes if one.valid and one.transaction else ():
+            if change.purge:
+                chaincode, _, name = change.namespace.partition("$$")
+                yield Purge(number, one.number, chaincode, name, bytes.fromhex(change.key))
 
 
 def _damaged(number: int, why: str) -> MedFabricError:

@@ -1,4 +1,4 @@
-"""The chaincode's definition on the devnet's ledger, in the keys in which Fabric writes it."""
+"""Chaincodes' definitions on the devnet's ledger, in the keys in which Fabric writes them."""
 
 from __future__ import annotations
 
@@ -10,41 +10,54 @@ from typing import Any
 from fabric_protos.common import common_pb2
 from fabric_protos.ledger.rwset import rwset_pb2
 from fabric_protos.ledger.rwset.kvrwset import kv_rwset_pb2
-from fabric_protos.peer import chaincode_pb2, policy_pb2, proposal_pb2, proposal_response_pb2
+from fabric_protos.peer import (
+    chaincode_pb2,
+    collection_pb2,
+    policy_pb2,
+    proposal_pb2,
+    proposal_response_pb2,
+)
 from fabric_protos.peer.lifecycle import chaincode_definition_pb2, db_pb2, lifecycle_pb2
 from google.protobuf import timestamp_pb2
 
+from client.audit.definitions import FIELDS, LIFECYCLE, field_key, metadata_key
+from client.audit.msp import Identity
+from network.chaincode import SEQUENCE, VERSION, Definition
+from network.collections import package
 from network.devnet.endorser import Peer, Proposal, response_payload
 from network.devnet.envelope import envelope
+from network.devnet.ledger import Ledger
 from network.devnet.signer import Signer
 
-NAMESPACE = "_lifecycle"
 POLICY = "/Channel/Application/Endorsement"
-VERSION, SEQUENCE = "1", 1
-_FIELDS = ("Sequence", "EndorsementInfo", "ValidationInfo", "Collections")
 
 
-def definition(channel_id: str, chaincode: str, submitter: Signer, peers: Sequence[Peer]) -> bytes:
-    """The transaction that commits the chaincode's definition, endorsed by every peer."""
+def definition(
+    ledger: Ledger, defined: Definition, submitter: Signer, peers: Sequence[Peer]
+) -> bytes:
+    """The transaction that commits a chaincode's definition, endorsed by every peer."""
+    creator = ledger.channel.members.identity(submitter.identity)
+    channel_id = ledger.channel_id
     args = lifecycle_pb2.CommitChaincodeDefinitionArgs(
-        name=chaincode,
+        name=defined.name,
         version=VERSION,
         sequence=SEQUENCE,
         endorsement_plugin="escc",
         validation_plugin="vscc",
         validation_parameter=_policy(),
+        collections=package(defined.collections),
     )
-    proposal = _proposal(channel_id, submitter, args.SerializeToString())
+    proposal = _proposal(channel_id, submitter, creator, args.SerializeToString())
     outcome = proposal_response_pb2.Response(status=200)
-    content = response_payload(proposal, _writes(chaincode), b"", outcome)
+    content = response_payload(proposal, _writes(defined), b"", outcome)
     return envelope(proposal, [peer.sign(content, outcome) for peer in peers], submitter)
 
 
-def _proposal(channel_id: str, submitter: Signer, args: bytes) -> Proposal:
+def _proposal(channel_id: str, submitter: Signer, creator: Identity, args: bytes) -> Proposal:
     now = timestamp_pb2.Timestamp()
     now.GetCurrentTime()
     nonce = os.urandom(24)
-    name = chaincode_pb2.ChaincodeID(name=NAMESPACE)
+    name = chaincode_pb2.ChaincodeID(name=LIFECYCLE)
     channel = common_pb2.ChannelHeader(
         type=common_pb2.HeaderType.ENDORSER_TRANSACTION,
         timestamp=now,
@@ -66,39 +79,37 @@ def _proposal(channel_id: str, submitter: Signer, args: bytes) -> Proposal:
     raw = payload.SerializeToString()
     proposed = proposal_pb2.Proposal(header=header.SerializeToString(), payload=raw)
     signed = proposal_pb2.SignedProposal(proposal_bytes=proposed.SerializeToString())
-    return Proposal(signed, header, channel, NAMESPACE, arguments, raw)
+    return Proposal(signed, header, channel, LIFECYCLE, arguments, raw, creator)
 
 
-def _writes(chaincode: str) -> bytes:
+def _writes(defined: Definition) -> bytes:
     endorsement = chaincode_definition_pb2.ChaincodeEndorsementInfo(
         version=VERSION, endorsement_plugin="escc"
     )
     validation = chaincode_definition_pb2.ChaincodeValidationInfo(
         validation_plugin="vscc", validation_parameter=_policy()
     )
-    metadata = db_pb2.StateMetadata(datatype="ChaincodeDefinition", fields=_FIELDS)
+    metadata = db_pb2.StateMetadata(datatype="ChaincodeDefinition", fields=FIELDS)
+    collections = package(defined.collections) or collection_pb2.CollectionConfigPackage()
+    name = defined.name
     values: dict[str, Any] = {
-        f"namespaces/metadata/{chaincode}": metadata,
-        _field(chaincode, "Sequence"): db_pb2.StateData(Int64=SEQUENCE),
-        _field(chaincode, "EndorsementInfo"): _data(endorsement),
-        _field(chaincode, "ValidationInfo"): _data(validation),
-        _field(chaincode, "Collections"): db_pb2.StateData(Bytes=b""),
+        metadata_key(name): metadata,
+        field_key(name, "Sequence"): db_pb2.StateData(Int64=SEQUENCE),
+        field_key(name, "EndorsementInfo"): _data(endorsement),
+        field_key(name, "ValidationInfo"): _data(validation),
+        field_key(name, "Collections"): _data(collections),
     }
     writes = [
         kv_rwset_pb2.KVWrite(key=key, value=value.SerializeToString())
         for key, value in sorted(values.items())
     ]
     sets = kv_rwset_pb2.KVRWSet(writes=writes)
-    part = rwset_pb2.NsReadWriteSet(namespace=NAMESPACE, rwset=sets.SerializeToString())
+    part = rwset_pb2.NsReadWriteSet(namespace=LIFECYCLE, rwset=sets.SerializeToString())
     return bytes(rwset_pb2.TxReadWriteSet(ns_rwset=[part]).SerializeToString())
 
 
 def _data(message: Any) -> db_pb2.StateData:
     return db_pb2.StateData(Bytes=message.SerializeToString())
-
-
-def _field(chaincode: str, name: str) -> str:
-    return f"namespaces/fields/{chaincode}/{name}"
 
 
 def _policy() -> bytes:

@@ -22,9 +22,11 @@ class DevNetwork(Network):
         return [*services, Spec(NAME, command, {}, self.layout.folder)]
 
     def prepare(self) -> None:
-        digest = hashlib.sha256(self.topology.chaincode.encode()).hexdigest()
         for hospital in self.topology.hospitals:
-            chaincode.write_config(self.layout, hospital, f"{chaincode.LABEL}:{digest}")
+            for definition in chaincode.definitions(self.topology, hospital):
+                digest = hashlib.sha256(definition.name.encode()).hexdigest()
+                package_id = f"{definition.label}:{digest}"
+                chaincode.write_config(self.layout, self.topology, hospital, definition, package_id)
 
     def commission(self, progress: Progress) -> None:
         progress("the devnet has deployed the chaincode")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from concurrent import futures
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,7 @@ from fabric_protos.gateway import gateway_pb2_grpc
 from fabric_protos.orderer import ab_pb2_grpc
 from fabric_protos.peer import events_pb2_grpc, peer_pb2_grpc
 
+from network import chaincode
 from network.devnet import lifecycle
 from network.devnet.deliver import DeliverService
 from network.devnet.endorser import Peer
@@ -53,6 +55,7 @@ class Devnet:
         self._blocks = Blocks(layout.folder / "devnet.sqlite")
         self._ledger = Ledger(self._blocks, genesis, topology.channel)
         # Hospitals come and go while the devnet runs; whoever holds these sees it.
+        self._topology = topology
         self._members: dict[str, _Member] = {}
         self._peers: list[Peer] = []
         self._orderers: dict[int, Signer] = {}
@@ -71,6 +74,7 @@ class Devnet:
         Raises:
             OSError: a file is missing, or a port is taken.
         """
+        self._topology = topology
         present = {hospital.slug: hospital for hospital in topology.hospitals}
         for slug in self._members.keys() - present.keys():
             self._leave(slug)
@@ -87,13 +91,16 @@ class Devnet:
             stopped.wait()
         self._orderer.close()
         for member in members:
-            member.stream.close()
+            member.close()
         self._blocks.close()
 
     def _join(self, hospital: Hospital) -> None:
-        stream = self._stream(hospital)
-        peer = self._peer(hospital, stream)
-        self._members[hospital.slug] = _Member(hospital, stream, peer)
+        streams = {
+            defined.name: self._stream(hospital, defined)
+            for defined in chaincode.definitions(self._topology, hospital)
+        }
+        peer = self._peer(hospital, streams)
+        self._members[hospital.slug] = _Member(hospital, tuple(streams.values()), peer)
         self._peers.append(peer)
         self._orderers[hospital.consenter_id] = self._signer(hospital, "orderer")
         # As Fabric's peers do, every hospital's endpoint takes every member's TLS certificates.
@@ -107,23 +114,23 @@ class Devnet:
         self._authorities.pop(slug)
         for server in member.servers:
             server.stop(1.0).wait()
-        member.stream.close()
+        member.close()
 
     def _deploy(self, topology: Topology, peers: list[Peer]) -> None:
         submitter = self._signer(topology.hospitals[0], "peer")
-        raw = lifecycle.definition(topology.channel, topology.chaincode, submitter, peers)
-        self._orderer.submit(raw)
-        if not self._ledger.wait_for_block(1, 30.0):
-            raise OSError("the chaincode's definition was not committed")
+        for number, defined in enumerate(chaincode.definitions(topology), 1):
+            self._orderer.submit(lifecycle.definition(self._ledger, defined, submitter, peers))
+            if not self._ledger.wait_for_block(number, 30.0):
+                raise OSError(f"the definition of {defined.name} was not committed")
 
-    def _peer(self, hospital: Hospital, stream: ChaincodeStream) -> Peer:
+    def _peer(self, hospital: Hospital, streams: Mapping[str, ChaincodeStream]) -> Peer:
         address = f"{HOST}:{hospital.ports.peer}"
-        return Peer(hospital.slug, address, self._signer(hospital, "peer"), stream, self._ledger)
+        return Peer(hospital.slug, address, self._signer(hospital, "peer"), streams, self._ledger)
 
     def _signer(self, hospital: Hospital, part: str) -> Signer:
         return Signer(hospital.msp_id, self._layout.hospital(hospital.slug) / part / "msp")
 
-    def _stream(self, hospital: Hospital) -> ChaincodeStream:
+    def _stream(self, hospital: Hospital, defined: chaincode.Definition) -> ChaincodeStream:
         tls = self._layout.hospital(hospital.slug) / "peer" / "tls"
         credentials = grpc.ssl_channel_credentials(
             (tls / "ca.pem").read_bytes(),
@@ -132,12 +139,12 @@ class Devnet:
         )
 
         def dial() -> grpc.Channel:
-            address = f"{HOST}:{hospital.ports.chaincode}"
+            address = f"{HOST}:{chaincode.port(self._topology, hospital, defined)}"
             # A service that was killed comes back in a second: no long back-off.
             options = [*_OPTIONS, ("grpc.max_reconnect_backoff_ms", 200)]
             return grpc.secure_channel(address, credentials, options)
 
-        config = self._layout.hospital(hospital.slug) / "chaincode" / "config.json"
+        config = self._layout.chaincode(hospital.slug, defined.folder) / "config.json"
         package_id = str(json.loads(config.read_bytes())["package_id"])
         return ChaincodeStream(hospital.slug, dial, package_id)
 
@@ -189,6 +196,11 @@ class _Member:
     """One hospital, as long as it takes part."""
 
     hospital: Hospital
-    stream: ChaincodeStream
+    streams: tuple[ChaincodeStream, ...]
     peer: Peer
     servers: list[Any] = field(default_factory=list)
+
+    def close(self) -> None:
+        """End the connections to its chaincode services."""
+        for stream in self.streams:
+            stream.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from fabric_protos.common import common_pb2
@@ -27,6 +28,8 @@ class Blocks:
             self._database.execute("PRAGMA journal_mode=WAL")
             # FULL: the write-ahead log is synchronised at every commit.
             self._database.execute("PRAGMA synchronous=FULL")
+            self._database.execute("PRAGMA secure_delete=ON")
+            self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
             self._database.execute(
                 "CREATE TABLE IF NOT EXISTS blocks "
                 "(number INTEGER PRIMARY KEY, content BLOB NOT NULL)"
@@ -34,13 +37,30 @@ class Blocks:
         except sqlite3.DatabaseError as error:
             raise _damaged(str(error)) from None
 
-    def append(self, block: common_pb2.Block) -> None:
-        """Add the next block."""
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """The database within a transaction: durable at the end, nothing of it on an exception."""
         with self._lock:
-            self._database.execute(
-                "INSERT INTO blocks VALUES (?, ?)",
-                (block.header.number, block.SerializeToString(deterministic=True)),
-            )
+            self._database.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._database
+            except BaseException:
+                self._database.execute("ROLLBACK")
+                raise
+            self._database.execute("COMMIT")
+
+    def overwrite(self) -> None:
+        """Leave nothing of what was deleted in the files."""
+        # Deleted content is overwritten where it lay, but stays in the log until that is emptied.
+        with self._lock:
+            self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+    def append(self, database: sqlite3.Connection, block: common_pb2.Block) -> None:
+        """Add the next block, within a transaction."""
+        database.execute(
+            "INSERT INTO blocks VALUES (?, ?)",
+            (block.header.number, block.SerializeToString(deterministic=True)),
+        )
 
     def get(self, number: int) -> common_pb2.Block | None:
         """A block by number, or None."""

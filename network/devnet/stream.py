@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import queue
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,6 +25,9 @@ from fabric_protos.peer import (
 
 from network.devnet.queries import Queries
 from network.devnet.simulator import Simulator
+
+Invoke = Callable[[str, list[bytes]], Any]
+"""Runs another chaincode in the same transaction; its COMPLETED or ERROR message."""
 
 log = logging.getLogger("medfabric.devnet")
 
@@ -45,6 +48,7 @@ class _Running:
     """A transaction at the chaincode: its simulator and where its outcome goes."""
 
     simulator: Simulator
+    invoke: Invoke
     queries: Queries = field(default_factory=Queries)
     outcome: queue.SimpleQueue[Any | None] = field(default_factory=queue.SimpleQueue)
 
@@ -91,15 +95,19 @@ class ChaincodeStream:
         args: list[bytes],
         signed: proposal_pb2.SignedProposal,
         simulator: Simulator,
-    ) -> Executed:
-        """Run one transaction.
+        invoke: Invoke,
+    ) -> Any:
+        """Run one transaction; its COMPLETED or ERROR message.
+
+        Args:
+            invoke: called for the chaincodes that this one calls.
 
         Raises:
             ChaincodeUnavailableError: no outcome came.
         """
         if not self.ready.wait(2 * _REDIAL_SECONDS):
             raise ChaincodeUnavailableError(f"the chaincode of {self._name} is not connected")
-        running = _Running(simulator)
+        running = _Running(simulator, invoke)
         key = (channel_id, tx_id)
         message = Message(
             type=Type.TRANSACTION,
@@ -124,7 +132,11 @@ class ChaincodeStream:
         finally:
             with self._lock:
                 self._running.pop(key, None)
-        return _executed(answer, self._name)
+        if answer is None:
+            raise ChaincodeUnavailableError(
+                f"the chaincode of {self._name} broke off or took too long"
+            )
+        return answer
 
     def _keep_connected(self) -> None:
         while not self._closing.is_set():
@@ -181,6 +193,14 @@ class ChaincodeStream:
             if running is not None:
                 running.outcome.put(message)
             return
+        if message.type == Type.INVOKE_CHAINCODE and running is not None:
+            # The other chaincode's own requests may come over this very stream meanwhile.
+            answer = threading.Thread(target=self._answer, args=(message, running), daemon=True)
+            answer.start()
+        else:
+            self._answer(message, running)
+
+    def _answer(self, message: Any, running: _Running | None) -> None:
         try:
             if running is None:
                 raise ValueError("no ledger context")
@@ -199,9 +219,12 @@ class ChaincodeStream:
             one.outcome.put(None)
 
 
-def _executed(answer: Any | None, name: str) -> Executed:
-    if answer is None:
-        raise ChaincodeUnavailableError(f"the chaincode of {name} broke off or took too long")
+def executed(answer: Any) -> Executed:
+    """What a chaincode's last message of a transaction says.
+
+    Raises:
+        ChaincodeUnavailableError: that it failed.
+    """
     if answer.type == Type.ERROR:
         raise ChaincodeUnavailableError(answer.payload.decode("utf-8", "replace"))
     event = answer.chaincode_event if answer.HasField("chaincode_event") else None
@@ -213,67 +236,103 @@ def _answer(message: Any, running: _Running) -> bytes:
     if message.type not in _REQUESTS:
         raise ValueError(f"the devnet does not serve message type {message.type}")
     kind, serve = _REQUESTS[message.type]
-    request = kind.FromString(message.payload)
-    if getattr(request, "collection", ""):
-        raise ValueError("the devnet has no private data collections")
-    return serve(request, running)
+    return serve(kind.FromString(message.payload), running)
 
 
 def _get(request: Any, running: _Running) -> bytes:
+    if request.collection:
+        return running.simulator.get_private(request.collection, request.key)
     return running.simulator.get(request.key)
 
 
 def _get_multiple(request: Any, running: _Running) -> bytes:
-    values = [running.simulator.get(key) for key in request.keys]
+    simulator = running.simulator
+    if request.collection:
+        values = simulator.get_privates(request.collection, request.keys)
+    else:
+        values = [simulator.get(key) for key in request.keys]
     return bytes(chaincode_shim_pb2.GetStateMultipleResult(values=values).SerializeToString())
 
 
+def _get_hash(request: Any, running: _Running) -> bytes:
+    return running.simulator.get_private_hash(request.collection, request.key)
+
+
 def _get_metadata(request: Any, running: _Running) -> bytes:
+    simulator = running.simulator
+    if request.collection:
+        found = simulator.private_metadata(request.collection, request.key)
+    else:
+        found = simulator.metadata(request.key)
     entries = [
-        chaincode_shim_pb2.StateMetadata(metakey=name, value=value)
-        for name, value in running.simulator.metadata(request.key).items()
+        chaincode_shim_pb2.StateMetadata(metakey=name, value=value) for name, value in found.items()
     ]
     return bytes(chaincode_shim_pb2.StateMetadataResult(entries=entries).SerializeToString())
 
 
 def _put(request: Any, running: _Running) -> bytes:
-    running.simulator.put(request.key, request.value)
-    return b""
+    return _write(request, running, request.value)
 
 
 def _delete(request: Any, running: _Running) -> bytes:
-    running.simulator.delete(request.key)
+    return _write(request, running, None)
+
+
+def _write(request: Any, running: _Running, value: bytes | None) -> bytes:
+    if request.collection:
+        running.simulator.put_private(request.collection, request.key, value)
+    else:
+        running.simulator.put(request.key, value)
+    return b""
+
+
+def _purge(request: Any, running: _Running) -> bytes:
+    if not request.collection:
+        raise ValueError("only applicable for private data")
+    running.simulator.put_private(request.collection, request.key, None, purge=True)
     return b""
 
 
 def _put_metadata(request: Any, running: _Running) -> bytes:
-    metadata = request.metadata
-    running.simulator.put_metadata(request.key, metadata.metakey, metadata.value)
+    entry = request.metadata
+    simulator = running.simulator
+    if request.collection:
+        simulator.put_private_metadata(request.collection, request.key, entry.metakey, entry.value)
+    else:
+        simulator.put_metadata(request.key, entry.metakey, entry.value)
     return b""
 
 
 def _write_batch(request: Any, running: _Running) -> bytes:
     for record in request.rec:
-        if record.collection or record.type not in _WRITES:
-            raise ValueError("the devnet does not serve this kind of write")
+        if record.type not in _WRITES:
+            raise ValueError("unknown operation type")
         _WRITES[record.type](record, running)
     return b""
 
 
 def _range(request: Any, running: _Running) -> bytes:
-    start, end = request.startKey, request.endKey
-    if not request.metadata:
-        return running.queries.start(_key_values(running.simulator.range(start, end)))
+    simulator, start, end = running.simulator, request.startKey, request.endKey
+    if request.collection:
+        found = simulator.private_range(request.collection, start, end)
+        return running.queries.start(_key_values(found))
     asked = chaincode_shim_pb2.QueryMetadata.FromString(request.metadata)
-    found, bookmark = running.simulator.page(start, end, asked.pageSize, asked.bookmark)
+    if not asked.pageSize:
+        return running.queries.start(_key_values(simulator.range(start, end)))
+    page, bookmark = simulator.page(start, end, asked.pageSize, asked.bookmark)
     metadata = chaincode_shim_pb2.QueryResponseMetadata(
-        fetched_records_count=len(found), bookmark=bookmark
+        fetched_records_count=len(page), bookmark=bookmark
     )
     response = chaincode_shim_pb2.QueryResponse(
-        results=[chaincode_shim_pb2.QueryResultBytes(resultBytes=kv) for kv in _key_values(found)],
+        results=[chaincode_shim_pb2.QueryResultBytes(resultBytes=kv) for kv in _key_values(page)],
         metadata=metadata.SerializeToString(),
     )
     return bytes(response.SerializeToString())
+
+
+def _invoke(request: Any, running: _Running) -> bytes:
+    name = request.chaincode_id.name
+    return bytes(running.invoke(name, list(request.input.args)).SerializeToString())
 
 
 def _history(request: Any, running: _Running) -> bytes:
@@ -296,7 +355,7 @@ def _query_close(request: Any, running: _Running) -> bytes:
     return running.queries.close(request.id)
 
 
-def _key_values(found: list[tuple[str, bytes]]) -> Iterator[bytes]:
+def _key_values(found: Iterable[tuple[str, bytes]]) -> Iterator[bytes]:
     for key, value in found:
         entry = kv_query_result_pb2.KV(namespace="", key=key, value=value)
         yield bytes(entry.SerializeToString())
@@ -306,6 +365,7 @@ _shim = chaincode_shim_pb2
 _REQUESTS: Mapping[int, tuple[Any, Callable[[Any, _Running], bytes]]] = {
     Type.GET_STATE: (_shim.GetState, _get),
     Type.GET_STATE_MULTIPLE: (_shim.GetStateMultiple, _get_multiple),
+    Type.GET_PRIVATE_DATA_HASH: (_shim.GetState, _get_hash),
     Type.GET_STATE_METADATA: (_shim.GetStateMetadata, _get_metadata),
     Type.GET_STATE_BY_RANGE: (_shim.GetStateByRange, _range),
     Type.GET_HISTORY_FOR_KEY: (_shim.GetHistoryForKey, _history),
@@ -313,11 +373,14 @@ _REQUESTS: Mapping[int, tuple[Any, Callable[[Any, _Running], bytes]]] = {
     Type.QUERY_STATE_CLOSE: (_shim.QueryStateClose, _query_close),
     Type.PUT_STATE: (_shim.PutState, _put),
     Type.DEL_STATE: (_shim.DelState, _delete),
+    Type.PURGE_PRIVATE_DATA: (_shim.PurgePrivateState, _purge),
     Type.PUT_STATE_METADATA: (_shim.PutStateMetadata, _put_metadata),
+    Type.INVOKE_CHAINCODE: (chaincode_pb2.ChaincodeSpec, _invoke),
     Type.WRITE_BATCH_STATE: (_shim.WriteBatchState, _write_batch),
 }
 _WRITES: Mapping[int, Callable[[Any, _Running], bytes]] = {
     _shim.WriteRecord.Type.PUT_STATE: _put,
     _shim.WriteRecord.Type.DEL_STATE: _delete,
+    _shim.WriteRecord.Type.PURGE_PRIVATE_DATA: _purge,
     _shim.WriteRecord.Type.PUT_STATE_METADATA: _put_metadata,
 }

@@ -27,7 +27,7 @@ class EndorserService(peer_pb2_grpc.EndorserServicer):  # type: ignore[misc]
         try:
             proposal = endorser.check(request, self._ledger, self._channel_id)
             if proposal.chaincode != endorser.QSCC:
-                return self._own.endorse(proposal)
+                return self._own.endorse(proposal).response
             payload = self._query(proposal.args)
         except (endorser.ProposalRefusedError, ChaincodeUnavailableError) as error:
             return _refused(str(error))

@@ -514,7 +514,7 @@ def test_state_and_history_are_there_after_a_restart(fresh: Consortium) -> None:
 
     fresh.devnet = Devnet(fresh.topology, fresh.layout)
 
-    fresh.devnet._members["hospital1"].stream.ready.wait(10)
+    fresh.devnet._members["hospital1"].streams[0].ready.wait(10)
     assert fresh.propose("past", "lasting").evaluate() == b"two,one"
     fresh.submit("put", "lasting", "three")
     assert fresh.blocks()[: len(before)] == before
@@ -685,5 +685,6 @@ def _sets(raw: bytes) -> kv_rwset_pb2.KVRWSet:
     endorsed = _action(raw).action.proposal_response_payload
     response = proposal_response_pb2.ProposalResponsePayload.FromString(endorsed)
     results = proposal_pb2.ChaincodeAction.FromString(response.extension).results
-    (part,) = rwset_pb2.TxReadWriteSet.FromString(results).ns_rwset
+    lifecycle, part = rwset_pb2.TxReadWriteSet.FromString(results).ns_rwset
+    assert lifecycle.namespace == "_lifecycle"
     return kv_rwset_pb2.KVRWSet.FromString(part.rwset)

@@ -9,6 +9,7 @@ import pytest
 
 from chaincode.schema.errors import MedFabricError
 from network import channel, lifecycle
+from network.chaincode import definitions
 from network.fabric import FabricNetwork
 from network.topology import Kind, create
 
@@ -42,8 +43,10 @@ def test_peer_s_refusal_to_install_is_told_in_its_words(
 
 
 def test_package_is_the_same_bytes_every_time_and_carries_no_key() -> None:
-    first, second = lifecycle.package(), lifecycle.package()
+    made = create(Kind.FABRIC, 2, "3.1.5", further={"other": ()})
+    contracts, other = definitions(made)
 
-    assert first == second
-    assert b"PRIVATE" not in first
-    assert lifecycle.package_id(first).startswith("medfabric_1:")
+    assert lifecycle.package(contracts) == lifecycle.package(contracts)
+    assert b"PRIVATE" not in lifecycle.package(contracts)
+    assert lifecycle.package_id(contracts).startswith("medfabric_1:")
+    assert lifecycle.package_id(other).startswith("other_1:")

@@ -22,6 +22,9 @@ from chaincode.schema import canonical
 from chaincode.schema import ceremonies as c
 from chaincode.schema import consortium as o
 from chaincode.schema import datasets as d
+from chaincode.schema import motions as m
+from chaincode.schema import nodes as n
+from chaincode.schema import places as s
 from chaincode.schema import plans as p
 from chaincode.schema import provenance as v
 from chaincode.schema import reputation as t
@@ -122,20 +125,30 @@ class Charter(Group):
     """The consortium itself and its hospitals."""
 
     found = Call("consortium:Found", o.FoundArgs, o.Consortium)
-    propose_hospital = Call("consortium:ProposeHospital", o.ProposeHospitalArgs, o.Hospital)
+    propose_hospital = Call("consortium:ProposeHospital", o.ProposeHospitalArgs, m.Motion)
+    propose_expulsion = Call("consortium:ProposeExpulsion", m.ProposeExpulsionArgs, m.Motion)
+    propose_rules = Call("consortium:ProposeRules", m.ProposeRulesArgs, m.Motion)
+    leave = Call("consortium:Leave", m.LeaveArgs, o.Hospital)
     vote = Call("consortium:Vote", o.VoteArgs, o.Vote)
     advance = Call("consortium:Advance", o.SubjectArgs, o.Ballot)
     get = Call("consortium:Get", Empty, o.ConsortiumView)
     ballot = Call("consortium:GetBallot", o.SubjectArgs, o.Ballot)
+    motion = Call("consortium:GetMotion", o.SubjectArgs, m.Motion)
+    motions = Call("consortium:ListMotions", m.MotionPageArgs, m.MotionPage)
 
 
 class Nodes(Group):
     register = Call("node:Register", o.RegisterNodeArgs, o.Node)
+    renew = Call("node:Renew", n.RenewNodeArgs, o.Node)
+    rest = Call("node:Rest", o.NodeStatusArgs, o.Node)
+    wake = Call("node:Wake", o.NodeStatusArgs, o.Node)
+    leave = Call("node:Leave", o.NodeStatusArgs, o.Node)
     suspend = Call("node:Suspend", o.NodeStatusArgs, o.Node)
     resume = Call("node:Resume", o.NodeStatusArgs, o.Node)
     revoke = Call("node:Revoke", o.NodeStatusArgs, o.Node)
     get = Call("node:Get", o.NodeArgs, o.Node)
-    page = Call("node:List", PageArgs, o.NodePage)
+    page = Call("node:List", n.NodePageArgs, o.NodePage)
+    history = Call("node:History", n.NodeHistoryArgs, n.NodeChangePage)
 
 
 class Datasets(Group):
@@ -151,7 +164,14 @@ class Datasets(Group):
 class Plans(Group):
     propose = Call("plan:Propose", p.PlanTerms, p.Plan)
     advance = Call("plan:Advance", p.PlanArgs, p.Plan)
-    abort = Call("plan:Abort", p.AbortArgs, p.Plan)
+    amend = Call("plan:Amend", p.PlanTerms, p.Plan)
+    pause = Call("plan:Pause", p.PlanReasonArgs, p.Plan)
+    resume = Call("plan:Resume", p.PlanReasonArgs, p.Plan)
+    abort = Call("plan:Abort", p.PlanReasonArgs, p.Plan)
+    join = Call("plan:Join", s.JoinPlanArgs, s.Place)
+    leave = Call("plan:Leave", s.LeavePlanArgs, s.Place)
+    places = Call("plan:Places", s.PlacesArgs, s.PlacePage)
+    versions = Call("plan:Versions", p.PlanVersionsArgs, p.PlanVersionPage)
     get = Call("plan:Get", p.PlanArgs, p.PlanView)
     page = Call("plan:List", PageArgs, p.PlanPage)
 

@@ -44,6 +44,49 @@ def data(config: Path, terms: Path, as_json: bool) -> None:
 
 @node.command()
 @click.argument("config", type=_FILE)
+@click.argument("plan_id")
+@json_option
+def join(config: Path, plan_id: str, as_json: bool) -> None:
+    """Take a place in a plan that admits nodes by rule, with CONFIG's dataset."""
+    from trainer.node.main import join_plan
+
+    show(join_plan(config, plan_id), as_json=as_json)
+
+
+@node.command()
+@click.argument("config", type=_FILE)
+@click.argument("plan_id")
+@json_option
+def leave(config: Path, plan_id: str, as_json: bool) -> None:
+    """Give CONFIG's place in a plan back; a round that is open still counts on the node."""
+    from trainer.node.main import leave_plan
+
+    show(leave_plan(config, plan_id), as_json=as_json)
+
+
+@node.command("rest")
+@click.argument("config", type=_FILE)
+@click.option("--reason", default="", help="Stays on the ledger.")
+@json_option
+def rest_node(config: Path, reason: str, as_json: bool) -> None:
+    """Let CONFIG's node rest: it takes no part in rounds that open from now on."""
+    from trainer.node.main import rest
+
+    show(rest(config, wake=False, reason=reason), as_json=as_json)
+
+
+@node.command("wake")
+@click.argument("config", type=_FILE)
+@json_option
+def wake_node(config: Path, as_json: bool) -> None:
+    """End the rest of CONFIG's node."""
+    from trainer.node.main import rest
+
+    show(rest(config, wake=True, reason=""), as_json=as_json)
+
+
+@node.command()
+@click.argument("config", type=_FILE)
 @click.option("--architecture", default="logistic", show_default=True)
 @click.option("--features", type=click.IntRange(1), required=True)
 @click.option("--classes", type=click.IntRange(2), required=True)

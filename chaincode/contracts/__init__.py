@@ -7,6 +7,7 @@ from chaincode.contracts.dataset import DatasetContract
 from chaincode.contracts.framework import Context, admit
 from chaincode.contracts.model import ModelContract
 from chaincode.contracts.node import NodeContract
+from chaincode.contracts.place import PlaceContract
 from chaincode.contracts.plan import PlanContract
 from chaincode.contracts.provenance import ProvenanceContract
 from chaincode.contracts.reputation import ReputationContract
@@ -27,6 +28,7 @@ def chaincode() -> Router:
             NodeContract(),
             DatasetContract(),
             PlanContract(),
+            PlaceContract(),
             CeremonyContract(),
             RoundContract(),
             ModelContract(),

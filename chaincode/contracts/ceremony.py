@@ -88,6 +88,9 @@ class CeremonyContract:
         ceremony = context.get(keys.ceremony(args.plan_id), Ceremony)
         if states.is_final(states.CEREMONY, ceremony.status):
             raise MedFabricError(Code.ALREADY, f"the ceremony is {ceremony.status} already")
+        plan = context.get(keys.plan(args.plan_id), Plan)
+        if lost := plans.lost_holders(context, plan.terms):
+            return _fail(context, ceremony, plans.departed(lost), lost)
         missing = _missing(context, ceremony)
         if not missing:
             return _complete(context, ceremony)
@@ -155,7 +158,7 @@ def _fail(context: Context, ceremony: Ceremony, reason: str, missing: tuple[str,
     failed = _move(context, ceremony, CeremonyStatus.FAILED, reason=reason, missing=missing)
     reputation.missed_duty(context, missing)
     plan = context.get(keys.plan(ceremony.plan_id), Plan)
-    plans.move(context, plan, PlanStatus.FAILED, reason=reason)
+    plans.move(context, plan, PlanStatus.FAILED, reason)
     return failed
 
 

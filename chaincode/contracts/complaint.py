@@ -6,7 +6,7 @@ from chaincode.contracts import reputation, voting
 from chaincode.contracts.framework import Context, transaction
 from chaincode.schema import canonical, keys, states
 from chaincode.schema.base import PageArgs
-from chaincode.schema.consortium import Ballot, Subject
+from chaincode.schema.consortium import Subject
 from chaincode.schema.errors import Code, MedFabricError
 from chaincode.schema.reputation import (
     Complaint,
@@ -51,12 +51,10 @@ class ComplaintContract:
             raise MedFabricError(
                 Code.ALREADY, f"complaint {args.complaint_id} is {complaint.status} already"
             )
-        decided = ballot(context, complaint).decided
-        if decided is None:
-            raise MedFabricError(Code.NOT_YET, "the votes decide nothing yet; wait for more")
-        if decided:
+        upheld = voting.decided(voting.ballot(context, question(context, complaint)))
+        if upheld:
             _uphold(context, complaint.terms)
-        return _decide(context, complaint, upheld=decided)
+        return _decide(context, complaint, upheld=upheld)
 
     @transaction("complaint:Get")
     def get(self, context: Context, args: ComplaintArgs) -> Complaint:
@@ -70,16 +68,19 @@ class ComplaintContract:
         return ComplaintPage(complaints=complaints, bookmark=bookmark)
 
 
-def voters(context: Context, complaint: Complaint) -> tuple[str, ...]:
-    """All hospitals but the one that the subject belongs to: nobody judges their own case."""
-    return tuple(h for h in context.consortium().hospitals if h != complaint.accused)
-
-
-def ballot(context: Context, complaint: Complaint) -> Ballot:
-    """The votes on a complaint; it needs a majority of all hospitals, the accused one counted."""
-    needed = voting.majority(context.consortium().hospitals)
-    name = complaint.terms.complaint_id
-    return voting.ballot(context, Subject.COMPLAINT, name, voters(context, complaint), needed)
+def question(context: Context, complaint: Complaint) -> voting.Question:
+    """A complaint as a question to the hospitals; the accused one counts, and has no vote: nobody
+    judges their own case."""
+    rule = voting.rules(context).complaint
+    return voting.question(
+        Subject.COMPLAINT,
+        complaint.terms.complaint_id,
+        complaint.terms_sha256,
+        context.consortium().hospitals,
+        rule,
+        complaint.opened_at + rule.open_seconds,
+        accused=complaint.accused,
+    )
 
 
 def _uphold(context: Context, terms: ComplaintTerms) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from chaincode.contracts import complaint as complaints
+from chaincode.contracts import motion as motions
+from chaincode.contracts import plan as plans
 from chaincode.contracts import reputation, voting
 from chaincode.contracts.framework import Context, transaction
 from chaincode.schema import canonical, keys, states
@@ -22,12 +24,27 @@ from chaincode.schema.consortium import (
     VoteArgs,
 )
 from chaincode.schema.errors import Code, MedFabricError
+from chaincode.schema.motions import (
+    LeaveArgs,
+    Motion,
+    MotionPage,
+    MotionPageArgs,
+    MotionStatus,
+    ProposeExpulsionArgs,
+    ProposeRulesArgs,
+)
 from chaincode.schema.plans import Plan
 from chaincode.schema.reputation import Complaint, Rated
+from chaincode.schema.voting import Rulebook, VotingRules
+
+LEAST, MOST = 2, 64
+"""Hospitals of a consortium: below two there is nobody to share a key with."""
+RULES = "rules"
+"""The name of the rules as a subject of votes."""
 
 
 class ConsortiumContract:
-    """Hospitals found a consortium unanimously and admit others by majority."""
+    """Hospitals found a consortium unanimously; from then on they decide by their own rules."""
 
     @transaction("consortium:Found")
     def found(self, context: Context, args: FoundArgs) -> Consortium:
@@ -47,82 +64,107 @@ class ConsortiumContract:
             founded_at=context.now,
         )
         context.put(keys.consortium(), consortium)
+        _put_rules(context, 1, args.rules, charter)
         for founder in args.hospitals:
-            hospital = Hospital(
-                msp_id=founder.msp_id,
-                name=founder.name,
-                status=HospitalStatus.PROPOSED,
-                proposed_by=context.msp_id,
-                proposed_at=context.now,
+            context.put(
+                keys.hospital(founder.msp_id), _proposed(context, founder.msp_id, founder.name)
             )
-            context.put(keys.hospital(founder.msp_id), hospital)
         own_vote = VoteArgs(
             subject=Subject.CHARTER, subject_id=args.name, subject_sha256=charter, approve=True
         )
-        voting.cast(context, own_vote, founders)
+        voting.cast(context, own_vote, _charter(consortium))
         context.emit("consortium.proposed", msp_id=context.msp_id)
         return consortium
 
     @transaction("consortium:ProposeHospital")
-    def propose_hospital(self, context: Context, args: ProposeHospitalArgs) -> Hospital:
+    def propose_hospital(self, context: Context, args: ProposeHospitalArgs) -> Motion:
         known = context.find(keys.hospital(args.msp_id), Hospital)
-        if known is not None:
+        if known is not None and known.status in (HospitalStatus.PROPOSED, HospitalStatus.ADMITTED):
             raise MedFabricError(Code.EXISTS, f"{args.msp_id} is {known.status} already")
-        hospital = Hospital(
-            msp_id=args.msp_id,
-            name=args.name,
-            status=HospitalStatus.PROPOSED,
-            proposed_by=context.msp_id,
-            proposed_at=context.now,
-        )
-        context.put(keys.hospital(args.msp_id), hospital)
+        if known is not None:
+            states.check(states.HOSPITAL, known.status, HospitalStatus.PROPOSED)
+        motion = motions.propose(context, Subject.HOSPITAL, args.msp_id, "", name=args.name)
+        context.put(keys.hospital(args.msp_id), _proposed(context, args.msp_id, args.name))
         context.emit("hospital.proposed", msp_id=args.msp_id)
-        return hospital
+        return motion
+
+    @transaction("consortium:ProposeExpulsion")
+    def propose_expulsion(self, context: Context, args: ProposeExpulsionArgs) -> Motion:
+        _member(context, args.msp_id)
+        motion = motions.propose(context, Subject.EXPULSION, args.msp_id, args.reason)
+        context.emit("expulsion.proposed", msp_id=args.msp_id)
+        return motion
+
+    @transaction("consortium:ProposeRules")
+    def propose_rules(self, context: Context, args: ProposeRulesArgs) -> Motion:
+        motion = motions.propose(context, Subject.RULES, RULES, args.reason, rules=args.rules)
+        context.emit("rules.proposed", msp_id=context.msp_id)
+        return motion
+
+    @transaction("consortium:Leave")
+    def leave(self, context: Context, args: LeaveArgs) -> Hospital:
+        hospital = _member(context, context.msp_id)
+        expulsion = context.find(keys.motion(Subject.EXPULSION, context.msp_id), Motion)
+        if expulsion is not None and expulsion.status is MotionStatus.OPEN:
+            motions.close(context, expulsion, MotionStatus.LAPSED)
+        return _part(context, hospital, HospitalStatus.LEFT, args.reason)
 
     @transaction("consortium:Vote")
     def vote(self, context: Context, args: VoteArgs) -> Vote:
-        expected, voters = _subject(context, args.subject, args.subject_id)
-        if args.subject_sha256 != expected:
-            raise MedFabricError(
-                Code.TERMS_MISMATCH,
-                f"the vote is on other terms than this {args.subject} has; read them again",
-            )
-        vote = voting.cast(context, args, voters)
+        vote = voting.cast(context, args, _question(context, args.subject, args.subject_id))
         context.emit(f"{args.subject}.vote", msp_id=context.msp_id, subject=args.subject_id)
         return vote
 
     @transaction("consortium:Advance")
     def advance(self, context: Context, args: SubjectArgs) -> Ballot:
-        ballot = _ballot(context, args)
         if args.subject in (Subject.PLAN, Subject.COMPLAINT):
             raise MedFabricError(
                 Code.BAD_ARGUMENT, f"a {args.subject} advances by {args.subject}:Advance"
             )
-        if ballot.decided is None:
-            raise MedFabricError(Code.NOT_YET, "the votes decide nothing yet; wait for more")
+        ballot = voting.ballot(context, _question(context, args.subject, args.subject_id))
         if args.subject is Subject.CHARTER:
-            self._charter(context, ballot)
-        else:
-            self._hospital(context, args.subject_id, ballot)
+            self._found(context, voting.decided(ballot))
+            return ballot
+        motion = motions.open_(context, args.subject, args.subject_id)
+        carried = motions.decide(context, motion, ballot)
+        carry_out = {
+            Subject.HOSPITAL: self._admission,
+            Subject.EXPULSION: self._expulsion,
+            Subject.RULES: self._rules,
+        }
+        carry_out[args.subject](context, motion, carried)
         return ballot
 
     @transaction("consortium:Get")
     def get(self, context: Context, _: Empty) -> ConsortiumView:
         consortium = context.consortium()
-        hospitals = context.all("hospital", (), Hospital)
         rated = [(Rated.HOSPITAL, msp_id) for msp_id in consortium.hospitals]
-        reputations = tuple(reputation.of(context, rated))
-        return ConsortiumView(consortium=consortium, hospitals=hospitals, reputations=reputations)
+        return ConsortiumView(
+            consortium=consortium,
+            rulebook=context.get(keys.rulebook(), Rulebook),
+            hospitals=context.all("hospital", (), Hospital),
+            reputations=tuple(reputation.of(context, rated)),
+        )
 
     @transaction("consortium:GetBallot")
     def get_ballot(self, context: Context, args: SubjectArgs) -> Ballot:
-        return _ballot(context, args)
+        return voting.ballot(context, _question(context, args.subject, args.subject_id))
 
-    def _charter(self, context: Context, ballot: Ballot) -> None:
+    @transaction("consortium:GetMotion")
+    def get_motion(self, context: Context, args: SubjectArgs) -> Motion:
+        return motions.get(context, args.subject, args.subject_id)
+
+    @transaction("consortium:ListMotions")
+    def list_motions(self, context: Context, args: MotionPageArgs) -> MotionPage:
+        below = () if args.subject is None else (args.subject.value,)
+        found, bookmark = context.page("motion", below, Motion, args.page_size, args.bookmark)
+        return MotionPage(motions=found, bookmark=bookmark)
+
+    def _found(self, context: Context, accepted: bool) -> None:
         consortium = context.consortium()
         if consortium.status is ConsortiumStatus.ACTIVE:
             raise MedFabricError(Code.ALREADY, "the charter is accepted already")
-        if not ballot.decided:
+        if not accepted:
             raise MedFabricError(
                 Code.BAD_STATE, "a founder refused the charter; agree on another channel"
             )
@@ -130,55 +172,111 @@ class ConsortiumContract:
         active = consortium.model_copy(update={"status": ConsortiumStatus.ACTIVE})
         context.put(keys.consortium(), active)
         for msp_id in consortium.hospitals:
-            self._admit(context, msp_id)
+            _admit(context, msp_id)
         context.emit("consortium.founded")
 
-    def _hospital(self, context: Context, msp_id: str, ballot: Ballot) -> None:
-        hospital = context.get(keys.hospital(msp_id), Hospital)
-        if hospital.status is not HospitalStatus.PROPOSED:
-            raise MedFabricError(Code.ALREADY, f"{msp_id} is {hospital.status} already")
-        if not ballot.decided:
-            states.check(states.HOSPITAL, hospital.status, HospitalStatus.REJECTED)
-            rejected = {"status": HospitalStatus.REJECTED, "decided_at": context.now}
-            context.put(keys.hospital(msp_id), hospital.model_copy(update=rejected))
+    def _admission(self, context: Context, motion: Motion, carried: bool) -> None:
+        msp_id = motion.terms.subject_id
+        if not carried:
+            hospital = context.get(keys.hospital(msp_id), Hospital)
+            _move(context, hospital, HospitalStatus.REJECTED, "refused by vote")
             context.emit("hospital.rejected", msp_id=msp_id)
             return
-        consortium = context.consortium()
-        members = tuple(sorted({*consortium.hospitals, msp_id}))
-        context.put(keys.consortium(), consortium.model_copy(update={"hospitals": members}))
-        self._admit(context, msp_id)
+        members = {*context.consortium().hospitals, msp_id}
+        if len(members) > MOST:
+            raise MedFabricError(Code.BAD_STATE, f"a consortium has at most {MOST} hospitals")
+        _put_members(context, members)
+        _admit(context, msp_id)
         context.emit("hospital.admitted", msp_id=msp_id)
 
-    def _admit(self, context: Context, msp_id: str) -> None:
-        hospital = context.get(keys.hospital(msp_id), Hospital)
-        states.check(states.HOSPITAL, hospital.status, HospitalStatus.ADMITTED)
-        admitted = {"status": HospitalStatus.ADMITTED, "decided_at": context.now}
-        context.put(keys.hospital(msp_id), hospital.model_copy(update=admitted))
+    def _expulsion(self, context: Context, motion: Motion, carried: bool) -> None:
+        msp_id = motion.terms.subject_id
+        if carried:
+            hospital = _member(context, msp_id)
+            _part(context, hospital, HospitalStatus.EXPELLED, motion.terms.reason)
+        else:
+            context.emit("expulsion.refused", msp_id=msp_id)
+
+    def _rules(self, context: Context, motion: Motion, carried: bool) -> None:
+        if not carried or motion.terms.rules is None:
+            context.emit("rules.refused")
+            return
+        before = context.get(keys.rulebook(), Rulebook)
+        _put_rules(context, before.version + 1, motion.terms.rules, motion.terms_sha256)
+        context.emit("rules.changed")
 
 
-def _ballot(context: Context, args: SubjectArgs) -> Ballot:
-    if args.subject is Subject.COMPLAINT:
-        return complaints.ballot(context, context.get(keys.complaint(args.subject_id), Complaint))
-    _, voters = _subject(context, args.subject, args.subject_id)
-    needed = len(voters) if args.subject is Subject.CHARTER else voting.majority(voters)
-    return voting.ballot(context, args.subject, args.subject_id, voters, needed)
-
-
-def _subject(context: Context, subject: Subject, subject_id: str) -> tuple[str, tuple[str, ...]]:
-    """What a vote on the subject binds to, and who may vote."""
+def _question(context: Context, subject: Subject, subject_id: str) -> voting.Question:
+    """What a vote on the subject binds to, who may vote, and what carries it."""
     consortium = context.consortium()
     if subject is Subject.CHARTER:
         if subject_id != consortium.name:
             raise MedFabricError(Code.NOT_FOUND, f"the charter is named {consortium.name}")
-        return consortium.charter_sha256, consortium.hospitals
+        return _charter(consortium)
     if consortium.status is not ConsortiumStatus.ACTIVE:
         raise MedFabricError(Code.NOT_FOUNDED, "vote on the charter first")
-    if subject is Subject.HOSPITAL:
-        hospital = context.get(keys.hospital(subject_id), Hospital)
-        proposal = ProposeHospitalArgs(msp_id=hospital.msp_id, name=hospital.name)
-        return canonical.sha256(proposal), consortium.hospitals
+    if subject is Subject.PLAN:
+        return plans.question(context, context.get(keys.plan(subject_id), Plan))
     if subject is Subject.COMPLAINT:
-        complaint = context.get(keys.complaint(subject_id), Complaint)
-        return complaint.terms_sha256, complaints.voters(context, complaint)
-    plan = context.get(keys.plan(subject_id), Plan)
-    return plan.terms_sha256, consortium.hospitals
+        return complaints.question(context, context.get(keys.complaint(subject_id), Complaint))
+    return motions.question(context, motions.get(context, subject, subject_id))
+
+
+def _charter(consortium: Consortium) -> voting.Question:
+    return voting.unanimous(
+        Subject.CHARTER, consortium.name, consortium.charter_sha256, consortium.hospitals
+    )
+
+
+def _proposed(context: Context, msp_id: str, name: str) -> Hospital:
+    return Hospital(
+        msp_id=msp_id,
+        name=name,
+        status=HospitalStatus.PROPOSED,
+        proposed_by=context.msp_id,
+        proposed_at=context.now,
+    )
+
+
+def _member(context: Context, msp_id: str) -> Hospital:
+    hospital = context.get(keys.hospital(msp_id), Hospital)
+    if hospital.status is not HospitalStatus.ADMITTED:
+        raise MedFabricError(Code.BAD_STATE, f"{msp_id} is {hospital.status}, no member")
+    return hospital
+
+
+def _move(context: Context, hospital: Hospital, to: HospitalStatus, reason: str = "") -> Hospital:
+    states.check(states.HOSPITAL, hospital.status, to)
+    changes = {"status": to, "decided_at": context.now, "reason": reason}
+    moved = hospital.model_copy(update=changes)
+    context.put(keys.hospital(hospital.msp_id), moved)
+    return moved
+
+
+def _admit(context: Context, msp_id: str) -> None:
+    _move(context, context.get(keys.hospital(msp_id), Hospital), HospitalStatus.ADMITTED)
+
+
+def _part(context: Context, hospital: Hospital, to: HospitalStatus, reason: str) -> Hospital:
+    """Part with a member. Its nodes need no change: nothing is taken from its certificates."""
+    members = set(context.consortium().hospitals) - {hospital.msp_id}
+    if len(members) < LEAST:
+        raise MedFabricError(
+            Code.TOO_FEW_HOSPITALS, f"a consortium has at least {LEAST} hospitals; admit others"
+        )
+    _put_members(context, members)
+    moved = _move(context, hospital, to, reason)
+    context.emit(f"hospital.{to.value.lower()}", msp_id=hospital.msp_id)
+    return moved
+
+
+def _put_members(context: Context, members: set[str]) -> None:
+    changed = context.consortium().model_copy(update={"hospitals": tuple(sorted(members))})
+    context.put(keys.consortium(), changed)
+
+
+def _put_rules(context: Context, version: int, rules: VotingRules, motion_sha256: str) -> None:
+    rulebook = Rulebook(
+        version=version, rules=rules, motion_sha256=motion_sha256, changed_at=context.now
+    )
+    context.put(keys.rulebook(), rulebook)

@@ -103,7 +103,7 @@ class DatasetContract:
             )
         key = keys.consent(args.dataset_id, args.plan_id)
         before = context.find(key, Consent)
-        if (before is not None and before.given) is given:
+        if consents(before, plan) is given:
             raise MedFabricError(Code.ALREADY, "consent stands as asked already")
         consent = Consent(
             dataset_id=args.dataset_id,
@@ -157,21 +157,9 @@ def charge(context: Context, terms: PlanTerms, dataset: Dataset, steps: int) -> 
     return spending
 
 
-def consented(context: Context, plan: Plan) -> None:
-    """Refuse where an owner of one of the plan's datasets does not consent.
-
-    Raises:
-        MedFabricError: ``CONSENT_MISSING``, naming the dataset.
-    """
-    terms = plan.terms
-    for participant in terms.participation.participants:
-        consent = context.find(keys.consent(participant.dataset_id, terms.plan_id), Consent)
-        if consent is None or not consent.given:
-            raise MedFabricError(
-                Code.CONSENT_MISSING,
-                f"{participant.msp_id} does not consent that {terms.plan_id} trains on "
-                f"{participant.dataset_id}; ask its admin",
-            )
+def consents(consent: Consent | None, plan: Plan) -> bool:
+    """Whether a dataset's owner consents to the plan's terms as they are."""
+    return consent is not None and consent.given and consent.terms_sha256 == plan.terms_sha256
 
 
 def _within(spent: int, budget: int, code: Code, whose: str) -> None:

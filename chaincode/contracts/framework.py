@@ -124,6 +124,7 @@ class Context(FrameworkContext):
 
 def admit(context: Context, row: Transaction) -> None:
     """Let the admitted hospitals' registered nodes in, once the consortium is ACTIVE."""
+    _not_revoked(context)
     if row.founding:
         return
     consortium = context.consortium()
@@ -136,17 +137,28 @@ def admit(context: Context, row: Transaction) -> None:
             Code.NOT_ADMITTED, f"{context.msp_id} is not an admitted hospital; ask to be proposed"
         )
     if row.writes and Role.ADMIN not in row.roles & context.roles:
-        _registered(context)
+        _registered(context, row)
 
 
-def _registered(context: Context) -> None:
+def _not_revoked(context: Context) -> None:
+    # Whatever its certificate allows, and queries too: the certificate itself is no longer trusted.
+    node = context.find(keys.node(context.msp_id, context.node_id), Node)
+    if node is not None and node.status is NodeStatus.REVOKED:
+        raise MedFabricError(
+            Code.NODE_NOT_ACTIVE,
+            f"node {node.node_id} of {node.msp_id} is revoked for good; enrol under another name",
+        )
+
+
+def _registered(context: Context, row: Transaction) -> None:
     node = context.find(keys.node(context.msp_id, context.node_id), Node)
     name = f"node {context.node_id} of {context.msp_id}"
     if node is None:
         raise MedFabricError(
             Code.NODE_UNREGISTERED, f"{name} is not registered; its hospital's admin registers it"
         )
-    if node.status is not NodeStatus.ACTIVE:
+    resting = row.resting and node.status is NodeStatus.RESTING
+    if node.status is not NodeStatus.ACTIVE and not resting:
         raise MedFabricError(Code.NODE_NOT_ACTIVE, f"{name} is {node.status}; ask its admin why")
     suspension = context.find(keys.suspension(context.msp_id, context.node_id), Suspension)
     if suspension is not None and context.now < suspension.until:

@@ -1,78 +1,105 @@
-"""Training plans: proposed, voted on, carried out."""
+"""Training plans: proposed, amended, voted on, carried out, paused, stopped."""
 
 from __future__ import annotations
 
-from chaincode.contracts import voting
+from chaincode.contracts import plan_terms, voting
 from chaincode.contracts.framework import Context, transaction
-from chaincode.schema import accounting, keys, states
-from chaincode.schema.base import PageArgs, Role
+from chaincode.schema import keys, states
+from chaincode.schema.base import PageArgs
 from chaincode.schema.ceremonies import Ceremony, CeremonyStatus
-from chaincode.schema.consortium import Node, NodeStatus, Subject, Vote
-from chaincode.schema.datasets import Dataset
+from chaincode.schema.consortium import Subject, Vote
 from chaincode.schema.errors import Code, MedFabricError
 from chaincode.schema.plans import (
-    AbortArgs,
-    EncryptionTerms,
     Plan,
     PlanArgs,
     PlanPage,
+    PlanReasonArgs,
     PlanStatus,
     PlanTerms,
+    PlanVersion,
+    PlanVersionPage,
+    PlanVersionsArgs,
     PlanView,
 )
-from chaincode.schema.rounds import Model
+from chaincode.schema.rounds import Model, Round, RoundStatus
+
+RUNNING = (PlanStatus.ACTIVE, PlanStatus.PAUSED)
+"""While an open round goes on."""
 
 
 class PlanContract:
-    """A plan is approved by a majority of hospitals; consent per dataset is separate."""
+    """A plan is approved by the hospitals' vote; consent per dataset is separate."""
 
     @transaction("plan:Propose")
     def propose(self, context: Context, terms: PlanTerms) -> Plan:
         if context.find(keys.plan(terms.plan_id), Plan) is not None:
             raise MedFabricError(Code.EXISTS, f"plan {terms.plan_id} exists; name another")
-        _check_participation(context, terms)
-        _check_encryption(terms.encryption, len(terms.participation.participants))
-        plan = Plan(
-            terms=terms,
-            terms_sha256=terms.sha256,
-            status=PlanStatus.PROPOSED,
-            proposed_by=context.msp_id,
-            proposed_at=context.now,
-            changed_at=context.now,
-            model_sha256=terms.model.base.sha256,
-            rounds_opened=0,
-            reason="",
-        )
+        plan = _proposed(context, terms, 1)
         context.put(keys.plan(terms.plan_id), plan)
         context.emit("plan.proposed", plan_id=terms.plan_id, msp_id=context.msp_id)
         return plan
 
+    @transaction("plan:Amend")
+    def amend(self, context: Context, terms: PlanTerms) -> Plan:
+        plan = _own(context, terms.plan_id)
+        if plan.status is not PlanStatus.PROPOSED:
+            raise MedFabricError(
+                Code.BAD_STATE, f"plan {terms.plan_id} is {plan.status}; propose another plan"
+            )
+        amended = _proposed(context, terms, plan.terms.version + 1)
+        replaced = PlanVersion(
+            terms=plan.terms,
+            terms_sha256=plan.terms_sha256,
+            proposed_at=plan.proposed_at,
+            replaced_at=context.now,
+        )
+        context.put(keys.plan_version(terms.plan_id, plan.terms.version), replaced)
+        context.put(keys.plan(terms.plan_id), amended)
+        context.emit("plan.amended", plan_id=terms.plan_id, msp_id=context.msp_id)
+        return amended
+
     @transaction("plan:Advance")
     def advance(self, context: Context, args: PlanArgs) -> Plan:
         plan = context.get(keys.plan(args.plan_id), Plan)
+        lost = lost_holders(context, plan.terms)
         if plan.status is not PlanStatus.PROPOSED:
-            raise MedFabricError(Code.ALREADY, f"plan {args.plan_id} is {plan.status} already")
-        voters = context.consortium().hospitals
-        needed = voting.majority(voters)
-        ballot = voting.ballot(context, Subject.PLAN, args.plan_id, voters, needed)
-        if ballot.decided is None:
-            raise MedFabricError(Code.NOT_YET, "the votes decide nothing yet; wait for more")
-        if not ballot.decided:
-            return move(context, plan, PlanStatus.REJECTED, reason="refused by vote")
-        self._open_ceremony(context, plan)
+            return _without(context, plan, lost)
+        ballot = voting.ballot(context, question(context, plan))
+        if not voting.decided(ballot):
+            why = "the vote has lapsed" if ballot.lapsed else "refused by vote"
+            return move(context, plan, PlanStatus.REJECTED, reason=why)
+        if lost:
+            return move(context, plan, PlanStatus.REJECTED, reason=departed(lost))
+        _open_ceremony(context, plan)
         return move(context, plan, PlanStatus.APPROVED)
 
+    @transaction("plan:Pause")
+    def pause(self, context: Context, args: PlanReasonArgs) -> Plan:
+        return move(
+            context, _own(context, args.plan_id), PlanStatus.PAUSED, args.reason, "plan.paused"
+        )
+
+    @transaction("plan:Resume")
+    def resume(self, context: Context, args: PlanReasonArgs) -> Plan:
+        plan = _own(context, args.plan_id)
+        if plan.status is not PlanStatus.PAUSED:
+            raise MedFabricError(
+                Code.BAD_STATE, f"plan {args.plan_id} is {plan.status}, not {PlanStatus.PAUSED}"
+            )
+        return move(context, plan, PlanStatus.ACTIVE, args.reason, "plan.resumed")
+
     @transaction("plan:Abort")
-    def abort(self, context: Context, args: AbortArgs) -> Plan:
-        plan = context.get(keys.plan(args.plan_id), Plan)
-        if plan.proposed_by != context.msp_id:
-            raise MedFabricError(Code.NOT_OWNER, f"{plan.proposed_by} proposed it; it may abort it")
-        return move(context, plan, PlanStatus.ABORTED, reason=args.reason)
+    def abort(self, context: Context, args: PlanReasonArgs) -> Plan:
+        plan = _own(context, args.plan_id)
+        aborted = move(context, plan, PlanStatus.ABORTED, args.reason)
+        _end_ceremony(context, plan, f"{Code.PLAN_ABORTED}: {args.reason}"[:512])
+        _end_round(context, plan, args.reason)
+        return aborted
 
     @transaction("plan:Get")
     def get(self, context: Context, args: PlanArgs) -> PlanView:
         plan = context.get(keys.plan(args.plan_id), Plan)
-        votes = context.all("vote", (Subject.PLAN.value, args.plan_id), Vote)
+        votes = context.all("vote", (Subject.PLAN.value, args.plan_id, plan.terms_sha256), Vote)
         return PlanView(plan=plan, votes=votes)
 
     @transaction("plan:List")
@@ -80,49 +107,46 @@ class PlanContract:
         plans, bookmark = context.page("plan", (), Plan, args.page_size, args.bookmark)
         return PlanPage(plans=plans, bookmark=bookmark)
 
-    def _open_ceremony(self, context: Context, plan: Plan) -> None:
-        terms = plan.terms
-        ceremony = Ceremony(
-            plan_id=terms.plan_id,
-            status=CeremonyStatus.COMMIT,
-            hospitals=terms.hospitals,
-            deadline=context.now + terms.participation.ceremony_seconds,
-        )
-        context.put(keys.ceremony(terms.plan_id), ceremony)
-        address = terms.model.base.sha256
-        if context.find(keys.model(address), Model) is None:
-            base = Model(
-                model=terms.model.base,
-                plan_id=terms.plan_id,
-                round=0,
-                architecture_sha256=terms.model.architecture_sha256,
-                parents=(),
-                aggregate_sha256=None,
-                correct=0,
-                total=0,
-                published_at=context.now,
-            )
-            context.put(keys.model(address), base)
+    @transaction("plan:Versions")
+    def versions(self, context: Context, args: PlanVersionsArgs) -> PlanVersionPage:
+        below = (args.plan_id,)
+        found = context.page("plan-version", below, PlanVersion, args.page_size, args.bookmark)
+        return PlanVersionPage(versions=found[0], bookmark=found[1])
 
 
-def move(context: Context, plan: Plan, to: PlanStatus, **changes: object) -> Plan:
-    """Write the plan in another state and say so by event."""
+def question(context: Context, plan: Plan) -> voting.Question:
+    """The plan's present terms as a question to the hospitals."""
+    rule = voting.rules(context).plan
+    members = context.consortium().hospitals
+    return voting.question(
+        Subject.PLAN, plan.terms.plan_id, plan.terms_sha256, members, rule, plan.expires_at
+    )
+
+
+def move(
+    context: Context,
+    plan: Plan,
+    to: PlanStatus,
+    reason: str | None = None,
+    event: str | None = None,
+) -> Plan:
+    """Write the plan in another state, with the reason if there is one, and say so by event."""
     states.check(states.PLAN, plan.status, to)
-    update = {"status": to, "changed_at": context.now, **changes}
-    moved = plan.model_copy(update=update)
+    said = {} if reason is None else {"reason": reason}
+    moved = plan.model_copy(update={"status": to, "changed_at": context.now, **said})
     context.put(keys.plan(plan.terms.plan_id), moved)
-    context.emit(f"plan.{to.value.lower()}", plan_id=plan.terms.plan_id)
+    context.emit(event or f"plan.{to.value.lower()}", plan_id=plan.terms.plan_id)
     return moved
 
 
-def active(context: Context, plan_id: str) -> Plan:
-    """The plan, if its rounds may run.
+def running(context: Context, plan_id: str, *wanted: PlanStatus) -> Plan:
+    """The plan, if an open round of it goes on; or if it is in one of the states wanted.
 
     Raises:
         MedFabricError: ``PLAN_NOT_APPROVED``.
     """
     plan = context.get(keys.plan(plan_id), Plan)
-    if plan.status is not PlanStatus.ACTIVE:
+    if plan.status not in (wanted or RUNNING):
         raise MedFabricError(
             Code.PLAN_NOT_APPROVED,
             f"plan {plan_id} is {plan.status}; rounds run while it is {PlanStatus.ACTIVE}",
@@ -142,71 +166,113 @@ def participating(context: Context, terms: PlanTerms) -> None:
         )
 
 
-def _check_participation(context: Context, terms: PlanTerms) -> None:
+def lost_holders(context: Context, terms: PlanTerms) -> tuple[str, ...]:
+    """Key holders that are no members any more, where the key cannot do without them.
+
+    Every scheme that there is needs every holder.
+    """
     members = context.consortium().hospitals
-    participation = terms.participation
-    participants = participation.participants
-    named = {(p.msp_id, p.node_id) for p in participants}
-    if len(named) != len(participants):
-        raise _invalid("a node takes part twice")
-    if len({p.dataset_id for p in participants}) != len(participants):
-        raise _invalid("two nodes train on the same dataset")
-    if not set(terms.hospitals) <= set(members):
-        raise _invalid("a participant's hospital is not admitted")
-    if len(terms.hospitals) < 2:
-        raise _invalid("an aggregate of one hospital is that hospital's update")
-    if not len(terms.hospitals) // 2 < participation.agreement <= len(terms.hospitals):
-        raise _invalid("agreement must be more than half of the hospitals, and no more than all")
-    if participation.quorum > len(participants):
-        raise _invalid("quorum is larger than the number of participants")
-    for participant in participants:
-        _check_node(context, participant.msp_id, participant.node_id)
-        dataset = context.get(keys.dataset(participant.dataset_id), Dataset)
-        if dataset.msp_id != participant.msp_id:
-            raise _invalid(f"dataset {dataset.dataset_id} belongs to another hospital")
-        _check_privacy(terms, dataset)
+    return tuple(h for h in terms.hospitals if h not in members)
 
 
-def _check_node(context: Context, msp_id: str, node_id: str) -> None:
-    node = context.get(keys.node(msp_id, node_id), Node)
-    if Role.TRAINER not in node.roles:
-        raise _invalid(f"node {node_id} of {msp_id} is no trainer")
-    if node.status is NodeStatus.REVOKED:
-        raise _invalid(f"node {node_id} of {msp_id} is revoked for good")
+def departed(lost: tuple[str, ...]) -> str:
+    """Why a plan ends without these key holders, as it stands on the ledger."""
+    return f"{Code.KEY_HOLDER_LEFT}: {', '.join(lost)} left the consortium and held the key"[:512]
 
 
-def _check_privacy(terms: PlanTerms, dataset: Dataset) -> None:
-    if dataset.application != terms.data.application:
-        raise _invalid(f"dataset {dataset.dataset_id} is for another application")
-    if terms.training.batch_size > dataset.train_samples:
-        raise _invalid(f"the batch is larger than dataset {dataset.dataset_id}")
-    # As the rounds will be charged: each is rounded up by itself.
-    per_round = accounting.rdp_pico(
-        terms.training.batch_size,
-        dataset.train_samples,
-        terms.privacy.noise_multiplier_micro,
-        terms.training.steps,
-    )
-    loss = [terms.training.rounds * divergence for divergence in per_round]
-    epsilon = accounting.epsilon_micro(loss, terms.privacy.delta_nano)
-    if epsilon > terms.privacy.epsilon_micro:
-        raise _invalid(
-            f"all rounds would cost dataset {dataset.dataset_id} an epsilon of {epsilon} "
-            f"millionths, the plan allows {terms.privacy.epsilon_micro}"
+def last_round(context: Context, plan: Plan) -> Round | None:
+    """The round that was opened last."""
+    if not plan.rounds_opened:
+        return None
+    return context.get(keys.round_(plan.terms.plan_id, plan.rounds_opened), Round)
+
+
+def _proposed(context: Context, terms: PlanTerms, version: int) -> Plan:
+    if terms.version != version:
+        raise MedFabricError(
+            Code.PLAN_INVALID, f"these terms are version {version}, not {terms.version}"
         )
+    plan_terms.check(context, terms)
+    return Plan(
+        terms=terms,
+        terms_sha256=terms.sha256,
+        status=PlanStatus.PROPOSED,
+        proposed_by=context.msp_id,
+        proposed_at=context.now,
+        changed_at=context.now,
+        model_sha256=terms.model.base.sha256,
+        rounds_opened=0,
+        reason="",
+        expires_at=context.now + voting.rules(context).plan.open_seconds,
+    )
 
 
-def _check_encryption(terms: EncryptionTerms, updates: int) -> None:
-    # sum(w) * clip * scale <= 2^(bits - 2); beyond it the sum wraps around unnoticed.
-    bits = sum(terms.modulus_bits[:-1])
-    largest = (1 << terms.weight_bits) * terms.clip_micro << terms.scale_bits
-    if largest > (1 << (bits - 2)) * 1_000_000:
-        raise _invalid("the weighted sum of updates does not fit into the modulus")
-    if 2 * updates > 1 << terms.weight_bits:
-        raise _invalid("the weights' resolution is too small for so many updates")
-    if terms.flood_bits >= terms.scale_bits:
-        raise _invalid("the flooding noise is larger than the scale")
+def _own(context: Context, plan_id: str) -> Plan:
+    """A plan that the caller proposed; or takes part in, where the proposer is no member."""
+    plan = context.get(keys.plan(plan_id), Plan)
+    orphan = plan.proposed_by not in context.consortium().hospitals
+    if plan.proposed_by != context.msp_id and not (
+        orphan and context.msp_id in plan.terms.hospitals
+    ):
+        raise MedFabricError(
+            Code.NOT_OWNER, f"{plan.proposed_by} proposed {plan_id}; ask its admin to decide"
+        )
+    return plan
 
 
-def _invalid(why: str) -> MedFabricError:
-    return MedFabricError(Code.PLAN_INVALID, f"{why}; correct the plan and propose it again")
+def _without(context: Context, plan: Plan, lost: tuple[str, ...]) -> Plan:
+    """Fail a plan whose key lost a holder, once its ceremony or round has come to an end."""
+    if plan.status not in RUNNING or not lost:
+        raise MedFabricError(Code.ALREADY, f"plan {plan.terms.plan_id} is {plan.status} already")
+    last = last_round(context, plan)
+    if last is not None and not states.is_final(states.ROUND, last.status):
+        raise MedFabricError(Code.NOT_YET, f"round {last.number} is {last.status}; advance it")
+    return move(context, plan, PlanStatus.FAILED, departed(lost))
+
+
+def _open_ceremony(context: Context, plan: Plan) -> None:
+    terms = plan.terms
+    ceremony = Ceremony(
+        plan_id=terms.plan_id,
+        status=CeremonyStatus.COMMIT,
+        hospitals=terms.hospitals,
+        deadline=context.now + terms.participation.ceremony_seconds,
+    )
+    context.put(keys.ceremony(terms.plan_id), ceremony)
+    address = terms.model.base.sha256
+    if context.find(keys.model(address), Model) is None:
+        base = Model(
+            model=terms.model.base,
+            plan_id=terms.plan_id,
+            round=0,
+            architecture_sha256=terms.model.architecture_sha256,
+            parents=(),
+            aggregate_sha256=None,
+            correct=0,
+            total=0,
+            published_at=context.now,
+        )
+        context.put(keys.model(address), base)
+
+
+def _end_ceremony(context: Context, plan: Plan, reason: str) -> None:
+    ceremony = context.find(keys.ceremony(plan.terms.plan_id), Ceremony)
+    if ceremony is None or states.is_final(states.CEREMONY, ceremony.status):
+        return
+    states.check(states.CEREMONY, ceremony.status, CeremonyStatus.FAILED)
+    failed = ceremony.model_copy(update={"status": CeremonyStatus.FAILED, "reason": reason})
+    context.put(keys.ceremony(plan.terms.plan_id), failed)
+
+
+def _end_round(context: Context, plan: Plan, reason: str) -> None:
+    last = last_round(context, plan)
+    if last is None or states.is_final(states.ROUND, last.status):
+        return
+    states.check(states.ROUND, last.status, RoundStatus.FAILED)
+    changes = {
+        "status": RoundStatus.FAILED,
+        "changed_at": context.now,
+        "failure": Code.PLAN_ABORTED.value,
+        "reason": reason,
+    }
+    context.put(keys.round_(last.plan_id, last.number), last.model_copy(update=changes))

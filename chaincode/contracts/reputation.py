@@ -132,5 +132,11 @@ def standing_milli(context: Context, updates: Sequence[Update]) -> list[int]:
     ]
 
 
+def meets(context: Context, msp_id: str, node_id: str, least_milli: int) -> bool:
+    """Whether the scores of a node and of its hospital are at least this much."""
+    subjects = [(Rated.HOSPITAL, msp_id), (Rated.NODE, conduct.node_name(msp_id, node_id))]
+    return all(known.score_milli >= least_milli for known in of(context, subjects))
+
+
 def _put(context: Context, reputation: Reputation) -> None:
     context.put(keys.reputation(reputation.subject, reputation.subject_id), reputation)

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from chaincode.contracts import dataset as datasets
+from chaincode.contracts import place as places
 from chaincode.contracts import plan as plans
 from chaincode.contracts import stages
 from chaincode.contracts.framework import Context, transaction
 from chaincode.schema import keys, states
 from chaincode.schema.datasets import Consent, Dataset
 from chaincode.schema.errors import Code, MedFabricError
-from chaincode.schema.plans import Participant, Plan, PlanTerms
+from chaincode.schema.plans import Participant, Plan, PlanStatus, PlanTerms
 from chaincode.schema.rounds import (
     AttestArgs,
     Attestation,
     DecryptionShare,
     EvaluateArgs,
     Evaluation,
+    Exclusion,
     ObjectArgs,
     Objection,
     Round,
@@ -36,7 +40,7 @@ class RoundContract:
 
     @transaction("round:Open")
     def open(self, context: Context, args: RoundArgs) -> Round:
-        plan = plans.active(context, args.plan_id)
+        plan = plans.running(context, args.plan_id, PlanStatus.ACTIVE)
         plans.participating(context, plan.terms)
         if args.number <= plan.rounds_opened:
             raise MedFabricError(Code.ALREADY, f"round {args.number} was opened already")
@@ -44,11 +48,17 @@ class RoundContract:
             raise MedFabricError(
                 Code.BAD_STATE, f"the next round of {args.plan_id} is {plan.rounds_opened + 1}"
             )
-        if plan.rounds_opened:
-            last = context.get(keys.round_(args.plan_id, plan.rounds_opened), Round)
-            if not states.is_final(states.ROUND, last.status):
-                raise MedFabricError(Code.NOT_YET, f"round {last.number} is still {last.status}")
-        datasets.consented(context, plan)
+        if lost := plans.lost_holders(context, plan.terms):
+            raise MedFabricError(
+                Code.KEY_HOLDER_LEFT,
+                f"{', '.join(lost)} left and held the key; end the plan by plan:Advance",
+            )
+        last = plans.last_round(context, plan)
+        if last is not None and not states.is_final(states.ROUND, last.status):
+            raise MedFabricError(Code.NOT_YET, f"round {last.number} is still {last.status}")
+        _on_schedule(context, plan.terms, last)
+        participants, excluded = places.for_next_round(context, plan)
+        _enough(plan.terms, participants, excluded)
         opened = Round(
             plan_id=args.plan_id,
             number=args.number,
@@ -57,6 +67,8 @@ class RoundContract:
             opened_at=context.now,
             changed_at=context.now,
             deadline=context.now + plan.terms.participation.update_seconds,
+            participants=participants,
+            excluded=excluded,
         )
         context.put(keys.round_(args.plan_id, args.number), opened)
         changed = plan.model_copy(update={"rounds_opened": args.number, "changed_at": context.now})
@@ -66,9 +78,10 @@ class RoundContract:
 
     @transaction("round:SubmitUpdate")
     def submit_update(self, context: Context, args: SubmitUpdateArgs) -> Update:
-        plan = plans.active(context, args.plan_id)
-        participant = _participant(context, plan.terms)
+        plan = plans.running(context, args.plan_id)
+        plans.participating(context, plan.terms)
         round_ = _in_stage(context, args.plan_id, args.round, RoundStatus.OPEN)
+        participant = _participant(context, round_)
         key = keys.update(args.plan_id, args.round, context.msp_id, context.node_id)
         if context.find(key, Update) is not None:
             raise MedFabricError(
@@ -101,7 +114,7 @@ class RoundContract:
 
     @transaction("round:Attest")
     def attest(self, context: Context, args: AttestArgs) -> Attestation:
-        plan = plans.active(context, args.plan_id)
+        plan = plans.running(context, args.plan_id)
         plans.participating(context, plan.terms)
         # After the agreement an attestation still goes on record.
         _in_stage(context, args.plan_id, args.round, RoundStatus.SEALED, RoundStatus.AGGREGATED)
@@ -121,7 +134,7 @@ class RoundContract:
 
     @transaction("round:SubmitShare")
     def submit_share(self, context: Context, args: ShareArgs) -> DecryptionShare:
-        plan = plans.active(context, args.plan_id)
+        plan = plans.running(context, args.plan_id)
         plans.participating(context, plan.terms)
         round_ = _in_stage(context, args.plan_id, args.round, RoundStatus.AGGREGATED)
         _in_time(context, round_)
@@ -143,7 +156,7 @@ class RoundContract:
 
     @transaction("round:Evaluate")
     def evaluate(self, context: Context, args: EvaluateArgs) -> Evaluation:
-        plan = plans.active(context, args.plan_id)
+        plan = plans.running(context, args.plan_id)
         plans.participating(context, plan.terms)
         round_ = _in_stage(context, args.plan_id, args.round, RoundStatus.DECRYPTED)
         _in_time(context, round_)
@@ -173,7 +186,7 @@ class RoundContract:
 
     @transaction("round:Object")
     def object(self, context: Context, args: ObjectArgs) -> Objection:
-        plan = plans.active(context, args.plan_id)
+        plan = plans.running(context, args.plan_id)
         plans.participating(context, plan.terms)
         round_ = context.get(keys.round_(args.plan_id, args.round), Round)
         if states.is_final(states.ROUND, round_.status):
@@ -201,7 +214,7 @@ class RoundContract:
         round_ = context.get(keys.round_(args.plan_id, args.number), Round)
         if states.is_final(states.ROUND, round_.status):
             raise MedFabricError(Code.ALREADY, f"round {args.number} is {round_.status} already")
-        plan = plans.active(context, args.plan_id)
+        plan = plans.running(context, args.plan_id)
         plans.participating(context, plan.terms)
         outcome = stages.conclude(context, plan, round_)
         return stages.carry_out(context, plan, round_, outcome)
@@ -213,7 +226,7 @@ class RoundContract:
         place = keys.round_(args.plan_id, args.number)[1]
         return RoundView(
             round=round_,
-            updates=stages.updates(context, plan.terms, args.number),
+            updates=stages.updates(context, round_),
             attestations=stages.attestations(context, plan.terms, args.number),
             shares=stages.shares(context, plan.terms, args.number),
             evaluations=stages.evaluations(context, plan.terms, args.number),
@@ -221,12 +234,37 @@ class RoundContract:
         )
 
 
-def _participant(context: Context, terms: PlanTerms) -> Participant:
-    for participant in terms.participation.participants:
+def _on_schedule(context: Context, terms: PlanTerms, last: Round | None) -> None:
+    opens = terms.schedule.first_round_at
+    if last is not None:
+        opens = max(opens, last.opened_at + terms.schedule.interval_seconds)
+    if context.now < opens:
+        raise MedFabricError(
+            Code.NOT_YET, f"the plan's next round opens {opens - context.now} seconds from now"
+        )
+
+
+def _enough(
+    terms: PlanTerms, participants: Sequence[Participant], excluded: Sequence[Exclusion]
+) -> None:
+    hospitals = {p.msp_id for p in participants}
+    needed = terms.participation.quorum
+    if len(participants) < needed or len(hospitals) < 2:
+        why = [f"{e.node_id} of {e.msp_id} with {e.dataset_id}: {e.code}" for e in excluded[:8]]
+        raise MedFabricError(
+            Code.TOO_FEW_PARTICIPANTS,
+            f"{len(participants)} of at least {needed} nodes, of {len(hospitals)} hospitals, can "
+            f"take part ({'; '.join(why) or 'no other has joined'}); ask the hospitals' admins",
+        )
+
+
+def _participant(context: Context, round_: Round) -> Participant:
+    for participant in round_.participants:
         if (participant.msp_id, participant.node_id) == (context.msp_id, context.node_id):
             return participant
     raise MedFabricError(
-        Code.NOT_A_PARTICIPANT, f"node {context.node_id} takes no part in {terms.plan_id}"
+        Code.NOT_A_PARTICIPANT,
+        f"node {context.node_id} takes no part in round {round_.number} of {round_.plan_id}",
     )
 
 
@@ -254,7 +292,7 @@ def _consented_dataset(
             Code.NOT_A_PARTICIPANT, f"the plan has this node train on {participant.dataset_id}"
         )
     consent = context.find(keys.consent(dataset_id, plan.terms.plan_id), Consent)
-    if consent is None or not consent.given:
+    if not datasets.consents(consent, plan):
         raise MedFabricError(
             Code.CONSENT_MISSING, f"no consent to train on {dataset_id}; ask the hospital's admin"
         )
@@ -278,9 +316,12 @@ def _check_terms(args: SubmitUpdateArgs, terms: PlanTerms, dataset: Dataset) -> 
         raise MedFabricError(Code.WRONG_SIZE, "an update is neither empty nor that large")
 
 
-def _accepts(args: EvaluateArgs, terms: PlanTerms) -> bool:
-    """Whether correct / total >= base_correct / total - max_drop, in integers."""
+def _accepts(args: EvaluateArgs, terms: PlanTerms) -> bool | None:
+    """Whether correct / total >= base_correct / total - max_drop, in integers; None over
+    no records."""
     if args.candidate is None:
         return False
+    if args.total == 0:
+        return None
     drop = terms.acceptance.max_drop_micro * args.total
     return args.correct * 1_000_000 + drop >= args.base_correct * 1_000_000

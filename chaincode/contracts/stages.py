@@ -41,6 +41,11 @@ class Outcome:
     changes: dict[str, Any] = field(default_factory=dict)
     model: Model | None = None
 
+    @property
+    def failure(self) -> str | None:
+        """The code of the failure, if it is one."""
+        return self.changes.get("failure")
+
 
 def conclude(context: Context, plan: Plan, round_: Round) -> Outcome:
     """The outcome of the present stage.
@@ -48,6 +53,9 @@ def conclude(context: Context, plan: Plan, round_: Round) -> Outcome:
     Raises:
         MedFabricError: ``NOT_YET`` while the stage is neither complete nor overdue.
     """
+    lost = plans.lost_holders(context, plan.terms)
+    if lost and not _decryptable(context, round_, lost):
+        return _failed(Code.KEY_HOLDER_LEFT, plans.departed(lost), absent=lost)
     by_stage: dict[RoundStatus, Callable[[Context, Plan, Round], Outcome]] = {
         RoundStatus.OPEN: _seal,
         RoundStatus.SEALED: _aggregate,
@@ -67,9 +75,13 @@ def carry_out(context: Context, plan: Plan, round_: Round, outcome: Outcome) -> 
     if outcome.model is not None:
         _publish_model(context, outcome.model)
         plan = plan.model_copy(update={"model_sha256": outcome.model.model.sha256})
-    last = round_.number == plan.terms.training.rounds
-    if states.is_final(states.ROUND, outcome.to) and last:
+    lost = plans.lost_holders(context, plan.terms)
+    ended = states.is_final(states.ROUND, outcome.to)
+    completed = outcome.failure != Code.KEY_HOLDER_LEFT
+    if ended and completed and round_.number == plan.terms.training.rounds:
         plans.move(context, plan, PlanStatus.COMPLETED)
+    elif ended and lost:
+        plans.move(context, plan, PlanStatus.FAILED, plans.departed(lost))
     elif outcome.model is not None:
         context.put(keys.plan(round_.plan_id), plan)
     if states.is_final(states.ROUND, outcome.to):
@@ -79,13 +91,14 @@ def carry_out(context: Context, plan: Plan, round_: Round, outcome: Outcome) -> 
     return moved
 
 
-# What was posted, in the order of the plan's participants or hospitals.
+# What was posted, in the order of the round's participants or the plan's hospitals.
 
 
-def updates(context: Context, terms: PlanTerms, number: int) -> tuple[Update, ...]:
+def updates(context: Context, round_: Round) -> tuple[Update, ...]:
     """Posted updates, sorted by hospital and node."""
-    nodes = sorted((p.msp_id, p.node_id) for p in terms.participation.participants)
-    return context.existing([keys.update(terms.plan_id, number, *node) for node in nodes], Update)
+    place = round_.plan_id, round_.number
+    wanted = [keys.update(*place, p.msp_id, p.node_id) for p in round_.participants]
+    return context.existing(wanted, Update)
 
 
 def attestations(context: Context, terms: PlanTerms, number: int) -> tuple[Attestation, ...]:
@@ -117,7 +130,7 @@ def _posts(context: Context, terms: PlanTerms, round_: Round) -> Posts:
         and _objected(context, terms, number, share.share.sha256)
     ]
     return Posts(
-        updates=updates(context, terms, number),
+        updates=updates(context, round_),
         attestations=attestations(context, terms, number),
         shares=posted,
         evaluations=evaluations(context, terms, number),
@@ -134,7 +147,7 @@ def _objected(context: Context, terms: PlanTerms, number: int, subject_sha256: s
 def named_content(context: Context, terms: PlanTerms, round_: Round) -> set[str]:
     """Hashes of all content that the round names."""
     number = round_.number
-    refs: list[ContentRef] = [u.update for u in updates(context, terms, number)]
+    refs: list[ContentRef] = [u.update for u in updates(context, round_)]
     refs += [a.aggregate for a in attestations(context, terms, number)]
     refs += [s.share for s in shares(context, terms, number)]
     return {ref.sha256 for ref in refs}
@@ -145,9 +158,9 @@ def named_content(context: Context, terms: PlanTerms, round_: Round) -> set[str]
 
 def _seal(context: Context, plan: Plan, round_: Round) -> Outcome:
     terms = plan.terms.participation
-    posted = updates(context, plan.terms, round_.number)
+    posted = updates(context, round_)
     present = {(u.msp_id, u.node_id) for u in posted}
-    wanted = sorted((p.msp_id, p.node_id) for p in terms.participants)
+    wanted = [(p.msp_id, p.node_id) for p in round_.participants]
     missing = [name for name in wanted if name not in present]
     if missing:
         _await(context, round_, (f"{node} of {msp_id}" for msp_id, node in missing))
@@ -215,8 +228,9 @@ def _late_disagreement(context: Context, plan: Plan, round_: Round) -> tuple[str
 def _publish(context: Context, plan: Plan, round_: Round) -> Outcome:
     posted = evaluations(context, plan.terms, round_.number)
     absent = _absent(plan.terms, posted)
-    if absent:
-        _await(context, round_, absent)
+    lost = plans.lost_holders(context, plan.terms)
+    if awaited := [h for h in absent if h not in lost]:
+        _await(context, round_, awaited)
     needed = plan.terms.participation.agreement
     failures = Counter(e.failure for e in posted if e.failure is not None)
     if sum(failures.values()) > len(plan.terms.hospitals) - needed:
@@ -228,9 +242,14 @@ def _publish(context: Context, plan: Plan, round_: Round) -> Outcome:
         why = f"{votes} of {needed} evaluated the same candidate"
         return _failed(Code.NO_AGREEMENT, why, absent=absent)
     naming = [e for e in posted if e.candidate is not None and e.candidate.sha256 == digest]
-    accepting = sum(e.accept for e in naming)
-    if 2 * accepting <= len(posted):
-        why = f"{accepting} of {len(posted)} hospitals accept the candidate"
+    # Over no records, an evaluation says nothing for or against.
+    judging = [e for e in posted if e.accept is not None]
+    if not judging:
+        why = "no hospital has records to evaluate the candidate on"
+        return _failed(Code.NOT_EVALUATED, why, absent=absent)
+    accepting = sum(e.accept is True for e in naming)
+    if 2 * accepting <= len(judging):
+        why = f"{accepting} of {len(judging)} hospitals accept the candidate"
         return _failed(Code.CANDIDATE_REJECTED, why, absent=absent)
     model = _model(context, plan, round_, naming)
     changes = {"model_sha256": digest, "absent": absent}
@@ -279,6 +298,16 @@ def _publish_model(context: Context, model: Model) -> None:
     key = keys.model(model.model.sha256)
     if context.find(key, Model) is None:
         context.put(key, model)
+
+
+def _decryptable(context: Context, round_: Round, lost: tuple[str, ...]) -> bool:
+    """Whether the aggregate can be, or was, decrypted although these key holders are gone."""
+    if round_.status is RoundStatus.DECRYPTED:
+        return True
+    wanted = [keys.share(round_.plan_id, round_.number, h) for h in lost]
+    return round_.status is RoundStatus.AGGREGATED and None not in context.find_all(
+        wanted, DecryptionShare
+    )
 
 
 def _absent(terms: PlanTerms, posted: Iterable[Any]) -> tuple[str, ...]:

@@ -227,7 +227,8 @@ def _candidate(round_: Round, posts: Posts) -> Iterator[_Event]:
         yield absent, Evidence.PROGRESS_ABSENT, progress
     if round_.model_sha256 is not None:
         for evaluation in naming:
-            yield (Rated.MODEL, round_.model_sha256), Evidence.EVALUATION, evaluation.accept
+            if evaluation.accept is not None:
+                yield (Rated.MODEL, round_.model_sha256), Evidence.EVALUATION, evaluation.accept
 
 
 def _verdict(evaluation: Evaluation, agreed: str, published: bool) -> Iterator[_Event]:
@@ -236,7 +237,7 @@ def _verdict(evaluation: Evaluation, agreed: str, published: bool) -> Iterator[_
     same = _names(evaluation, agreed)
     for subject in (_node(evaluation), (Rated.HOSPITAL, evaluation.msp_id)):
         yield subject, Evidence.AGREEMENT, same
-        if same:
+        if same and evaluation.accept is not None:
             yield subject, Evidence.EVALUATION, evaluation.accept is published
 
 

@@ -7,8 +7,9 @@ from typing import Annotated
 
 from pydantic import Field
 
-from chaincode.schema.base import Id, Language, MspId, Name, Reason, Role, Seconds, Sha256
+from chaincode.schema.base import Count, Id, Language, MspId, Name, Reason, Role, Seconds, Sha256
 from chaincode.schema.reputation import Reputation
+from chaincode.schema.voting import Rulebook, VotingRules
 
 
 class ConsortiumStatus(StrEnum):
@@ -20,11 +21,15 @@ class HospitalStatus(StrEnum):
     PROPOSED = "PROPOSED"
     ADMITTED = "ADMITTED"
     REJECTED = "REJECTED"
+    LEFT = "LEFT"
+    EXPELLED = "EXPELLED"
 
 
 class NodeStatus(StrEnum):
     ACTIVE = "ACTIVE"
+    RESTING = "RESTING"
     SUSPENDED = "SUSPENDED"
+    LEFT = "LEFT"
     REVOKED = "REVOKED"
 
 
@@ -33,6 +38,8 @@ class Subject(StrEnum):
 
     CHARTER = "charter"
     HOSPITAL = "hospital"
+    EXPULSION = "expulsion"
+    RULES = "rules"
     PLAN = "plan"
     COMPLAINT = "complaint"
 
@@ -57,16 +64,19 @@ class Consortium(Language):
 
 
 class Hospital(Language):
+    """``decided_at`` and ``reason`` are of its last change: admitted, rejected, left, expelled."""
+
     msp_id: MspId
     name: Name
     status: HospitalStatus
     proposed_by: MspId
     proposed_at: Seconds
     decided_at: Seconds | None = None
+    reason: Reason = ""
 
 
 class Vote(Language):
-    """One hospital's vote on one subject; a hospital votes once."""
+    """One hospital's vote on one subject, bound to its hash; a hospital votes once on each."""
 
     subject: Subject
     subject_id: Name
@@ -81,7 +91,8 @@ class Vote(Language):
 class Node(Language):
     """An enrolled machine of a hospital, bound to the public key in its certificate.
 
-    ``public_key_sha256`` is over the DER SubjectPublicKeyInfo.
+    ``public_key_sha256`` is over the DER SubjectPublicKeyInfo. ``device`` is its class, by which
+    plans may choose. ``changes`` counts the entries of its history.
     """
 
     msp_id: MspId
@@ -94,6 +105,7 @@ class Node(Language):
     reason: Reason
     registered_at: Seconds
     changed_at: Seconds
+    changes: Count = 1
 
 
 # Arguments
@@ -102,6 +114,7 @@ class Node(Language):
 class FoundArgs(Language):
     name: Name
     hospitals: Annotated[tuple[Founder, ...], Field(min_length=2, max_length=64)]
+    rules: VotingRules = VotingRules()
 
 
 class ProposeHospitalArgs(Language):
@@ -110,7 +123,7 @@ class ProposeHospitalArgs(Language):
 
 
 class VoteArgs(Language):
-    """``subject_sha256`` binds the vote to what the voter saw."""
+    """``subject_sha256`` binds the vote to what the voter saw: a plan's or a motion's terms."""
 
     subject: Subject
     subject_id: Name
@@ -147,16 +160,26 @@ class NodeArgs(Language):
 
 class ConsortiumView(Language):
     consortium: Consortium
+    rulebook: Rulebook
     hospitals: tuple[Hospital, ...]
     reputations: tuple[Reputation, ...]
 
 
 class Ballot(Language):
-    """A subject's votes and what they decide: True, False, or None while undecided."""
+    """A subject's votes and what they decide: True, False, or None while undecided.
+
+    ``needed`` approvals among at least ``quorum`` votes carry it. Undecided at ``expires_at`` (0:
+    never), it has lapsed: ``decided`` is False then.
+    """
 
     subject: Subject
     subject_id: Name
+    subject_sha256: Sha256
     votes: tuple[Vote, ...]
+    needed: Count
+    quorum: Count
+    expires_at: Seconds
+    lapsed: bool
     decided: bool | None
 
 

@@ -40,6 +40,9 @@ class Code(StrEnum):
     SECOND_VOTE = "MF-2002"
     NOT_A_VOTER = "MF-2003"
     TERMS_MISMATCH = "MF-2004"
+    VOTE_OVER = "MF-2005"
+    TOO_FEW_HOSPITALS = "MF-2006"
+    KEY_IN_USE = "MF-2007"
     # datasets and privacy accounts
     CONSENT_MISSING = "MF-3001"
     BUDGET_EXCEEDED = "MF-3002"
@@ -52,6 +55,11 @@ class Code(StrEnum):
     COMMITMENT_MISMATCH = "MF-4004"
     KEY_DISAGREEMENT = "MF-4005"
     CEREMONY_OVERDUE = "MF-4006"
+    KEY_HOLDER_LEFT = "MF-4007"
+    TOO_FEW_PARTICIPANTS = "MF-4008"
+    NOT_ELIGIBLE = "MF-4009"
+    PLACE_TAKEN = "MF-4010"
+    PLAN_ABORTED = "MF-4011"
     # rounds and models
     DUPLICATE_UPDATE = "MF-5001"
     WRONG_BASE_MODEL = "MF-5002"
@@ -65,6 +73,7 @@ class Code(StrEnum):
     DECRYPTION_FAILED = "MF-5010"
     DUPLICATE_CONTRIBUTION = "MF-5011"
     CONTENT_UNUSABLE = "MF-5012"
+    NOT_EVALUATED = "MF-5013"
     # privacy engine
     WIRE_MALFORMED = "MF-6001"
     WIRE_FOREIGN = "MF-6002"

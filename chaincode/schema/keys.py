@@ -29,12 +29,28 @@ def suspension(msp_id: str, node_id: str) -> Key:
     return ("suspension", (msp_id, node_id))
 
 
-def vote(subject: str, subject_id: str, msp_id: str) -> Key:
-    return ("vote", (subject, subject_id, msp_id))
+def rulebook() -> Key:
+    return ("rulebook", ("self",))
+
+
+def motion(subject: str, subject_id: str) -> Key:
+    return ("motion", (subject, subject_id))
+
+
+def vote(subject: str, subject_id: str, subject_sha256: str, msp_id: str) -> Key:
+    return ("vote", (subject, subject_id, subject_sha256, msp_id))
 
 
 def node(msp_id: str, node_id: str) -> Key:
     return ("node", (msp_id, node_id))
+
+
+def node_change(msp_id: str, node_id: str, number: int) -> Key:
+    return ("node-change", (msp_id, node_id, _padded(number)))
+
+
+def node_key(msp_id: str, public_key_sha256: str) -> Key:
+    return ("node-key", (msp_id, public_key_sha256))
 
 
 def dataset(dataset_id: str) -> Key:
@@ -51,6 +67,22 @@ def account(dataset_id: str) -> Key:
 
 def plan(plan_id: str) -> Key:
     return ("plan", (plan_id,))
+
+
+def plan_version(plan_id: str, version: int) -> Key:
+    return ("plan-version", (plan_id, _padded(version)))
+
+
+def place(plan_id: str, msp_id: str, slot: int) -> Key:
+    return ("place", (plan_id, msp_id, _padded(slot)))
+
+
+def place_of_node(plan_id: str, msp_id: str, node_id: str) -> Key:
+    return ("place-of-node", (plan_id, msp_id, node_id))
+
+
+def place_of_dataset(plan_id: str, dataset_id: str) -> Key:
+    return ("place-of-dataset", (plan_id, dataset_id))
 
 
 def ceremony(plan_id: str) -> Key:

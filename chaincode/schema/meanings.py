@@ -78,12 +78,39 @@ MEANINGS: Mapping[str, Meaning | None] = {
         ("public_key_sha256", "device", "dynamic", "status"),
         "msp_id",
     ),
+    "node-change": Meaning(
+        CoreType.ENTITY, (_BY_NODE,), ("status", "public_key_sha256", "changed_by"), "msp_id"
+    ),
+    "node-key": Meaning(CoreType.ENTITY, (_BY_NODE,), ("public_key_sha256",), "msp_id"),
+    "rulebook": Meaning(CoreType.ENTITY, says=("version", "motion_sha256")),
+    "motion": Meaning(
+        CoreType.ENTITY,
+        (
+            _to(Relation.ATTRIBUTED_TO, keys.hospital, "terms.proposed_by"),
+            *(
+                _to(
+                    Relation.INFLUENCED_BY,
+                    keys.hospital,
+                    "terms.subject_id",
+                    only=("terms.subject", subject),
+                )
+                for subject in ("hospital", "expulsion")
+            ),
+        ),
+        ("terms.subject", "terms.subject_id", "terms_sha256", "status"),
+    ),
     "vote": Meaning(
         CoreType.ENTITY,
         (
             _BY_HOSPITAL,
             _to(Relation.DERIVED_FROM, keys.plan, "subject_id", only=("subject", "plan")),
             _to(Relation.DERIVED_FROM, keys.complaint, "subject_id", only=("subject", "complaint")),
+            *(
+                _to(
+                    Relation.DERIVED_FROM, keys.motion, "subject", "subject_id", only=("subject", s)
+                )
+                for s in ("hospital", "expulsion", "rules")
+            ),
         ),
         ("subject", "subject_id", "subject_sha256", "approve"),
     ),
@@ -107,6 +134,21 @@ MEANINGS: Mapping[str, Meaning | None] = {
         CoreType.ENTITY,
         (_to(Relation.ATTRIBUTED_TO, keys.hospital, "proposed_by"),),
         ("terms_sha256", "status", "terms.title"),
+    ),
+    "plan-version": Meaning(
+        CoreType.ENTITY,
+        (_to(Relation.DERIVED_FROM, keys.plan, "terms.plan_id"),),
+        ("terms_sha256", "replaced_at"),
+    ),
+    "place": Meaning(
+        CoreType.ENTITY,
+        (
+            _BY_NODE,
+            _to(Relation.DERIVED_FROM, keys.plan, "plan_id"),
+            _to(Relation.DERIVED_FROM, keys.dataset, "dataset_id"),
+        ),
+        ("node_id", "dataset_id", "joined_at", "left_at"),
+        "msp_id",
     ),
     "ceremony": Meaning(
         CoreType.ACTIVITY,
@@ -179,6 +221,8 @@ MEANINGS: Mapping[str, Meaning | None] = {
         ("until",),
     ),
     # What follows from other elements and says nothing of where anything came from.
+    "place-of-node": None,
+    "place-of-dataset": None,
     "account": None,
     "reputation": None,
     "access": None,

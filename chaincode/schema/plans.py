@@ -16,7 +16,9 @@ from chaincode.schema.base import (
     Micro,
     MspId,
     Name,
+    PageArgs,
     Reason,
+    Role,
     Seconds,
     Sha256,
 )
@@ -27,6 +29,7 @@ class PlanStatus(StrEnum):
     PROPOSED = "PROPOSED"
     APPROVED = "APPROVED"
     ACTIVE = "ACTIVE"
+    PAUSED = "PAUSED"
     COMPLETED = "COMPLETED"
     REJECTED = "REJECTED"
     FAILED = "FAILED"
@@ -34,12 +37,20 @@ class PlanStatus(StrEnum):
 
 
 class Strategy(StrEnum):
+    """Federated averaging and federated SGD, one step a round (both McMahan et al. 2017,
+    "Communication-Efficient Learning of Deep Networks from Decentralized Data"); averaging with a
+    proximal term (Li et al. 2020, "Federated Optimization in Heterogeneous Networks")."""
+
     FEDAVG = "fedavg"
     FEDSGD = "fedsgd"
+    FEDPROX = "fedprox"
 
 
 class Feature(Language):
-    """One input column and the public bounds it is scaled by; never fitted on records."""
+    """One input column and the public bounds it is scaled by; never fitted on records.
+
+    The contract refuses a plan whose ``high_micro`` is not above ``low_micro``.
+    """
 
     name: Name
     low_micro: Annotated[int, Field(ge=-(10**15), le=10**15)]
@@ -69,6 +80,8 @@ class TrainingTerms(Language):
     """Local training of one round: ``steps`` optimiser steps on Poisson batches.
 
     ``batch_size`` is the expected size; the sampling rate is batch_size / train_samples.
+    ``proximal_mu_micro`` is FedProx's mu, zero with every other strategy; federated SGD has
+    ``steps`` 1.
     """
 
     strategy: Strategy
@@ -78,6 +91,7 @@ class TrainingTerms(Language):
     learning_rate_micro: Annotated[int, Field(ge=1, le=10**9)]
     momentum_micro: Annotated[int, Field(ge=0, lt=10**6)] = 0
     weight_decay_micro: Micro = 0
+    proximal_mu_micro: Annotated[int, Field(ge=0, le=10**9)] = 0
 
 
 class PrivacyTerms(Language):
@@ -118,15 +132,33 @@ class Participant(Language):
     dataset_id: Id
 
 
+class DynamicTerms(Language):
+    """The rule by which further nodes join by themselves, and may leave again, between rounds.
+
+    A node needs all of ``roles``, one of the device classes ``devices`` (none named: any), a
+    reputation of at least ``least_reputation_milli`` and a dataset of at least ``least_samples``
+    training records. Each of ``hospitals`` has ``slots`` places for such nodes.
+    """
+
+    hospitals: Annotated[tuple[MspId, ...], Field(min_length=1, max_length=64)]
+    slots: Annotated[int, Field(ge=1, le=64)]
+    least_samples: Annotated[int, Field(ge=1, le=2**40)]
+    roles: Annotated[tuple[Role, ...], Field(min_length=1, max_length=4)] = (Role.TRAINER,)
+    devices: Annotated[tuple[Name, ...], Field(max_length=64)] = ()
+    least_reputation_milli: Annotated[int, Field(ge=0, le=1000)] = 0
+
+
 class ParticipationTerms(Language):
     """Who takes part, and how many are enough.
 
-    ``quorum``: updates needed to seal once the deadline has passed. ``agreement``: hospitals that
-    must attest the same aggregate, and the same candidate. The hospitals of ``participants`` hold
-    the key, every one of them (n of n).
+    ``participants`` are the static nodes, ``dynamic`` the rule that admits others. ``quorum``:
+    updates needed to open a round, and to seal it once the deadline has passed. ``agreement``:
+    hospitals that must attest the same aggregate, and the same candidate. All hospitals named here
+    hold the key, every one of them (n of n).
     """
 
-    participants: Annotated[tuple[Participant, ...], Field(min_length=2, max_length=1024)]
+    participants: Annotated[tuple[Participant, ...], Field(max_length=1024)]
+    dynamic: DynamicTerms | None = None
     quorum: Annotated[int, Field(ge=2, le=1024)]
     agreement: Annotated[int, Field(ge=2, le=64)]
     ceremony_seconds: Annotated[int, Field(ge=1, le=10**7)] = 600
@@ -134,17 +166,32 @@ class ParticipationTerms(Language):
     stage_seconds: Annotated[int, Field(ge=1, le=10**7)] = 600
 
 
+class ScheduleTerms(Language):
+    """When rounds may open: not before ``first_round_at``, and each at least ``interval_seconds``
+    after the one before was opened."""
+
+    first_round_at: Seconds = 0
+    interval_seconds: Annotated[int, Field(ge=0, le=10**8)] = 0
+
+
 class AcceptanceTerms(Language):
     """A hospital accepts a candidate whose validation accuracy is at least the base model's less
-    ``max_drop_micro``; the candidate is published when a majority of the evaluations accept."""
+    ``max_drop_micro``; the candidate is published when a majority of the evaluations accept. One
+    over no records is an abstention. ``group_tests``: sums over groups of updates that may be
+    decrypted in a round."""
 
     max_drop_micro: Annotated[int, Field(ge=0, le=10**6)] = 50_000
+    group_tests: Annotated[int, Field(ge=0, le=1000)] = 0
 
 
 class PlanTerms(Language):
-    """All that is agreed; votes and consents bind to the SHA-256 of its canonical form."""
+    """All that is agreed; votes and consents bind to the SHA-256 of its canonical form.
+
+    ``version`` counts the amendments from 1, so that no two versions have the same hash.
+    """
 
     plan_id: Id
+    version: Annotated[int, Field(ge=1, le=10_000)] = 1
     title: Name
     data: DataTerms
     model: ModelTerms
@@ -153,6 +200,7 @@ class PlanTerms(Language):
     encryption: EncryptionTerms
     participation: ParticipationTerms
     acceptance: AcceptanceTerms
+    schedule: ScheduleTerms = ScheduleTerms()
 
     @property
     def sha256(self) -> str:
@@ -162,10 +210,22 @@ class PlanTerms(Language):
     @property
     def hospitals(self) -> tuple[str, ...]:
         """The MSP ids that take part and hold the key, sorted, each once."""
-        return tuple(sorted({p.msp_id for p in self.participation.participants}))
+        participation = self.participation
+        named = {p.msp_id for p in participation.participants}
+        dynamic = participation.dynamic.hospitals if participation.dynamic else ()
+        return tuple(sorted(named.union(dynamic)))
+
+    @property
+    def most_updates(self) -> int:
+        """Updates that a round can have at most."""
+        dynamic = self.participation.dynamic
+        places = len(set(dynamic.hospitals)) * dynamic.slots if dynamic else 0
+        return len(self.participation.participants) + places
 
 
 class Plan(Language):
+    """``expires_at``: votes on these terms are taken until then."""
+
     terms: PlanTerms
     terms_sha256: Sha256
     status: PlanStatus
@@ -176,6 +236,16 @@ class Plan(Language):
     """Address of the newest published model; the base model before the first."""
     rounds_opened: Count
     reason: Reason
+    expires_at: Seconds = 0
+
+
+class PlanVersion(Language):
+    """Terms that an amendment has replaced; the votes on them are void."""
+
+    terms: PlanTerms
+    terms_sha256: Sha256
+    proposed_at: Seconds
+    replaced_at: Seconds
 
 
 # Arguments
@@ -185,9 +255,13 @@ class PlanArgs(Language):
     plan_id: Id
 
 
-class AbortArgs(Language):
+class PlanReasonArgs(Language):
     plan_id: Id
-    reason: Annotated[str, Field(min_length=1, max_length=512)]
+    reason: Annotated[Reason, Field(min_length=1)]
+
+
+class PlanVersionsArgs(PageArgs):
+    plan_id: Id
 
 
 # Results
@@ -200,4 +274,11 @@ class PlanView(Language):
 
 class PlanPage(Language):
     plans: tuple[Plan, ...]
+    bookmark: str
+
+
+class PlanVersionPage(Language):
+    """Replaced versions, oldest first."""
+
+    versions: tuple[PlanVersion, ...]
     bookmark: str

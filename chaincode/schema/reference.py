@@ -41,8 +41,13 @@ _SIGNS = ("at least", "more than", "at most", "less than", "length at least", "l
 
 _MACHINES: tuple[tuple[str, str, Mapping[str, frozenset[StrEnum]]], ...] = (
     ("Consortium", "`consortium:Found`, then the votes of all founders.", states.CONSORTIUM),
-    ("Hospital", "`consortium:ProposeHospital`, then votes.", states.HOSPITAL),
-    ("Node", "`node:Register`; its own hospital moves it.", states.NODE),
+    ("Motion", "A proposal, votes; `consortium:Advance` draws the conclusion.", states.MOTION),
+    (
+        "Hospital",
+        "`consortium:ProposeHospital`, votes; then `consortium:Leave`, or votes to expel it.",
+        states.HOSPITAL,
+    ),
+    ("Node", "`node:Register`; its own hospital, or the node itself, moves it.", states.NODE),
     ("Plan", "`plan:Propose`, votes, the key ceremony, rounds.", states.PLAN),
     (
         "Key ceremony",

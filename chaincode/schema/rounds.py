@@ -18,6 +18,7 @@ from chaincode.schema.base import (
     Seconds,
     Sha256,
 )
+from chaincode.schema.plans import Participant
 
 RoundNumber = Annotated[int, Field(ge=1, le=10_000)]
 
@@ -46,12 +47,24 @@ class NodeRef(Language):
     node_id: Id
 
 
+class Exclusion(Language):
+    """A node that the plan names or admitted and that does not take part in a round; ``code`` says
+    why: its owner's consent, the node's status, its hospital."""
+
+    msp_id: MspId
+    node_id: Id
+    dataset_id: Id
+    code: str
+
+
 class Round(Language):
-    """``deadline`` is that of the present stage. ``contributions`` are fixed at sealing, sorted by
-    (msp_id, node_id). ``missing`` names nodes without an update, ``absent`` hospitals that a later
-    stage ended without, ``disagreed`` hospitals whose attestation differs from the accepted one,
-    ``unusable`` the node whose update an agreement of hospitals could not use.
-    ``failure`` is the code of the reason why a round FAILED."""
+    """``deadline`` is that of the present stage. ``participants`` are fixed at opening, sorted by
+    (msp_id, node_id), and so are those ``excluded``; who joins or leaves later does so for the next
+    round. ``contributions`` are fixed at sealing, in the same order. ``missing`` names nodes
+    without an update, ``absent`` hospitals that a later stage ended without, ``disagreed``
+    hospitals whose attestation differs from the accepted one, ``unusable`` the node whose update an
+    agreement of hospitals could not use. ``failure`` is the code of the reason why a round
+    FAILED."""
 
     plan_id: Id
     number: RoundNumber
@@ -60,6 +73,8 @@ class Round(Language):
     opened_at: Seconds
     changed_at: Seconds
     deadline: Seconds
+    participants: tuple[Participant, ...] = ()
+    excluded: tuple[Exclusion, ...] = ()
     contributions: tuple[Contribution, ...] = ()
     total_weight: Count = 0
     missing: tuple[NodeRef, ...] = ()
@@ -117,6 +132,7 @@ class Evaluation(Language):
     """A hospital's verdict on the candidate, from counts on its own validation split.
 
     ``candidate`` is None where the shares did not decode; ``failure`` then says why, by code.
+    ``accept`` is None where there were no records to evaluate on: an abstention.
     """
 
     plan_id: Id
@@ -128,7 +144,7 @@ class Evaluation(Language):
     correct: Count
     base_correct: Count
     total: Count
-    accept: bool
+    accept: bool | None
     posted_at: Seconds
 
 

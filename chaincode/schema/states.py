@@ -8,6 +8,7 @@ from enum import StrEnum
 from chaincode.schema.ceremonies import CeremonyStatus
 from chaincode.schema.consortium import ConsortiumStatus, HospitalStatus, NodeStatus
 from chaincode.schema.errors import Code, MedFabricError
+from chaincode.schema.motions import MotionStatus
 from chaincode.schema.plans import PlanStatus
 from chaincode.schema.reputation import ComplaintStatus
 from chaincode.schema.rounds import RoundStatus
@@ -18,18 +19,32 @@ def _table(**moves: tuple[StrEnum, ...]) -> dict[str, frozenset[StrEnum]]:
 
 
 CONSORTIUM = _table(FOUNDING=(ConsortiumStatus.ACTIVE,), ACTIVE=())
+MOTION = _table(
+    OPEN=(MotionStatus.CARRIED, MotionStatus.DEFEATED, MotionStatus.LAPSED),
+    CARRIED=(),
+    DEFEATED=(),
+    LAPSED=(),
+)
 HOSPITAL = _table(
-    PROPOSED=(HospitalStatus.ADMITTED, HospitalStatus.REJECTED), ADMITTED=(), REJECTED=()
+    PROPOSED=(HospitalStatus.ADMITTED, HospitalStatus.REJECTED),
+    ADMITTED=(HospitalStatus.LEFT, HospitalStatus.EXPELLED),
+    REJECTED=(HospitalStatus.PROPOSED,),
+    LEFT=(HospitalStatus.PROPOSED,),
+    EXPELLED=(HospitalStatus.PROPOSED,),
 )
 NODE = _table(
-    ACTIVE=(NodeStatus.SUSPENDED, NodeStatus.REVOKED),
-    SUSPENDED=(NodeStatus.ACTIVE, NodeStatus.REVOKED),
+    ACTIVE=(NodeStatus.RESTING, NodeStatus.SUSPENDED, NodeStatus.LEFT, NodeStatus.REVOKED),
+    RESTING=(NodeStatus.ACTIVE, NodeStatus.SUSPENDED, NodeStatus.LEFT, NodeStatus.REVOKED),
+    SUSPENDED=(NodeStatus.ACTIVE, NodeStatus.LEFT, NodeStatus.REVOKED),
+    LEFT=(NodeStatus.ACTIVE, NodeStatus.REVOKED),
     REVOKED=(),
 )
+_STOPPED = (PlanStatus.FAILED, PlanStatus.ABORTED)
 PLAN = _table(
     PROPOSED=(PlanStatus.APPROVED, PlanStatus.REJECTED, PlanStatus.ABORTED),
-    APPROVED=(PlanStatus.ACTIVE, PlanStatus.FAILED, PlanStatus.ABORTED),
-    ACTIVE=(PlanStatus.COMPLETED, PlanStatus.ABORTED),
+    APPROVED=(PlanStatus.ACTIVE, *_STOPPED),
+    ACTIVE=(PlanStatus.PAUSED, PlanStatus.COMPLETED, *_STOPPED),
+    PAUSED=(PlanStatus.ACTIVE, PlanStatus.COMPLETED, *_STOPPED),
     COMPLETED=(),
     REJECTED=(),
     FAILED=(),

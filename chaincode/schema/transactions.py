@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from chaincode.schema import ceremonies as c
 from chaincode.schema import consortium as o
 from chaincode.schema import datasets as d
+from chaincode.schema import motions as m
+from chaincode.schema import nodes as n
+from chaincode.schema import places as s
 from chaincode.schema import plans as p
 from chaincode.schema import provenance as v
 from chaincode.schema import reputation as t
@@ -23,6 +26,7 @@ ADMIN = frozenset({Role.ADMIN})
 TRAINER = frozenset({Role.TRAINER})
 VALIDATOR = frozenset({Role.VALIDATOR})
 AUDITOR = frozenset({Role.AUDITOR})
+NODE_OR_ADMIN = ADMIN | TRAINER | VALIDATOR
 
 
 @dataclass(frozen=True)
@@ -30,12 +34,14 @@ class Transaction(Declaration):
     """One row of the table.
 
     Trainers and validators must also be registered, active nodes whose key is the registered one.
-    ``founding``: allowed before the consortium is ACTIVE.
+    ``founding``: allowed before the consortium is ACTIVE. ``resting``: allowed to a node that is
+    RESTING.
     """
 
     args: type[Language]
     result: type[Language]
     founding: bool = False
+    resting: bool = False
 
 
 _ROWS = (
@@ -51,10 +57,34 @@ _ROWS = (
     Transaction(
         "consortium:ProposeHospital",
         o.ProposeHospitalArgs,
+        m.Motion,
+        ADMIN,
+        True,
+        "Move to admit a further hospital, or one that was rejected, left or was expelled.",
+    ),
+    Transaction(
+        "consortium:ProposeExpulsion",
+        m.ProposeExpulsionArgs,
+        m.Motion,
+        ADMIN,
+        True,
+        "Move to expel a hospital; it has no vote on that itself.",
+    ),
+    Transaction(
+        "consortium:ProposeRules",
+        m.ProposeRulesArgs,
+        m.Motion,
+        ADMIN,
+        True,
+        "Move to change the rules of voting, by the rules in force.",
+    ),
+    Transaction(
+        "consortium:Leave",
+        m.LeaveArgs,
         o.Hospital,
         ADMIN,
         True,
-        "Propose to admit a further hospital.",
+        "Leave the consortium at once; what the hospital did before stays valid.",
     ),
     Transaction(
         "consortium:Vote",
@@ -62,7 +92,7 @@ _ROWS = (
         o.Vote,
         ADMIN,
         True,
-        "Vote on the charter, a hospital, a plan or a complaint, once.",
+        "Vote on the charter, a motion, a plan or a complaint, once.",
         founding=True,
     ),
     Transaction(
@@ -71,7 +101,7 @@ _ROWS = (
         o.Ballot,
         ADMIN,
         True,
-        "Carry out what the votes on the charter or a hospital decided.",
+        "Carry out what the votes on the charter or a motion decided.",
         founding=True,
     ),
     Transaction(
@@ -80,7 +110,7 @@ _ROWS = (
         o.ConsortiumView,
         ANYONE,
         False,
-        "The consortium, its hospitals and their reputations.",
+        "The consortium, its rules, its hospitals and their reputations.",
         founding=True,
     ),
     Transaction(
@@ -93,12 +123,62 @@ _ROWS = (
         founding=True,
     ),
     Transaction(
+        "consortium:GetMotion",
+        o.SubjectArgs,
+        m.Motion,
+        ANYONE,
+        False,
+        "The newest motion on a subject: what the votes bind to.",
+    ),
+    Transaction(
+        "consortium:ListMotions",
+        m.MotionPageArgs,
+        m.MotionPage,
+        ANYONE,
+        False,
+        "The newest motion on every subject.",
+    ),
+    Transaction(
         "node:Register",
         o.RegisterNodeArgs,
         o.Node,
         ADMIN,
         True,
-        "Register a node of the caller's hospital and the key it signs with.",
+        "Register a node of the caller's hospital, or one that has left, and its key.",
+    ),
+    Transaction(
+        "node:Renew",
+        n.RenewNodeArgs,
+        o.Node,
+        ADMIN,
+        True,
+        "Bind a node of one's hospital to the key of its new certificate; the old one is void.",
+    ),
+    Transaction(
+        "node:Rest",
+        o.NodeStatusArgs,
+        o.Node,
+        NODE_OR_ADMIN,
+        True,
+        "Rest: take no part in rounds that open from now on.",
+    ),
+    Transaction(
+        "node:Wake",
+        o.NodeStatusArgs,
+        o.Node,
+        NODE_OR_ADMIN,
+        True,
+        "End a rest.",
+        resting=True,
+    ),
+    Transaction(
+        "node:Leave",
+        o.NodeStatusArgs,
+        o.Node,
+        NODE_OR_ADMIN,
+        True,
+        "Leave; the node's hospital may register it again.",
+        resting=True,
     ),
     Transaction(
         "node:Suspend",
@@ -122,10 +202,25 @@ _ROWS = (
         o.Node,
         ADMIN,
         True,
-        "Revoke a node for good.",
+        "Revoke a node and its keys for good; its certificates are refused from then on.",
     ),
     Transaction("node:Get", o.NodeArgs, o.Node, ANYONE, False, "A node."),
-    Transaction("node:List", PageArgs, o.NodePage, ANYONE, False, "All nodes, by hospital."),
+    Transaction(
+        "node:List",
+        n.NodePageArgs,
+        o.NodePage,
+        ANYONE,
+        False,
+        "Nodes, by hospital; of all hospitals or of one.",
+    ),
+    Transaction(
+        "node:History",
+        n.NodeHistoryArgs,
+        n.NodeChangePage,
+        ANYONE,
+        False,
+        "Every status and key that a node ever had.",
+    ),
     Transaction(
         "dataset:Register",
         d.RegisterDatasetArgs,
@@ -177,16 +272,80 @@ _ROWS = (
         "Propose a training plan.",
     ),
     Transaction(
+        "plan:Amend",
+        p.PlanTerms,
+        p.Plan,
+        ADMIN,
+        True,
+        "Replace the terms of one's own plan before it is approved; votes on the old are void.",
+    ),
+    Transaction(
         "plan:Advance",
         p.PlanArgs,
         p.Plan,
         ADMIN | VALIDATOR,
         True,
-        "Carry out what the votes on a plan decided; opens its key ceremony.",
+        "Carry out what the votes on a plan decided, opening its key ceremony; or fail a plan "
+        "whose key lost a holder.",
     ),
-    Transaction("plan:Abort", p.AbortArgs, p.Plan, ADMIN, True, "Stop one's own plan for good."),
+    Transaction(
+        "plan:Pause",
+        p.PlanReasonArgs,
+        p.Plan,
+        ADMIN,
+        True,
+        "Let no further round of one's own plan open; the open one goes on.",
+    ),
+    Transaction(
+        "plan:Resume",
+        p.PlanReasonArgs,
+        p.Plan,
+        ADMIN,
+        True,
+        "Let rounds of one's own paused plan open again.",
+    ),
+    Transaction(
+        "plan:Abort",
+        p.PlanReasonArgs,
+        p.Plan,
+        ADMIN,
+        True,
+        "Stop one's own plan for good; its open round or key ceremony fails.",
+    ),
+    Transaction(
+        "plan:Join",
+        s.JoinPlanArgs,
+        s.Place,
+        TRAINER,
+        True,
+        "Take a place in a plan as its rule allows, from the next round on.",
+    ),
+    Transaction(
+        "plan:Leave",
+        s.LeavePlanArgs,
+        s.Place,
+        ADMIN | TRAINER,
+        True,
+        "Give a place back; a round that is open still counts on the node.",
+    ),
     Transaction("plan:Get", p.PlanArgs, p.PlanView, ANYONE, False, "A plan and its votes."),
     Transaction("plan:List", PageArgs, p.PlanPage, ANYONE, False, "All plans."),
+    Transaction(
+        "plan:Versions",
+        p.PlanVersionsArgs,
+        p.PlanVersionPage,
+        ANYONE,
+        False,
+        "Terms of a plan that amendments have replaced.",
+    ),
+    Transaction(
+        "plan:Places",
+        s.PlacesArgs,
+        s.PlacePage,
+        ANYONE,
+        False,
+        "A plan's places, of all hospitals or of one, and who has them.",
+    ),
     Transaction(
         "ceremony:Commit",
         c.CommitArgs,

@@ -80,7 +80,7 @@ def of(ledger: Ledger, address: str) -> Lineage:
     return Lineage(
         address=address,
         plan=reader.fact(keys.plan(model.plan_id), _plan_says(plan)),
-        approvals=list(reader.votes(model.plan_id)),
+        approvals=list(reader.votes(plan)),
         consents=list(reader.consents(plan)),
         steps=list(_steps(reader, model)),
     )
@@ -169,16 +169,16 @@ class _Reader:
             endorsed_by=list(writing.endorsers),
         )
 
-    def votes(self, plan_id: str) -> Iterator[Fact]:
-        for vote in self.all("vote", Vote, Subject.PLAN.value, plan_id):
-            key = keys.vote(vote.subject, vote.subject_id, vote.msp_id)
+    def votes(self, plan: Plan) -> Iterator[Fact]:
+        place = (Subject.PLAN.value, plan.terms.plan_id, plan.terms_sha256)
+        for vote in self.all("vote", Vote, *place):
+            key = keys.vote(*place, vote.msp_id)
             yield self.fact(key, {"approve": vote.approve})
 
     def consents(self, plan: Plan) -> Iterator[Fact]:
-        for participant in plan.terms.participation.participants:
-            key = keys.consent(participant.dataset_id, plan.terms.plan_id)
-            consent = self.find(key, Consent)
-            if consent is not None:
+        for consent in self.all("consent", Consent):
+            if consent.terms_sha256 == plan.terms_sha256:
+                key = keys.consent(consent.dataset_id, consent.plan_id)
                 yield self.fact(key, {"given": consent.given})
 
     def _first(self, key: keys.Key) -> Writing:

@@ -19,8 +19,7 @@ from support.scenario import (
     terms,
 )
 
-from chaincode.schema import canonical, keys
-from chaincode.schema.consortium import ProposeHospitalArgs
+from chaincode.schema import keys
 from chaincode.schema.errors import Code
 from chaincode.schema.plans import Participant
 
@@ -81,9 +80,8 @@ def test_a_consortium_is_founded_once():
 def test_a_further_hospital_is_admitted_by_a_majority():
     scenario = at("founded")
     args = {"msp_id": "Hospital5MSP", "name": "Five"}
-    scenario.do(ONE, "consortium:ProposeHospital", args)
+    digest = scenario.do(ONE, "consortium:ProposeHospital", args)["terms_sha256"]
     again = scenario.refused(TWO, "consortium:ProposeHospital", args)
-    digest = canonical.sha256(ProposeHospitalArgs(**args))
     subject = {"subject": "hospital", "subject_id": "Hospital5MSP"}
     for hospital in (ONE, TWO):
         scenario.vote(hospital, "hospital", "Hospital5MSP", digest)
@@ -104,9 +102,8 @@ def test_a_further_hospital_is_admitted_by_a_majority():
 def test_a_hospital_that_a_majority_can_no_longer_admit_is_rejected():
     scenario = at("founded")
     args = {"msp_id": "Hospital5MSP", "name": "Five"}
-    scenario.do(ONE, "consortium:ProposeHospital", args)
+    digest = scenario.do(ONE, "consortium:ProposeHospital", args)["terms_sha256"]
     for hospital in (TWO, THREE):
-        digest = canonical.sha256(ProposeHospitalArgs(**args))
         scenario.vote(hospital, "hospital", "Hospital5MSP", digest, False)
 
     subject = {"subject": "hospital", "subject_id": "Hospital5MSP"}
@@ -291,6 +288,7 @@ def test_the_largest_weighted_sum_that_fits_the_modulus_is_accepted():
 
 def test_a_plan_with_a_revoked_node_or_one_that_is_no_trainer_is_refused():
     validator = at("founded").node_args(FOUR) | {"node_id": "node2", "roles": ["validator"]}
+    validator |= {"public_key_sha256": sha("another key")}
     for change, args in (("node:Revoke", {"node_id": "node1"}), ("node:Register", validator)):
         scenario = at("enrolled")
         scenario.do(FOUR, change, args)
@@ -333,16 +331,15 @@ def test_a_plan_that_was_refused_or_aborted_stays_so():
 def test_no_round_of_a_plan_that_is_not_active():
     first = {"plan_id": PLAN, "number": 1}
     aborted = at("open")
+    update = aborted.update_args(terms(), ONE)
     aborted.do(ONE, "plan:Abort", {"plan_id": PLAN, "reason": "enough"})
 
     for stage in ("proposed", "approved"):
         error = at(stage).refused(ONE, "round:Open", first)
         assert error.code == Code.PLAN_NOT_APPROVED
-    for name, args in (
-        ("round:SubmitUpdate", aborted.update_args(terms(), ONE)),
-        ("round:Advance", first),
-    ):
-        assert aborted.refused(ONE, name, args).code == Code.PLAN_NOT_APPROVED
+    assert aborted.refused(ONE, "round:SubmitUpdate", update).code == Code.PLAN_NOT_APPROVED
+    assert aborted.refused(ONE, "round:Advance", first).code == Code.ALREADY
+    assert aborted.refused(ONE, "round:Open", first | {"number": 2}).code == Code.PLAN_NOT_APPROVED
 
 
 # ceremonies

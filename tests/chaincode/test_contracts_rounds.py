@@ -130,15 +130,37 @@ def test_rounds_open_one_after_another():
     assert (early.code, far.code) == (Code.NOT_YET, Code.BAD_STATE)
 
 
-def test_no_round_opens_without_everyones_consent():
+def withdraw(scenario, msp_id):
+    args = {"dataset_id": dataset_of(msp_id), "plan_id": PLAN, "terms_sha256": terms().sha256}
+    scenario.do(msp_id, "dataset:Withdraw", args)
+
+
+def test_a_round_opens_without_a_dataset_whose_consent_was_withdrawn_and_says_so():
     scenario = at("published")
-    args = {"dataset_id": dataset_of(THREE), "plan_id": PLAN, "terms_sha256": terms().sha256}
-    scenario.do(THREE, "dataset:Withdraw", args)
+    withdraw(scenario, THREE)
+
+    scenario.open(terms(), 2)
+
+    excluded = round_of(scenario, 2)["excluded"]
+    assert [(e["dataset_id"], e["code"]) for e in excluded] == [
+        (dataset_of(THREE), Code.CONSENT_MISSING)
+    ]
+    late = scenario.refused(THREE, "round:SubmitUpdate", scenario.update_args(terms(), THREE, 2))
+    assert late.code == Code.NOT_A_PARTICIPANT
+    scenario.submit(terms(), 2, (ONE, TWO, FOUR))
+    assert scenario.advance(terms(), 2)["missing"] == []
+    assert round_of(scenario)["status"] == "PUBLISHED"
+
+
+def test_no_round_opens_with_fewer_consents_than_the_quorum():
+    scenario = at("published")
+    withdraw(scenario, THREE)
+    withdraw(scenario, FOUR)
 
     error = scenario.refused(ONE, "round:Open", {"plan_id": PLAN, "number": 2})
 
-    assert error.code == Code.CONSENT_MISSING
-    assert dataset_of(THREE) in error.message
+    assert error.code == Code.TOO_FEW_PARTICIPANTS
+    assert f"{dataset_of(THREE)}: {Code.CONSENT_MISSING}" in error.message
 
 
 # updates

@@ -91,6 +91,19 @@ def founded(hospitals) -> Hospitals:
 
 
 @pytest.fixture
+def three(founded, authority) -> tuple[Desk, Desk, Desk]:
+    """A third hospital has been admitted."""
+    folder = founded.folder / "hospital3" / "users"
+    admin = make_identity(authority, "admin", msp_id="Hospital3MSP", roles=(Role.ADMIN,))
+    admin.save(folder / "admin")
+    founded.one.do("consortium", "propose-hospital", "Hospital3MSP", "East")
+    for desk in (founded.one, founded.two):
+        desk.do("consortium", "vote", "hospital", "Hospital3MSP", "--approve")
+    founded.one.do("consortium", "advance", "hospital", "Hospital3MSP")
+    return founded.one, founded.two, Desk(founded.one.connection, folder / "admin")
+
+
+@pytest.fixture
 def planned(founded) -> Hospitals:
     """A plan is proposed, with its nodes and datasets registered."""
     for number, desk in enumerate((founded.one, founded.two), 1):
@@ -198,6 +211,89 @@ def test_nodes_are_registered_suspended_and_revoked(planned):
     rows = {row["hospital"]: row for row in planned.two.do("node", "list")}
     assert (rows["Hospital1MSP"]["status"], rows["Hospital1MSP"]["reason"]) == ("REVOKED", "stolen")
     assert rows["Hospital2MSP"]["status"] == "ACTIVE"
+
+
+def test_a_hospital_is_expelled_by_the_others(three):
+    one, two, three_ = three
+    terms = one.do("consortium", "propose-expulsion", "Hospital3MSP", "--reason", "forged")
+    vote = ("consortium", "vote", "expulsion", "Hospital3MSP", "--approve")
+    wrong = two.refused(*vote, "--terms", "00" * 32)
+    for desk in (one, two):
+        desk.do(*vote, "--terms", terms["terms_sha256"])
+
+    one.do("consortium", "advance", "expulsion", "Hospital3MSP")
+
+    assert wrong == (Exit.REFUSED, Code.TERMS_MISMATCH)
+    view = one.do("consortium", "show")
+    assert view["consortium"]["hospitals"] == ["Hospital1MSP", "Hospital2MSP"]
+    assert three_.refused("plan", "list") == (Exit.REFUSED, Code.NOT_ADMITTED)
+    assert one.do("consortium", "motion", "expulsion", "Hospital3MSP")["status"] == "CARRIED"
+    rows = two.do("consortium", "motions")
+    assert {(row["subject"], row["of"]) for row in rows} == {
+        ("hospital", "Hospital3MSP"),
+        ("expulsion", "Hospital3MSP"),
+    }
+
+
+def test_a_hospital_leaves(three):
+    three[2].do("consortium", "leave", "--reason", "merged")
+
+    hospitals = {h["msp_id"]: h for h in three[0].do("consortium", "show")["hospitals"]}
+    assert (hospitals["Hospital3MSP"]["status"], hospitals["Hospital3MSP"]["reason"]) == (
+        "LEFT",
+        "merged",
+    )
+
+
+def test_rules_are_changed_by_vote(founded):
+    file = founded.folder / "rules.json"
+    file.write_text(json.dumps({"plan": {"fraction_micro": 750_000, "open_seconds": 3600}}))
+    founded.one.do("consortium", "propose-rules", str(file), "--reason", "more care")
+    for desk in (founded.one, founded.two):
+        desk.do("consortium", "vote", "rules", "rules", "--approve")
+
+    founded.two.do("consortium", "advance", "rules", "rules")
+
+    rules = founded.one.do("consortium", "show")["rulebook"]["rules"]
+    assert (rules["plan"]["fraction_micro"], rules["plan"]["open_seconds"]) == (750_000, 3600)
+
+
+def test_a_node_is_renewed_rests_and_leaves(planned, authority):
+    fresh = make_identity(authority, "node1", msp_id="Hospital1MSP")
+    fresh.save(planned.folder / "fresh")
+    planned.one.do("node", "renew", str(planned.folder / "fresh"), "--reason", "expires")
+    planned.one.do("node", "rest", "node1", "--reason", "night")
+    planned.one.do("node", "wake", "node1")
+    planned.one.do("node", "leave", "node1", "--reason", "sold")
+
+    history = planned.two.do("node", "history", "Hospital1MSP", "node1")
+    assert [row["status"] for row in history] == ["ACTIVE", "ACTIVE", "RESTING", "ACTIVE", "LEFT"]
+    assert {row["key"] for row in history[1:]} == {fresh.public_key_sha256}
+    rows = planned.two.do("node", "list", "--hospital", "Hospital2MSP")
+    assert [row["hospital"] for row in rows] == ["Hospital2MSP"]
+
+
+def test_a_plan_is_amended_paused_and_resumed(planned):
+    before = planned.two.do("plan", "list")[0]["terms"]
+    amended = planned.folder / "amended.json"
+    amended.write_text(json.dumps({**terms(), "version": 2, "title": "Smaller tumours"}))
+    planned.one.do("plan", "amend", str(amended))
+
+    row = planned.two.do("plan", "list")[0]
+    assert (row["title"], row["version"]) == ("Smaller tumours", 2)
+    versions = planned.two.do("plan", "versions", "tumours")
+    assert [v["terms_sha256"] for v in versions] == [before]
+    vote = ("plan", "vote", "tumours", "--approve", "--terms")
+    assert planned.two.refused(*vote, before) == (Exit.REFUSED, Code.TERMS_MISMATCH)
+    for name in ("pause", "resume"):
+        refused = planned.one.refused("plan", name, "tumours", "--reason", "too early")
+        assert refused == (Exit.REFUSED, Code.BAD_STATE)
+
+
+def test_places_are_listed_and_given_back(planned):
+    assert planned.one.do("plan", "places", "tumours") == []
+    refused = planned.one.refused("plan", "remove-node", "tumours", "node1")
+    assert refused == (Exit.REFUSED, Code.NOT_FOUND)
 
 
 def test_a_plan_is_voted_on_and_consented_to(planned):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime
 import hashlib
+import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -33,6 +34,7 @@ class MemoryLedger:
     """State, key policies, history and events of one channel.
 
     ``policies`` are recorded, not enforced: there is one endorser and no signature here.
+    ``keys_read`` and ``keys_written`` are those of the last transaction, with their policies'.
     """
 
     state: dict[str, bytes] = field(default_factory=dict)
@@ -43,6 +45,8 @@ class MemoryLedger:
     """Of all hospitals; :meth:`invoke` shows the peer's own implicit collection alone."""
     purged: list[tuple[str, str]] = field(default_factory=list)
     ranges_read: int = 0
+    keys_read: list[str] = field(default_factory=list)
+    keys_written: list[str] = field(default_factory=list)
     transactions: int = 0
     _read_only: bool = False
     _own: str = ""
@@ -67,6 +71,7 @@ class MemoryLedger:
         """
         self.transactions += 1
         self._read_only = False
+        self.keys_read, self.keys_written = [], []
         self._own = f"_implicit_org_{peer or _msp_id(creator)}"
         tx_id = f"{self.transactions:064x}"
         args = [function.encode()] + ([] if argument is None else [argument])
@@ -79,6 +84,7 @@ class MemoryLedger:
         else:
             stub = Stub(tx_id, "medfabric", args, proposal, self)
             response = chaincode.invoke(stub)
+        self.keys_written = [write.key for write in stub.writes]
         if response.status < 400 and self._read_only and stub.writes:
             return Response(500, "what it read is for transactions that write nothing")
         if commit and response.status < 400:
@@ -117,6 +123,7 @@ class MemoryLedger:
     # what the stub reads through
 
     def get_states(self, keys: Sequence[str], collection: str = "") -> list[bytes | None]:
+        self.keys_read += keys
         if not collection:
             return [self.state.get(key) for key in keys]
         if collection != self._own and any((collection, key) in self.private for key in keys):
@@ -135,11 +142,13 @@ class MemoryLedger:
             state = {k: v for (c, k), v in self.private.items() if c == collection == self._own}
         for key in sorted(state):
             if start <= key and (not end or key < end):
+                self.keys_read.append(key)
                 yield KeyValue(key, state[key])
 
     def range_page(self, start: str, end: str, page_size: int, bookmark: str) -> Page:
         self._read_only = True
-        found = list(self.range(bookmark or start, end))
+        # A peer reads one key more than the page holds, for the bookmark.
+        found = list(itertools.islice(self.range(bookmark or start, end), page_size + 1))
         rest = found[page_size:]
         return Page(tuple(found[:page_size]), rest[0].key if rest else "")
 
@@ -156,6 +165,7 @@ class MemoryLedger:
         yield from self.past.get(key, [])
 
     def metadata(self, key: str, collection: str = "") -> Mapping[str, bytes]:
+        self.keys_read.append(key)
         if collection:
             return {}
         policy = self.policies.get(key)

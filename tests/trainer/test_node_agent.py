@@ -10,6 +10,7 @@ import pytest
 
 from chaincode.schema.base import ContentRef, Role
 from chaincode.schema.ceremonies import Ceremony, CeremonyStatus, CeremonyView
+from chaincode.schema.consortium import Consortium, ConsortiumStatus, ConsortiumView
 from chaincode.schema.errors import Code, MedFabricError
 from chaincode.schema.plans import (
     AcceptanceTerms,
@@ -34,6 +35,7 @@ from chaincode.schema.rounds import (
     RoundStatus,
     RoundView,
 )
+from chaincode.schema.voting import Rulebook, VotingRules
 from trainer.node.agent import Agent
 from trainer.node.config import load
 from trainer.node.duties import Duty, Me, Snapshot, Task, duties
@@ -108,6 +110,7 @@ def _view(status: RoundStatus, **changes: Any) -> RoundView:
         opened_at=1,
         changed_at=1,
         deadline=1000,
+        participants=_terms().participation.participants,
         contributions=changes.pop("contributions", ()),
         aggregate_sha256=changes.pop("aggregate_sha256", None),
     )
@@ -115,6 +118,11 @@ def _view(status: RoundStatus, **changes: Any) -> RoundView:
         ("updates", "attestations", "shares", "evaluations", "objections"), ()
     )
     return RoundView(round=round_, **{**lists, **changes})
+
+
+def _now(view: RoundView | None, **changes: Any) -> Snapshot:
+    plan = changes.pop("plan", None) or _plan()
+    return Snapshot(plan, None, view, **{"members": HOSPITALS, **changes})
 
 
 def _tasks(now: Snapshot, me: Me = ME) -> list[Task]:
@@ -132,20 +140,20 @@ def _tasks(now: Snapshot, me: Me = ME) -> list[Task]:
     ],
 )
 def test_each_stage_has_its_duty(status: RoundStatus, first: Task) -> None:
-    assert _tasks(Snapshot(_plan(), None, _view(status)))[0] is first
+    assert _tasks(_now(_view(status)))[0] is first
 
 
 def test_a_trainer_that_is_no_validator_only_trains() -> None:
     trainer = Me("Hospital2MSP", "node1", frozenset({Role.TRAINER}))
 
-    assert _tasks(Snapshot(_plan(), None, _view(RoundStatus.OPEN)), trainer) == [Task.SUBMIT_UPDATE]
-    assert _tasks(Snapshot(_plan(), None, _view(RoundStatus.SEALED)), trainer) == []
+    assert _tasks(_now(_view(RoundStatus.OPEN)), trainer) == [Task.SUBMIT_UPDATE]
+    assert _tasks(_now(_view(RoundStatus.SEALED)), trainer) == []
 
 
 def test_a_hospital_outside_the_plan_has_no_duty() -> None:
     stranger = Me("Hospital9MSP", "node1", frozenset({Role.TRAINER, Role.VALIDATOR}))
 
-    assert _tasks(Snapshot(_plan(), None, _view(RoundStatus.OPEN)), stranger) == []
+    assert _tasks(_now(_view(RoundStatus.OPEN)), stranger) == []
 
 
 def test_moving_on_is_due_at_once_when_the_stage_is_complete_else_after_its_deadline() -> None:
@@ -162,8 +170,8 @@ def test_moving_on_is_due_at_once_when_the_stage_is_complete_else_after_its_dead
         for h in HOSPITALS[:3]
     )
 
-    waiting = duties(ME, Snapshot(_plan(), None, _view(RoundStatus.SEALED)))
-    complete = duties(ME, Snapshot(_plan(), None, _view(RoundStatus.SEALED, attestations=agreeing)))
+    waiting = duties(ME, _now(_view(RoundStatus.SEALED)))
+    complete = duties(ME, _now(_view(RoundStatus.SEALED, attestations=agreeing)))
 
     assert [d.not_before for d in waiting if d.task is Task.ADVANCE_ROUND] == [1001]
     assert [d.not_before for d in complete if d.task is Task.ADVANCE_ROUND] == [0]
@@ -173,10 +181,22 @@ def test_hospitals_take_turns_in_moving_on() -> None:
     turns = set()
     for hospital in HOSPITALS:
         me = Me(hospital, "node1", frozenset({Role.VALIDATOR}))
-        found = duties(me, Snapshot(_plan(), None, _view(RoundStatus.PUBLISHED)))
+        found = duties(me, _now(_view(RoundStatus.PUBLISHED)))
         turns |= {duty.turn for duty in found if duty.task is Task.OPEN_ROUND}
 
     assert turns == {0, 1, 2, 3}
+
+
+def _consortium() -> ConsortiumView:
+    consortium = Consortium(
+        name="Trial",
+        status=ConsortiumStatus.ACTIVE,
+        charter_sha256="ab" * 32,
+        hospitals=HOSPITALS,
+        founded_at=1,
+    )
+    rulebook = Rulebook(version=1, rules=VotingRules(), motion_sha256="ab" * 32, changed_at=1)
+    return ConsortiumView(consortium=consortium, rulebook=rulebook, hospitals=(), reputations=())
 
 
 class _Peer:
@@ -191,6 +211,8 @@ class _Peer:
     def evaluate(self, name: str, _args: Any, _result: Any) -> Any:
         if name == "plan:List":
             return PlanPage(plans=(self.plan,), bookmark="")
+        if name == "consortium:Get":
+            return _consortium()
         assert name == "ceremony:Get"
         ceremony = Ceremony(
             plan_id="plan", status=CeremonyStatus.COMMIT, hospitals=HOSPITALS, deadline=10**12
@@ -287,7 +309,7 @@ def test_no_share_in_an_aggregate_that_is_not_the_own_sum_of_several(
     duty = Duty(Task.SUBMIT_SHARE, "plan", 1)
 
     with pytest.raises(MedFabricError, match=f"MF-9106.*{why}"):
-        rounds.submit_share(duty, Snapshot(_plan(), None, view))
+        rounds.submit_share(duty, _now(view))
 
     assert not list(tmp_path.rglob("share-1.json"))
 

@@ -13,13 +13,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from chaincode.schema import states
-from chaincode.schema.base import PageArgs
+from chaincode.schema.base import Empty, PageArgs
 from chaincode.schema.ceremonies import CeremonyView
+from chaincode.schema.consortium import ConsortiumView
 from chaincode.schema.errors import Code, MedFabricError
-from chaincode.schema.plans import Plan, PlanArgs, PlanPage, PlanStatus
+from chaincode.schema.places import Place
+from chaincode.schema.plans import Plan, PlanArgs, PlanPage
 from chaincode.schema.rounds import RoundArgs, RoundView
 from client.consortium import Consortium
-from trainer.node.duties import Duty, Me, Snapshot, duties
+from client.places import taken
+from trainer.node.duties import CONCERNING, Duty, Me, Snapshot, duties
 from trainer.node.home import Home
 
 log = logging.getLogger("medfabric.node")
@@ -38,6 +41,7 @@ _OVERTAKEN = frozenset(
         Code.EXISTS,
         Code.DUPLICATE_UPDATE,
         Code.DUPLICATE_CONTRIBUTION,
+        Code.PLACE_TAKEN,
     }
 )
 
@@ -133,21 +137,25 @@ class Agent:
         return wait
 
     def _snapshots(self) -> list[Snapshot]:
-        found = []
+        found: list[Snapshot] = []
+        members: tuple[str, ...] = ()
         bookmark = ""
         while True:
             args = PageArgs(page_size=100, bookmark=bookmark)
             page = self._consortium.evaluate("plan:List", args, PlanPage)
-            found += [self._snapshot(plan) for plan in page.plans if self._concerns(plan)]
+            concerning = [plan for plan in page.plans if self._concerns(plan)]
+            if concerning and not members:
+                view = self._consortium.evaluate("consortium:Get", Empty(), ConsortiumView)
+                members = view.consortium.hospitals
+            found += [self._snapshot(plan, members) for plan in concerning]
             bookmark = page.bookmark
             if not bookmark:
                 return found
 
     def _concerns(self, plan: Plan) -> bool:
-        running = plan.status in (PlanStatus.APPROVED, PlanStatus.ACTIVE)
-        return running and self._me.msp_id in plan.terms.hospitals
+        return plan.status in CONCERNING and self._me.msp_id in plan.terms.hospitals
 
-    def _snapshot(self, plan: Plan) -> Snapshot:
+    def _snapshot(self, plan: Plan, members: tuple[str, ...]) -> Snapshot:
         if plan.terms.sha256 != plan.terms_sha256:
             raise MedFabricError(
                 Code.PLAN_TAMPERED,
@@ -158,7 +166,10 @@ class Agent:
         if plan.rounds_opened:
             args = RoundArgs(plan_id=plan.terms.plan_id, number=plan.rounds_opened)
             view = self._consortium.evaluate("round:Get", args, RoundView)
-        return Snapshot(plan, self._ceremony(plan.terms.plan_id), view)
+        places: tuple[Place, ...] = ()
+        if plan.terms.participation.dynamic is not None and self._me.dataset_id is not None:
+            places = taken(self._consortium, plan.terms.plan_id)
+        return Snapshot(plan, self._ceremony(plan.terms.plan_id), view, members, places)
 
     def _ceremony(self, plan_id: str) -> CeremonyView:
         view = self._ceremonies.get(plan_id)

@@ -46,7 +46,9 @@ class DataConfig(BaseModel):
 class NodeConfig(BaseModel):
     """``node.json``. Relative paths are relative to the file's folder.
 
-    ``test_seed`` fixes every random choice, the privacy noise too: tests alone may set it.
+    With ``join_plans`` the node takes a place, with its ``data``, in every plan whose rule admits
+    it; without, it takes part only where a plan names it or its operator joins. ``test_seed`` fixes
+    every random choice, the privacy noise too: tests alone may set it.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -55,6 +57,7 @@ class NodeConfig(BaseModel):
     home: Path
     store: DirectoryStoreConfig | KuboStoreConfig
     data: DataConfig | None = None
+    join_plans: bool = False
     test_seed: int | None = None
 
 

@@ -14,8 +14,12 @@ from enum import StrEnum
 from chaincode.schema import states
 from chaincode.schema.base import Role
 from chaincode.schema.ceremonies import CeremonyStatus, CeremonyView
+from chaincode.schema.places import Place
 from chaincode.schema.plans import Plan, PlanStatus
 from chaincode.schema.rounds import RoundStatus, RoundView
+
+CONCERNING = (PlanStatus.APPROVED, PlanStatus.ACTIVE, PlanStatus.PAUSED)
+"""States in which a plan gives its nodes anything to do."""
 
 
 class Task(StrEnum):
@@ -31,24 +35,39 @@ class Task(StrEnum):
     SUBMIT_SHARE = "submit-share"
     EVALUATE = "evaluate"
     ADVANCE_ROUND = "advance-round"
+    ADVANCE_PLAN = "advance-plan"
+    JOIN_PLAN = "join-plan"
 
 
 @dataclass(frozen=True)
 class Me:
-    """Whose duties are asked for."""
+    """Whose duties are asked for. ``dataset_id``: with which the node joins plans that admit it;
+    None: it joins none."""
 
     msp_id: str
     node_id: str
     roles: frozenset[Role]
+    dataset_id: str | None = None
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A plan and where it stands, as committed. ``round`` is the newest, None before the first."""
+    """A plan and where it stands, as committed. ``round`` is the newest, None before the first.
+
+    ``members`` are the consortium's hospitals; ``places`` those of this node's hospital in the
+    plan, as they were ever taken.
+    """
 
     plan: Plan
     ceremony: CeremonyView | None
     round: RoundView | None
+    members: tuple[str, ...]
+    places: tuple[Place, ...] = ()
+
+    @property
+    def lost(self) -> tuple[str, ...]:
+        """Key holders that have left the consortium."""
+        return tuple(h for h in self.plan.terms.hospitals if h not in self.members)
 
 
 @dataclass(frozen=True)
@@ -66,17 +85,35 @@ class Duty:
 
 def duties(me: Me, now: Snapshot) -> list[Duty]:
     """This node's open duties on one plan, the one to do first in front."""
-    hospitals = now.plan.terms.hospitals
-    if me.msp_id not in hospitals:
+    plan = now.plan
+    if me.msp_id not in plan.terms.hospitals or plan.status not in CONCERNING:
         return []
-    if now.plan.status is PlanStatus.APPROVED and now.ceremony and Role.VALIDATOR in me.roles:
-        return list(_ceremony(me, now.plan, now.ceremony))
-    if now.plan.status is PlanStatus.ACTIVE:
-        return list(_round(me, now.plan, now.round))
-    return []
+    found = list(_joining(me, now))
+    if plan.status is PlanStatus.APPROVED:
+        if now.ceremony and Role.VALIDATOR in me.roles:
+            found += _ceremony(me, now, now.ceremony)
+        return found
+    if now.round is None or states.is_final(states.ROUND, now.round.round.status):
+        return found + list(_between_rounds(me, now))
+    return found + list(_round(me, now, now.round))
 
 
-def _ceremony(me: Me, plan: Plan, view: CeremonyView) -> Iterator[Duty]:
+def _joining(me: Me, now: Snapshot) -> Iterator[Duty]:
+    rule = now.plan.terms.participation.dynamic
+    if rule is None or me.dataset_id is None or me.msp_id not in rule.hospitals:
+        return
+    taken = sum(place.left_at is None for place in now.places)
+    named = now.plan.terms.participation.participants
+    # A node that has left does not come back by itself.
+    known = any(place.node_id == me.node_id for place in now.places) or any(
+        (p.msp_id, p.node_id) == (me.msp_id, me.node_id) for p in named
+    )
+    if Role.TRAINER in me.roles and not known and taken < rule.slots:
+        yield Duty(Task.JOIN_PLAN, now.plan.terms.plan_id)
+
+
+def _ceremony(me: Me, now: Snapshot, view: CeremonyView) -> Iterator[Duty]:
+    plan = now.plan
     posted: dict[CeremonyStatus, tuple[Task, list[str]]] = {
         CeremonyStatus.COMMIT: (Task.COMMIT_KEY, [c.msp_id for c in view.commitments]),
         CeremonyStatus.REVEAL: (Task.REVEAL_KEY, [s.msp_id for s in view.shares]),
@@ -89,20 +126,32 @@ def _ceremony(me: Me, plan: Plan, view: CeremonyView) -> Iterator[Duty]:
     plan_id = plan.terms.plan_id
     if me.msp_id not in done:
         yield Duty(task, plan_id)
-    complete = len(done) == len(plan.terms.hospitals)
+    complete = len(done) == len(plan.terms.hospitals) or bool(now.lost)
     yield _advance(me, plan, Task.ADVANCE_CEREMONY, 0, complete, view.ceremony.deadline)
 
 
-def _round(me: Me, plan: Plan, view: RoundView | None) -> Iterator[Duty]:
-    if view is None or states.is_final(states.ROUND, view.round.status):
-        if Role.VALIDATOR in me.roles and plan.rounds_opened < plan.terms.training.rounds:
-            number = plan.rounds_opened + 1
-            turn = _turn(me, plan, number)
-            yield Duty(Task.OPEN_ROUND, plan.terms.plan_id, number, turn=turn)
+def _between_rounds(me: Me, now: Snapshot) -> Iterator[Duty]:
+    plan = now.plan
+    if Role.VALIDATOR not in me.roles or plan.rounds_opened == plan.terms.training.rounds:
         return
+    plan_id, number = plan.terms.plan_id, plan.rounds_opened + 1
+    turn = _turn(me, plan, number)
+    if now.lost:
+        yield Duty(Task.ADVANCE_PLAN, plan_id, turn=turn)
+    elif plan.status is PlanStatus.ACTIVE:
+        schedule = plan.terms.schedule
+        opens = schedule.first_round_at
+        if now.round is not None and schedule.interval_seconds:
+            opens = max(opens, now.round.round.opened_at + schedule.interval_seconds)
+        yield Duty(Task.OPEN_ROUND, plan_id, number, turn=turn, not_before=opens)
+
+
+def _round(me: Me, now: Snapshot, view: RoundView) -> Iterator[Duty]:
+    plan = now.plan
     yield from _contribute(me, plan, view)
     if Role.VALIDATOR in me.roles:
-        complete = _stage_complete(plan, view)
+        # With a key holder gone a round ends at once, unless it can still be decrypted.
+        complete = _stage_complete(now, view) or bool(now.lost)
         number, deadline = view.round.number, view.round.deadline
         yield _advance(me, plan, Task.ADVANCE_ROUND, number, complete, deadline)
 
@@ -110,7 +159,7 @@ def _round(me: Me, plan: Plan, view: RoundView | None) -> Iterator[Duty]:
 def _contribute(me: Me, plan: Plan, view: RoundView) -> Iterator[Duty]:
     plan_id, number, status = plan.terms.plan_id, view.round.number, view.round.status
     if status is RoundStatus.OPEN:
-        if Role.TRAINER in me.roles and _owes_update(me, plan, view):
+        if Role.TRAINER in me.roles and _owes_update(me, view):
             yield Duty(Task.SUBMIT_UPDATE, plan_id, number)
         return
     if Role.VALIDATOR not in me.roles:
@@ -125,10 +174,9 @@ def _contribute(me: Me, plan: Plan, view: RoundView) -> Iterator[Duty]:
         yield Duty(Task.EVALUATE, plan_id, number)
 
 
-def _owes_update(me: Me, plan: Plan, view: RoundView) -> bool:
+def _owes_update(me: Me, view: RoundView) -> bool:
     takes_part = any(
-        (p.msp_id, p.node_id) == (me.msp_id, me.node_id)
-        for p in plan.terms.participation.participants
+        (p.msp_id, p.node_id) == (me.msp_id, me.node_id) for p in view.round.participants
     )
     posted = any((u.msp_id, u.node_id) == (me.msp_id, me.node_id) for u in view.updates)
     return takes_part and not posted
@@ -138,13 +186,13 @@ def _owes(me: Me, posted: Sequence[object]) -> bool:
     return all(getattr(post, "msp_id", None) != me.msp_id for post in posted)
 
 
-def _stage_complete(plan: Plan, view: RoundView) -> bool:
+def _stage_complete(now: Snapshot, view: RoundView) -> bool:
     """Whether the contract's condition for leaving the stage before its deadline holds."""
-    terms = plan.terms.participation
-    hospitals = len(plan.terms.hospitals)
+    terms = now.plan.terms.participation
+    hospitals = len(now.plan.terms.hospitals)
     match view.round.status:
         case RoundStatus.OPEN:
-            return len(view.updates) == len(terms.participants)
+            return len(view.updates) == len(view.round.participants)
         case RoundStatus.SEALED:
             hashes = Counter(a.aggregate_sha256 for a in view.attestations)
             agreed = max(hashes.values(), default=0) >= terms.agreement

@@ -11,18 +11,22 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from chaincode.schema.consortium import Node
 from chaincode.schema.errors import Code, MedFabricError
+from chaincode.schema.places import Place
 from chaincode.schema.plans import DataTerms, ModelTerms, PlanTerms
 from client.consortium import Consortium
 from client.content.directory import DirectoryStore
 from client.content.store import ContentStore
 from client.identity import Identity
+from client.places import join
 from trainer.node.agent import Agent
 from trainer.node.ceremony import KeyKeeper
 from trainer.node.config import DirectoryStoreConfig, NodeConfig, load
 from trainer.node.content import Exchange
 from trainer.node.duties import Duty, Me, Snapshot, Task
 from trainer.node.home import Home
+from trainer.node.membership import Membership
 from trainer.node.rounds import Rounds
 
 if TYPE_CHECKING:
@@ -55,8 +59,10 @@ def build(config: NodeConfig, identity: Identity, consortium: Consortium, home: 
     exchange = Exchange(open_store(config), home, consortium)
     keys = KeyKeeper(consortium, home, exchange)
     rounds = Rounds(consortium, home, exchange, keys, _Learners(config))
-    me = Me(identity.msp_id, identity.name, frozenset(identity.roles))
-    return Agent(me, consortium, home, _Worker(keys, rounds), exchange.restore)
+    joins = config.data.dataset_id if config.data and config.join_plans else None
+    me = Me(identity.msp_id, identity.name, frozenset(identity.roles), joins)
+    worker = _Worker(keys, rounds, Membership(consortium, joins))
+    return Agent(me, consortium, home, worker, exchange.restore)
 
 
 def open_store(config: NodeConfig) -> ContentStore:
@@ -111,6 +117,37 @@ def base_model_terms(path: Path, architecture: str, settings: dict[str, int]) ->
     )
 
 
+def join_plan(path: Path, plan_id: str) -> Place:
+    """Have the node take a place in a plan that admits it by rule, with its dataset.
+
+    Raises:
+        MedFabricError: the node has no data, or the ledger refuses it.
+    """
+    config = load(path)
+    if config.data is None:
+        raise MedFabricError(Code.NODE_CONFIG, f"{path}: no data; name the node's records there")
+    with Consortium.connect(config.connection, Identity.load(config.identity)) as consortium:
+        terms = consortium.plans.get(plan_id=plan_id).plan.terms
+        return join(consortium, terms, config.data.dataset_id)
+
+
+def leave_plan(path: Path, plan_id: str) -> Place:
+    """Give the node's place in a plan back; the round that is open still counts on it."""
+    config = load(path)
+    identity = Identity.load(config.identity)
+    with Consortium.connect(config.connection, identity) as consortium:
+        return consortium.plans.leave(plan_id=plan_id, node_id=identity.name)
+
+
+def rest(path: Path, *, wake: bool, reason: str) -> Node:
+    """Have the node rest, or end its rest."""
+    config = load(path)
+    identity = Identity.load(config.identity)
+    with Consortium.connect(config.connection, identity) as consortium:
+        call = consortium.nodes.wake if wake else consortium.nodes.rest
+        return call(node_id=identity.name, reason=reason)
+
+
 class _Learners:
     """One learner per plan, made on first use: importing torch takes seconds."""
 
@@ -133,7 +170,7 @@ class _Learners:
 class _Worker:
     """Carries out a duty by its task."""
 
-    def __init__(self, keys: KeyKeeper, rounds: Rounds) -> None:
+    def __init__(self, keys: KeyKeeper, rounds: Rounds, membership: Membership) -> None:
         self._by_task = {
             Task.COMMIT_KEY: keys.commit,
             Task.REVEAL_KEY: keys.reveal,
@@ -145,6 +182,8 @@ class _Worker:
             Task.SUBMIT_SHARE: rounds.submit_share,
             Task.EVALUATE: rounds.evaluate,
             Task.ADVANCE_ROUND: rounds.advance,
+            Task.ADVANCE_PLAN: membership.advance_plan,
+            Task.JOIN_PLAN: membership.join_plan,
         }
 
     def __call__(self, duty: Duty, now: Snapshot) -> Mapping[str, int | str] | None:

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from chaincode.schema.errors import Code, MedFabricError
-from client.cli.session import ledger_command
+from client.cli.session import FILE, ledger_command, read_model
 
 if TYPE_CHECKING:
     from client.consortium import Consortium
 
-SUBJECTS = click.Choice(["charter", "hospital"])
+SUBJECTS = click.Choice(["charter", "hospital", "expulsion", "rules"])
 
 
 @click.group("consortium")
 def charter() -> None:
-    """Found the consortium, admit hospitals, see who belongs to it."""
+    """Found the consortium, admit and expel hospitals, change the rules of voting."""
 
 
 @ledger_command(charter, "found")
@@ -41,8 +42,33 @@ def found(consortium: Consortium, name: str, hospitals: tuple[str, ...]) -> Any:
 @click.argument("msp_id")
 @click.argument("name")
 def propose_hospital(consortium: Consortium, msp_id: str, name: str) -> Any:
-    """Propose to admit a further hospital."""
+    """Move to admit a further hospital, or one that left."""
     return consortium.charter.propose_hospital(msp_id=msp_id, name=name)
+
+
+@ledger_command(charter, "propose-expulsion")
+@click.argument("msp_id")
+@click.option("--reason", required=True, help="Stays on the ledger.")
+def propose_expulsion(consortium: Consortium, msp_id: str, reason: str) -> Any:
+    """Move to expel a hospital; it has no vote on that."""
+    return consortium.charter.propose_expulsion(msp_id=msp_id, reason=reason)
+
+
+@ledger_command(charter, "propose-rules")
+@click.argument("rules", type=FILE)
+@click.option("--reason", default="", help="Stays on the ledger.")
+def propose_rules(consortium: Consortium, rules: Path, reason: str) -> Any:
+    """Move to put the voting rules in RULES (JSON) into force."""
+    from chaincode.schema.voting import VotingRules
+
+    return consortium.charter.propose_rules(rules=read_model(rules, VotingRules), reason=reason)
+
+
+@ledger_command(charter, "leave")
+@click.option("--reason", required=True, help="Stays on the ledger.")
+def leave(consortium: Consortium, reason: str) -> Any:
+    """Leave the consortium at once. Plans that need one's part of their key end."""
+    return consortium.charter.leave(reason=reason)
 
 
 @ledger_command(charter, "vote")
@@ -51,13 +77,22 @@ def propose_hospital(consortium: Consortium, msp_id: str, name: str) -> Any:
 @click.option(
     "--approve/--reject", required=True, default=None, help="The vote; a hospital has one."
 )
+@click.option("--terms", metavar="SHA256", help="Vote only on exactly this motion.")
 @click.option("--reason", default="", help="Stays on the ledger.")
-def vote(consortium: Consortium, subject: str, subject_id: str, approve: bool, reason: str) -> Any:
-    """Vote on the charter (by its name) or on a hospital (by its MSP id), once."""
+def vote(
+    consortium: Consortium,
+    subject: str,
+    subject_id: str,
+    approve: bool,
+    terms: str | None,
+    reason: str,
+) -> Any:
+    """Vote, once, on the charter (by its name), on a hospital's admission or expulsion (by its MSP
+    id), or on the rules (named "rules")."""
     return consortium.charter.vote(
         subject=_subject(subject),
         subject_id=subject_id,
-        subject_sha256=_terms(consortium, subject, subject_id),
+        subject_sha256=_terms(consortium, subject, subject_id, terms),
         approve=approve,
         reason=reason,
     )
@@ -75,13 +110,40 @@ def advance(consortium: Consortium, subject: str, subject_id: str) -> Any:
 @click.argument("subject", type=SUBJECTS)
 @click.argument("subject_id")
 def ballot(consortium: Consortium, subject: str, subject_id: str) -> Any:
-    """Show the votes on the charter or a hospital."""
+    """Show the votes on the charter or a motion."""
     return consortium.charter.ballot(subject=_subject(subject), subject_id=subject_id)
+
+
+@ledger_command(charter, "motion")
+@click.argument("subject", type=SUBJECTS)
+@click.argument("subject_id")
+def motion(consortium: Consortium, subject: str, subject_id: str) -> Any:
+    """Show the newest motion on a subject: what the votes bind to."""
+    return consortium.charter.motion(subject=_subject(subject), subject_id=subject_id)
+
+
+@ledger_command(charter, "motions")
+def list_motions(consortium: Consortium) -> Any:
+    """List the newest motion on every subject."""
+    from client.consortium import every
+
+    return [
+        {
+            "subject": found.terms.subject,
+            "of": found.terms.subject_id,
+            "status": found.status,
+            "proposed_by": found.terms.proposed_by,
+            "reason": found.terms.reason,
+            "terms": found.terms_sha256,
+        }
+        for page in every(consortium.charter.motions)
+        for found in page.motions
+    ]
 
 
 @ledger_command(charter, "show")
 def show_consortium(consortium: Consortium) -> Any:
-    """Show the consortium, its hospitals and their reputations."""
+    """Show the consortium, its rules, its hospitals and their reputations."""
     return consortium.charter.get()
 
 
@@ -91,16 +153,22 @@ def _subject(word: str) -> Any:
     return Subject(word)
 
 
-def _terms(consortium: Consortium, subject: str, subject_id: str) -> str:
-    """What the vote binds to: the charter, or the hospital as it was proposed."""
-    from chaincode.schema import canonical
-    from chaincode.schema.consortium import ProposeHospitalArgs
+def _terms(consortium: Consortium, subject: str, subject_id: str, expected: str | None) -> str:
+    """What the vote binds to: the charter, or the motion as this hospital's peer shows it,
+    recomputed.
 
-    view = consortium.charter.get()
+    Raises:
+        MedFabricError: ``TERMS_MISMATCH`` where it is not the expected one.
+    """
     if subject == "charter":
-        return view.consortium.charter_sha256
-    for hospital in view.hospitals:
-        if hospital.msp_id == subject_id:
-            proposal = ProposeHospitalArgs(msp_id=hospital.msp_id, name=hospital.name)
-            return canonical.sha256(proposal)
-    raise MedFabricError(Code.NOT_FOUND, f"nobody has proposed {subject_id}; propose it first")
+        shown = sha256 = consortium.charter.get().consortium.charter_sha256
+    else:
+        found = consortium.charter.motion(subject=_subject(subject), subject_id=subject_id)
+        shown, sha256 = found.terms_sha256, found.terms.sha256
+    if shown != sha256 or expected not in (None, sha256):
+        raise MedFabricError(
+            Code.TERMS_MISMATCH,
+            f"the motion on {subject} {subject_id} has SHA-256 {sha256}, not {expected or shown}; "
+            f"read it with `admin consortium motion {subject} {subject_id}`",
+        )
+    return sha256

@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 @click.group()
 def node() -> None:
-    """Register the hospital's nodes; suspend, resume and revoke them."""
+    """Register the hospital's nodes; renew, rest, suspend, resume and revoke them."""
 
 
 @ledger_command(node, "register")
 @click.argument("node_identity", type=FOLDER)
-@click.option("--device", default="server", show_default=True, help="What machine it is.")
+@click.option("--device", default="server", show_default=True, help="Its class of machine.")
 @click.option("--dynamic", is_flag=True, help="The node comes and goes.")
 def register(consortium: Consortium, node_identity: Path, device: str, dynamic: bool) -> Any:
     """Register the node whose identity is in NODE_IDENTITY, with its name, roles and key."""
@@ -34,6 +34,65 @@ def register(consortium: Consortium, node_identity: Path, device: str, dynamic: 
         device=device,
         dynamic=dynamic,
     )
+
+
+@ledger_command(node, "renew")
+@click.argument("node_identity", type=FOLDER)
+@click.option("--reason", default="", help="Stays on the ledger.")
+def renew(consortium: Consortium, node_identity: Path, reason: str) -> Any:
+    """Bind a node to the key of its new identity in NODE_IDENTITY; the old key is void."""
+    from client.identity import Identity
+
+    identity = Identity.load(node_identity)
+    return consortium.nodes.renew(
+        node_id=identity.name, public_key_sha256=identity.public_key_sha256, reason=reason
+    )
+
+
+@ledger_command(node, "rest")
+@click.argument("node_id")
+@click.option("--reason", default="", help="Stays on the ledger.")
+def rest(consortium: Consortium, node_id: str, reason: str) -> Any:
+    """Let a node rest: it takes no part in rounds that open from now on."""
+    return consortium.nodes.rest(node_id=node_id, reason=reason)
+
+
+@ledger_command(node, "wake")
+@click.argument("node_id")
+@click.option("--reason", default="", help="Stays on the ledger.")
+def wake(consortium: Consortium, node_id: str, reason: str) -> Any:
+    """End a node's rest."""
+    return consortium.nodes.wake(node_id=node_id, reason=reason)
+
+
+@ledger_command(node, "leave")
+@click.argument("node_id")
+@click.option("--reason", default="", help="Stays on the ledger.")
+def leave(consortium: Consortium, node_id: str, reason: str) -> Any:
+    """Let a node leave; it can be registered again."""
+    return consortium.nodes.leave(node_id=node_id, reason=reason)
+
+
+@ledger_command(node, "history")
+@click.argument("msp_id")
+@click.argument("node_id")
+def history(consortium: Consortium, msp_id: str, node_id: str) -> Any:
+    """Show every status and key that a node of the hospital MSP_ID ever had."""
+    from client.consortium import every
+
+    pages = every(consortium.nodes.history, msp_id=msp_id, node_id=node_id)
+    return [
+        {
+            "number": change.number,
+            "status": change.status,
+            "key": change.public_key_sha256,
+            "at": change.changed_at,
+            "by": change.changed_by,
+            "reason": change.reason,
+        }
+        for page in pages
+        for change in page.changes
+    ]
 
 
 @ledger_command(node, "suspend")
@@ -61,17 +120,20 @@ def revoke(consortium: Consortium, node_id: str, reason: str) -> Any:
 
 
 @ledger_command(node, "list")
-def list_nodes(consortium: Consortium) -> Any:
-    """List the nodes of all hospitals."""
+@click.option("--hospital", metavar="MSP", help="Nodes of this hospital only.")
+def list_nodes(consortium: Consortium, hospital: str | None) -> Any:
+    """List nodes, of all hospitals or of one."""
     from client.consortium import every
 
-    rows = [found for page in every(consortium.nodes.page) for found in page.nodes]
+    pages = every(consortium.nodes.page, msp_id=hospital)
+    rows = [found for page in pages for found in page.nodes]
     return [
         {
             "hospital": found.msp_id,
             "node": found.node_id,
             "roles": ",".join(found.roles),
             "device": found.device,
+            "dynamic": found.dynamic,
             "status": found.status,
             "reason": found.reason,
         }

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def plan() -> None:
-    """Agree what is trained: propose, vote, advance, abort."""
+    """Agree what is trained: propose, amend, vote, advance, pause, resume, abort."""
 
 
 @click.group("round")
@@ -33,6 +33,15 @@ def propose(consortium: Consortium, terms: Path) -> Any:
     return consortium.plans.propose(read_model(terms, PlanTerms))
 
 
+@ledger_command(plan, "amend")
+@click.argument("terms", type=FILE)
+def amend(consortium: Consortium, terms: Path) -> Any:
+    """Replace one's own plan, before it is approved, by the next version in TERMS (JSON)."""
+    from chaincode.schema.plans import PlanTerms
+
+    return consortium.plans.amend(read_model(terms, PlanTerms))
+
+
 @ledger_command(plan, "vote")
 @click.argument("plan_id")
 @click.option(
@@ -43,7 +52,7 @@ def propose(consortium: Consortium, terms: Path) -> Any:
 def vote(
     consortium: Consortium, plan_id: str, approve: bool, terms: str | None, reason: str
 ) -> Any:
-    """Vote on a plan, once."""
+    """Vote on a plan as it stands, once."""
     from chaincode.schema.consortium import Subject
 
     return consortium.charter.vote(
@@ -58,15 +67,31 @@ def vote(
 @ledger_command(plan, "advance")
 @click.argument("plan_id")
 def advance(consortium: Consortium, plan_id: str) -> Any:
-    """Carry out what the votes decided; opens the key ceremony."""
+    """Carry out what the votes decided; opens the key ceremony. Ends a plan that lost its key."""
     return consortium.plans.advance(plan_id=plan_id)
+
+
+@ledger_command(plan, "pause")
+@click.argument("plan_id")
+@click.option("--reason", required=True, help="Stays on the ledger.")
+def pause(consortium: Consortium, plan_id: str, reason: str) -> Any:
+    """Let no further round of one's own plan open; the open one goes on."""
+    return consortium.plans.pause(plan_id=plan_id, reason=reason)
+
+
+@ledger_command(plan, "resume")
+@click.argument("plan_id")
+@click.option("--reason", required=True, help="Stays on the ledger.")
+def resume(consortium: Consortium, plan_id: str, reason: str) -> Any:
+    """Let rounds of one's own paused plan open again."""
+    return consortium.plans.resume(plan_id=plan_id, reason=reason)
 
 
 @ledger_command(plan, "abort")
 @click.argument("plan_id")
 @click.option("--reason", required=True, help="Stays on the ledger.")
 def abort(consortium: Consortium, plan_id: str, reason: str) -> Any:
-    """Stop one's own plan for good."""
+    """Stop one's own plan for good; its open round fails."""
     return consortium.plans.abort(plan_id=plan_id, reason=reason)
 
 
@@ -85,6 +110,45 @@ def show_plan(consortium: Consortium, plan_id: str) -> Any:
     return {**shown, "ceremony": ceremony.model_dump(mode="json")}
 
 
+@ledger_command(plan, "versions")
+@click.argument("plan_id")
+def list_versions(consortium: Consortium, plan_id: str) -> Any:
+    """Show the terms that amendments have replaced."""
+    from client.consortium import every
+
+    pages = every(consortium.plans.versions, plan_id=plan_id)
+    return [version.model_dump(mode="json") for page in pages for version in page.versions]
+
+
+@ledger_command(plan, "places")
+@click.argument("plan_id")
+@click.option("--hospital", metavar="MSP", help="Places of this hospital only.")
+def list_places(consortium: Consortium, plan_id: str, hospital: str | None) -> Any:
+    """List the nodes that joined a plan by its rule, and those that left."""
+    from client.consortium import every
+
+    pages = every(consortium.plans.places, plan_id=plan_id, msp_id=hospital)
+    return [
+        {
+            "hospital": place.msp_id,
+            "place": place.slot,
+            "node": place.node_id,
+            "dataset": place.dataset_id,
+            "status": "TAKEN" if place.left_at is None else "LEFT",
+        }
+        for page in pages
+        for place in page.places
+    ]
+
+
+@ledger_command(plan, "remove-node")
+@click.argument("plan_id")
+@click.argument("node_id")
+def remove_node(consortium: Consortium, plan_id: str, node_id: str) -> Any:
+    """Give back the place in a plan that a node of one's hospital has."""
+    return consortium.plans.leave(plan_id=plan_id, node_id=node_id)
+
+
 @ledger_command(plan, "list")
 def list_plans(consortium: Consortium) -> Any:
     """List all plans."""
@@ -93,6 +157,7 @@ def list_plans(consortium: Consortium) -> Any:
     return [
         {
             "plan": found.terms.plan_id,
+            "version": found.terms.version,
             "title": found.terms.title,
             "status": found.status,
             "rounds": f"{found.rounds_opened}/{found.terms.training.rounds}",

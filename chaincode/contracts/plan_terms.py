@@ -1,0 +1,147 @@
+"""Whether a plan's terms hold together and can be carried out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from chaincode.contracts.framework import Context
+from chaincode.schema import accounting, keys
+from chaincode.schema.base import Role
+from chaincode.schema.consortium import Node, NodeStatus
+from chaincode.schema.datasets import Dataset
+from chaincode.schema.errors import Code, MedFabricError
+from chaincode.schema.plans import (
+    DataTerms,
+    DynamicTerms,
+    EncryptionTerms,
+    PlanTerms,
+    Strategy,
+    TrainingTerms,
+)
+
+
+def check(context: Context, terms: PlanTerms) -> None:
+    """Refuse terms that cannot be carried out honestly.
+
+    Raises:
+        MedFabricError: ``PLAN_INVALID``, or ``NOT_FOUND`` for a node or dataset.
+    """
+    _check_data(terms.data)
+    _check_training(terms.training)
+    _check_hospitals(context, terms)
+    _check_encryption(terms.encryption, terms.most_updates)
+    samples = _check_participants(context, terms)
+    if terms.participation.dynamic is not None:
+        samples.append(_check_dynamic(terms, terms.participation.dynamic))
+    _check_privacy(terms, min(samples))
+
+
+def _check_data(terms: DataTerms) -> None:
+    for feature in terms.features:
+        if feature.high_micro <= feature.low_micro:
+            raise _invalid(f"the bounds of {feature.name} leave no room between them")
+    if not _distinct(feature.name for feature in terms.features):
+        raise _invalid("two features have the same name")
+    if not _distinct(terms.classes):
+        raise _invalid("two classes have the same name")
+
+
+def _check_training(terms: TrainingTerms) -> None:
+    if terms.strategy is Strategy.FEDSGD and terms.steps != 1:
+        raise _invalid("federated SGD takes one step a round; name federated averaging for more")
+    if (terms.strategy is Strategy.FEDPROX) is not (terms.proximal_mu_micro > 0):
+        raise _invalid(
+            "a proximal term, and none other than zero, belongs to the proximal strategy"
+        )
+
+
+def _check_hospitals(context: Context, terms: PlanTerms) -> None:
+    participation = terms.participation
+    number = len(terms.hospitals)
+    if not set(terms.hospitals) <= set(context.consortium().hospitals):
+        raise _invalid("a participant's hospital is not admitted")
+    if number < 2:
+        raise _invalid("an aggregate of one hospital is that hospital's update")
+    if not number // 2 < participation.agreement <= number:
+        raise _invalid("agreement must be more than half of the hospitals, and no more than all")
+    if participation.quorum > terms.most_updates:
+        raise _invalid("quorum is larger than the number of participants")
+
+
+def _check_participants(context: Context, terms: PlanTerms) -> list[int]:
+    """Sizes of the static nodes' datasets."""
+    participants = terms.participation.participants
+    if not _distinct((p.msp_id, p.node_id) for p in participants):
+        raise _invalid("a node takes part twice")
+    if not _distinct(p.dataset_id for p in participants):
+        raise _invalid("two nodes train on the same dataset")
+    samples = []
+    for participant in participants:
+        _check_node(context, participant.msp_id, participant.node_id)
+        dataset = context.get(keys.dataset(participant.dataset_id), Dataset)
+        if dataset.msp_id != participant.msp_id:
+            raise _invalid(f"dataset {dataset.dataset_id} belongs to another hospital")
+        if dataset.application != terms.data.application:
+            raise _invalid(f"dataset {dataset.dataset_id} is for another application")
+        if terms.training.batch_size > dataset.train_samples:
+            raise _invalid(f"the batch is larger than dataset {dataset.dataset_id}")
+        samples.append(dataset.train_samples)
+    return samples
+
+
+def _check_node(context: Context, msp_id: str, node_id: str) -> None:
+    node = context.get(keys.node(msp_id, node_id), Node)
+    if Role.TRAINER not in node.roles:
+        raise _invalid(f"node {node_id} of {msp_id} is no trainer")
+    if node.status in (NodeStatus.REVOKED, NodeStatus.LEFT):
+        raise _invalid(f"node {node_id} of {msp_id} is {node.status}")
+
+
+def _check_dynamic(terms: PlanTerms, rule: DynamicTerms) -> int:
+    """Size of the smallest dataset that the rule admits."""
+    if not _distinct(rule.hospitals) or not _distinct(rule.roles) or not _distinct(rule.devices):
+        raise _invalid("the rule for dynamic nodes names something twice")
+    if Role.TRAINER not in rule.roles:
+        raise _invalid("the rule admits nodes that are no trainers")
+    if terms.training.batch_size > rule.least_samples:
+        raise _invalid("the batch is larger than the smallest dataset that the rule admits")
+    return rule.least_samples
+
+
+def _check_privacy(terms: PlanTerms, samples: int) -> None:
+    """The smallest dataset loses most: the same batch is a larger part of it."""
+    # As the rounds will be charged: each is rounded up by itself.
+    per_round = accounting.rdp_pico(
+        terms.training.batch_size,
+        samples,
+        terms.privacy.noise_multiplier_micro,
+        terms.training.steps,
+    )
+    loss = [terms.training.rounds * divergence for divergence in per_round]
+    epsilon = accounting.epsilon_micro(loss, terms.privacy.delta_nano)
+    if epsilon > terms.privacy.epsilon_micro:
+        raise _invalid(
+            f"all rounds would cost a dataset of {samples} records an epsilon of {epsilon} "
+            f"millionths, the plan allows {terms.privacy.epsilon_micro}"
+        )
+
+
+def _check_encryption(terms: EncryptionTerms, updates: int) -> None:
+    # sum(w) * clip * scale <= 2^(bits - 2); beyond it the sum wraps around unnoticed.
+    bits = sum(terms.modulus_bits[:-1])
+    largest = (1 << terms.weight_bits) * terms.clip_micro << terms.scale_bits
+    if largest > (1 << (bits - 2)) * 1_000_000:
+        raise _invalid("the weighted sum of updates does not fit into the modulus")
+    if 2 * updates > 1 << terms.weight_bits:
+        raise _invalid("the weights' resolution is too small for so many updates")
+    if terms.flood_bits >= terms.scale_bits:
+        raise _invalid("the flooding noise is larger than the scale")
+
+
+def _distinct(names: Iterable[object]) -> bool:
+    listed = list(names)
+    return len(set(listed)) == len(listed)
+
+
+def _invalid(why: str) -> MedFabricError:
+    return MedFabricError(Code.PLAN_INVALID, f"{why}; correct the plan and propose it again")

@@ -405,7 +405,7 @@ def test_forged_transaction_is_ordered_and_not_valid(
     gateway = consortium.gateway()
     key = f"forged-{forge.__name__}"
     proposal = Proposal(gateway, [b"put", key.encode(), b"forged?"])
-    envelope = proposal.endorse()._envelope
+    envelope = proposal.endorse()._envelope()
     payload = common_pb2.Payload.FromString(envelope.payload)
     transaction = transaction_pb2.Transaction.FromString(payload.data)
     action = transaction_pb2.ChaincodeActionPayload.FromString(transaction.actions[0].payload)
@@ -424,7 +424,7 @@ def test_forged_transaction_is_ordered_and_not_valid(
 def test_transaction_that_its_creator_did_not_sign_is_not_ordered(consortium: Consortium) -> None:
     gateway = consortium.gateway()
     proposal = Proposal(gateway, [b"put", b"unsigned", b"1"])
-    envelope = proposal.endorse()._envelope
+    envelope = proposal.endorse()._envelope()
 
     with pytest.raises(grpc.RpcError) as caught:
         _send(gateway, proposal, envelope.payload, gateway.identity.sign(b"something else"))
@@ -457,7 +457,7 @@ def test_garbage_is_refused_and_stops_nothing(consortium: Consortium, raw: bytes
 
 def test_damaged_transactions_are_judged_and_never_valid(consortium: Consortium) -> None:
     gateway = consortium.gateway()
-    envelope = Proposal(gateway, [b"put", b"damaged", b"1"]).endorse()._envelope
+    envelope = Proposal(gateway, [b"put", b"damaged", b"1"]).endorse()._envelope()
     random = Random(1)
     envelopes = []
     for _ in range(300):

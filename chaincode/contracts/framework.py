@@ -88,7 +88,8 @@ class Context(FrameworkContext):
         One act under its signer's key; for each element written a key that leads to the act; for
         each relation that is new a key that leads from where the element came from to it.
         """
-        wanted = [key for key in self._written if meanings.MEANINGS[key[0]] is not None]
+        meant = (key for key in self._written if meanings.MEANINGS[key[0]] is not None)
+        wanted = sorted(meant, key=name_of)
         before = self.values(wanted)
         for key, old in zip(wanted, before, strict=True):
             name = name_of(key)

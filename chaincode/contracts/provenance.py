@@ -27,7 +27,6 @@ from chaincode.schema.provenance import (
     StoredAct,
     TraceArgs,
     key_of,
-    name_of,
 )
 
 
@@ -99,8 +98,7 @@ def known_element(context: Context, name: str) -> dict[str, Any]:
     """
     key = key_of(name)
     value = context.values([key])[0] if meanings.MEANINGS.get(key[0]) else None
-    # A name that is not the one form of its key leads nowhere.
-    if value is None or name_of(key) != name:
+    if value is None:
         raise MedFabricError(Code.NOT_FOUND, f"no element {name}; check its name with a query")
     asset: dict[str, Any] = json.loads(value)
     return asset

@@ -118,6 +118,7 @@ class Code(StrEnum):
     LINEAGE_BROKEN = "MF-7509"
     PRIVACY_WRONG = "MF-7510"
     CONFIG_WRONG = "MF-7511"
+    PROVENANCE_WRONG = "MF-7512"
     # network
     NO_NETWORK = "MF-8001"
     BAD_TOPOLOGY = "MF-8002"

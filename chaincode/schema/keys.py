@@ -9,6 +9,18 @@ Key = tuple[str, tuple[str, ...]]
 """(object type, attributes) of a Fabric composite key."""
 
 
+def composite(key: Key) -> str:
+    """The key as state and blocks have it."""
+    kind, parts = key
+    return "\x00" + "".join(part + "\x00" for part in (kind, *parts))
+
+
+def parted(composite_key: str) -> Key:
+    """The inverse of :func:`composite`."""
+    kind, *parts = composite_key[1:-1].split("\x00")
+    return kind, tuple(parts)
+
+
 def consortium() -> Key:
     return ("consortium", ("self",))
 

@@ -9,9 +9,9 @@ an activity of its own, an :class:`Act`.
 
 from __future__ import annotations
 
+import string
 from enum import StrEnum
 from typing import Annotated
-from urllib.parse import quote, unquote
 
 from pydantic import Field, StringConstraints
 
@@ -25,6 +25,7 @@ from chaincode.schema.base import (
     Seconds,
     Sha256,
 )
+from chaincode.schema.errors import Code, MedFabricError
 from chaincode.schema.keys import Key
 
 ElementName = Annotated[
@@ -32,6 +33,8 @@ ElementName = Annotated[
     StringConstraints(max_length=4096, pattern=r"^[a-z][a-z-]{0,31}(/[A-Za-z0-9%._~-]+){1,6}$"),
 ]
 """Kind and parts of a ledger's name: ``update/plan-1/00001/Hospital1MSP/node1``."""
+
+_PLAIN = frozenset(string.ascii_letters + string.digits + "-._~")
 
 ACCESS_SECONDS = 900
 """How long an access to other hospitals' lineage stands once it is recorded."""
@@ -72,22 +75,46 @@ ENDS: dict[Relation, tuple[CoreType, CoreType] | None] = {
 
 
 def name_of(key: Key) -> str:
-    """The element at a key. Every part is percent-encoded, so that names take apart again."""
+    """The element at a key. Every part is percent-encoded (RFC 3986), so that names take apart
+    again."""
     kind, parts = key
-    return "/".join((kind, *(quote(part, safe="") for part in parts)))
+    return "/".join((kind, *map(_encoded, parts)))
 
 
 def key_of(name: str) -> Key:
-    """The key of an element."""
-    kind, *parts = name.split("/")
-    return kind, tuple(unquote(part) for part in parts)
+    """The key of an element.
+
+    Raises:
+        MedFabricError: ``NOT_FOUND`` where it is no name that :func:`name_of` gives.
+    """
+    kind, *encoded = name.split("/")
+    try:
+        key = (kind, tuple(map(_decoded, encoded)))
+    except ValueError:
+        key = ("", ())
+    forbidden = any(c in part for part in key[1] for c in ("\x00", "\U0010ffff"))
+    if forbidden or name_of(key) != name:
+        raise MedFabricError(Code.NOT_FOUND, f"no element {name}; check its name with a query")
+    return key
+
+
+def _encoded(part: str) -> str:
+    return "".join(
+        c if c in _PLAIN else "".join(f"%{byte:02X}" for byte in c.encode("utf-8")) for c in part
+    )
+
+
+def _decoded(part: str) -> str:
+    first, *rest = part.split("%")
+    raw = b"".join(bytes.fromhex(piece[:2]) + piece[2:].encode("utf-8") for piece in rest)
+    return (first.encode("utf-8") + raw).decode("utf-8")
 
 
 class Act(Language):
     """A committed transaction that wrote: PROV's activity, associated with who signed it.
 
-    ``node_id`` is the signer's common name. ``wrote`` are the elements that it wrote, ``made``
-    those among them that it wrote first.
+    ``node_id`` is the signer's common name. ``wrote`` are the elements that it wrote, sorted;
+    ``made`` those among them that it wrote first.
     """
 
     tx_id: Sha256

@@ -141,7 +141,7 @@ class _Reader:
         self._ledger = ledger
 
     def find(self, key: keys.Key, model: type[Asset]) -> Asset | None:
-        entry = self._ledger.state.get(NAMESPACE, _composite(key))
+        entry = self._ledger.state.get(NAMESPACE, keys.composite(key))
         return None if entry is None else model.model_validate_json(entry.value)
 
     def get(self, key: keys.Key, model: type[Asset]) -> Asset:
@@ -153,7 +153,7 @@ class _Reader:
         return asset
 
     def all(self, kind: str, model: type[Asset], *parts: str) -> Iterator[Asset]:
-        prefix = _composite((kind, parts))
+        prefix = keys.composite((kind, parts))
         for _, entry in self._ledger.state.range(NAMESPACE, prefix, prefix + "\U0010ffff"):
             yield model.model_validate_json(entry.value)
 
@@ -182,7 +182,7 @@ class _Reader:
                 yield self.fact(key, {"given": consent.given})
 
     def _first(self, key: keys.Key) -> Writing:
-        writings = self._ledger.writings.get(_composite(key))
+        writings = self._ledger.writings.get(keys.composite(key))
         if not writings:
             raise MedFabricError(
                 Code.LINEAGE_BROKEN, f"nothing on this ledger wrote {key[0]} {'/'.join(key[1])}"
@@ -302,11 +302,6 @@ def _round_says(round_: Round) -> dict[str, Any]:
         "missing": [f"{node.node_id} of {node.msp_id}" for node in round_.missing],
         "disagreed": list(round_.disagreed),
     }
-
-
-def _composite(key: keys.Key) -> str:
-    kind, parts = key
-    return "\x00" + "".join(part + "\x00" for part in (kind, *parts))
 
 
 def _line(fact: Fact) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from client.cli.output import Exit, json_option, show
+from client.cli.tracing import tracing, write_prov
 
 if TYPE_CHECKING:
     from client.audit.proof import Ledger, Verdict
@@ -95,6 +96,40 @@ def lineage(folder: Path, model: str, genesis: Path, height: int | None, as_json
             show(line)
 
 
+@audit.command("export")
+@_BLOCKS
+@click.argument("name")
+@_GENESIS
+@_HEIGHT
+@click.option("--descendants", is_flag=True, help="Also what came of it.")
+@click.option("--out", type=_FILE, required=True, help="Where to write the document.")
+@json_option
+def export(
+    folder: Path,
+    name: str,
+    genesis: Path,
+    height: int | None,
+    descendants: bool,
+    out: Path,
+    as_json: bool,
+) -> None:
+    """Write as PROV-JSON where NAME came from, from proven blocks alone (`audit prov` asks the
+    ledger)."""
+    from client.audit.graph import Replay
+    from client.provenance import walk
+
+    verdict, ledger = _prove(folder, genesis, height)
+    if not verdict.proven:
+        show({"verdict": "refuted", "findings": [vars(f) for f in verdict.findings]})
+        sys.exit(Exit.UNVERIFIED)
+    graph = walk(Replay(ledger), name, descendants=descendants)
+    show(write_prov(graph, out), as_json=as_json)
+
+
+for command in tracing.commands.values():
+    audit.add_command(command)
+
+
 def _prove(folder: Path, genesis: Path, height: int | None) -> tuple[Verdict, Ledger]:
     from chaincode.schema.errors import Code, MedFabricError
     from client.audit import proof
@@ -110,9 +145,11 @@ def _prove(folder: Path, genesis: Path, height: int | None) -> tuple[Verdict, Le
 
 def _deeper(ledger: Ledger, model: Path | None) -> list[dict[str, Any]]:
     from chaincode.schema.errors import MedFabricError
+    from client.audit import graph
     from client.audit import lineage as lineages
 
     findings = [vars(finding) for finding in lineages.check_privacy(ledger)]
+    findings += [vars(finding) for finding in graph.check(ledger)]
     if model is not None:
         try:
             lineages.of(ledger, lineages.address_of(model))

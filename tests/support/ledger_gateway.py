@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from typing import Any
 
 import grpc
@@ -74,9 +73,16 @@ class LedgerGateway(gateway_pb2_grpc.GatewayServicer):
         proposal = proposal_pb2.Proposal.FromString(signed.proposal_bytes)
         header = common_pb2.Header.FromString(proposal.header)
         creator = common_pb2.SignatureHeader.FromString(header.signature_header).creator
+        channel = common_pb2.ChannelHeader.FromString(header.channel_header)
         payload = proposal_pb2.ChaincodeProposalPayload.FromString(proposal.payload)
         spec = chaincode_pb2.ChaincodeInvocationSpec.FromString(payload.input)
         name, argument = spec.chaincode_spec.input.args
         return self.ledger.invoke(
-            self._chaincode, creator, name.decode(), argument, int(time.time()), commit=commit
+            self._chaincode,
+            creator,
+            name.decode(),
+            argument,
+            int(channel.timestamp.seconds),
+            commit=commit,
+            tx_id=channel.tx_id,
         )

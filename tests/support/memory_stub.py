@@ -41,6 +41,8 @@ class MemoryLedger:
     policies: dict[str, bytes] = field(default_factory=dict)
     events: list[tuple[str, bytes]] = field(default_factory=list)
     past: dict[str, list[KeyModification]] = field(default_factory=dict)
+    calls: dict[str, tuple[str, bytes]] = field(default_factory=dict)
+    """Function and creator of every committed transaction, by its id."""
     private: dict[tuple[str, str], bytes] = field(default_factory=dict)
     """Of all hospitals; :meth:`invoke` shows the peer's own implicit collection alone."""
     purged: list[tuple[str, str]] = field(default_factory=list)
@@ -64,6 +66,7 @@ class MemoryLedger:
         commit: bool = True,
         transient: Mapping[str, bytes] | None = None,
         peer: str = "",
+        tx_id: str = "",
     ) -> Response:
         """Run one transaction; commit its writes if it succeeded. An exception is not caught.
 
@@ -73,7 +76,7 @@ class MemoryLedger:
         self._read_only = False
         self.keys_read, self.keys_written = [], []
         self._own = f"_implicit_org_{peer or _msp_id(creator)}"
-        tx_id = f"{self.transactions:064x}"
+        tx_id = tx_id or f"{self.transactions:064x}"
         args = [function.encode()] + ([] if argument is None else [argument])
         proposal = Proposal(proposal_bytes(creator, seconds, tx_id, transient))
         twin = MemoryLedger.twin
@@ -89,6 +92,7 @@ class MemoryLedger:
             return Response(500, "what it read is for transactions that write nothing")
         if commit and response.status < 400:
             self._commit(stub, seconds)
+            self.calls[tx_id] = (function, creator)
         return response
 
     def _commit(self, stub: Stub, seconds: int) -> None:

@@ -73,7 +73,16 @@ class Context:
     def page(
         self, kind: str, attributes: Sequence[str], model: type[Asset], page_size: int, mark: str
     ) -> tuple[tuple[Asset, ...], str]:
-        """A page of assets of one kind; for transactions that do not write."""
+        """A page of assets of one kind; for transactions that do not write.
+
+        Raises:
+            MedFabricError: ``BAD_ARGUMENT`` for a bookmark that is not of this list: a peer would
+                begin there, among assets of any kind.
+        """
+        if mark and not mark.startswith(composite_key(kind, attributes)):
+            raise MedFabricError(
+                Code.BAD_ARGUMENT, "the bookmark is of no page of this list; begin without one"
+            )
         page = self.stub.get_state_by_partial_composite_key_page(kind, attributes, page_size, mark)
         assets = tuple(model.model_validate_json(entry.value) for entry in page.results)
         return assets, page.bookmark

@@ -234,6 +234,35 @@ def test_parameters_are_checked_fields_with_their_defaults() -> None:
     assert call.code("", "echo:Say", numbers=[1.5]) == Code.BAD_ARGUMENT
 
 
+class Things(Language):
+    """Some things."""
+
+    things: tuple[Given, ...]
+    bookmark: str
+
+
+class Pages:
+    @transaction("page:Read", roles=(), writes=False)
+    def read(self, context: Context, bookmark: str) -> Things:
+        """A page of one."""
+        things, following = context.page("thing", ("a",), Given, 1, bookmark)
+        return Things(things=things, bookmark=following)
+
+
+def test_a_bookmark_of_another_list_is_refused() -> None:
+    call = Calls(Router([Pages()], INFO))
+    for attributes in (("a", "1"), ("a", "2"), ("b", "1")):
+        call.ledger.state[shim.composite_key("thing", attributes)] = b'{"numbers":[],"said":""}'
+    call.ledger.state[shim.composite_key("other", ("a", "1"))] = b"{}"
+
+    first = json.loads(call("", "page:Read", bookmark="").payload)
+    second = json.loads(call("", "page:Read", bookmark=first["bookmark"]).payload)
+
+    assert (len(second["things"]), second["bookmark"]) == (1, "")
+    for bookmark in ("a", "\x00", *list(call.ledger.state)[2:]):
+        assert call.code("", "page:Read", bookmark=bookmark) == Code.BAD_ARGUMENT
+
+
 # metadata
 
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from chaincode.schema import canonical
 from chaincode.schema.declaration import Declaration
 from chaincode.schema.errors import Code, MedFabricError
-from chaincode.shim.stub import Stub, composite_key, split_composite_key
+from chaincode.shim.stub import Page, Stub, composite_key, split_composite_key
 
 Key = tuple[str, tuple[str, ...]]
 """Kind and attributes of an asset, as :func:`~chaincode.shim.stub.composite_key` takes them."""
@@ -76,14 +76,9 @@ class Context:
         """A page of assets of one kind; for transactions that do not write.
 
         Raises:
-            MedFabricError: ``BAD_ARGUMENT`` for a bookmark that is not of this list: a peer would
-                begin there, among assets of any kind.
+            MedFabricError: ``BAD_ARGUMENT`` for a bookmark that is not of this list.
         """
-        if mark and not mark.startswith(composite_key(kind, attributes)):
-            raise MedFabricError(
-                Code.BAD_ARGUMENT, "the bookmark is of no page of this list; begin without one"
-            )
-        page = self.stub.get_state_by_partial_composite_key_page(kind, attributes, page_size, mark)
+        page = self._page(kind, attributes, page_size, mark)
         assets = tuple(model.model_validate_json(entry.value) for entry in page.results)
         return assets, page.bookmark
 
@@ -91,10 +86,22 @@ class Context:
         self, kind: str, attributes: Sequence[str], page_size: int, mark: str
     ) -> tuple[tuple[tuple[tuple[str, ...], bytes], ...], str]:
         """A page of entries of one kind, the attributes of each key and its value as stored; for
-        transactions that do not write."""
-        page = self.stub.get_state_by_partial_composite_key_page(kind, attributes, page_size, mark)
+        transactions that do not write.
+
+        Raises:
+            MedFabricError: ``BAD_ARGUMENT`` for a bookmark that is not of this list.
+        """
+        page = self._page(kind, attributes, page_size, mark)
         found = ((split_composite_key(entry.key)[1], entry.value) for entry in page.results)
         return tuple(found), page.bookmark
+
+    def _page(self, kind: str, attributes: Sequence[str], page_size: int, mark: str) -> Page:
+        # A peer begins at the bookmark, wherever that is: among assets of any kind.
+        if mark and not mark.startswith(composite_key(kind, attributes)):
+            raise MedFabricError(
+                Code.BAD_ARGUMENT, "the bookmark is of no page of this list; begin without one"
+            )
+        return self.stub.get_state_by_partial_composite_key_page(kind, attributes, page_size, mark)
 
     def all(self, kind: str, attributes: Sequence[str], model: type[Asset]) -> tuple[Asset, ...]:
         """All assets of one kind below a prefix; for transactions that do not write."""

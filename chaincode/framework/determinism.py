@@ -39,7 +39,7 @@ def _words(text: str) -> frozenset[str]:
 MODULES = _words(
     "__future__ abc base64 binascii bisect collections contextlib copy dataclasses decimal enum "
     "fractions functools hashlib heapq hmac itertools json operator re string struct textwrap "
-    "types typing pydantic chaincode fabric_protos"
+    "types typing urllib.parse pydantic chaincode fabric_protos"
 )
 """Modules whose parts give every peer the same, besides those of the linted folders."""
 
@@ -215,7 +215,8 @@ class _Visitor(ast.NodeVisitor):
 
     def _import(self, node: ast.AST, module: str) -> None:
         first = module.partition(".")[0]
-        if first != "math" and first not in MODULES | self._known.modules:
+        known = MODULES | self._known.modules | {"math"}
+        if first not in known and module not in known:
             self._find(node, "import", module)
 
     def visit_Name(self, node: ast.Name) -> None:

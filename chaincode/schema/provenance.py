@@ -163,7 +163,7 @@ class OpenAccessArgs(Language):
     """Whose lineage is to be read, and for what purpose; both stay on the ledger."""
 
     hospitals: Annotated[tuple[MspId, ...], Field(min_length=1, max_length=64)]
-    purpose: Annotated[str, Field(min_length=1, max_length=512)]
+    purpose: Annotated[Reason, Field(min_length=1)]
 
 
 class TraceArgs(PageArgs):

@@ -37,7 +37,11 @@ class Endpoint(BaseModel):
 
 
 class Connection(BaseModel):
-    """What a client of one hospital needs to know. Paths are absolute once loaded."""
+    """What a client of one hospital needs to know. Paths are absolute once loaded.
+
+    ``gateway`` is the hospital's own peer; ``peers`` are those of the others, which are asked for
+    what can be checked, where the own one fails.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     channel: str

@@ -160,17 +160,15 @@ class Network(ABC):
             path.write_text(json.dumps(self._connection(hospital), indent=1) + "\n")
 
     def _connection(self, hospital: Hospital) -> dict[str, object]:
-        gateway = {
-            "address": f"{HOST}:{hospital.ports.peer}",
-            "server_name": "localhost",
-            "tls_ca_file": "msp/tlscacerts/ca.pem",
-        }
+        authority = "msp/tlscacerts/ca.pem"
+        others = [other for other in self.topology.hospitals if other != hospital]
         return {
             "channel": self.topology.channel,
             "chaincode": self.topology.chaincode,
             "msp_id": hospital.msp_id,
             "hospital": hospital.slug,
-            "gateway": gateway,
+            "gateway": _peer(hospital, authority),
+            "peers": [_peer(other, f"../{other.slug}/{authority}") for other in others],
         }
 
     def _spec(self, name: str) -> Spec:
@@ -267,6 +265,11 @@ def wait_until(
         if time.monotonic() > deadline:
             raise MedFabricError(Code.NOT_HEALTHY, f"{what} did not come about in {seconds:.0f} s")
         time.sleep(0.05)
+
+
+def _peer(hospital: Hospital, authority: str) -> dict[str, str]:
+    address = f"{HOST}:{hospital.ports.peer}"
+    return {"address": address, "server_name": "localhost", "tls_ca_file": authority}
 
 
 def _new(

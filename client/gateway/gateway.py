@@ -122,14 +122,14 @@ class Gateway(Closing):
             scope.pause(attempt)
         raise AssertionError("a policy has at least one proposal")
 
-    def height(self) -> int:
+    def height(self, *, scope: Scope | None = None) -> int:
         """Number of blocks that this very peer has committed.
 
         Raises:
             EvaluateError: the peer did not answer, or lets us not ask.
         """
         arguments = [b"GetChainInfo", self.channel_name.encode()]
-        info = Proposal(self, arguments, chaincode="qscc").ask_peer()
+        info = Proposal(self, arguments, chaincode="qscc").ask_peer(scope=scope)
         return int(ledger_pb2.BlockchainInfo.FromString(info).height)
 
     def proposal(

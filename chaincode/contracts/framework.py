@@ -125,7 +125,7 @@ class Context(FrameworkContext):
 
 def admit(context: Context, row: Transaction) -> None:
     """Let the admitted hospitals' registered nodes in, once the consortium is ACTIVE."""
-    _not_revoked(context)
+    _trusted(context)
     if row.founding:
         return
     consortium = context.consortium()
@@ -141,13 +141,19 @@ def admit(context: Context, row: Transaction) -> None:
         _registered(context, row)
 
 
-def _not_revoked(context: Context) -> None:
+def _trusted(context: Context) -> None:
     # Whatever its certificate allows, and queries too: the certificate itself is no longer trusted.
     node = context.find(keys.node(context.msp_id, context.node_id), Node)
-    if node is not None and node.status is NodeStatus.REVOKED:
+    if node is None:
+        return
+    name = f"node {node.node_id} of {node.msp_id}"
+    if node.status is NodeStatus.REVOKED:
         raise MedFabricError(
-            Code.NODE_NOT_ACTIVE,
-            f"node {node.node_id} of {node.msp_id} is revoked for good; enrol under another name",
+            Code.NODE_NOT_ACTIVE, f"{name} is revoked for good; enrol under another name"
+        )
+    if Role.ADMIN not in context.roles and node.public_key_sha256 != context.key_sha256:
+        raise MedFabricError(
+            Code.NODE_KEY_MISMATCH, f"{name} is registered with another key; register this one"
         )
 
 
@@ -167,10 +173,6 @@ def _registered(context: Context, row: Transaction) -> None:
             Code.NODE_NOT_ACTIVE,
             f"{name} is suspended by vote until {suspension.until}; see complaint "
             f"{suspension.complaint_id}",
-        )
-    if node.public_key_sha256 != context.key_sha256:
-        raise MedFabricError(
-            Code.NODE_KEY_MISMATCH, f"{name} is registered with another key; register this one"
         )
     if not context.roles & frozenset(node.roles):
         raise MedFabricError(

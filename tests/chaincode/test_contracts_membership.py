@@ -383,10 +383,11 @@ def test_a_renewed_node_signs_with_its_new_key_alone():
     scenario.do(ONE, "node:Renew", args)
 
     refused = scenario.refused(old, "round:SubmitUpdate", scenario.update_args(terms(), ONE))
+    query = scenario.refused(old, "plan:Get", {"plan_id": PLAN})
     scenario.users[ONE, "node1"] = renewed
     scenario.submit(terms(), who=(ONE,))
 
-    assert refused.code == Code.NODE_KEY_MISMATCH
+    assert (refused.code, query.code) == (Code.NODE_KEY_MISMATCH, Code.NODE_KEY_MISMATCH)
 
 
 def test_every_status_and_key_of_a_node_is_kept():

@@ -12,9 +12,11 @@ from chaincode.schema.base import ContentRef, Role
 from chaincode.schema.ceremonies import Ceremony, CeremonyStatus, CeremonyView
 from chaincode.schema.consortium import Consortium, ConsortiumStatus, ConsortiumView
 from chaincode.schema.errors import Code, MedFabricError
+from chaincode.schema.places import Place
 from chaincode.schema.plans import (
     AcceptanceTerms,
     DataTerms,
+    DynamicTerms,
     EncryptionTerms,
     Feature,
     ModelTerms,
@@ -25,6 +27,7 @@ from chaincode.schema.plans import (
     PlanStatus,
     PlanTerms,
     PrivacyTerms,
+    ScheduleTerms,
     Strategy,
     TrainingTerms,
 )
@@ -36,6 +39,7 @@ from chaincode.schema.rounds import (
     RoundView,
 )
 from chaincode.schema.voting import Rulebook, VotingRules
+from client.places import free_slot
 from trainer.node.agent import Agent
 from trainer.node.config import load
 from trainer.node.duties import Duty, Me, Snapshot, Task, duties
@@ -197,6 +201,103 @@ def _consortium() -> ConsortiumView:
     )
     rulebook = Rulebook(version=1, rules=VotingRules(), motion_sha256="ab" * 32, changed_at=1)
     return ConsortiumView(consortium=consortium, rulebook=rulebook, hospitals=(), reputations=())
+
+
+def _dynamic(**rule: Any) -> Plan:
+    plan = _plan()
+    terms = DynamicTerms(hospitals=HOSPITALS, slots=2, least_samples=10, **rule)
+    who = plan.terms.participation.model_copy(update={"dynamic": terms})
+    changed = plan.terms.model_copy(update={"participation": who})
+    return plan.model_copy(update={"terms": changed, "terms_sha256": changed.sha256})
+
+
+EDGE = Me("Hospital2MSP", "edge", frozenset({Role.TRAINER}), "edge-data")
+
+
+def _place(node_id: str, slot: int = 0, left_at: int | None = None) -> Place:
+    return Place(
+        plan_id="plan",
+        msp_id="Hospital2MSP",
+        slot=slot,
+        node_id=node_id,
+        dataset_id=f"{node_id}-data",
+        joined_at=1,
+        left_at=left_at,
+    )
+
+
+def test_a_node_that_joins_plans_takes_a_place_where_one_is_free() -> None:
+    full = (_place("one", 0), _place("two", 1))
+    half = (_place("one", 0), _place("two", 1, left_at=5))
+    view = _view(RoundStatus.PUBLISHED)
+
+    assert _tasks(_now(view, plan=_dynamic()), EDGE) == [Task.JOIN_PLAN]
+    assert _tasks(_now(view, plan=_dynamic(), places=half), EDGE) == [Task.JOIN_PLAN]
+    assert _tasks(_now(view, plan=_dynamic(), places=full), EDGE) == []
+    assert _tasks(_now(view), EDGE) == []
+
+
+@pytest.mark.parametrize("left_at", [None, 5])
+def test_a_node_joins_once_and_not_again_after_it_has_left(left_at: int | None) -> None:
+    now = _now(_view(RoundStatus.PUBLISHED), plan=_dynamic(), places=(_place("edge", 0, left_at),))
+
+    assert _tasks(now, EDGE) == []
+
+
+def test_a_node_named_by_the_plan_or_told_to_join_none_does_not_join() -> None:
+    now = _now(_view(RoundStatus.PUBLISHED), plan=_dynamic())
+    named = Me("Hospital2MSP", "node1", frozenset({Role.TRAINER}), "data1")
+
+    assert _tasks(now, named) == []
+    assert _tasks(now, Me("Hospital2MSP", "edge", frozenset({Role.TRAINER}))) == []
+
+
+def test_a_node_that_the_open_round_does_not_count_on_submits_nothing() -> None:
+    now = _now(_view(RoundStatus.OPEN), plan=_dynamic(), places=(_place("edge"),))
+
+    assert _tasks(now, EDGE) == []
+
+
+def test_a_paused_plan_ends_its_round_and_opens_no_other() -> None:
+    paused = _plan(PlanStatus.PAUSED)
+
+    assert _tasks(_now(_view(RoundStatus.SEALED), plan=paused))[0] is Task.ATTEST
+    assert _tasks(_now(_view(RoundStatus.PUBLISHED), plan=paused)) == []
+
+
+def test_the_next_round_is_due_when_the_schedule_says() -> None:
+    schedule = ScheduleTerms(first_round_at=500, interval_seconds=1000)
+    terms = _terms().model_copy(update={"schedule": schedule})
+    plan = _plan().model_copy(update={"terms": terms})
+
+    first = duties(ME, _now(None, plan=plan.model_copy(update={"rounds_opened": 0})))
+    second = duties(ME, _now(_view(RoundStatus.PUBLISHED), plan=plan))
+
+    assert [(d.task, d.not_before) for d in first] == [(Task.OPEN_ROUND, 500)]
+    assert [(d.task, d.not_before) for d in second] == [(Task.OPEN_ROUND, 1001)]
+
+
+def test_a_plan_that_lost_a_key_holder_is_ended_at_once() -> None:
+    left = HOSPITALS[:3]
+    between = duties(ME, _now(_view(RoundStatus.PUBLISHED), members=left))
+    within = duties(ME, _now(_view(RoundStatus.SEALED), members=left))
+    before = duties(ME, _now(None, plan=_plan(rounds_opened=0), members=left))
+
+    assert [d.task for d in between] == [d.task for d in before] == [Task.ADVANCE_PLAN]
+    assert [d.not_before for d in within if d.task is Task.ADVANCE_ROUND] == [0]
+
+
+def test_free_places_are_spread_and_never_one_that_is_taken() -> None:
+    terms = _dynamic().terms
+    chosen = {free_slot(terms, (), f"node{n}") for n in range(20)}
+
+    assert chosen == {0, 1}
+    assert {free_slot(terms, (_place("one", 0),), f"node{n}") for n in range(20)} == {1}
+    assert free_slot(terms, (_place("one", 0), _place("two", 1, left_at=3)), "edge") == 1
+    with pytest.raises(MedFabricError, match="MF-4010"):
+        free_slot(terms, (_place("one", 0), _place("two", 1)), "edge")
+    with pytest.raises(MedFabricError, match="MF-4009"):
+        free_slot(_terms(), (), "edge")
 
 
 class _Peer:

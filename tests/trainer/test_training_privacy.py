@@ -223,3 +223,34 @@ def test_ledger_charges_what_opacus_accounts_for(
 
     # Opacus also tries orders between the integers: it may find less, never more.
     assert theirs * 0.9999 <= ours <= theirs * 1.02
+
+
+@pytest.mark.parametrize("private", [False, True])
+def test_the_proximal_term_pulls_every_step_back_to_where_training_began(private: bool) -> None:
+    model, base = start(3)
+    data = records(20, 3)
+    noise = privacy(1, 0.5) if private else None
+    rate, mu = 0.5, 0.4
+
+    def moved(steps: int, **others: int) -> np.ndarray:
+        return train(model, base, data, terms(20, steps, rate, **others), noise, Seeds(1)).delta
+
+    # With one step, nothing pulls; with two, the second is the plain one from the same place, less
+    # rate times mu times the way of the first.
+    first, second = moved(1), moved(2)
+    pulled = moved(2, proximal_mu_micro=round(mu * 1e6))
+
+    np.testing.assert_allclose(moved(1, proximal_mu_micro=round(mu * 1e6)), first, atol=1e-7)
+    np.testing.assert_allclose(pulled, second - rate * mu * first, atol=1e-6)
+
+
+def test_a_strong_proximal_term_keeps_the_update_small() -> None:
+    model, base = start(3)
+    data = records(50, 3)
+
+    free = train(model, base, data, terms(50, 40, 1.0), None, Seeds(1)).delta
+    held = train(
+        model, base, data, terms(50, 40, 1.0, proximal_mu_micro=900_000), None, Seeds(1)
+    ).delta
+
+    assert np.linalg.norm(held) < 0.5 * np.linalg.norm(free)

@@ -16,8 +16,9 @@ class Collection(BaseModel):
 
     ``members`` are MSP ids of the hospitals whose peers keep the data. A peer endorses only where
     it can hand the data to ``required_peers`` other members' peers, and hands them to at most
-    ``maximum_peers``; the rest fetch them. After ``block_to_live`` blocks data and hashes go; 0
-    keeps them. ``endorsers`` are MSP ids of hospitals of which ``endorsers_needed`` must endorse a
+    ``maximum_peers``; the rest fetch them when their block comes, which data that live for fewer
+    than ten blocks may not wait for. After ``block_to_live`` blocks data and hashes go; 0 keeps
+    them. ``endorsers`` are MSP ids of hospitals of which ``endorsers_needed`` must endorse a
     write; without them the chaincode's policy applies.
     """
 

@@ -15,7 +15,9 @@ from fabric_protos.msp import msp_principal_pb2
 from fabric_protos.peer import collection_pb2, policy_pb2
 from fabric_protos.peer.lifecycle import chaincode_definition_pb2, db_pb2
 
+from client.audit import policy
 from client.audit.channel import Channel
+from client.audit.msp import Identity
 from client.audit.state import State
 
 LIFECYCLE = "_lifecycle"
@@ -93,6 +95,12 @@ def member_hospitals(collection: Collection) -> frozenset[str]:
         msp_principal_pb2.MSPRole.FromString(identity.principal).msp_identifier
         for identity in identities
     )
+
+
+def is_member(collection: Collection, identity: Identity) -> bool:
+    """Whether an identity alone satisfies the collection's policy of members."""
+    members = collection.member_orgs_policy.signature_policy.SerializeToString()
+    return policy.satisfied(members, [identity])
 
 
 def any_member(msp_ids: Sequence[str]) -> policies_pb2.SignaturePolicyEnvelope:

@@ -72,6 +72,8 @@ class Transaction:
     changes: tuple[Change, ...]
     namespaces: tuple[str, ...]
     """Of chaincodes and of collections, in the order in which peers look for conflicts."""
+    chaincodes: tuple[str, ...]
+    """Whose public or private state is touched, as the transaction names them."""
     private: tuple[PrivateSet, ...]
     event: chaincode_event_pb2.ChaincodeEvent | None
 
@@ -233,6 +235,7 @@ def _action(
         ranges=tuple(sets.ranges),
         changes=tuple(sets.changes),
         namespaces=tuple(sets.namespaces),
+        chaincodes=tuple(part.namespace for part in rwset.ns_rwset),
         private=tuple(sets.private),
         event=event,
     )
@@ -262,7 +265,6 @@ class _Sets:
     """What a transaction read and writes, public parts and hashes of private ones.
 
     Raises:
-        InvalidTransactionError: a chaincode's part is there twice, or its name is that of none.
         DecodeError: a part cannot be read.
     """
 
@@ -273,11 +275,6 @@ class _Sets:
         self.namespaces: list[str] = []
         self.private: list[PrivateSet] = []
         for part in rwset.ns_rwset:
-            if part.namespace in self.namespaces:
-                raise InvalidTransactionError(Code.ILLEGAL_WRITESET, "a chaincode is there twice")
-            if "$" in part.namespace:
-                # It would pass for a collection's.
-                raise InvalidTransactionError(Code.INVALID_CHAINCODE, "no chaincode's name")
             self._public(part.namespace, kv_rwset_pb2.KVRWSet.FromString(part.rwset))
             for collection in part.collection_hashed_rwset:
                 self._hashed(part.namespace, collection)

@@ -205,6 +205,7 @@ class Validator:
                 self._check_range(read, context)
 
     def _check_endorsements(self, transaction: Transaction, context: _Block) -> None:
+        _check_names(transaction.chaincodes)
         by_namespace: dict[str, list[Change]] = {ns: [] for ns in transaction.namespaces}
         for change in transaction.changes:
             by_namespace.setdefault(change.namespace, []).append(change)
@@ -313,6 +314,14 @@ class Validator:
             same = summary(present, read.summary.degree) == read.summary
         if touched or not same:
             raise InvalidTransactionError(Code.PHANTOM_READ_CONFLICT, "a range changed meanwhile")
+
+
+def _check_names(chaincodes: tuple[str, ...]) -> None:
+    if len(set(chaincodes)) != len(chaincodes):
+        raise InvalidTransactionError(Code.ILLEGAL_WRITESET, "a chaincode is there twice")
+    if any(_COLLECTION[0] in name for name in chaincodes):
+        # It would pass for a collection's.
+        raise InvalidTransactionError(Code.INVALID_CHAINCODE, "no chaincode has this name")
 
 
 def _no_collection(name: str) -> InvalidTransactionError:

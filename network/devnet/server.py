@@ -157,7 +157,7 @@ class Devnet:
         gateway_pb2_grpc.add_GatewayServicer_to_server(gateway, peer)
         endorser = EndorserService(member.peer, self._ledger, self._channel)
         peer_pb2_grpc.add_EndorserServicer_to_server(endorser, peer)
-        deliver = DeliverService(self._ledger, self._channel)
+        deliver = DeliverService(self._ledger, self._channel, hospital.msp_id)
         events_pb2_grpc.add_DeliverServicer_to_server(deliver, peer)
         broadcast = BroadcastService(self._orderer, self._ledger, self._channel)
         ab_pb2_grpc.add_AtomicBroadcastServicer_to_server(broadcast, orderer)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from client.audit import policy
 from client.audit.definitions import (
     FIELDS,
     LIFECYCLE,
@@ -13,6 +12,7 @@ from client.audit.definitions import (
     collection,
     collection_namespace,
     field_key,
+    is_member,
     metadata_key,
 )
 from client.audit.msp import Identity
@@ -237,12 +237,12 @@ class Simulator:
 
     def _may_read(self, name: str) -> None:
         found = self._existing(name)
-        if found.member_only_read and not self._is_member(found):
+        if found.member_only_read and not is_member(found, self.simulation.creator):
             raise ValueError(self._denied("read", name))
 
     def _may_write(self, name: str) -> None:
         found = self._existing(name)
-        if found.member_only_write and not self._is_member(found):
+        if found.member_only_write and not is_member(found, self.simulation.creator):
             raise ValueError(self._denied("write", name))
 
     def _existing(self, name: str) -> Collection:
@@ -251,10 +251,6 @@ class Simulator:
             place = f"{self._ledger.channel_id}/{self.chaincode}/{name}"
             raise ValueError(f"collection {place} could not be found")
         return found
-
-    def _is_member(self, found: Collection) -> bool:
-        members = found.member_orgs_policy.signature_policy.SerializeToString()
-        return policy.satisfied(members, [self.simulation.creator])
 
     def _denied(self, what: str, name: str) -> str:
         return (

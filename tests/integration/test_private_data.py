@@ -344,6 +344,63 @@ def test_transaction_that_read_a_page_does_not_write(toys: ToyNetwork) -> None:
     assert any("Writes are not allowed" in d.message for d in caught.value.details)
 
 
+# transactions that no honest peer would endorse
+
+
+def _part(namespace: str, **collections: kv_rwset_pb2.HashedRWSet) -> rwset_pb2.NsReadWriteSet:
+    part = rwset_pb2.NsReadWriteSet(namespace=namespace)
+    for name, hashed in collections.items():
+        part.collection_hashed_rwset.add(
+            collection_name=name, hashed_rwset=hashed.SerializeToString()
+        )
+    if not collections:
+        sets = kv_rwset_pb2.KVRWSet(writes=[kv_rwset_pb2.KVWrite(key="k", value=b"forged")])
+        part.rwset = sets.SerializeToString()
+    return part
+
+
+WRITE = kv_rwset_pb2.HashedRWSet(
+    hashed_writes=[kv_rwset_pb2.KVWriteHash(key_hash=b"k" * 32, value_hash=b"v" * 32)]
+)
+METADATA = kv_rwset_pb2.HashedRWSet(
+    metadata_writes=[kv_rwset_pb2.KVMetadataWriteHash(key_hash=b"k" * 32)]
+)
+FORGED = {
+    "chaincode named like a collection": (
+        [_part(f"medfabric$${implicit(ONE)}")],
+        MSPS,
+        "INVALID_CHAINCODE",
+    ),
+    "chaincode twice": ([_part("medfabric"), _part("medfabric")], MSPS, "ILLEGAL_WRITESET"),
+    "one endorser for two collections": (
+        [_part("medfabric", pair=WRITE, both=WRITE)],
+        [ONE],
+        "ENDORSEMENT_POLICY_FAILURE",
+    ),
+    "metadata by a stranger": (
+        [_part("medfabric", pair=METADATA)],
+        [THREE, FOUR],
+        "ENDORSEMENT_POLICY_FAILURE",
+    ),
+    "called chaincode by one alone": (
+        [_part(OTHER), _part("medfabric", pair=WRITE)],
+        [ONE],
+        "ENDORSEMENT_POLICY_FAILURE",
+    ),
+    "public write by a majority": ([_part("medfabric")], MSPS[:3], "VALID"),
+}
+
+
+@pytest.mark.parametrize("what", FORGED)
+def test_forged_sets_are_judged_alike(toys: ToyNetwork, what: str) -> None:
+    parts, who, expected = FORGED[what]
+    results = rwset_pb2.TxReadWriteSet(ns_rwset=parts).SerializeToString()
+
+    status = toys.submit_forged(results, who)
+
+    assert status == expected
+
+
 # the auditor
 
 

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+
+from fabric_protos.common import common_pb2
+from fabric_protos.gateway import gateway_pb2
+from fabric_protos.peer import (
+    chaincode_pb2,
+    proposal_pb2,
+    proposal_response_pb2,
+    transaction_pb2,
+)
 
 from chaincode.schema.errors import MedFabricError
 from chaincode.server import Config
@@ -17,6 +27,7 @@ from client.gateway.proposal import Proposal
 from client.identity import Identity
 from network.base import Network, up, wait_until
 from network.collections import Collection
+from network.devnet.signer import Signer
 from network.topology import Kind
 
 MSPS = tuple(f"Hospital{number}MSP" for number in range(1, 5))
@@ -32,7 +43,9 @@ COLLECTIONS = (
     Collection(name="pair", members=(ONE, TWO), maximum_peers=1, endorsers=(ONE, TWO)),
     Collection(name="both", members=(ONE, TWO), endorsers=(ONE, TWO), endorsers_needed=2),
     Collection(name="open", members=(ONE, TWO), member_only_read=False, member_only_write=False),
-    Collection(name="brief", members=(ONE, TWO), block_to_live=2, endorsers=(ONE, TWO)),
+    Collection(
+        name="brief", members=(ONE, TWO), maximum_peers=1, block_to_live=2, endorsers=(ONE, TWO)
+    ),
     Collection(name="alone", members=(ONE,), required_peers=1, maximum_peers=1, endorsers=(ONE,)),
 )
 
@@ -129,6 +142,10 @@ class ToyNetwork:
             number: Gateway.connect(self._connection(number), self._admin(number))
             for number in range(1, 5)
         }
+        self.wait_ready()
+
+    def wait_ready(self) -> None:
+        """Return when every hospital's peer has connected to its toys and endorses."""
         for number in range(1, 5):
             wait_until(lambda n=number: self._answers(n), f"the toy at hospital {number}")
 
@@ -177,6 +194,66 @@ class ToyNetwork:
         for gateway in self._gateways.values():
             wait_until(lambda g=gateway: g.height() > status.block_number, "the block's arrival")
         return transaction.result
+
+    def submit_forged(self, results: bytes, endorsers: Sequence[str]) -> str:
+        """Submit these results as if the hospitals' peers had endorsed them; the verdict."""
+        proposal = self.propose("forged", at=1)
+        content = proposal_pb2.Proposal.FromString(proposal.signed.proposal_bytes)
+        header = common_pb2.Header.FromString(content.header)
+        digest = header.channel_header + header.signature_header + content.payload
+        action = proposal_pb2.ChaincodeAction(
+            results=results,
+            response=proposal_response_pb2.Response(status=200),
+            chaincode_id=chaincode_pb2.ChaincodeID(name="medfabric", version="1"),
+        )
+        payload = proposal_response_pb2.ProposalResponsePayload(
+            proposal_hash=hashlib.sha256(digest).digest(), extension=action.SerializeToString()
+        ).SerializeToString()
+        signers = [self._peer(msp_id) for msp_id in endorsers]
+        endorsed = transaction_pb2.ChaincodeActionPayload(
+            chaincode_proposal_payload=content.payload,
+            action=transaction_pb2.ChaincodeEndorsedAction(
+                proposal_response_payload=payload,
+                endorsements=[
+                    proposal_response_pb2.Endorsement(
+                        endorser=signer.identity,
+                        signature=signer.sign(payload + signer.identity),
+                    )
+                    for signer in signers
+                ],
+            ),
+        )
+        one = transaction_pb2.TransactionAction(
+            header=header.signature_header, payload=endorsed.SerializeToString()
+        )
+        whole = common_pb2.Payload(
+            header=header, data=transaction_pb2.Transaction(actions=[one]).SerializeToString()
+        ).SerializeToString()
+        return self._order(proposal, whole)
+
+    def _order(self, proposal: Proposal, payload: bytes) -> str:
+        gateway = self._gateways[1]
+        envelope = common_pb2.Envelope(payload=payload, signature=gateway.identity.sign(payload))
+        request = gateway_pb2.SubmitRequest(
+            transaction_id=proposal.transaction_id,
+            channel_id=gateway.channel_name,
+            prepared_transaction=envelope,
+        )
+        gateway.stub.Submit(request, timeout=10)
+        asked = gateway_pb2.CommitStatusRequest(
+            transaction_id=proposal.transaction_id,
+            channel_id=gateway.channel_name,
+            identity=gateway.identity.serialize(),
+        ).SerializeToString()
+        signed = gateway_pb2.SignedCommitStatusRequest(
+            request=asked, signature=gateway.identity.sign(asked)
+        )
+        code = gateway.stub.CommitStatus(signed, timeout=10).result
+        return str(transaction_pb2.TxValidationCode.Name(code))
+
+    def _peer(self, msp_id: str) -> Signer:
+        slug = f"hospital{MSPS.index(msp_id) + 1}"
+        return Signer(msp_id, self.layout.hospital(slug) / "peer" / "msp")
 
     def ask(
         self, *args: str, at: int = 1, value: bytes | None = None, chaincode: str | None = None

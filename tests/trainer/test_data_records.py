@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from chaincode.schema.errors import MedFabricError
 from chaincode.schema.plans import DataTerms, Feature
-from trainer.data.records import Records, read, split
+from trainer.data.files import read
+from trainer.data.records import Records, split
 
 TERMS = DataTerms(
     application="test",

@@ -7,7 +7,8 @@ from typing import Any
 
 from chaincode.schema import canonical
 from chaincode.schema.plans import DataTerms
-from trainer.data.records import read, split
+from trainer.data.files import read
+from trainer.data.records import split
 
 
 def describe(

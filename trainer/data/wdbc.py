@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from chaincode.schema.plans import DataTerms, Feature
+from trainer.data.files import read
 from trainer.data.partition import PARTITIONERS, Rows
-from trainer.data.records import Records, read
+from trainer.data.records import Records
 
 NAME = "Breast cancer Wisconsin (diagnostic)"
 APPLICATION = "breast-cancer"

@@ -1,29 +1,27 @@
-"""Architectures by id. A plan pins an id, a configuration and the hash of both with the layout."""
+"""Architectures by id. A plan pins an id, a configuration and the hash of both with the layout.
+
+Other packages add theirs under the entry-point group :data:`GROUP`: a name and an
+:class:`~trainer.models.architecture.Architecture`.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
 
 from chaincode.schema import canonical
 from chaincode.schema.errors import Code, MedFabricError
+from trainer.models import images, records, signals
+from trainer.models.architecture import Architecture
 
 if TYPE_CHECKING:
     from torch import nn
 
+GROUP = "medfabric.architectures"
 Layout = tuple[tuple[str, tuple[int, ...]], ...]
 """Names and shapes of the parameters, in the order in which they are flattened."""
-
-
-@dataclass(frozen=True)
-class Architecture:
-    """``version`` rises with every change of what is computed; ``most`` bounds each setting."""
-
-    version: int
-    make: Callable[..., nn.Module]
-    most: Mapping[str, int]
 
 
 def build(architecture: str, config: Mapping[str, int]) -> nn.Module:
@@ -45,6 +43,11 @@ def build(architecture: str, config: Mapping[str, int]) -> nn.Module:
                 f"{architecture} takes {name} from 1 to {found.most[name]}, not {value}",
             )
     return found.make(**config)
+
+
+def shape(architecture: str, config: Mapping[str, int]) -> tuple[int, ...]:
+    """Of one record that the architecture takes."""
+    return _find(architecture).shape(config)
 
 
 def layout(module: nn.Module) -> Layout:
@@ -71,40 +74,25 @@ def size(shapes: Layout) -> int:
 
 
 def _find(architecture: str) -> Architecture:
-    found = _ARCHITECTURES.get(architecture)
-    if found is None:
+    if architecture in _OURS:
+        return _OURS[architecture]
+    installed = _installed()
+    if architecture not in installed:
         raise MedFabricError(
             Code.ARCHITECTURE_UNKNOWN,
-            f"no architecture {architecture}; there are {', '.join(sorted(_ARCHITECTURES))}",
+            f"no architecture {architecture}; there are {', '.join(sorted(installed))}",
         )
-    return found
+    return installed[architecture]
 
 
-def _logistic(*, features: int, classes: int) -> nn.Module:
-    from torch import nn
-
-    linear = nn.Linear(features, classes)
-    nn.init.zeros_(linear.weight)
-    nn.init.zeros_(linear.bias)
-    return linear
+def _installed() -> dict[str, Architecture]:
+    found = {point.name: point for point in entry_points(group=GROUP)}
+    return {**{name: point.load() for name, point in found.items()}, **_OURS}
 
 
-def _mlp(*, features: int, classes: int, hidden: int) -> nn.Module:
-    import torch
-    from torch import nn
-
-    # Every node must start from the same weights: they come from a fixed stream.
-    generator = torch.Generator().manual_seed(1)
-    layers = nn.Sequential(nn.Linear(features, hidden), nn.Tanh(), nn.Linear(hidden, classes))
-    for parameter in layers.parameters():
-        bound = parameter.shape[-1] ** -0.5 if parameter.dim() > 1 else 0.0
-        with torch.no_grad():
-            parameter.uniform_(-bound, bound, generator=generator)
-    return layers
-
-
-_INPUTS = {"features": 4096, "classes": 256}
-_ARCHITECTURES = {
-    "logistic": Architecture(1, _logistic, _INPUTS),
-    "mlp": Architecture(1, _mlp, {**_INPUTS, "hidden": 16384}),
+_OURS = {
+    "logistic": records.LOGISTIC,
+    "mlp": records.MLP,
+    "cnn": images.CNN,
+    "hybrid": signals.HYBRID,
 }

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from chaincode.schema.errors import Code, MedFabricError
 from chaincode.schema.plans import PlanTerms
-from trainer.data.records import read, split
+from trainer.data.files import read
+from trainer.data.records import split
 from trainer.models import registry, weights
 from trainer.node.config import DataConfig
 from trainer.training import Seeds, Trained, evaluate, parameters, train
@@ -28,6 +29,7 @@ class Learner:
         self.dataset_id = data.dataset_id
         self._terms = terms
         self._seed = test_seed
+        _check_data(terms)
         self._model = registry.build(terms.model.architecture, terms.model.config)
         self._layout = registry.layout(self._model)
         _check_architecture(terms, self._layout)
@@ -59,6 +61,17 @@ def base_model(architecture: str, config: dict[str, int]) -> tuple[bytes, str, i
     shapes = registry.layout(model)
     digest = registry.sha256(architecture, config, shapes)
     return weights.encode(parameters(model), shapes), digest, registry.size(shapes)
+
+
+def _check_data(terms: PlanTerms) -> None:
+    model = terms.model
+    shape = registry.shape(model.architecture, model.config)
+    if shape != terms.data.shape:
+        raise MedFabricError(
+            Code.ARCHITECTURE_CONFIG,
+            f"{model.architecture} as {terms.plan_id} configures it takes records of the shape "
+            f"{shape}, the plan's have {terms.data.shape}; propose a plan whose parts fit",
+        )
 
 
 def _check_architecture(terms: PlanTerms, shapes: registry.Layout) -> None:

@@ -1,0 +1,57 @@
+"""Records in folders of images: one folder per class, one PNG or JPEG file per record."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chaincode.schema.errors import Code, MedFabricError
+from chaincode.schema.plans import DataTerms
+from trainer.data.files import Raw
+
+_MODES = {1: "L", 3: "RGB"}
+
+
+def read(folder: Path, terms: DataTerms) -> Raw:
+    """Read every class's folder, files in order of their names.
+
+    Raises:
+        MedFabricError: ``DATA_MISMATCH`` where a class has no folder or an image has another size,
+            ``DATA_FILE`` where a file is no image; naming the file.
+    """
+    if terms.tensor is None or len(terms.tensor.shape) != 3 or terms.shape[0] not in _MODES:
+        raise MedFabricError(
+            Code.DATA_MISMATCH, f"{folder}: the plan's records are no grey or coloured images"
+        )
+    images: list[NDArray[np.float32]] = []
+    labels: list[int] = []
+    for label, name in enumerate(terms.classes):
+        if not (folder / name).is_dir():
+            raise MedFabricError(Code.DATA_MISMATCH, f"{folder} has no folder {name!r}")
+        for path in sorted((folder / name).iterdir()):
+            images.append(_image(path, terms.shape))
+            labels.append(label)
+    return Raw(np.array(images), np.array(labels, dtype=np.int64))
+
+
+def _image(path: Path, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    from PIL import Image
+
+    channels, height, width = shape
+    try:
+        with Image.open(path, formats=("PNG", "JPEG")) as image:
+            # The size is in the header: a picture that would fill the memory is not unpacked.
+            if image.size != (width, height):
+                raise MedFabricError(
+                    Code.DATA_MISMATCH,
+                    f"{path} is {image.size[0]} x {image.size[1]}, the plan's images "
+                    f"{width} x {height}",
+                )
+            pixels = np.asarray(image.convert(_MODES[channels]), dtype=np.float32)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise MedFabricError(
+            Code.DATA_FILE, f"{path} is no readable PNG or JPEG image ({type(error).__name__})"
+        ) from None
+    return pixels.reshape(height, width, channels).transpose(2, 0, 1)

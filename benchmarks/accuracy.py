@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-HOSPITALS, RUNS = 4, 10
+APPLICATION, HOSPITALS, RUNS = "breast-cancer", 4, 10
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def rows() -> list[dict[str, Any]]:
 
 def _outcome(seed: int) -> Outcome:
     from chaincode.schema import accounting
-    from trainer import presets
+    from trainer import applications, presets
     from trainer.models import registry
     from trainer.simulation import centralised, federated, pooled
     from trainer.training import evaluate
@@ -82,8 +82,9 @@ def _outcome(seed: int) -> Outcome:
     hospitals, test = _data(seed)
     everybody = pooled(hospitals)
     samples = min(len(records) for records in hospitals)
-    training = presets.training(samples)
-    privacy = presets.privacy(training, samples)
+    tuned = applications.find(APPLICATION).tuned
+    training = presets.training(tuned, samples)
+    privacy = presets.privacy(tuned, training, samples)
     model = registry.build("logistic", {"features": test.features.shape[1], "classes": 2})
     private = list(federated(model, hospitals, training, privacy, seed, _value_clip()))
     fedavg = list(federated(model, hospitals, training, None, seed))[-1][0]
@@ -110,11 +111,13 @@ def _outcome(seed: int) -> Outcome:
 
 def _data(seed: int) -> tuple[list[Any], Any]:
     """Training records of each hospital, and the test records."""
-    from trainer.data import wdbc
+    from trainer import applications
+    from trainer.applications.files import load, write
     from trainer.data.records import VALIDATION_FRACTION, split
 
+    wdbc = applications.find(APPLICATION)
     with tempfile.TemporaryDirectory() as folder:
-        hospitals, test = wdbc.load(wdbc.write(Path(folder), HOSPITALS, seed))
+        hospitals, test = load(wdbc, write(wdbc, Path(folder), HOSPITALS, seed))
     return [split(records, VALIDATION_FRACTION, seed)[0] for records in hospitals], test
 
 

@@ -18,12 +18,20 @@ if TYPE_CHECKING:
     from demo.record import RunRecord
     from demo.run import Options, Run
     from network.topology import Kind
+    from trainer.applications.application import Application
 
 
 @click.command()
 @click.option("--devnet", is_flag=True, help="The embedded devnet, even where Fabric is found.")
 @click.option("--fabric", is_flag=True, help="Real Fabric, or an error where it is not found.")
-@click.option("--rounds", type=click.IntRange(1, 50), default=6, show_default=True)
+@click.option(
+    "--application",
+    default="breast-cancer",
+    show_default=True,
+    help="What is trained: breast-cancer (real records), or one of the simulated ones: "
+    "deterioration, ecg, fall, fever, symptoms.",
+)
+@click.option("--rounds", type=click.IntRange(1, 50), help="Else as the application was tuned.")
 @click.option("--hospitals", type=click.IntRange(2, 10), default=4, show_default=True)
 @click.option("--seed", type=click.IntRange(0), default=0, help="How patients are split.")
 @click.option("--partition", type=click.Choice(["identical", "dirichlet"]), default="identical")
@@ -43,7 +51,8 @@ if TYPE_CHECKING:
 def demo(
     devnet: bool,
     fabric: bool,
-    rounds: int,
+    application: str,
+    rounds: int | None,
     hospitals: int,
     seed: int,
     partition: str,
@@ -51,15 +60,19 @@ def demo(
     runs: Path,
     as_json: bool,
 ) -> None:
-    """Train one model among hospitals on real patient records, from founding to proof."""
+    """Train one model among hospitals, from founding the consortium to the proof."""
     from demo import report, stores
     from demo.outcome import conclude, keep_logs
     from demo.run import Options, prepared, train
+    from trainer import applications
 
+    trained = applications.find(application)
     kind, chosen = _kind(devnet, fabric), stores.choose(store)
     folder = _fresh(runs)
-    options = Options(folder, kind, hospitals, rounds, seed, partition, chosen)
-    with _screen(options, quiet=as_json) as screen:
+    options = Options(
+        folder, kind, hospitals, rounds, seed, partition, chosen, application=trained.id
+    )
+    with _screen(options, trained, quiet=as_json) as screen:
         try:
             with prepared(options, screen.stage) as run:
                 train(run, screen.stage, screen.round)
@@ -117,11 +130,10 @@ _STORES = {"directory": "a folder", "kubo": "a private IPFS node per hospital"}
 class _Screen:
     """Says what happens: lines of text, and a bar for the rounds where there is a terminal."""
 
-    def __init__(self, options: Options, progress: Any, quiet: bool) -> None:
-        self._options = options
+    def __init__(self, rounds: int, progress: Any, quiet: bool) -> None:
         self._progress = progress
         self._quiet = quiet
-        self._task = progress.add_task("rounds", total=options.rounds, visible=False)
+        self._task = progress.add_task("rounds", total=rounds, visible=False)
 
     def stage(self, text: str) -> None:
         """A part of the run begins."""
@@ -148,18 +160,19 @@ class _Screen:
 
 
 @contextmanager
-def _screen(options: Options, *, quiet: bool) -> Iterator[_Screen]:
+def _screen(options: Options, trained: Application, *, quiet: bool) -> Iterator[_Screen]:
     from rich.console import Console
     from rich.progress import Progress
 
     console = Console(stderr=True, highlight=False)
     with Progress(console=console, transient=True, disable=quiet or not console.is_terminal) as bar:
-        screen = _Screen(options, bar, quiet)
+        screen = _Screen(options.rounds or trained.tuned.rounds, bar, quiet)
         network = "real Hyperledger Fabric" if options.kind == "fabric" else "the embedded devnet"
         screen.stage(
-            f"{options.hospitals} hospitals on {network}, content in "
-            f"{_STORES[options.store]}, real records of 569 patients (WDBC)"
+            f"{options.hospitals} hospitals on {network}, content in {_STORES[options.store]}"
         )
+        records = "simulated records" if trained.simulated else "real records"
+        screen.stage(f"{trained.title}, {records}: {trained.about}")
         if options.kind != "fabric":
             screen.stage("the devnet is one trust domain: for teaching and tests alone")
         yield screen

@@ -43,34 +43,36 @@ def base_model(architecture: str, config: dict[str, int]) -> tuple[bytes, str, i
 
 
 def measure(
-    records: Path, hospitals: int, seed: int, terms: str, models: Sequence[bytes]
+    application: str,
+    records: Path,
+    hospitals: int,
+    seed: int,
+    terms: str,
+    models: Sequence[bytes],
 ) -> Measured:
     """Evaluate models and train the baselines.
 
     Args:
+        application: its id.
         records: folder that the data set was written to.
         terms: the plan's terms as JSON.
         models: model files, one per round.
     """
-    import numpy as np
     import torch
 
-    from trainer import baselines
-    from trainer.data import wdbc
+    from trainer import applications, baselines, presets
+    from trainer.applications.files import existing, load
     from trainer.data.records import VALIDATION_FRACTION, Records, split
     from trainer.models import registry, weights
+    from trainer.simulation import pooled
     from trainer.training import evaluate
 
     torch.set_num_threads(1)
     plan = PlanTerms.model_validate_json(terms)
-    names = [records / f"hospital{number}.csv" for number in range(1, hospitals + 1)]
-    files = wdbc.Files(tuple(names), records / "test.csv")
-    parts, test = wdbc.load(files)
+    chosen = applications.find(application)
+    parts, test = load(chosen, existing(chosen, records, hospitals))
     training = [split(part, VALIDATION_FRACTION, seed)[0] for part in parts]
-    pooled = Records(
-        np.concatenate([part.features for part in training]),
-        np.concatenate([part.labels for part in training]),
-    )
+    everybody = pooled(training)
     model = registry.build(plan.model.architecture, plan.model.config)
     shapes = registry.layout(model)
 
@@ -78,10 +80,11 @@ def measure(
         correct, total = evaluate(model, weights.decode(content, shapes), on)
         return correct / total
 
-    unprotected = baselines.run(training, test, plan.training, len(plan.data.classes), seed)
+    plain = presets.unprotected(chosen.tuned, plan.training)
+    unprotected = baselines.run(model, training, test, plain, seed)
     return Measured(
         test=tuple(accuracy(content, test) for content in models),
-        train=tuple(accuracy(content, pooled) for content in models),
+        train=tuple(accuracy(content, everybody) for content in models),
         fedavg=unprotected.fedavg,
         centralised=unprotected.centralised,
         test_records=len(test),

@@ -57,6 +57,7 @@ def _measure(run: Run, models: list[Model]) -> measure.Measured:
     contents = [run.store.get(model.model) for model in models]
     return measure.apart(
         measure.measure,
+        run.options.application,
         run.options.folder / "records",
         run.options.hospitals,
         run.options.seed,
@@ -109,14 +110,16 @@ def _record(
 
 
 def _data(run: Run, measured: measure.Measured) -> record.Data:
-    from trainer.data import wdbc
+    from trainer import applications
 
+    application = applications.find(run.options.application)
     page = run.ledger.datasets.page(PageArgs())
     names = {hospital.msp_id: hospital.slug for hospital in run.hospitals}
     views = [view.dataset for view in page.datasets]
     return record.Data(
-        name=wdbc.NAME,
-        simulated=False,
+        name=application.title,
+        application=application.id,
+        simulated=application.simulated,
         partition=run.options.partition,
         train_records={names[d.msp_id]: d.train_samples for d in views},
         validation_records={names[d.msp_id]: d.validation_samples for d in views},

@@ -23,6 +23,7 @@ class Data(BaseModel):
     """What was trained on. ``simulated`` data is never real patients'."""
 
     name: str
+    application: str
     simulated: bool
     partition: str
     train_records: dict[str, int]

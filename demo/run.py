@@ -28,7 +28,7 @@ from network.topology import Kind
 
 Progress = Callable[[str], None]
 
-PLAN_ID = "wdbc-logistic"
+PLAN_ID = "demonstration"
 NODE = "node1"
 _ROUND_PATIENCE = 120.0
 
@@ -40,11 +40,13 @@ class Options:
     folder: Path
     kind: Kind
     hospitals: int = 4
-    rounds: int = 6
+    rounds: int | None = None
+    """Where the application was tuned for another number."""
     seed: int = 0
     partition: str = "identical"
     store: str = stores.DIRECTORY
     stage_seconds: int = 60
+    application: str = "breast-cancer"
 
 
 @dataclass
@@ -146,7 +148,8 @@ def train(run: Run, progress: Progress, each: Callable[[Run, RoundView], None]) 
     with run.clock.part("training", progress):
         run.agents.start()
         _await_key(run, progress)
-        for number in range(1, run.options.rounds + 1):
+        assert run.terms is not None
+        for number in range(1, run.terms.training.rounds + 1):
             begin = time.monotonic()
             view = _await_round(run, number)
             run.seconds.append(round(time.monotonic() - begin, 3))
@@ -171,25 +174,27 @@ def _hospitals(network: Network) -> list[steps.Hospital]:
 
 
 def _agree(run: Run) -> None:
-    from trainer import presets
-    from trainer.data import wdbc
+    from trainer import applications, presets
+    from trainer.applications.files import write
     from trainer.data.describe import describe
     from trainer.node.config import DataConfig
 
     options = run.options
-    data = wdbc.terms()
-    files = wdbc.write(
-        options.folder / "records", options.hospitals, options.seed, options.partition
-    )
+    application = applications.find(options.application)
+    data = application.terms()
+    records = options.folder / "records"
+    files = write(application, records, options.hospitals, options.seed, options.partition)
     datasets, samples = {}, []
     for hospital, file in zip(run.hospitals, files.hospitals, strict=True):
-        config = DataConfig(dataset_id=f"wdbc-{hospital.slug}", file=file, split_seed=options.seed)
+        config = DataConfig(
+            dataset_id=f"{application.id}-{hospital.slug}", file=file, split_seed=options.seed
+        )
         about = describe(file, data, config.validation_fraction, config.split_seed, os.urandom(32))
         args = RegisterDatasetArgs(
             **about,
             dataset_id=config.dataset_id,
-            name=wdbc.NAME,
-            simulated=False,
+            name=application.title,
+            simulated=application.simulated,
             budget_epsilon_micro=presets.EPSILON_MICRO,
             delta_nano=presets.DELTA_NANO,
         )
@@ -197,15 +202,16 @@ def _agree(run: Run) -> None:
         datasets[hospital.slug] = config.dataset_id
         samples.append(args.train_samples)
         run.agents.add(hospital.slug, _node(run, hospital, config.model_dump(mode="json")))
-    shape = {"features": len(data.features), "classes": len(data.classes)}
-    content, digest, parameters = measure.apart(measure.base_model, "logistic", shape)
+    content, digest, parameters = measure.apart(
+        measure.base_model, application.architecture, dict(application.config)
+    )
     participants = tuple(
         Participant(msp_id=h.msp_id, node_id=NODE, dataset_id=datasets[h.slug])
         for h in run.hospitals
     )
     run.terms = presets.plan(
         PLAN_ID,
-        data,
+        application,
         run.store.put(content),
         digest,
         parameters,

@@ -5,11 +5,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 sys.path.insert(0, str(Path(__file__).parent))
 
 from support.memory_stub import MemoryLedger
 from support.twin import Twin
+
+# How long an example takes says more of the machine than of the code.
+settings.register_profile("medfabric", deadline=None)
+settings.load_profile("medfabric")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

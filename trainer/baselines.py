@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from torch import nn
+
 from chaincode.schema.plans import TrainingTerms
 from trainer.data.records import Records
-from trainer.models import registry
 from trainer.simulation import centralised, federated
 from trainer.training import evaluate
 
@@ -21,16 +22,18 @@ class Baselines:
 
 
 def run(
-    hospitals: Sequence[Records], test: Records, training: TrainingTerms, classes: int, seed: int
+    model: nn.Module,
+    hospitals: Sequence[Records],
+    test: Records,
+    training: TrainingTerms,
+    seed: int,
 ) -> Baselines:
-    """Train both baselines with the plan's own steps, batch and rounds.
+    """Train both baselines with the plan's own architecture, steps, batch and rounds.
 
     Args:
         hospitals: training records of each.
         seed: at least 0; fixes every random choice.
     """
-    config = {"features": hospitals[0].features.shape[1], "classes": classes}
-    model = registry.build("logistic", config)
     fedavg = federated(model, hospitals, training, None, seed)
     central = centralised(model, hospitals, training, seed)
 

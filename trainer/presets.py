@@ -1,4 +1,4 @@
-"""Plans' terms that were found on validation data and are used by the demonstration and tests."""
+"""An application's training plan, for the demonstration, experiments and tests."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from chaincode.schema import accounting
 from chaincode.schema.base import ContentRef
 from chaincode.schema.plans import (
     AcceptanceTerms,
-    DataTerms,
     EncryptionTerms,
     ModelTerms,
     Participant,
@@ -16,27 +15,37 @@ from chaincode.schema.plans import (
     Strategy,
     TrainingTerms,
 )
+from trainer.applications.application import Application, Tuned
 
-ROUNDS, STEPS, BATCH = 6, 10, 32
 EPSILON_MICRO, DELTA_NANO = 3_000_000, 10_000
 
 
-def training(samples: int, rounds: int = ROUNDS) -> TrainingTerms:
-    """Large steps and few of them: what clipped gradients want.
+def training(tuned: Tuned, samples: int, rounds: int | None = None) -> TrainingTerms:
+    """The application's training.
 
     Args:
-        samples: training records of the smallest data set; its batch is at most half of them.
+        samples: training records of the smallest data set; the batch is at most half of them.
+        rounds: others than the application was tuned for.
     """
     return TrainingTerms(
         strategy=Strategy.FEDAVG,
-        rounds=rounds,
-        steps=STEPS,
-        batch_size=min(BATCH, max(1, samples // 2)),
-        learning_rate_micro=2_000_000,
+        rounds=rounds or tuned.rounds,
+        steps=tuned.steps,
+        batch_size=min(tuned.batch, max(1, samples // 2)),
+        learning_rate_micro=round(tuned.learning_rate * 10**6),
+        momentum_micro=round(tuned.momentum * 10**6),
     )
 
 
-def privacy(terms: TrainingTerms, samples: int, epsilon_micro: int = EPSILON_MICRO) -> PrivacyTerms:
+def unprotected(tuned: Tuned, terms: TrainingTerms) -> TrainingTerms:
+    """The same for gradients that are neither clipped nor noisy."""
+    rate = tuned.plain_rate or tuned.learning_rate
+    return terms.model_copy(update={"learning_rate_micro": round(rate * 10**6)})
+
+
+def privacy(
+    tuned: Tuned, terms: TrainingTerms, samples: int, epsilon_micro: int = EPSILON_MICRO
+) -> PrivacyTerms:
     """Noise calibrated so that all rounds together stay within epsilon.
 
     Args:
@@ -49,37 +58,37 @@ def privacy(terms: TrainingTerms, samples: int, epsilon_micro: int = EPSILON_MIC
         epsilon_micro=epsilon_micro,
         delta_nano=DELTA_NANO,
         noise_multiplier_micro=noise,
-        sample_clip_micro=500_000,
+        sample_clip_micro=round(tuned.clip * 10**6),
     )
 
 
 def plan(
     plan_id: str,
-    data: DataTerms,
+    application: Application,
     base: ContentRef,
     architecture_sha256: str,
     parameters: int,
     participants: tuple[Participant, ...],
     samples: int,
-    rounds: int = ROUNDS,
+    rounds: int | None = None,
     stage_seconds: int = 60,
 ) -> PlanTerms:
-    """A plan for logistic regression on bounded records, one node per hospital."""
-    steps = training(samples, rounds)
+    """A plan for an application, one node per hospital."""
+    steps = training(application.tuned, samples, rounds)
     hospitals = len({participant.msp_id for participant in participants})
     return PlanTerms(
         plan_id=plan_id,
-        title=f"Classify {data.application}",
-        data=data,
+        title=application.title,
+        data=application.terms(),
         model=ModelTerms(
-            architecture="logistic",
-            config={"features": len(data.features), "classes": len(data.classes)},
+            architecture=application.architecture,
+            config=dict(application.config),
             architecture_sha256=architecture_sha256,
             parameters=parameters,
             base=base,
         ),
         training=steps,
-        privacy=privacy(steps, samples),
+        privacy=privacy(application.tuned, steps, samples),
         encryption=EncryptionTerms(),
         participation=ParticipationTerms(
             participants=participants,

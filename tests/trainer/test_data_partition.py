@@ -9,9 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chaincode.schema.errors import MedFabricError
-from trainer.data import wdbc
+from trainer import applications
+from trainer.applications import breast_cancer
+from trainer.applications.files import load, write
 from trainer.data.partition import PARTITIONERS, dirichlet, identical
 
+WDBC = applications.find("breast-cancer")
 LABELS = np.random.default_rng(5).integers(0, 2, 400)
 
 
@@ -53,20 +56,20 @@ def test_breast_cancer_columns_are_bounded_by_the_public_description() -> None:
     from sklearn.datasets import load_breast_cancer
 
     data = load_breast_cancer()
-    terms = wdbc.terms()
+    terms = breast_cancer.terms()
 
     assert len(terms.features) == 20
     for feature in terms.features:
         column = data.data[:, list(data.feature_names).index(feature.name)]
         # The description prints rounded figures.
         assert feature.low_micro / 1e6 == pytest.approx(column.min(), rel=0.01, abs=0.001)
-        reach = float(column.min() + wdbc.REACH * (column.max() - column.min()))
+        reach = float(column.min() + breast_cancer.REACH * (column.max() - column.min()))
         assert feature.high_micro / 1e6 == pytest.approx(reach, rel=0.01)
 
 
 @pytest.mark.parametrize("partition", ["identical", "dirichlet"])
 def test_every_patient_is_in_one_hospital_or_held_out(tmp_path: Path, partition: str) -> None:
-    files = wdbc.write(tmp_path, 4, seed=3, partition=partition)
+    files = write(WDBC, tmp_path, 4, seed=3, partition=partition)
 
     def patients(path: Path) -> list[tuple[str, ...]]:
         with path.open(newline="") as file:
@@ -77,13 +80,13 @@ def test_every_patient_is_in_one_hospital_or_held_out(tmp_path: Path, partition:
     assert len(everybody) == len(set(everybody)) == 569
     assert len(held_out) == 113
     # The test set is the same whatever the seed: no choice made on other seeds has seen it.
-    other = wdbc.write(tmp_path / "other", 4, seed=4, partition=partition)
+    other = write(WDBC, tmp_path / "other", 4, seed=4, partition=partition)
     assert patients(other.test) == held_out
     assert patients(other.hospitals[0]) != patients(files.hospitals[0])
 
 
 def test_written_records_read_back_bounded(tmp_path: Path) -> None:
-    hospitals, test = wdbc.load(wdbc.write(tmp_path, 4, seed=0))
+    hospitals, test = load(WDBC, write(WDBC, tmp_path, 4, seed=0))
 
     assert [len(records) for records in hospitals] == [115, 115, 113, 113]
     assert len(test) == 113

@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chaincode.schema.errors import MedFabricError
-from chaincode.schema.plans import DataTerms, Feature
+from chaincode.schema.plans import DataTerms, Feature, TensorTerms
 from trainer.data.files import read
 from trainer.data.records import Records, split
+from trainer.data.text import hashed
 
 TERMS = DataTerms(
     application="test",
@@ -182,3 +183,84 @@ def test_split_loses_and_repeats_no_record(fraction: float, seed: int) -> None:
     assert len(validation) == round(50 * fraction)
     assert sorted([*training.labels, *validation.labels]) == list(range(50))
     assert np.array_equal(training.labels, split(RECORDS, fraction, seed)[0].labels)
+
+
+IMAGES = DataTerms(
+    application="images",
+    tensor=TensorTerms(shape=(1, 6, 4), low_micro=0, high_micro=255_000_000),
+    label="kind",
+    classes=("well", "ill"),
+)
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    from PIL import Image
+
+    for name, grey in (("well", 0), ("ill", 255)):
+        (tmp_path / name).mkdir()
+        Image.new("L", (4, 6), grey).save(tmp_path / name / "a.png")
+    return tmp_path
+
+
+def test_folder_of_images_is_read_class_by_class(images: Path) -> None:
+    records = read(images, IMAGES)
+
+    assert records.features.shape == (2, 1, 6, 4)
+    assert records.features.reshape(2, -1).mean(1).tolist() == [-1.0, 1.0]
+    assert records.labels.tolist() == [0, 1]
+
+
+def test_image_of_another_size_is_refused_by_name(images: Path) -> None:
+    from PIL import Image
+
+    Image.new("L", (5, 6)).save(images / "ill" / "b.png")
+
+    with pytest.raises(MedFabricError, match=r"MF-9006.*b\.png is 5 x 6"):
+        read(images, IMAGES)
+
+
+@given(content=st.binary(max_size=200))
+def test_file_that_is_no_image_is_refused_by_name(
+    content: bytes, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("images")
+    for name in IMAGES.classes:
+        (folder / name).mkdir()
+    (folder / "well" / "c.png").write_bytes(content)
+
+    with pytest.raises(MedFabricError, match=r"MF-9004.*c\.png"):
+        read(folder, IMAGES)
+
+
+def test_class_without_a_folder_is_refused(images: Path) -> None:
+    (images / "ill" / "a.png").unlink()
+    (images / "ill").rmdir()
+
+    with pytest.raises(MedFabricError, match=r"MF-9006.*'ill'"):
+        read(images, IMAGES)
+
+
+def test_arrays_of_another_shape_are_refused(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", features=np.zeros((3, 1, 4, 6)), labels=np.zeros(3, np.int64))
+
+    with pytest.raises(MedFabricError, match=r"MF-9006.*\(1, 4, 6\).*\(1, 6, 4\)"):
+        read(tmp_path / "a.npz", IMAGES)
+
+
+def test_text_is_a_unit_vector_over_hashed_words() -> None:
+    one, same, other = (hashed(text, 64) for text in ("Dry COUGH", "cough, dry!", "no words: 12"))
+
+    assert np.array_equal(one, same)
+    assert np.linalg.norm(one) == pytest.approx(1)
+    assert not np.array_equal(one, other)
+    assert not hashed("12 34", 64).any()
+
+
+def test_patients_column_keeps_records_together(write: Write) -> None:
+    terms = TERMS.model_copy(update={"patient": "id"})
+    path = write("age,dose,outcome,id\n1,0,ill,b\n2,0,well,a\n3,0,well,b\n")
+
+    assert read(path, terms).patients.tolist() == [1, 0, 1]
+    with pytest.raises(MedFabricError, match=r"MF-9005.*line 2.*'id'"):
+        read(write("age,dose,outcome,id\n1,0,ill,\n"), terms)

@@ -9,7 +9,11 @@ from trainer.training import parameters, set_parameters
 LOGISTIC = {"features": 3, "classes": 2}
 PINNED_LOGISTIC = "59b0e7f231d9a2df3e399fa2425ca463667b43845e61b14ed5feccaff4d6b759"
 PINNED_MLP = "a4dd4fdc49c4dda13fd1b9d0b46d1a1b36218b9df5aa9424e7cbbf1fba83c2b0"
+PINNED_CNN = "194bef0052e7516f6d69ffc5e18154cec98c1fe427f8cc9739dd4b56d75f2971"
+PINNED_HYBRID = "c6fe3c675bb81ab5525a15f09b06f9fd78856cadb35f5141b0b4aa7546b08492"
 MLP = {"features": 3, "classes": 2, "hidden": 4}
+CNN = {"channels": 1, "height": 8, "width": 6, "classes": 2, "filters": 3}
+HYBRID = {"channels": 2, "length": 64, "classes": 2, "filters": 3, "hidden": 4}
 
 
 def digest(architecture: str, config: dict[str, int]) -> str:
@@ -42,7 +46,10 @@ def test_flattening_and_unflattening_are_inverse() -> None:
     assert module[0].bias.tolist() == [0, 1, 2, 3]
 
 
-@pytest.mark.parametrize(("architecture", "config"), [("logistic", LOGISTIC), ("mlp", MLP)])
+@pytest.mark.parametrize(
+    ("architecture", "config"),
+    [("logistic", LOGISTIC), ("mlp", MLP), ("cnn", CNN), ("hybrid", HYBRID)],
+)
 def test_initial_weights_are_the_same_on_every_node(
     architecture: str, config: dict[str, int]
 ) -> None:
@@ -60,6 +67,8 @@ def test_hash_is_pinned() -> None:
     # Plans on ledgers name these; a change of what is computed needs a new version instead.
     assert digest("logistic", LOGISTIC) == PINNED_LOGISTIC
     assert digest("mlp", MLP) == PINNED_MLP
+    assert digest("cnn", CNN) == PINNED_CNN
+    assert digest("hybrid", HYBRID) == PINNED_HYBRID
 
 
 def test_hash_tells_configurations_apart() -> None:
@@ -69,7 +78,7 @@ def test_hash_tells_configurations_apart() -> None:
 
 
 def test_unknown_architecture_is_refused() -> None:
-    with pytest.raises(MedFabricError, match=r"MF-9001.*logistic, mlp"):
+    with pytest.raises(MedFabricError, match=r"MF-9001.*hybrid, logistic, mlp"):
         registry.build("transformer", {})
 
 

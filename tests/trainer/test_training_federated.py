@@ -5,8 +5,8 @@ import pytest
 
 from chaincode.schema import accounting
 from chaincode.schema.plans import EncryptionTerms
-from trainer import baselines, presets
-from trainer.data import wdbc
+from trainer import applications, baselines, presets
+from trainer.applications.files import load, write
 from trainer.data.records import Records, split
 from trainer.models import registry
 from trainer.models.weights import apply
@@ -14,13 +14,14 @@ from trainer.randomness import Seeds
 from trainer.simulation import federated, pooled
 from trainer.training import evaluate, parameters, train
 
+WDBC = applications.find("breast-cancer")
 CLIP = EncryptionTerms().clip_micro / 1e6
 
 
 @pytest.fixture(scope="module")
 def parts(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Records, Records]]:
     """Training and validation records of four hospitals."""
-    hospitals, _ = wdbc.load(wdbc.write(tmp_path_factory.mktemp("wdbc"), 4, seed=77))
+    hospitals, _ = load(WDBC, write(WDBC, tmp_path_factory.mktemp("wdbc"), 4, seed=77))
     return [split(records, 0.2, seed=77) for records in hospitals]
 
 
@@ -30,8 +31,8 @@ def test_preset_plan_is_accurate_on_validation_records(
     hospitals = [training for training, _ in parts]
     validation = pooled([validation for _, validation in parts])
     samples = min(map(len, hospitals))
-    terms = presets.training(samples)
-    privacy = presets.privacy(terms, samples)
+    terms = presets.training(WDBC.tuned, samples)
+    privacy = presets.privacy(WDBC.tuned, terms, samples)
     model = registry.build("logistic", {"features": 20, "classes": 2})
 
     accuracies = []
@@ -47,8 +48,8 @@ def test_preset_plan_is_accurate_on_validation_records(
 
 @pytest.mark.parametrize("samples", [8, 40, 91, 5000])
 def test_preset_noise_keeps_the_plan_within_epsilon(samples: int) -> None:
-    terms = presets.training(samples)
-    privacy = presets.privacy(terms, samples)
+    terms = presets.training(WDBC.tuned, samples)
+    privacy = presets.privacy(WDBC.tuned, terms, samples)
 
     steps = terms.steps * terms.rounds
     spent = accounting.rdp_pico(terms.batch_size, samples, privacy.noise_multiplier_micro, steps)
@@ -65,7 +66,7 @@ def test_round_is_the_mean_of_updates_weighted_by_samples() -> None:
         return Records(values, (values[:, 0] > 0).astype(np.int64))
 
     small, large = records(20), records(60)
-    terms = presets.training(20, rounds=1)
+    terms = presets.training(WDBC.tuned, 20, rounds=1)
     model = registry.build("logistic", {"features": 3, "classes": 2})
     base = parameters(model)
 
@@ -82,10 +83,12 @@ def test_baselines_are_repeatable_and_give_every_round(
 ) -> None:
     hospitals = [training for training, _ in parts]
     validation = pooled([validation for _, validation in parts])
-    terms = presets.training(min(map(len, hospitals)), rounds=3)
+    terms = presets.training(WDBC.tuned, min(map(len, hospitals)), rounds=3)
 
-    first = baselines.run(hospitals, validation, terms, classes=2, seed=1)
-    again = baselines.run(hospitals, validation, terms, classes=2, seed=1)
+    model = registry.build("logistic", {"features": 20, "classes": 2})
+
+    first = baselines.run(model, hospitals, validation, terms, seed=1)
+    again = baselines.run(model, hospitals, validation, terms, seed=1)
 
     assert first == again
     assert len(first.fedavg) == 3

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 from trainer.models.architecture import LARGEST, Architecture, start
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
 
-_BANDS, _STEPS = 8, 32
+_BANDS, _STEPS = 8, 64
 """Bands of the fixed filter bank, and steps that the recurrent layer sees at least."""
 
 
@@ -21,34 +22,52 @@ def _hybrid(*, channels: int, length: int, classes: int, filters: int, hidden: i
     from torch import nn
 
     stride = max(1, length // _STEPS)
-    # Twice as long as the stride, so that neighbouring windows overlap.
-    width = min(length, 4 * stride)
+    width = min(length, 3 * stride)
+    steps = (length - width) // stride + 1
+    rhythm = channels * 2 * 2 * (steps // 2)
 
     class Hybrid(nn.Module):  # type: ignore[misc]
-        """Energy in fixed bands over time, convolution, recurrence, the mean over time."""
+        """Energy in fixed bands over time, then convolution and recurrence; beside them the
+        spectrum of that energy, which tells its rhythm."""
 
         def __init__(self) -> None:
             super().__init__()
             # Fixed, so no privacy is spent on it: persistent in no file, the same everywhere.
             self.register_buffer("bank", _gabor(width), persistent=False)
-            self.convolution = nn.Conv1d(channels * (_BANDS + 1), filters, 3, padding=1)
+            # Every second step: the recurrent layer is the slow part.
+            self.convolution = nn.Conv1d(channels * (_BANDS + 1), filters, 4, stride=2)
             self.recurrent = DPLSTM(filters, hidden, batch_first=True)
-            self.output = nn.Linear(2 * hidden, classes)
+            self.output = nn.Linear(2 * hidden + rhythm, classes)
 
         def forward(self, signals: torch.Tensor) -> torch.Tensor:
             batch = signals.shape[0]
-            rows = signals.reshape(batch * channels, 1, length)
-            answer = nn.functional.conv1d(rows, self.bank, stride=stride)
+            answer = nn.functional.conv1d(
+                signals.reshape(batch * channels, 1, length), self.bank, stride=stride
+            )
             even, odd, mean = answer[:, :_BANDS], answer[:, _BANDS:-1], answer[:, -1:]
             energy = torch.log1p(10 * torch.sqrt(even**2 + odd**2 + 1e-6))
-            bands = torch.cat([energy, mean], dim=1).reshape(batch, channels * (_BANDS + 1), -1)
-            seen = torch.tanh(self.convolution(bands)).transpose(1, 2)
-            states, _ = self.recurrent(seen)
-            # The spread over time tells regular from irregular.
-            spread = (states - states.mean(1, keepdim=True)).abs().mean(1)
-            return self.output(torch.cat([states.mean(1), spread], dim=1))
+            bands = torch.cat([energy, mean], dim=1).reshape(batch, channels * (_BANDS + 1), steps)
+            states, _ = self.recurrent(torch.tanh(self.convolution(bands)).transpose(1, 2))
+            centre = states.mean(1)
+            spread = (states - centre[:, None]).abs().mean(1)
+            seen = [centre, spread, _rhythm(energy, batch)]
+            return self.output(torch.cat(seen, dim=1))
 
     return start(Hybrid())
+
+
+def _rhythm(energy: torch.Tensor, batch: int) -> torch.Tensor:
+    """Magnitudes of the Fourier transform over time of the lower and the upper bands' energy, in
+    order of frequency and in order of size (regular rhythms have few large ones, whatever their
+    rate): float32[batch, 2 * n], each record's of mean square 1."""
+    import torch
+
+    halves = torch.stack([part.mean(1) for part in energy.chunk(2, dim=1)], dim=1)
+    halves = halves - halves.mean(-1, keepdim=True)
+    spectrum = torch.fft.rfft(halves, dim=-1).abs()[..., 1 : halves.shape[-1] // 2 + 1]
+    sizes = spectrum.sort(dim=-1, descending=True).values
+    flat = torch.cat([spectrum, sizes], dim=-1).reshape(batch, -1)
+    return flat / (flat.square().mean(1, keepdim=True).sqrt() + 1e-3)
 
 
 def _gabor(width: int) -> Any:

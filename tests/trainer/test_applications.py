@@ -1,0 +1,113 @@
+"""Applications: their records go to files and come back, patient by patient; models take them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from chaincode.schema.errors import MedFabricError
+from chaincode.schema.plans import EncryptionTerms
+from trainer import applications, presets
+from trainer.applications.files import Files, existing, load, write
+from trainer.data.records import Records, split
+from trainer.models import registry
+from trainer.randomness import Seeds
+from trainer.training import evaluate, parameters, train
+
+LIMIT = EncryptionTerms().clip_micro / 1e6
+
+
+@pytest.fixture(scope="module", params=applications.NAMES)
+def written(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[applications.Application, Files]:
+    application = applications.find(request.param)
+    folder = tmp_path_factory.mktemp(request.param)
+    return application, write(application, folder, 4, seed=7)
+
+
+Written = tuple[applications.Application, Files]
+
+
+def test_records_come_back_bounded_and_of_every_class(written: Written) -> None:
+    application, files = written
+    hospitals, test = load(application, existing(application, files.test.parent, 4))
+
+    for records in (*hospitals, test):
+        assert records.features.shape[1:] == application.terms().shape
+        assert records.features.dtype == np.float32
+        assert np.abs(records.features).max() <= 1
+        assert set(records.labels) == set(range(len(application.terms().classes)))
+
+
+def test_no_class_is_so_frequent_that_guessing_it_would_do(written: Written) -> None:
+    application, files = written
+    _, test = load(application, files)
+
+    assert np.bincount(test.labels).max() / len(test) < 0.7
+
+
+def test_every_patient_is_in_one_place(written: Written, tmp_path: Path) -> None:
+    application, files = written
+    hospitals, test = load(application, files)
+    sample = application.sample(0)
+
+    assert sum(map(len, (*hospitals, test))) == sample.labels.size
+    seen: list[set[bytes]] = []
+    for records in (*hospitals, test):
+        training, validation = split(records, 0.2, seed=1)
+        seen += [{row.tobytes() for row in part.features} for part in (training, validation)]
+        if records.patients is not None:
+            assert training.patients is not None
+            assert validation.patients is not None
+            assert not set(training.patients) & set(validation.patients)
+    if application.terms().text is None:
+        # Short texts may be alike; nothing else is.
+        assert sum(map(len, seen)) == len(set().union(*seen)) == sample.labels.size
+
+
+def test_simulated_records_follow_their_seed(written: Written) -> None:
+    application, _ = written
+    one, again, other = (application.sample(seed) for seed in (5, 5, 6))
+
+    assert np.array_equal(one.values, again.values)
+    assert np.array_equal(one.values, other.values) is not application.simulated
+
+
+def test_model_takes_the_records_and_learns_with_privacy(written: Written) -> None:
+    application, files = written
+    hospitals, _ = load(application, files)
+    assert registry.shape(application.architecture, application.config) == application.terms().shape
+    model = registry.build(application.architecture, application.config)
+    base = parameters(model)
+    terms = presets.training(application.tuned, len(hospitals[0]), rounds=1)
+    terms = terms.model_copy(update={"steps": 3})
+    privacy = presets.privacy(application.tuned, terms, len(hospitals[0]))
+
+    trained = train(model, base, hospitals[0], terms, privacy, Seeds(3))
+
+    assert trained.delta.shape == base.shape
+    assert np.isfinite(trained.delta).all()
+    assert np.abs(trained.delta).max() < LIMIT
+    correct, total = evaluate(model, base + trained.delta.astype(np.float32), hospitals[0])
+    assert 0 < correct <= total == len(hospitals[0])
+
+
+def test_unknown_application_is_refused() -> None:
+    with pytest.raises(MedFabricError, match=r"MF-9008.*breast-cancer"):
+        applications.find("astrology")
+
+
+def test_patients_stay_together_and_the_fraction_is_not_exceeded() -> None:
+    patients = np.repeat(np.arange(40), np.arange(40) % 4 + 1)
+    records = Records(np.zeros((patients.size, 1), np.float32), patients % 2, patients)
+
+    for seed in range(20):
+        training, validation = split(records, 0.25, seed)
+
+        assert training.patients is not None
+        assert validation.patients is not None
+        assert not set(training.patients) & set(validation.patients)
+        assert 0.2 * patients.size < len(validation) <= round(0.25 * patients.size)

@@ -1,0 +1,93 @@
+"""An application's records written to files as hospitals bring them, and read back."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainer.applications.application import Application, Sample
+from trainer.data.files import read
+from trainer.data.partition import PARTITIONERS
+from trainer.data.records import Records
+
+TEST_EVERY = 5
+"""Every fifth patient, in the data set's own order, is held out for the test and never given to
+any hospital, however the others are split: nothing chosen on hospitals' records has seen them."""
+
+
+@dataclass(frozen=True)
+class Files:
+    """One file per hospital, and the held-out test records that no hospital has."""
+
+    hospitals: tuple[Path, ...]
+    test: Path
+
+
+def write(
+    application: Application,
+    folder: Path,
+    parts: int,
+    seed: int,
+    partition: str = "identical",
+    sample_seed: int = 0,
+) -> Files:
+    """Split the patients and write each hospital's records as its own CSV or NPZ file.
+
+    Args:
+        seed: of the split.
+        sample_seed: of simulated records.
+    """
+    sample = application.sample(sample_seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    patients, first = np.unique(sample.patients, return_index=True)
+    held_out = patients % TEST_EVERY == TEST_EVERY - 1
+    rest, labels = patients[~held_out], sample.labels[first][~held_out]
+    shares = PARTITIONERS[partition](labels, parts, seed)
+
+    def save(name: str, whose: NDArray[np.int64]) -> Path:
+        rows = np.flatnonzero(np.isin(sample.patients, whose))
+        return _save(application, folder / name, sample.take(rows))
+
+    hospitals = [save(f"hospital{number}", rest[share]) for number, share in enumerate(shares, 1)]
+    return Files(tuple(hospitals), save("test", patients[held_out]))
+
+
+def existing(application: Application, folder: Path, parts: int) -> Files:
+    """Files that :func:`write` wrote."""
+    suffix = _suffix(application)
+    names = [folder / f"hospital{number}{suffix}" for number in range(1, parts + 1)]
+    return Files(tuple(names), folder / f"test{suffix}")
+
+
+def load(application: Application, files: Files) -> tuple[list[Records], Records]:
+    """The hospitals' records and the test records, read back as a hospital reads its own."""
+    terms = application.terms()
+    return [read(path, terms) for path in files.hospitals], read(files.test, terms)
+
+
+def _save(application: Application, path: Path, sample: Sample) -> Path:
+    target = path.with_suffix(_suffix(application))
+    if target.suffix == ".npz":
+        np.savez(target, features=sample.values, labels=sample.labels, patients=sample.patients)
+        return target
+    with target.open("w", newline="") as file:
+        csv.writer(file).writerows(_rows(application, sample))
+    return target
+
+
+def _suffix(application: Application) -> str:
+    return ".csv" if application.terms().tensor is None else ".npz"
+
+
+def _rows(application: Application, sample: Sample) -> list[list[str]]:
+    terms = application.terms()
+    names = [terms.text.column] if terms.text else [feature.name for feature in terms.features]
+    rows = [[*names, terms.label]]
+    for values, label in zip(sample.values, sample.labels, strict=True):
+        row = [str(values)] if terms.text else [repr(float(value)) for value in values]
+        rows.append([*row, terms.classes[label]])
+    return rows

@@ -20,6 +20,7 @@ from pydantic import ValidationError
 
 from chaincode.schema import canonical
 from chaincode.schema import ceremonies as c
+from chaincode.schema import classifiers as k
 from chaincode.schema import consortium as o
 from chaincode.schema import datasets as d
 from chaincode.schema import motions as m
@@ -212,6 +213,14 @@ class Complaints(Group):
     page = Call("complaint:List", PageArgs, t.ComplaintPage)
 
 
+class Classifiers(Group):
+    propose = Call("classifier:Propose", k.ClassifierTerms, k.Classifier)
+    advance = Call("classifier:Advance", k.ClassifierArgs, k.Classifier)
+    get = Call("classifier:Get", k.ClassifierArgs, k.Classifier)
+    page = Call("classifier:List", PageArgs, k.ClassifierPage)
+    assess = Call("classifier:Assess", o.NodeArgs, k.Assessment)
+
+
 class Provenance(Group):
     open_access = Call("provenance:OpenAccess", v.OpenAccessArgs, v.Accesses)
     ancestors = Call("provenance:Ancestors", v.TraceArgs, v.Ancestors)
@@ -237,6 +246,7 @@ class Consortium(Closing):
         self.models = Models(self)
         self.reputations = Reputations(self)
         self.complaints = Complaints(self)
+        self.classifiers = Classifiers(self)
         self.provenance = Provenance(self)
 
     @classmethod

@@ -102,3 +102,25 @@ def base(
     if hidden is not None:
         settings["hidden"] = hidden
     show(base_model_terms(config, architecture, settings), as_json=as_json)
+
+
+@node.command()
+@click.argument("name")
+@click.option("--seed", type=click.IntRange(0), default=1, show_default=True)
+@click.option(
+    "--consortia",
+    type=click.IntRange(20),
+    default=400,
+    show_default=True,
+    help="How many to simulate for training; half as many more set the flag.",
+)
+@click.option("--out", type=_FILE, required=True, help="Where to write its terms (JSON).")
+@json_option
+def classifier(name: str, seed: int, consortia: int, out: Path, as_json: bool) -> None:
+    """Train the classifier NAME of malicious nodes on simulated histories, for `admin classifier`.
+
+    The same seed and number give the same bytes: whoever votes on a classifier can repeat it.
+    """
+    from trainer.reputation.export import write
+
+    show(write(name, seed, consortia, out), as_json=as_json)

@@ -1,6 +1,7 @@
 """The contracts: one module each, a class of typed transactions."""
 
 from chaincode.contracts.ceremony import CeremonyContract
+from chaincode.contracts.classifier import ClassifierContract
 from chaincode.contracts.complaint import ComplaintContract
 from chaincode.contracts.consortium import ConsortiumContract
 from chaincode.contracts.dataset import DatasetContract
@@ -35,6 +36,7 @@ def chaincode() -> Router:
             ReputationContract(),
             ComplaintContract(),
             ProvenanceContract(),
+            ClassifierContract(),
         ],
         Info("MedFabric", VERSION),
         table=TRANSACTIONS,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from chaincode.contracts import classifier as classifiers
 from chaincode.contracts import complaint as complaints
 from chaincode.contracts import motion as motions
 from chaincode.contracts import plan as plans
@@ -9,6 +10,7 @@ from chaincode.contracts import reputation, voting
 from chaincode.contracts.framework import Context, transaction
 from chaincode.schema import canonical, keys, states
 from chaincode.schema.base import Empty
+from chaincode.schema.classifiers import Classifier
 from chaincode.schema.consortium import (
     Ballot,
     Consortium,
@@ -117,7 +119,7 @@ class ConsortiumContract:
 
     @transaction("consortium:Advance")
     def advance(self, context: Context, args: SubjectArgs) -> Ballot:
-        if args.subject in (Subject.PLAN, Subject.COMPLAINT):
+        if args.subject in (Subject.PLAN, Subject.COMPLAINT, Subject.CLASSIFIER):
             raise MedFabricError(
                 Code.BAD_ARGUMENT, f"a {args.subject} advances by {args.subject}:Advance"
             )
@@ -219,6 +221,9 @@ def _question(context: Context, subject: Subject, subject_id: str) -> voting.Que
         return plans.question(context, context.get(keys.plan(subject_id), Plan))
     if subject is Subject.COMPLAINT:
         return complaints.question(context, context.get(keys.complaint(subject_id), Complaint))
+    if subject is Subject.CLASSIFIER:
+        classifier = context.get(keys.classifier(subject_id), Classifier)
+        return classifiers.question(context, classifier)
     return motions.question(context, motions.get(context, subject, subject_id))
 
 

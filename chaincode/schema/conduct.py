@@ -36,6 +36,7 @@ WEIGHTS: Mapping[Evidence, tuple[int, int]] = {
     Evidence.SHARE: (1, 8),
     Evidence.EVALUATION: (1, 1),
     Evidence.OUTCOME: (1, 1),
+    Evidence.OUTCOME_ABSENT: (0, 0),
     Evidence.PROGRESS: (0, 0),
     Evidence.PROGRESS_ABSENT: (0, 0),
     Evidence.HASTE: (0, 0),
@@ -224,6 +225,7 @@ def _candidate(round_: Round, posts: Posts) -> Iterator[_Event]:
         yield (Rated.HOSPITAL, msp_id), Evidence.OUTCOME, published
     for node in round_.missing:
         absent = (Rated.NODE, node_name(node.msp_id, node.node_id))
+        yield absent, Evidence.OUTCOME_ABSENT, published
         yield absent, Evidence.PROGRESS_ABSENT, progress
     if round_.model_sha256 is not None:
         for evaluation in naming:

@@ -42,6 +42,7 @@ class Subject(StrEnum):
     RULES = "rules"
     PLAN = "plan"
     COMPLAINT = "complaint"
+    CLASSIFIER = "classifier"
 
 
 class Founder(Language):

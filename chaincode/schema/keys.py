@@ -141,6 +141,14 @@ def model(sha256: str) -> Key:
     return ("model", (sha256,))
 
 
+def classifier(classifier_id: str) -> Key:
+    return ("classifier", (classifier_id,))
+
+
+def adopted_classifier() -> Key:
+    return ("adopted-classifier", ("self",))
+
+
 def act(msp_id: str, node_id: str, at: int, tx_id: str) -> Key:
     return ("act", (msp_id, node_id, _instant(at), tx_id))
 

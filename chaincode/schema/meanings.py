@@ -105,6 +105,9 @@ MEANINGS: Mapping[str, Meaning | None] = {
             _BY_HOSPITAL,
             _to(Relation.DERIVED_FROM, keys.plan, "subject_id", only=("subject", "plan")),
             _to(Relation.DERIVED_FROM, keys.complaint, "subject_id", only=("subject", "complaint")),
+            _to(
+                Relation.DERIVED_FROM, keys.classifier, "subject_id", only=("subject", "classifier")
+            ),
             *(
                 _to(
                     Relation.DERIVED_FROM, keys.motion, "subject", "subject_id", only=("subject", s)
@@ -220,11 +223,17 @@ MEANINGS: Mapping[str, Meaning | None] = {
         (_to(Relation.DERIVED_FROM, keys.complaint, "complaint_id"),),
         ("until",),
     ),
+    "classifier": Meaning(
+        CoreType.ENTITY,
+        (_to(Relation.ATTRIBUTED_TO, keys.hospital, "proposed_by"),),
+        ("terms_sha256", "status", "terms.recipe_sha256", "terms.simulated"),
+    ),
     # What follows from other elements and says nothing of where anything came from.
     "place-of-node": None,
     "place-of-dataset": None,
     "account": None,
     "reputation": None,
+    "adopted-classifier": None,
     "access": None,
 }
 

@@ -56,6 +56,7 @@ _MACHINES: tuple[tuple[str, str, Mapping[str, frozenset[StrEnum]]], ...] = (
     ),
     ("Round", "`round:Open`; `round:Advance` moves it.", states.ROUND),
     ("Complaint", "`complaint:Open`, then votes.", states.COMPLAINT),
+    ("Classifier", "`classifier:Propose`, then votes.", states.CLASSIFIER),
 )
 
 

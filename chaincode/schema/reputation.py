@@ -51,6 +51,8 @@ class Evidence(StrEnum):
     """A vote on a candidate was as the outcome, or against it."""
     OUTCOME = "outcome"
     """A candidate that it had part in was published, or was rejected."""
+    OUTCOME_ABSENT = "outcome-absent"
+    """The same of candidates that it was expected to have part in and had not."""
     PROGRESS = "progress"
     """A candidate that it had part in was no worse than its base on all evaluations, or was."""
     PROGRESS_ABSENT = "progress-absent"

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 
 from chaincode.schema.ceremonies import CeremonyStatus
+from chaincode.schema.classifiers import ClassifierStatus
 from chaincode.schema.consortium import ConsortiumStatus, HospitalStatus, NodeStatus
 from chaincode.schema.errors import Code, MedFabricError
 from chaincode.schema.motions import MotionStatus
@@ -67,6 +68,12 @@ ROUND = _table(
 )
 COMPLAINT = _table(
     OPEN=(ComplaintStatus.UPHELD, ComplaintStatus.DISMISSED), UPHELD=(), DISMISSED=()
+)
+CLASSIFIER = _table(
+    PROPOSED=(ClassifierStatus.ADOPTED, ClassifierStatus.REJECTED),
+    ADOPTED=(ClassifierStatus.RETIRED,),
+    REJECTED=(),
+    RETIRED=(),
 )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from chaincode.schema import ceremonies as c
+from chaincode.schema import classifiers as k
 from chaincode.schema import consortium as o
 from chaincode.schema import datasets as d
 from chaincode.schema import motions as m
@@ -92,7 +93,7 @@ _ROWS = (
         o.Vote,
         ADMIN,
         True,
-        "Vote on the charter, a motion, a plan or a complaint, once.",
+        "Vote on the charter, a motion, a plan, a complaint or a classifier, once.",
         founding=True,
     ),
     Transaction(
@@ -486,6 +487,32 @@ _ROWS = (
     ),
     Transaction("complaint:Get", t.ComplaintArgs, t.Complaint, ANYONE, False, "A complaint."),
     Transaction("complaint:List", PageArgs, t.ComplaintPage, ANYONE, False, "All complaints."),
+    Transaction(
+        "classifier:Propose",
+        k.ClassifierTerms,
+        k.Classifier,
+        ADMIN,
+        True,
+        "Propose a classifier of malicious nodes.",
+    ),
+    Transaction(
+        "classifier:Advance",
+        k.ClassifierArgs,
+        k.Classifier,
+        ADMIN,
+        True,
+        "Carry out what the votes on a classifier decided; retires the one before.",
+    ),
+    Transaction("classifier:Get", k.ClassifierArgs, k.Classifier, ANYONE, False, "A classifier."),
+    Transaction("classifier:List", PageArgs, k.ClassifierPage, ANYONE, False, "All classifiers."),
+    Transaction(
+        "classifier:Assess",
+        o.NodeArgs,
+        k.Assessment,
+        ANYONE,
+        False,
+        "What the adopted classifier makes of a node, and each trait's part in it.",
+    ),
     Transaction(
         "provenance:OpenAccess",
         v.OpenAccessArgs,

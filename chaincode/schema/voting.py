@@ -33,6 +33,7 @@ class VotingRules(Language):
     rules: VotingRule = VotingRule(fraction_micro=TWO_THIRDS)
     plan: VotingRule = VotingRule()
     complaint: VotingRule = VotingRule()
+    classifier: VotingRule = VotingRule()
 
 
 class Rulebook(Language):

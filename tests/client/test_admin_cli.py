@@ -367,6 +367,38 @@ def test_reputations_are_listed_by_kind_and_page(planned):
     assert [len(page.reputations) for page in pages] == [2, 1]
 
 
+def test_a_classifier_is_adopted_and_explains_a_node(planned):
+    made = {
+        "classifier_id": "first",
+        "bias_micro": -1_000_000,
+        "curves": [{"trait": "agreement-ever", "cuts": [1], "values_micro": [0, 4_000_000]}],
+        "flag_micro": 1_500_000,
+        "trained_on": "simulated consortia",
+        "simulated": True,
+        "recipe_sha256": HASH,
+    }
+    file = planned.folder / "classifier.json"
+    file.write_text(json.dumps(made))
+    node = book(unknown(Rated.NODE, "Hospital2MSP/node1"), {Evidence.AGREEMENT: (1, 1)}, now=1)
+    key = "\x00reputation\x00node\x00Hospital2MSP\x00node1\x00"
+    planned.service.ledger.state[key] = canonical.dumps(node)
+
+    proposed = planned.one.do("classifier", "propose", str(file))
+    early = planned.one.refused("classifier", "assess", "Hospital2MSP/node1")
+    for desk in (planned.one, planned.two):
+        desk.do("classifier", "vote", "first", "--approve", "--terms", proposed["terms"])
+    adopted = planned.two.do("classifier", "advance", "first")
+    assessed = planned.two.do("classifier", "assess", "Hospital2MSP/node1")
+
+    assert early == (Exit.REFUSED, Code.NOT_FOUND)
+    assert adopted["status"] == planned.one.do("classifier", "list")[0]["status"] == "ADOPTED"
+    assert planned.one.do("classifier", "show", "first")["terms"]["curves"] == made["curves"]
+    assert assessed["suspicion_micro"] == 3_000_000
+    part = {"trait": "agreement-ever", "value": 250, "contribution_micro": 4_000_000}
+    assert assessed["parts"] == [part]
+    assert (assessed["flagged"], assessed["factor_milli"]) == (True, 438)
+
+
 def test_budgets_are_set_and_reported(planned):
     planned.one.do("dataset", "budget", "wards1", "4.5")
 

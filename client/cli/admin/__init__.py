@@ -11,7 +11,7 @@ from client.cli.admin.models import model
 from client.cli.admin.nodes import node
 from client.cli.admin.plans import plan, round_
 from client.cli.admin.privacy import privacy
-from client.cli.admin.reputations import complaint, reputation
+from client.cli.admin.reputations import classifier, complaint, reputation
 
 
 @click.group()
@@ -19,5 +19,17 @@ def admin() -> None:
     """Govern: hospitals, nodes, datasets, plans, models, reputations, the channel."""
 
 
-for group in (charter, node, dataset, plan, round_, model, privacy, reputation, complaint, config):
+for group in (
+    charter,
+    node,
+    dataset,
+    plan,
+    round_,
+    model,
+    privacy,
+    reputation,
+    complaint,
+    classifier,
+    config,
+):
     admin.add_command(group)

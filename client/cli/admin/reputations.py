@@ -1,4 +1,4 @@
-"""Reputations, and complaints that bear on them."""
+"""Reputations, complaints that bear on them, and classifiers that read them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from chaincode.schema.errors import Code, MedFabricError
 from client.cli.session import FILE, ledger_command, read_model
 
 if TYPE_CHECKING:
-    from chaincode.schema.reputation import Reputation
+    from chaincode.schema.classifiers import Classifier
+    from chaincode.schema.reputation import Complaint, Reputation
     from client.consortium import Consortium
 
 SUBJECTS = click.Choice(["hospital", "node", "dataset", "model"])
@@ -25,6 +26,11 @@ def reputation() -> None:
 @click.group()
 def complaint() -> None:
     """Complain about a hospital, node, dataset or model, and decide complaints."""
+
+
+@click.group()
+def classifier() -> None:
+    """Agree on a classifier of malicious nodes; see what it makes of a node."""
 
 
 @ledger_command(reputation, "list")
@@ -73,21 +79,13 @@ def vote(
     consortium: Consortium, complaint_id: str, uphold: bool, terms: str | None, reason: str
 ) -> Any:
     """Vote on a complaint, once; the accused hospital has no vote."""
-    from chaincode.schema import canonical
     from chaincode.schema.consortium import Subject
 
     shown = consortium.complaints.get(complaint_id=complaint_id)
-    sha256 = canonical.sha256(shown.terms)
-    if shown.terms_sha256 != sha256 or terms not in (None, sha256):
-        raise MedFabricError(
-            Code.TERMS_MISMATCH,
-            f"the terms of {complaint_id} have SHA-256 {sha256}, not "
-            f"{terms or shown.terms_sha256}; read them with `admin complaint show`",
-        )
     return consortium.charter.vote(
         subject=Subject.COMPLAINT,
         subject_id=complaint_id,
-        subject_sha256=sha256,
+        subject_sha256=_agreed(shown, "complaint", terms),
         approve=uphold,
         reason=reason,
     )
@@ -128,6 +126,99 @@ def list_complaints(consortium: Consortium) -> Any:
         for page in every(consortium.complaints.page)
         for found in page.complaints
     ]
+
+
+@ledger_command(classifier, "propose")
+@click.argument("terms", type=FILE)
+def propose(consortium: Consortium, terms: Path) -> Any:
+    """Propose the classifier that `medfabric node classifier` wrote to TERMS."""
+    from chaincode.schema.classifiers import ClassifierTerms
+
+    return _brief(consortium.classifiers.propose(read_model(terms, ClassifierTerms)))
+
+
+@ledger_command(classifier, "vote")
+@click.argument("classifier_id")
+@click.option(
+    "--approve/--reject", required=True, default=None, help="The vote; a hospital has one."
+)
+@click.option("--terms", metavar="SHA256", help="Vote only on exactly these terms.")
+@click.option("--reason", default="", help="Stays on the ledger.")
+def vote_classifier(
+    consortium: Consortium, classifier_id: str, approve: bool, terms: str | None, reason: str
+) -> Any:
+    """Vote on a classifier, once."""
+    from chaincode.schema.consortium import Subject
+
+    shown = consortium.classifiers.get(classifier_id=classifier_id)
+    return consortium.charter.vote(
+        subject=Subject.CLASSIFIER,
+        subject_id=classifier_id,
+        subject_sha256=_agreed(shown, "classifier", terms),
+        approve=approve,
+        reason=reason,
+    )
+
+
+@ledger_command(classifier, "advance")
+@click.argument("classifier_id")
+def advance_classifier(consortium: Consortium, classifier_id: str) -> Any:
+    """Carry out what the votes decided; the classifier before is retired."""
+    return _brief(consortium.classifiers.advance(classifier_id=classifier_id))
+
+
+@ledger_command(classifier, "show")
+@click.argument("classifier_id")
+def show_classifier(consortium: Consortium, classifier_id: str) -> Any:
+    """Show a classifier whole: every trait's cuts and values."""
+    return consortium.classifiers.get(classifier_id=classifier_id)
+
+
+@ledger_command(classifier, "list")
+def list_classifiers(consortium: Consortium) -> Any:
+    """List all classifiers."""
+    from client.consortium import every
+
+    return [
+        _brief(found) for page in every(consortium.classifiers.page) for found in page.classifiers
+    ]
+
+
+@ledger_command(classifier, "assess")
+@click.argument("node")
+def assess(consortium: Consortium, node: str) -> Any:
+    """Show what the adopted classifier makes of NODE (MSP/node), trait by trait."""
+    msp_id, _, node_id = node.partition("/")
+    return consortium.classifiers.assess(msp_id=msp_id, node_id=node_id)
+
+
+def _agreed(shown: Complaint | Classifier, what: str, expected: str | None) -> str:
+    """The hash of the terms as this hospital's peer shows them, recomputed.
+
+    Raises:
+        MedFabricError: ``TERMS_MISMATCH`` where they are not the expected ones.
+    """
+    from chaincode.schema import canonical
+
+    sha256 = canonical.sha256(shown.terms)
+    if shown.terms_sha256 != sha256 or expected not in (None, sha256):
+        raise MedFabricError(
+            Code.TERMS_MISMATCH,
+            f"the terms have SHA-256 {sha256}, not {expected or shown.terms_sha256}; read them "
+            f"with `admin {what} show`",
+        )
+    return sha256
+
+
+def _brief(found: Classifier) -> dict[str, Any]:
+    return {
+        "classifier": found.terms.classifier_id,
+        "status": found.status,
+        "by": found.proposed_by,
+        "trained on": found.terms.trained_on,
+        "recipe": found.terms.recipe_sha256,
+        "terms": found.terms_sha256,
+    }
 
 
 def _row(found: Reputation) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""Learns to recognise malicious nodes from their conduct: simulated histories, training, export."""

@@ -30,6 +30,7 @@ from chaincode.schema import plans as p
 from chaincode.schema import provenance as v
 from chaincode.schema import reputation as t
 from chaincode.schema import rounds as r
+from chaincode.schema import sharing as g
 from chaincode.schema.base import Empty, Event, Language, PageArgs
 from chaincode.schema.errors import Code, MedFabricError
 from chaincode.schema.transactions import TRANSACTIONS, Transaction
@@ -199,6 +200,9 @@ class Rounds(Group):
 class Models(Group):
     get = Call("model:Get", r.ModelArgs, r.Model)
     page = Call("model:List", PageArgs, r.ModelPage)
+    deprecate = Call("model:Deprecate", r.DeprecateArgs, r.Model)
+    propose_recall = Call("model:ProposeRecall", r.RecallArgs, m.Motion)
+    recall_derived = Call("model:RecallDerived", r.ModelArgs, r.Model)
 
 
 class Reputations(Group):
@@ -219,6 +223,16 @@ class Classifiers(Group):
     get = Call("classifier:Get", k.ClassifierArgs, k.Classifier)
     page = Call("classifier:List", PageArgs, k.ClassifierPage)
     assess = Call("classifier:Assess", o.NodeArgs, k.Assessment)
+
+
+class Sharing(Group):
+    publish = Call("sharing:Publish", g.PublishLocalArgs, g.LocalModel)
+    grant = Call("sharing:Grant", g.GrantArgs, g.Grant)
+    revoke = Call("sharing:Revoke", g.RevokeArgs, g.Grant)
+    receive = Call("sharing:Receive", g.LocalModelArgs, g.Receipt)
+    get = Call("sharing:Get", g.LocalModelArgs, g.SharedModel)
+    grants = Call("sharing:Grants", g.LocalModelPageArgs, g.GrantPage)
+    receipts = Call("sharing:Receipts", g.LocalModelPageArgs, g.ReceiptPage)
 
 
 class Provenance(Group):
@@ -247,6 +261,7 @@ class Consortium(Closing):
         self.reputations = Reputations(self)
         self.complaints = Complaints(self)
         self.classifiers = Classifiers(self)
+        self.sharing = Sharing(self)
         self.provenance = Provenance(self)
 
     @classmethod

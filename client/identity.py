@@ -127,6 +127,33 @@ class Identity:
         return bytes(identity.SerializeToString())
 
     @property
+    def public_key(self) -> ec.EllipticCurvePublicKey:
+        """The certificate's P-256 key.
+
+        Raises:
+            MedFabricError: ``BAD_IDENTITY`` where it has a key of another kind.
+        """
+        key = _public_key(self.certificate_pem)
+        if not isinstance(key, ec.EllipticCurvePublicKey):
+            raise MedFabricError(
+                Code.BAD_IDENTITY, f"{self.name} has no P-256 key; enrol the node again"
+            )
+        return key
+
+    def agree(self, other: ec.EllipticCurvePublicKey) -> bytes:
+        """The secret (32 bytes) that this key and another have in common, by ECDH.
+
+        Raises:
+            MedFabricError: ``BAD_IDENTITY`` where the private key is not here.
+        """
+        if self.private_key_pem is None:
+            raise MedFabricError(
+                Code.BAD_IDENTITY,
+                f"the key of {self.name} is elsewhere and only signs; share with another node",
+            )
+        return _signing_key(self.private_key_pem, self.certificate_pem).exchange(ec.ECDH(), other)
+
+    @property
     def can_sign(self) -> bool:
         """Whether it signs here: it has a private key, or a signer."""
         return self._signer is not None

@@ -13,6 +13,7 @@ from chaincode.contracts.plan import PlanContract
 from chaincode.contracts.provenance import ProvenanceContract
 from chaincode.contracts.reputation import ReputationContract
 from chaincode.contracts.round import RoundContract
+from chaincode.contracts.sharing import SharingContract
 from chaincode.framework import Info, Router
 from chaincode.schema.transactions import TRANSACTIONS
 
@@ -37,6 +38,7 @@ def chaincode() -> Router:
             ComplaintContract(),
             ProvenanceContract(),
             ClassifierContract(),
+            SharingContract(),
         ],
         Info("MedFabric", VERSION),
         table=TRANSACTIONS,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from chaincode.contracts import classifier as classifiers
 from chaincode.contracts import complaint as complaints
+from chaincode.contracts import model as models
 from chaincode.contracts import motion as motions
 from chaincode.contracts import plan as plans
 from chaincode.contracts import reputation, voting
@@ -133,6 +134,7 @@ class ConsortiumContract:
             Subject.HOSPITAL: self._admission,
             Subject.EXPULSION: self._expulsion,
             Subject.RULES: self._rules,
+            Subject.RECALL: models.voted,
         }
         carry_out[args.subject](context, motion, carried)
         return ballot

@@ -112,4 +112,5 @@ def _rule(context: Context, subject: Subject) -> VotingRule:
         Subject.HOSPITAL: rules.admission,
         Subject.EXPULSION: rules.expulsion,
         Subject.RULES: rules.rules,
+        Subject.RECALL: rules.recall,
     }[subject]

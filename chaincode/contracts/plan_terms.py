@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from chaincode.contracts import model as models
 from chaincode.contracts.framework import Context
 from chaincode.schema import accounting, keys
 from chaincode.schema.base import Role
@@ -24,8 +25,10 @@ def check(context: Context, terms: PlanTerms) -> None:
     """Refuse terms that cannot be carried out honestly.
 
     Raises:
-        MedFabricError: ``PLAN_INVALID``, or ``NOT_FOUND`` for a node or dataset.
+        MedFabricError: ``PLAN_INVALID``, ``MODEL_RECALLED``, or ``NOT_FOUND`` for a node or
+            dataset.
     """
+    models.usable(context, terms.model.base.sha256)
     _check_data(terms.data)
     _check_training(terms.training)
     _check_hospitals(context, terms)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from chaincode.contracts import dataset as datasets
+from chaincode.contracts import model as models
 from chaincode.contracts import place as places
 from chaincode.contracts import plan as plans
 from chaincode.contracts import stages
@@ -53,6 +54,7 @@ class RoundContract:
                 Code.KEY_HOLDER_LEFT,
                 f"{', '.join(lost)} left and held the key; end the plan by plan:Advance",
             )
+        models.usable(context, plan.model_sha256)
         last = plans.last_round(context, plan)
         if last is not None and not states.is_final(states.ROUND, last.status):
             raise MedFabricError(Code.NOT_YET, f"round {last.number} is still {last.status}")

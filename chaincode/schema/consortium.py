@@ -43,6 +43,7 @@ class Subject(StrEnum):
     PLAN = "plan"
     COMPLAINT = "complaint"
     CLASSIFIER = "classifier"
+    RECALL = "recall"
 
 
 class Founder(Language):

@@ -149,6 +149,18 @@ def adopted_classifier() -> Key:
     return ("adopted-classifier", ("self",))
 
 
+def local_model(msp_id: str, model_id: str) -> Key:
+    return ("local-model", (msp_id, model_id))
+
+
+def grant(msp_id: str, model_id: str, recipient_msp: str, recipient_node: str) -> Key:
+    return ("grant", (msp_id, model_id, recipient_msp, recipient_node))
+
+
+def receipt(msp_id: str, model_id: str, tx_id: str) -> Key:
+    return ("receipt", (msp_id, model_id, tx_id))
+
+
 def act(msp_id: str, node_id: str, at: int, tx_id: str) -> Key:
     return ("act", (msp_id, node_id, _instant(at), tx_id))
 

@@ -96,6 +96,12 @@ MEANINGS: Mapping[str, Meaning | None] = {
                 )
                 for subject in ("hospital", "expulsion")
             ),
+            _to(
+                Relation.DERIVED_FROM,
+                keys.model,
+                "terms.subject_id",
+                only=("terms.subject", "recall"),
+            ),
         ),
         ("terms.subject", "terms.subject_id", "terms_sha256", "status"),
     ),
@@ -112,7 +118,7 @@ MEANINGS: Mapping[str, Meaning | None] = {
                 _to(
                     Relation.DERIVED_FROM, keys.motion, "subject", "subject_id", only=("subject", s)
                 )
-                for s in ("hospital", "expulsion", "rules")
+                for s in ("hospital", "expulsion", "rules", "recall")
             ),
         ),
         ("subject", "subject_id", "subject_sha256", "approve"),
@@ -210,8 +216,42 @@ MEANINGS: Mapping[str, Meaning | None] = {
             _to(Relation.GENERATED_BY, keys.round_, "plan_id", "round", but=("round", 0)),
             _to(Relation.DERIVED_FROM, keys.plan, "plan_id", only=("round", 0)),
         ),
-        ("model.sha256", "aggregate_sha256", "correct", "total"),
+        ("model.sha256", "aggregate_sha256", "correct", "total", "status"),
         content="model",
+    ),
+    "local-model": Meaning(
+        CoreType.ENTITY,
+        (_BY_HOSPITAL, _to(Relation.DERIVED_FROM, keys.model, "base_sha256")),
+        ("kind", "content.sha256", "plain_sha256"),
+        "msp_id",
+        "content",
+    ),
+    "grant": Meaning(
+        CoreType.ENTITY,
+        (
+            _BY_HOSPITAL,
+            _to(Relation.DERIVED_FROM, keys.local_model, "msp_id", "model_id"),
+            _to(Relation.INFLUENCED_BY, keys.hospital, "recipient_msp"),
+        ),
+        ("recipient_msp", "recipient_node", "until", "status"),
+        "msp_id",
+        "key",
+    ),
+    "receipt": Meaning(
+        CoreType.ENTITY,
+        (
+            _to(Relation.ATTRIBUTED_TO, keys.node, "recipient_msp", "recipient_node"),
+            _to(
+                Relation.DERIVED_FROM,
+                keys.grant,
+                "msp_id",
+                "model_id",
+                "recipient_msp",
+                "recipient_node",
+            ),
+        ),
+        ("plain_sha256", "received_at"),
+        "msp_id",
     ),
     "complaint": Meaning(
         CoreType.ENTITY,

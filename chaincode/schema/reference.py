@@ -55,6 +55,12 @@ _MACHINES: tuple[tuple[str, str, Mapping[str, frozenset[StrEnum]]], ...] = (
         states.CEREMONY,
     ),
     ("Round", "`round:Open`; `round:Advance` moves it.", states.ROUND),
+    (
+        "Model",
+        "Published by a round; `model:Deprecate`; recalled by vote, or as a recalled one's child.",
+        states.MODEL,
+    ),
+    ("Grant", "`sharing:Grant`; `sharing:Revoke`, and granted again.", states.GRANT),
     ("Complaint", "`complaint:Open`, then votes.", states.COMPLAINT),
     ("Classifier", "`classifier:Propose`, then votes.", states.CLASSIFIER),
 )

@@ -32,6 +32,12 @@ class RoundStatus(StrEnum):
     FAILED = "FAILED"
 
 
+class ModelStatus(StrEnum):
+    CURRENT = "CURRENT"
+    DEPRECATED = "DEPRECATED"
+    RECALLED = "RECALLED"
+
+
 class Contribution(Language):
     """An update whose weight is fixed: what the aggregate is made of."""
 
@@ -165,7 +171,9 @@ class Objection(Language):
 class Model(Language):
     """A global model; its address is the SHA-256 of its file. ``parents`` are addresses.
 
-    ``round`` is 0 for a plan's base model. ``correct`` of ``total`` over all validation splits.
+    ``round`` is 0 for a plan's base model; plan and round are its version. ``correct`` of ``total``
+    over all validation splits. A DEPRECATED model has a better one, ``successor_sha256`` where it
+    is named; a RECALLED one must not be used any more, nor trained on.
     """
 
     model: ContentRef
@@ -177,6 +185,10 @@ class Model(Language):
     correct: Count
     total: Count
     published_at: Seconds
+    status: ModelStatus = ModelStatus.CURRENT
+    reason: Reason = ""
+    changed_at: Seconds | None = None
+    successor_sha256: Sha256 | None = None
 
 
 # Arguments
@@ -234,6 +246,17 @@ class EvaluateArgs(Language):
 
 class ModelArgs(Language):
     sha256: Sha256
+
+
+class DeprecateArgs(Language):
+    sha256: Sha256
+    reason: Annotated[str, Field(min_length=1, max_length=512)]
+    successor_sha256: Sha256 | None = None
+
+
+class RecallArgs(Language):
+    sha256: Sha256
+    reason: Annotated[str, Field(min_length=1, max_length=512)]
 
 
 # Results

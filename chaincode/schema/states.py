@@ -12,7 +12,8 @@ from chaincode.schema.errors import Code, MedFabricError
 from chaincode.schema.motions import MotionStatus
 from chaincode.schema.plans import PlanStatus
 from chaincode.schema.reputation import ComplaintStatus
-from chaincode.schema.rounds import RoundStatus
+from chaincode.schema.rounds import ModelStatus, RoundStatus
+from chaincode.schema.sharing import GrantStatus
 
 
 def _table(**moves: tuple[StrEnum, ...]) -> dict[str, frozenset[StrEnum]]:
@@ -66,6 +67,12 @@ ROUND = _table(
     PUBLISHED=(),
     FAILED=(),
 )
+MODEL = _table(
+    CURRENT=(ModelStatus.DEPRECATED, ModelStatus.RECALLED),
+    DEPRECATED=(ModelStatus.RECALLED,),
+    RECALLED=(),
+)
+GRANT = _table(GRANTED=(GrantStatus.REVOKED,), REVOKED=(GrantStatus.GRANTED,))
 COMPLAINT = _table(
     OPEN=(ComplaintStatus.UPHELD, ComplaintStatus.DISMISSED), UPHELD=(), DISMISSED=()
 )

@@ -19,6 +19,7 @@ from chaincode.schema import plans as p
 from chaincode.schema import provenance as v
 from chaincode.schema import reputation as t
 from chaincode.schema import rounds as r
+from chaincode.schema import sharing as g
 from chaincode.schema.base import Empty, Language, PageArgs, Role
 from chaincode.schema.declaration import Declaration
 
@@ -454,6 +455,30 @@ _ROWS = (
     Transaction("model:Get", r.ModelArgs, r.Model, ANYONE, False, "A global model by address."),
     Transaction("model:List", PageArgs, r.ModelPage, ANYONE, False, "All global models."),
     Transaction(
+        "model:Deprecate",
+        r.DeprecateArgs,
+        r.Model,
+        ADMIN,
+        True,
+        "Say that a model of one's own plan should give way to a better one.",
+    ),
+    Transaction(
+        "model:ProposeRecall",
+        r.RecallArgs,
+        m.Motion,
+        ADMIN,
+        True,
+        "Move to recall a model; the hospitals vote on it as subject `recall`.",
+    ),
+    Transaction(
+        "model:RecallDerived",
+        r.ModelArgs,
+        r.Model,
+        ADMIN | VALIDATOR | AUDITOR,
+        True,
+        "Recall a model that was trained on from a recalled one: no vote is needed.",
+    ),
+    Transaction(
         "reputation:Get",
         t.RatedArgs,
         t.Reputation,
@@ -512,6 +537,62 @@ _ROWS = (
         ANYONE,
         False,
         "What the adopted classifier makes of a node, and each trait's part in it.",
+    ),
+    Transaction(
+        "sharing:Publish",
+        g.PublishLocalArgs,
+        g.LocalModel,
+        ADMIN | TRAINER | VALIDATOR,
+        True,
+        "Publish the record of a local model, which stays enciphered in the content store.",
+    ),
+    Transaction(
+        "sharing:Grant",
+        g.GrantArgs,
+        g.Grant,
+        ADMIN,
+        True,
+        "Let a node of any hospital fetch a local model of one's own, for a time.",
+    ),
+    Transaction(
+        "sharing:Revoke",
+        g.RevokeArgs,
+        g.Grant,
+        ADMIN,
+        True,
+        "Take a grant back; what was fetched already stays fetched.",
+    ),
+    Transaction(
+        "sharing:Receive",
+        g.LocalModelArgs,
+        g.Receipt,
+        ANYONE,
+        True,
+        "Sign for a local model that was granted to the caller, before fetching it.",
+    ),
+    Transaction(
+        "sharing:Get",
+        g.LocalModelArgs,
+        g.SharedModel,
+        ANYONE,
+        False,
+        "A local model of one's own hospital, or one that was granted to the caller.",
+    ),
+    Transaction(
+        "sharing:Grants",
+        g.LocalModelPageArgs,
+        g.GrantPage,
+        ANYONE,
+        False,
+        "To whom a local model of one's own hospital was granted.",
+    ),
+    Transaction(
+        "sharing:Receipts",
+        g.LocalModelPageArgs,
+        g.ReceiptPage,
+        ANYONE,
+        False,
+        "Who fetched a local model of one's own hospital, and when.",
     ),
     Transaction(
         "provenance:OpenAccess",

@@ -32,6 +32,7 @@ class VotingRules(Language):
     expulsion: VotingRule = VotingRule(fraction_micro=TWO_THIRDS)
     rules: VotingRule = VotingRule(fraction_micro=TWO_THIRDS)
     plan: VotingRule = VotingRule()
+    recall: VotingRule = VotingRule()
     complaint: VotingRule = VotingRule()
     classifier: VotingRule = VotingRule()
 

@@ -20,6 +20,7 @@ from chaincode.schema.rounds import (
     DecryptionShare,
     Evaluation,
     Model,
+    ModelStatus,
     Round,
     Update,
 )
@@ -202,6 +203,8 @@ def _steps(reader: _Reader, newest: Model) -> Iterator[Step]:
 def _step(reader: _Reader, model: Model) -> Step:
     address = model.model.sha256
     says: dict[str, Any] = {"round": model.round, "correct": model.correct, "total": model.total}
+    if model.status is not ModelStatus.CURRENT:
+        says |= {"status": model.status.value, "reason": model.reason}
     fact = reader.fact(keys.model(address), says)
     if model.round == 0:
         return Step(

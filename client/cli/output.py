@@ -102,6 +102,11 @@ def show_error(ctx: click.Context, error: MedFabricError) -> None:
         click.echo(str(error), err=True)
 
 
+def warn(words: str) -> None:
+    """Say on standard error what the user must know besides the result."""
+    click.echo(_word(words), err=True)
+
+
 class Guarded(click.Group):
     """A group whose commands' errors become a line on standard error and an exit code."""
 

@@ -20,7 +20,7 @@ from chaincode.schema.base import ContentRef, Role
 from chaincode.schema.conduct import book, unknown
 from chaincode.schema.errors import Code
 from chaincode.schema.reputation import Evidence, Rated
-from chaincode.schema.rounds import Model
+from chaincode.schema.rounds import Model, ModelStatus
 from client.cli.main import cli
 from client.cli.output import Exit
 from client.consortium import Consortium, every
@@ -426,6 +426,14 @@ def test_a_model_is_downloaded_by_its_address_and_verified(planned):
     assert out.read_bytes() == content
     assert planned.one.do("model", "list")[0]["address"] == address
     assert planned.one.do("model", "show", address)["plan_id"] == "tumours"
+
+    place = next(key for key in planned.service.ledger.state if key.startswith("\0model\0"))
+    record = Model.model_validate_json(planned.service.ledger.state[place])
+    recalled = record.model_copy(update={"status": ModelStatus.RECALLED, "reason": "bad labels"})
+    planned.service.ledger.state[place] = canonical.dumps(recalled)
+    _, shown, warning = planned.one.run("model", "show", address)
+    assert shown["status"] == "RECALLED"
+    assert "RECALLED: bad labels" in warning
 
     out.unlink()
     next((planned.folder / "store").iterdir()).write_bytes(b"another model     ")

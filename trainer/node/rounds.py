@@ -18,6 +18,7 @@ from chaincode.schema.rounds import (
     Evaluation,
     Model,
     ModelArgs,
+    ModelStatus,
     Round,
     RoundArgs,
     RoundView,
@@ -238,9 +239,18 @@ class Rounds:
         return learner.apply(base, mean), None
 
     def _base_model(self, now: Snapshot) -> bytes:
-        """The base model by its ledger address."""
+        """The base model by its ledger address.
+
+        Raises:
+            MedFabricError: ``MODEL_RECALLED``: nothing is trained on from it, nor judged by it.
+        """
         address = _view(now).round.base_sha256
         model = self._consortium.evaluate("model:Get", ModelArgs(sha256=address), Model)
+        if model.status is ModelStatus.RECALLED:
+            raise MedFabricError(
+                Code.MODEL_RECALLED,
+                f"model {address} was recalled ({model.reason}); abort the plan",
+            )
         return self._exchange.fetch(model.model)
 
 

@@ -12,6 +12,7 @@ from client.cli.admin.nodes import node
 from client.cli.admin.plans import plan, round_
 from client.cli.admin.privacy import privacy
 from client.cli.admin.reputations import classifier, complaint, reputation
+from client.cli.admin.sharing import sharing
 
 
 @click.group()
@@ -26,6 +27,7 @@ for group in (
     plan,
     round_,
     model,
+    sharing,
     privacy,
     reputation,
     complaint,

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from chaincode.schema.errors import Code, MedFabricError
-from client.cli.session import FILE, FOLDER, ledger_command
+from client.cli.output import warn
+from client.cli.session import FILE, ledger_command
+from client.cli.stores import content_store, store_options
 
 if TYPE_CHECKING:
+    from chaincode.schema.rounds import Model
     from client.consortium import Consortium
-    from client.content import ContentStore
 
 
 @click.group()
@@ -32,6 +34,7 @@ def list_models(consortium: Consortium) -> Any:
             "round": found.round,
             "accuracy": round(found.correct / found.total, 4) if found.total else None,
             "bytes": found.model.size_bytes,
+            "status": found.status.value,
         }
         for page in every(consortium.models.page)
         for found in page.models
@@ -41,15 +44,39 @@ def list_models(consortium: Consortium) -> Any:
 @ledger_command(model, "show")
 @click.argument("address")
 def show_model(consortium: Consortium, address: str) -> Any:
-    """Show a model's record: parents, aggregate, metrics."""
-    return consortium.models.get(sha256=address)
+    """Show a model's record: parents, aggregate, metrics, and whether it was recalled."""
+    found = consortium.models.get(sha256=address)
+    _warn(found)
+    return found
+
+
+@ledger_command(model, "deprecate")
+@click.argument("address")
+@click.option("--reason", required=True, help="Stays on the ledger.")
+@click.option("--successor", metavar="ADDRESS", help="The model to use instead.")
+def deprecate(consortium: Consortium, address: str, reason: str, successor: str | None) -> Any:
+    """Say that a model of one's own plan should give way to a better one."""
+    return consortium.models.deprecate(sha256=address, reason=reason, successor_sha256=successor)
+
+
+@ledger_command(model, "propose-recall")
+@click.argument("address")
+@click.option("--reason", required=True, help="Stays on the ledger.")
+def propose_recall(consortium: Consortium, address: str, reason: str) -> Any:
+    """Move to recall a model; hospitals vote by `admin consortium vote recall ADDRESS`."""
+    return consortium.models.propose_recall(sha256=address, reason=reason)
+
+
+@ledger_command(model, "recall-derived")
+@click.argument("address")
+def recall_derived(consortium: Consortium, address: str) -> Any:
+    """Recall a model that was trained on from a recalled one; that needs no vote."""
+    return consortium.models.recall_derived(sha256=address)
 
 
 @ledger_command(model, "get")
 @click.argument("address")
-@click.option("--store", type=FOLDER, help="The folder that the hospitals share.")
-@click.option("--ipfs", metavar="MULTIADDR", help="The RPC port of one's IPFS node.")
-@click.option("--secret-file", type=FILE, help="The bearer secret of that port.")
+@store_options
 @click.option("--out", type=FILE, required=True, help="Where to write the model.")
 def get(
     consortium: Consortium,
@@ -60,29 +87,21 @@ def get(
     out: Path,
 ) -> Any:
     """Download the model with this ledger ADDRESS and check that it is the one."""
-    content = _store(store, ipfs, secret_file)
+    content = content_store(store, ipfs, secret_file)
     found = consortium.models.get(sha256=address)
     if found.model.sha256 != address:
         raise MedFabricError(
             Code.CONTENT_TAMPERED, "the peer named another model; audit the hospital's peer"
         )
     content.get_file(found.model, out)
+    _warn(found)
     return {"address": address, "file": str(out), "bytes": found.model.size_bytes}
 
 
-def _store(store: Path | None, ipfs: str | None, secret_file: Path | None) -> ContentStore:
-    if (store is None) == (ipfs is None):
-        raise click.UsageError("name either --store DIR or --ipfs MULTIADDR")
-    from client.content import DirectoryStore, KuboStore
-
-    if store is not None:
-        return DirectoryStore(store)
-    if secret_file is None:
-        raise click.UsageError("--ipfs needs --secret-file")
-    try:
-        secret = secret_file.read_text().strip()
-    except OSError as error:
-        raise MedFabricError(
-            Code.FILE_UNUSABLE, f"cannot read {secret_file}: {error.strerror}; name another file"
-        ) from None
-    return KuboStore(str(ipfs), secret)
+def _warn(model: Model) -> None:
+    if model.status.value == "CURRENT":
+        return
+    words = f"warning: model {model.model.sha256} is {model.status.value}: {model.reason}"
+    if model.successor_sha256:
+        words += f"; use {model.successor_sha256}"
+    warn(words)

@@ -1,0 +1,91 @@
+"""Global models: deprecated by their plan's proposer, recalled by vote or by rule."""
+
+from __future__ import annotations
+
+from support.scenario import HOSPITALS, PLAN, Scenario, at, ref, sha, terms
+
+from chaincode.schema import keys
+from chaincode.schema.errors import Code
+
+ONE, TWO = HOSPITALS[:2]
+FIRST = {"sha256": sha("model 1")}
+
+
+def recall(made: Scenario, address: str, *, approve: bool = True) -> None:
+    """Move to recall a model, and vote."""
+    args = {"sha256": address, "reason": "a label was wrong"}
+    digest = made.do(TWO, "model:ProposeRecall", args)["terms_sha256"]
+    for hospital in HOSPITALS[:3]:
+        made.vote(hospital, "recall", address, digest, approve)
+    made.do(ONE, "consortium:Advance", {"subject": "recall", "subject_id": address})
+
+
+def status(made: Scenario, address: str) -> str:
+    return made.do(ONE, "model:Get", {"sha256": address}, "auditor")["status"]
+
+
+def test_a_vote_recalls_a_model_with_its_reason_and_tells_of_it():
+    made = at("published")
+
+    recall(made, FIRST["sha256"])
+
+    model = made.asset(keys.model(FIRST["sha256"]))
+    assert (model["status"], model["reason"]) == ("RECALLED", "a label was wrong")
+    assert made.ledger.events[-1][0] == "model.recalled"
+    again = {**FIRST, "reason": "again"}
+    assert made.refused(TWO, "model:ProposeRecall", again).code == Code.BAD_STATE
+
+
+def test_a_refused_recall_leaves_the_model():
+    made = at("published")
+
+    recall(made, FIRST["sha256"], approve=False)
+
+    assert status(made, FIRST["sha256"]) == "CURRENT"
+
+
+def test_no_round_begins_from_a_recalled_model_and_no_plan():
+    made = at("published")
+    recall(made, FIRST["sha256"])
+
+    args = {"plan_id": PLAN, "number": 2}
+    assert made.refused(ONE, "round:Open", args).code == Code.MODEL_RECALLED
+    plan = terms("plan-2")
+    from_it = plan.model_copy(
+        update={"model": plan.model.model_copy(update={"base": content("model 1")})}
+    )
+    assert made.refused(ONE, "plan:Propose", from_it).code == Code.MODEL_RECALLED
+
+
+def content(text: str):
+    return terms().model.base.model_copy(update=ref(text))
+
+
+def test_what_was_trained_on_from_a_recalled_model_is_recalled_by_rule():
+    made, plan = at("published"), terms()
+    made.round(plan, 2)
+    child = {"sha256": sha("model 2")}
+    assert made.refused(ONE, "model:RecallDerived", child).code == Code.NOT_YET
+    recall(made, FIRST["sha256"])
+
+    made.do(TWO, "model:RecallDerived", child)
+
+    assert status(made, child["sha256"]) == "RECALLED"
+    assert FIRST["sha256"] in made.asset(keys.model(child["sha256"]))["reason"]
+    assert status(made, sha("base")) == "CURRENT"
+
+
+def test_only_the_proposer_of_its_plan_deprecates_a_model():
+    made = at("published")
+    args = {**FIRST, "reason": "a better one", "successor_sha256": sha("base")}
+    assert made.refused(TWO, "model:Deprecate", args).code == Code.NOT_OWNER
+    unknown = {**args, "successor_sha256": sha("nothing")}
+    assert made.refused(ONE, "model:Deprecate", unknown).code == Code.NOT_FOUND
+
+    made.do(ONE, "model:Deprecate", args)
+
+    assert made.asset(keys.model(FIRST["sha256"]))["successor_sha256"] == sha("base")
+    assert made.refused(ONE, "model:Deprecate", args).code == Code.BAD_STATE
+    made.open(terms(), 2)  # a deprecated model may still be trained on
+    recall(made, FIRST["sha256"])
+    assert status(made, FIRST["sha256"]) == "RECALLED"

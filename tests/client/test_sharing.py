@@ -1,0 +1,260 @@
+"""Local models shared with chosen nodes, from the owner's bytes to the recipient's."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.ledger_gateway import LedgerGateway
+from support.pki import make_authority, make_identity
+from support.scenario import HOSPITALS, at, sha
+from support.scripted_gateway import serve
+
+from chaincode.schema import keys
+from chaincode.schema.base import Role
+from chaincode.schema.errors import Code, MedFabricError
+from chaincode.schema.sharing import LocalKind
+from client import sharing
+from client.cli.main import cli
+from client.cli.output import Exit
+from client.connection import Connection
+from client.consortium import Consortium
+from client.content import DirectoryStore
+from client.content import envelope as envelopes
+from client.identity import Identity
+
+ONE, TWO = HOSPITALS[:2]
+MODEL = b"weights of one ward" * 100
+LATER = 4_000_000_000
+
+
+@dataclass
+class Parties:
+    service: LedgerGateway
+    store: DirectoryStore
+    folder: Path
+    owner: Consortium
+    recipient: Consortium
+    other: Consortium
+
+
+@pytest.fixture
+def parties(authority, tmp_path) -> Iterator[Parties]:
+    """The owner's admin and two nodes of another hospital, registered."""
+    service = LedgerGateway()
+    service.ledger = at("published").ledger
+    with serve(service, authority, tmp_path) as (file, _):
+        connection = Connection.load(file)
+
+        def connect(name: str, msp_id: str, role: Role) -> Consortium:
+            identity = make_identity(authority, name, msp_id=msp_id, roles=(role,))
+            return Consortium.connect(connection, identity)
+
+        with (
+            connect("admin", ONE, Role.ADMIN) as owner,
+            connect("admin", TWO, Role.ADMIN) as admin,
+            connect("ward", TWO, Role.AUDITOR) as recipient,
+            connect("other", TWO, Role.AUDITOR) as other,
+        ):
+            for node in (recipient, other):
+                admin.nodes.register(
+                    node_id=node.identity.name,
+                    roles=(Role.AUDITOR,),
+                    public_key_sha256=node.identity.public_key_sha256,
+                    device="desk",
+                )
+            store = DirectoryStore(tmp_path / "store")
+            yield Parties(service, store, tmp_path / "store", owner, recipient, other)
+
+
+def share(parties: Parties, until: int = LATER) -> None:
+    _, key = sharing.publish(
+        parties.owner,
+        parties.store,
+        "mine",
+        MODEL,
+        kind=LocalKind.PERSONAL,
+        base_sha256=sha("model 1"),
+    )
+    identity = parties.recipient.identity
+    sharing.grant(
+        parties.owner,
+        parties.store,
+        "mine",
+        key,
+        recipient=(TWO, identity.name),
+        certificate_pem=identity.certificate_pem,
+        until=until,
+    )
+
+
+def receipts(parties: Parties) -> list[str]:
+    page = parties.owner.sharing.receipts(model_id="mine")
+    return [receipt.recipient_node for receipt in page.receipts]
+
+
+def test_a_granted_node_opens_the_model_and_signs_for_every_download(parties):
+    share(parties)
+
+    for _ in range(2):
+        content = sharing.receive(parties.recipient, parties.store, ONE, "mine")
+
+    assert content == MODEL
+    assert receipts(parties) == ["ward", "ward"]
+    assert all(MODEL not in file.read_bytes() for file in parties.folder.iterdir())
+
+
+def test_nobody_else_gets_the_model(parties):
+    share(parties)
+
+    with pytest.raises(MedFabricError, match=Code.GRANT_MISSING):
+        sharing.receive(parties.other, parties.store, ONE, "mine")
+    with pytest.raises(MedFabricError, match=Code.GRANT_MISSING):
+        parties.other.sharing.get(msp_id=ONE, model_id="mine")
+    assert receipts(parties) == []
+
+
+def test_a_revoked_grant_holds_no_more_and_a_new_one_does(parties):
+    share(parties)
+    who = {"model_id": "mine", "recipient_msp": TWO, "recipient_node": "ward"}
+    parties.owner.sharing.revoke(**who, reason="the study is over")
+    with pytest.raises(MedFabricError, match=Code.GRANT_MISSING):
+        sharing.receive(parties.recipient, parties.store, ONE, "mine")
+    with pytest.raises(MedFabricError, match=Code.BAD_STATE):
+        parties.owner.sharing.revoke(**who, reason="again")
+
+    (before,) = parties.owner.sharing.grants(model_id="mine").grants
+    parties.owner.sharing.grant(**who, key=before.key, until=LATER)
+
+    assert sharing.receive(parties.recipient, parties.store, ONE, "mine") == MODEL
+
+
+def test_a_certificate_of_another_key_than_the_registered_one_is_refused(parties):
+    _, key = sharing.publish(parties.owner, parties.store, "mine", MODEL, kind=LocalKind.ENCRYPTED)
+
+    with pytest.raises(MedFabricError, match=Code.BAD_IDENTITY):
+        sharing.grant(
+            parties.owner,
+            parties.store,
+            "mine",
+            key,
+            recipient=(TWO, "ward"),
+            certificate_pem=parties.other.identity.certificate_pem,
+            until=LATER,
+        )
+
+
+def test_a_grant_that_is_over_or_of_what_is_not_there_is_refused(parties):
+    with pytest.raises(MedFabricError, match=Code.BAD_ARGUMENT):
+        share(parties, until=1)
+    with pytest.raises(MedFabricError, match=Code.EXISTS):
+        share(parties)
+
+
+def test_shared_models_hang_on_the_graph(parties):
+    share(parties)
+    sharing.receive(parties.recipient, parties.store, ONE, "mine")
+
+    below = parties.owner.provenance.descendants(name=f"model/{sha('model 1')}").edges
+    local = f"local-model/{ONE}/mine"
+    assert local in {edge.source for edge in below}
+    assert keys.composite(keys.grant(ONE, "mine", TWO, "ward")) in parties.service.ledger.state
+    (edge,) = parties.owner.provenance.descendants(name=local).edges
+    assert edge.source == f"grant/{ONE}/mine/{TWO}/ward"
+
+
+# The formats.
+
+AUTHORITY = make_authority()
+RECIPIENT: Identity = make_identity(AUTHORITY, "ward")
+HERE, ELSEWHERE = b"\x01" * 32, b"\x02" * 32
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.binary(max_size=200))
+def test_what_is_sealed_opens_with_its_key_at_its_place_alone(content):
+    key = envelopes.new_key()
+    envelope = envelopes.seal(content, key, HERE)
+    wrapped = envelopes.wrap(key, RECIPIENT.public_key, HERE)
+
+    assert envelopes.unseal(envelope, envelopes.unwrap(wrapped, RECIPIENT, HERE), HERE) == content
+    for wrong in ((envelope, key, ELSEWHERE), (envelope, envelopes.new_key(), HERE)):
+        with pytest.raises(MedFabricError, match=Code.ENVELOPE_REFUSED):
+            envelopes.unseal(*wrong)
+    with pytest.raises(MedFabricError, match=Code.ENVELOPE_REFUSED):
+        envelopes.unwrap(wrapped, RECIPIENT, ELSEWHERE)
+    with pytest.raises(MedFabricError, match=Code.ENVELOPE_REFUSED):
+        envelopes.unwrap(wrapped, make_identity(AUTHORITY, "other"), HERE)
+
+
+KEY = envelopes.new_key()
+ENVELOPE = envelopes.seal(b"content", KEY, HERE)
+WRAPPED = envelopes.wrap(KEY, RECIPIENT.public_key, HERE)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_foreign_bytes_are_refused_by_code(data):
+    whole = data.draw(st.sampled_from([ENVELOPE, WRAPPED]))
+    kind = data.draw(st.sampled_from(["random", "prefixed", "cut", "flipped", "longer"]))
+    if kind == "random":
+        raw = data.draw(st.binary(max_size=200))
+    elif kind == "prefixed":
+        raw = whole[:4] + data.draw(st.binary(max_size=200))
+    elif kind == "cut":
+        raw = whole[: data.draw(st.integers(0, len(whole) - 1))]
+    elif kind == "flipped":
+        place = data.draw(st.integers(0, len(whole) * 8 - 1))
+        raw = bytearray(whole)
+        raw[place // 8] ^= 1 << place % 8
+        raw = bytes(raw)
+    else:
+        raw = whole + data.draw(st.binary(min_size=1, max_size=3))
+
+    with pytest.raises(MedFabricError, match=Code.ENVELOPE_REFUSED):
+        envelopes.unseal(raw, KEY, HERE)
+    with pytest.raises(MedFabricError, match=Code.ENVELOPE_REFUSED):
+        envelopes.unwrap(raw, RECIPIENT, HERE)
+
+
+def test_a_model_is_shared_at_the_command_line(parties, authority, tmp_path):
+    connection = tmp_path / "connection.json"
+    for name, msp_id, role in (("boss", ONE, Role.ADMIN), ("bed", TWO, Role.TRAINER)):
+        make_identity(authority, name, msp_id=msp_id, roles=(role,)).save(tmp_path / name)
+    bed = Identity.load(tmp_path / "bed")
+    with Consortium.connect(
+        connection, make_identity(authority, "a", msp_id=TWO, roles=(Role.ADMIN,))
+    ) as admin:
+        admin.nodes.register(
+            node_id="bed",
+            roles=(Role.TRAINER,),
+            device="desk",
+            public_key_sha256=bed.public_key_sha256,
+        )
+    (tmp_path / "model.bin").write_bytes(MODEL)
+    store = ("--store", str(tmp_path / "store"))
+
+    def run(who: str, *words: str) -> tuple[int, str]:
+        options = ["--identity", str(tmp_path / who), "--connection", str(connection), "--json"]
+        result = CliRunner().invoke(cli, ["admin", "sharing", *words, *options])
+        return result.exit_code, result.stdout + result.stderr
+
+    key = ("--key-file", str(tmp_path / "key"))
+    assert run("boss", "publish", str(tmp_path / "model.bin"), "ward-1", *key, *store)[0] == 0
+    assert (tmp_path / "key").stat().st_mode & 0o777 == 0o600
+    certificate = str(tmp_path / "bed" / "certificate.pem")
+    fetch = ("receive", ONE, "ward-1", "--out", str(tmp_path / "got.bin"), *store)
+    assert run("bed", *fetch)[0] == Exit.REFUSED
+    assert run("boss", "grant", "ward-1", TWO, "bed", certificate, *key, *store)[0] == 0
+    assert run("bed", *fetch)[0] == 0
+    assert (tmp_path / "got.bin").read_bytes() == MODEL
+    listed = json.loads(run("boss", "receipts", "ward-1")[1])
+    assert [row["node"] for row in listed["fetched"]] == [f"bed of {TWO}"]
+    assert run("boss", "revoke", "ward-1", TWO, "bed", "--reason", "over")[0] == 0
+    assert run("bed", *fetch)[0] == Exit.REFUSED

@@ -18,6 +18,7 @@ from typing import Any, Generic, Self, TypeVar
 
 from pydantic import ValidationError
 
+from chaincode.schema import applications as a
 from chaincode.schema import canonical
 from chaincode.schema import ceremonies as c
 from chaincode.schema import classifiers as k
@@ -225,6 +226,15 @@ class Classifiers(Group):
     assess = Call("classifier:Assess", o.NodeArgs, k.Assessment)
 
 
+class Applications(Group):
+    register = Call("application:Register", a.RegisterApplicationArgs, a.ApplicationSchema)
+    record = Call("application:Record", a.RecordArgs, a.ApplicationRecord)
+    get = Call("application:Get", a.ApplicationArgs, a.ApplicationSchema)
+    page = Call("application:List", PageArgs, a.ApplicationPage)
+    get_record = Call("application:GetRecord", a.RecordRefArgs, a.ApplicationRecord)
+    records = Call("application:Records", a.RecordPageArgs, a.RecordPage)
+
+
 class Sharing(Group):
     publish = Call("sharing:Publish", g.PublishLocalArgs, g.LocalModel)
     grant = Call("sharing:Grant", g.GrantArgs, g.Grant)
@@ -261,6 +271,7 @@ class Consortium(Closing):
         self.reputations = Reputations(self)
         self.complaints = Complaints(self)
         self.classifiers = Classifiers(self)
+        self.applications = Applications(self)
         self.sharing = Sharing(self)
         self.provenance = Provenance(self)
 

@@ -1,5 +1,6 @@
 """The contracts: one module each, a class of typed transactions."""
 
+from chaincode.contracts.application import ApplicationContract
 from chaincode.contracts.ceremony import CeremonyContract
 from chaincode.contracts.classifier import ClassifierContract
 from chaincode.contracts.complaint import ComplaintContract
@@ -38,6 +39,7 @@ def chaincode() -> Router:
             ComplaintContract(),
             ProvenanceContract(),
             ClassifierContract(),
+            ApplicationContract(),
             SharingContract(),
         ],
         Info("MedFabric", VERSION),

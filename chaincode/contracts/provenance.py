@@ -75,7 +75,7 @@ class ProvenanceContract:
 
     @transaction("provenance:Signed")
     def signed(self, context: Context, args: SignedArgs) -> ActPage:
-        _check_access(context, args.msp_id, args.access)
+        check_access(context, args.msp_id, args.access)
         found, bookmark = context.page_entries(
             "act", (args.msp_id, args.node_id), args.page_size, args.bookmark
         )
@@ -108,11 +108,16 @@ def _readable(context: Context, args: TraceArgs) -> tuple[Element, tuple[Edge, .
     """The element and what it came from, where the caller may read its lineage."""
     asset = known_element(context, args.name)
     if hospital := meanings.owner(args.name, asset):
-        _check_access(context, hospital, args.access)
+        check_access(context, hospital, args.access)
     return meanings.element(args.name, asset), meanings.edges(args.name, asset)
 
 
-def _check_access(context: Context, hospital: str, access: str | None) -> None:
+def check_access(context: Context, hospital: str, access: str | None) -> None:
+    """Refuse a reader of another hospital's lineage who has recorded no access to it.
+
+    Raises:
+        MedFabricError: ``ACCESS_REQUIRED``.
+    """
     if hospital == context.msp_id:
         return
     found = context.find(keys.access(hospital, access), Access) if access else None

@@ -1,8 +1,8 @@
 """Every error that MedFabric gives has a stable code, registered here once.
 
 Ranges: 10xx requests and access, 15xx shim, 20xx consortium and nodes, 30xx datasets and privacy
-accounts, 40xx plans and key ceremonies, 50xx rounds and models, 60xx privacy engine, 70xx client,
-75xx audit, 80xx network, 85xx devnet, 90xx trainer and data.
+accounts, 35xx applications and storage, 40xx plans and key ceremonies, 50xx rounds and models,
+60xx privacy engine, 70xx client, 75xx audit, 80xx network, 85xx devnet, 90xx trainer and data.
 """
 
 from __future__ import annotations
@@ -48,6 +48,9 @@ class Code(StrEnum):
     BUDGET_EXCEEDED = "MF-3002"
     PLAN_BUDGET_EXCEEDED = "MF-3003"
     PRIVACY_TERMS_MISMATCH = "MF-3004"
+    # applications and storage
+    SCHEMA_REFUSED = "MF-3501"
+    RECORD_REFUSED = "MF-3502"
     # plans and key ceremonies
     PLAN_NOT_APPROVED = "MF-4001"
     PLAN_INVALID = "MF-4002"

@@ -161,6 +161,14 @@ def receipt(msp_id: str, model_id: str, tx_id: str) -> Key:
     return ("receipt", (msp_id, model_id, tx_id))
 
 
+def application(application: str, version: int) -> Key:
+    return ("application", (application, _padded(version)))
+
+
+def record(application: str, msp_id: str, record_id: str) -> Key:
+    return ("record", (application, msp_id, record_id))
+
+
 def act(msp_id: str, node_id: str, at: int, tx_id: str) -> Key:
     return ("act", (msp_id, node_id, _instant(at), tx_id))
 

@@ -253,6 +253,21 @@ MEANINGS: Mapping[str, Meaning | None] = {
         ("plain_sha256", "received_at"),
         "msp_id",
     ),
+    "application": Meaning(
+        CoreType.ENTITY,
+        (_BY_HOSPITAL, _to(Relation.DERIVED_FROM, keys.application, "application", "previous")),
+        ("title", "definition_sha256"),
+    ),
+    "record": Meaning(
+        CoreType.ENTITY,
+        (
+            _BY_HOSPITAL,
+            _to(Relation.DERIVED_FROM, key_of, "subject"),
+            _to(Relation.INFLUENCED_BY, keys.application, "application", "version"),
+        ),
+        ("application", "version"),
+        "msp_id",
+    ),
     "complaint": Meaning(
         CoreType.ENTITY,
         (_to(Relation.ATTRIBUTED_TO, keys.hospital, "opened_by"),),

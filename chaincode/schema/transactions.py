@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from chaincode.schema import applications as a
 from chaincode.schema import ceremonies as c
 from chaincode.schema import classifiers as k
 from chaincode.schema import consortium as o
@@ -537,6 +538,54 @@ _ROWS = (
         ANYONE,
         False,
         "What the adopted classifier makes of a node, and each trait's part in it.",
+    ),
+    Transaction(
+        "application:Register",
+        a.RegisterApplicationArgs,
+        a.ApplicationSchema,
+        ADMIN,
+        True,
+        "Register a version of an application's schema for its own provenance.",
+    ),
+    Transaction(
+        "application:Record",
+        a.RecordArgs,
+        a.ApplicationRecord,
+        ADMIN | TRAINER | VALIDATOR,
+        True,
+        "Hang a record, judged by an application's schema, on an element of the graph.",
+    ),
+    Transaction(
+        "application:Get",
+        a.ApplicationArgs,
+        a.ApplicationSchema,
+        ANYONE,
+        False,
+        "One version of an application's schema.",
+    ),
+    Transaction(
+        "application:List",
+        PageArgs,
+        a.ApplicationPage,
+        ANYONE,
+        False,
+        "All applications' schemas.",
+    ),
+    Transaction(
+        "application:GetRecord",
+        a.RecordRefArgs,
+        a.ApplicationRecord,
+        ANYONE,
+        False,
+        "A record of an application.",
+    ),
+    Transaction(
+        "application:Records",
+        a.RecordPageArgs,
+        a.RecordPage,
+        ANYONE,
+        False,
+        "A hospital's records by an application.",
     ),
     Transaction(
         "sharing:Publish",

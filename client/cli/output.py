@@ -61,7 +61,7 @@ _BY_CODE: dict[str, Exit] = {
 }
 # By the code's first two digits (MF-20xx is the consortium's), where no row above says otherwise.
 _BY_RANGE = {
-    **dict.fromkeys(("10", "20", "30", "40", "50"), Exit.REFUSED),
+    **dict.fromkeys(("10", "20", "30", "35", "40", "50"), Exit.REFUSED),
     **dict.fromkeys(("60", "70", "90", "91", "92"), Exit.DATA),
     **dict.fromkeys(("75", "76"), Exit.UNVERIFIED),
     **dict.fromkeys(("15", "80", "81", "85"), Exit.NETWORK),

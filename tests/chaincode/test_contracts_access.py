@@ -265,6 +265,22 @@ EXAMPLES = {
     "ModelArgs": lambda: {"sha256": sha("x")},
     "DeprecateArgs": lambda: {"sha256": sha("x"), "reason": "old"},
     "RecallArgs": lambda: {"sha256": sha("x"), "reason": "wrong"},
+    "RegisterApplicationArgs": lambda: {
+        "application": "falls",
+        "version": 1,
+        "title": "Falls",
+        "definition": {},
+    },
+    "RecordArgs": lambda: {
+        "application": "falls",
+        "version": 1,
+        "record_id": "r",
+        "subject": f"plan/{PLAN}",
+        "record": {},
+    },
+    "ApplicationArgs": lambda: {"application": "falls", "version": 1},
+    "RecordRefArgs": lambda: {"application": "falls", "msp_id": ONE, "record_id": "r"},
+    "RecordPageArgs": lambda: {"application": "falls", "msp_id": ONE},
     "PublishLocalArgs": lambda: {
         "model_id": "mine",
         "kind": "personal",

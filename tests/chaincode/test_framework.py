@@ -186,7 +186,7 @@ class OtherRoles:
 @pytest.mark.parametrize(
     ("contracts", "words"),
     [
-        ([ModelContract()], "not implemented: ceremony:Advance"),
+        ([ModelContract()], "not implemented: application:Get"),
         ([ModelContract(), ModelContract()], "twice"),
         ([OtherModel()], "types are not those of the table"),
         ([OtherRoles()], "declare no roles"),

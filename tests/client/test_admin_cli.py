@@ -529,3 +529,29 @@ def test_words_on_the_ledger_write_no_control_sequences_on_the_terminal(planned)
 
     assert "fine" in result.stdout
     assert all(c.isprintable() for line in result.stdout.splitlines() for c in line)
+
+
+def test_applications_register_schemas_and_post_records(planned):
+    schema = {
+        "type": "object",
+        "required": ["camera"],
+        "properties": {"camera": {"type": "string"}},
+    }
+    description = {"application": "falls", "version": 1, "title": "Falls", "definition": schema}
+    record = {"application": "falls", "version": 1, "record_id": "r1", "subject": "dataset/wards1"}
+    file = planned.folder / "file.json"
+
+    file.write_text(json.dumps(description))
+    planned.one.do("application", "register", str(file))
+    file.write_text(json.dumps({**record, "record": {}}))
+    refused = planned.one.refused("application", "record", str(file))
+    assert refused == (Exit.REFUSED, Code.RECORD_REFUSED)
+    file.write_text(json.dumps({**record, "record": {"camera": "ward 3"}}))
+    planned.one.do("application", "record", str(file))
+
+    assert planned.two.do("application", "show", "falls", "1")["definition"] == schema
+    assert planned.two.do("application", "list")[0]["title"] == "Falls"
+    (posted,) = planned.one.do("application", "records", "falls", "Hospital1MSP")
+    assert posted["record"] == {"camera": "ward 3"}
+    refused = planned.two.refused("application", "records", "falls", "Hospital1MSP")
+    assert refused == (Exit.REFUSED, Code.ACCESS_REQUIRED)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from client.cli.admin.applications import application
 from client.cli.admin.charter import charter
 from client.cli.admin.config import config
 from client.cli.admin.datasets import dataset
@@ -27,6 +28,7 @@ for group in (
     plan,
     round_,
     model,
+    application,
     sharing,
     privacy,
     reputation,

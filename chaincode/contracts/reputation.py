@@ -7,15 +7,11 @@ where they share a subject and end, or seal, within one block; the later is then
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 
 from chaincode.contracts.framework import Context, transaction
 from chaincode.schema import conduct, keys
-from chaincode.schema.classifiers import (
-    AdoptedClassifier,
-    Classifier,
-    ClassifierTerms,
-    assess,
-)
+from chaincode.schema.classifiers import AdoptedClassifier, Classifier
 from chaincode.schema.conduct import Events, Posts, Subject
 from chaincode.schema.consortium import Hospital, Node
 from chaincode.schema.datasets import Dataset
@@ -82,21 +78,11 @@ def owner(context: Context, subject: Rated, subject_id: str) -> str | None:
 
 def book(context: Context, round_: Round, posts: Posts) -> None:
     """Book what a round that has ended showed on everybody who had or owed a part in it."""
-    hospitals = sorted({post.msp_id for post in posts.duties} | set(round_.absent))
-    known = of(context, [(Rated.HOSPITAL, msp_id) for msp_id in hospitals])
-    validators = {r.subject_id: r.validator for r in known if r.validator is not None}
-    validators |= {post.msp_id: post.node_id for post in posts.duties}
-    found = conduct.evidence(round_, posts, validators)
     classifier = adopted_classifier(context)
-    for before in of(context, sorted(found)):
-        events = found[before.subject, before.subject_id]
-        changed = conduct.book(before, events, context.now)
-        if before.subject is Rated.HOSPITAL:
-            validator = validators.get(before.subject_id, before.validator)
-            changed = changed.model_copy(update={"validator": validator})
-        elif before.subject is Rated.NODE and classifier is not None:
-            changed = _assessed(classifier.terms, changed)
-        _put(context, changed)
+    terms = None if classifier is None else classifier.terms
+    before = partial(of, context)
+    for reputation in conduct.after_round(round_, posts, before, context.now, terms):
+        _put(context, reputation)
 
 
 def adopted_classifier(context: Context) -> Classifier | None:
@@ -153,16 +139,6 @@ def meets(context: Context, msp_id: str, node_id: str, least_milli: int) -> bool
     """Whether the scores of a node and of its hospital are at least this much."""
     subjects = [(Rated.HOSPITAL, msp_id), (Rated.NODE, conduct.node_name(msp_id, node_id))]
     return all(known.score_milli >= least_milli for known in of(context, subjects))
-
-
-def _assessed(terms: ClassifierTerms, reputation: Reputation) -> Reputation:
-    assessment = assess(terms, reputation)
-    changes = {
-        "suspicion_micro": assessment.suspicion_micro,
-        "flagged": assessment.flagged,
-        "factor_milli": assessment.factor_milli,
-    }
-    return reputation.model_copy(update=changes)
 
 
 def _put(context: Context, reputation: Reputation) -> None:

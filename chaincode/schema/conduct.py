@@ -10,9 +10,10 @@ Networks", 2006); they do fade, so that an honest party recovers. Whole numbers 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from chaincode.schema.classifiers import ClassifierTerms, assess
 from chaincode.schema.errors import Code
 from chaincode.schema.reputation import Evidence, Rated, Reputation, Tally
 from chaincode.schema.rounds import (
@@ -129,6 +130,46 @@ def _add(tally: Tally, events: tuple[int, int], fade: bool) -> Tally:
 
 
 # What a round showed.
+
+
+def after_round(
+    round_: Round,
+    posts: Posts,
+    find: Callable[[Sequence[Subject]], Sequence[Reputation]],
+    now: int,
+    classifier: ClassifierTerms | None,
+) -> list[Reputation]:
+    """The reputations of everybody who had or owed a part in a round, now that it has ended.
+
+    ``find`` gives the reputations before; ``classifier`` is the one adopted, which scores nodes.
+    """
+    hospitals = sorted({post.msp_id for post in posts.duties} | set(round_.absent))
+    known = find([(Rated.HOSPITAL, msp_id) for msp_id in hospitals])
+    validators = {r.subject_id: r.validator for r in known if r.validator is not None}
+    validators |= {post.msp_id: post.node_id for post in posts.duties}
+    found = evidence(round_, posts, validators)
+    changed = [
+        book(before, found[before.subject, before.subject_id], now)
+        for before in find(sorted(found))
+    ]
+    return [_finished(reputation, validators, classifier) for reputation in changed]
+
+
+def _finished(
+    reputation: Reputation, validators: Mapping[str, str], classifier: ClassifierTerms | None
+) -> Reputation:
+    if reputation.subject is Rated.HOSPITAL:
+        validator = validators.get(reputation.subject_id, reputation.validator)
+        return reputation.model_copy(update={"validator": validator})
+    if reputation.subject is Rated.NODE and classifier is not None:
+        found = assess(classifier, reputation)
+        changes = {
+            "suspicion_micro": found.suspicion_micro,
+            "flagged": found.flagged,
+            "factor_milli": found.factor_milli,
+        }
+        return reputation.model_copy(update=changes)
+    return reputation
 
 
 def evidence(round_: Round, posts: Posts, validators: Mapping[str, str]) -> dict[Subject, Events]:

@@ -125,6 +125,7 @@ class Code(StrEnum):
     PRIVACY_WRONG = "MF-7510"
     CONFIG_WRONG = "MF-7511"
     PROVENANCE_WRONG = "MF-7512"
+    REPUTATION_WRONG = "MF-7513"
     # network
     NO_NETWORK = "MF-8001"
     BAD_TOPOLOGY = "MF-8002"

@@ -71,7 +71,7 @@ def of(ledger: Ledger, address: str) -> Lineage:
         MedFabricError: ``MODEL_UNKNOWN`` where no such model is on the ledger, ``LINEAGE_BROKEN``
             where something that it was made of is not.
     """
-    reader = _Reader(ledger)
+    reader = Reader(ledger)
     model = reader.find(keys.model(address), Model)
     if model is None:
         raise MedFabricError(
@@ -103,7 +103,7 @@ def address_of(file: Path) -> str:
 
 def check_privacy(ledger: Ledger) -> Iterator[Finding]:
     """Recompute every privacy account from the updates on the ledger."""
-    reader = _Reader(ledger)
+    reader = Reader(ledger)
     spent: dict[str, tuple[int, ...]] = {}
     for update in reader.all("update", Update):
         dataset = reader.get(keys.dataset(update.dataset_id), Dataset)
@@ -135,7 +135,7 @@ def text(lineage: Lineage) -> str:
     return "\n".join(lines)
 
 
-class _Reader:
+class Reader:
     """Typed access to the proven state."""
 
     def __init__(self, ledger: Ledger) -> None:
@@ -191,7 +191,7 @@ class _Reader:
         return writings[0]
 
 
-def _steps(reader: _Reader, newest: Model) -> Iterator[Step]:
+def _steps(reader: Reader, newest: Model) -> Iterator[Step]:
     model: Model | None = newest
     while model is not None:
         yield _step(reader, model)
@@ -200,7 +200,7 @@ def _steps(reader: _Reader, newest: Model) -> Iterator[Step]:
         model = reader.get(keys.model(model.parents[0]), Model)
 
 
-def _step(reader: _Reader, model: Model) -> Step:
+def _step(reader: Reader, model: Model) -> Step:
     address = model.model.sha256
     says: dict[str, Any] = {"round": model.round, "correct": model.correct, "total": model.total}
     if model.status is not ModelStatus.CURRENT:
@@ -239,7 +239,7 @@ def _step(reader: _Reader, model: Model) -> Step:
 
 
 def _posted(
-    reader: _Reader,
+    reader: Reader,
     kind: str,
     model: type[Language],
     plan_id: str,
@@ -261,7 +261,7 @@ def _says(asset: Language) -> dict[str, Any]:
     return {name: getattr(asset, name) for name in names if getattr(asset, name, None) is not None}
 
 
-def _update(reader: _Reader, update: Update, round_: Round) -> Fact:
+def _update(reader: Reader, update: Update, round_: Round) -> Fact:
     weight = next(
         c.weight
         for c in round_.contributions
@@ -277,13 +277,13 @@ def _update(reader: _Reader, update: Update, round_: Round) -> Fact:
     return reader.fact(key, says)
 
 
-def _dataset(reader: _Reader, update: Update) -> Fact:
+def _dataset(reader: Reader, update: Update) -> Fact:
     dataset = reader.get(keys.dataset(update.dataset_id), Dataset)
     says = {"commitment": dataset.commitment_sha256, "simulated": dataset.simulated}
     return reader.fact(keys.dataset(update.dataset_id), says)
 
 
-def _node(reader: _Reader, update: Update) -> Fact:
+def _node(reader: Reader, update: Update) -> Fact:
     key = keys.node(update.msp_id, update.node_id)
     node = reader.get(key, Node)
     return reader.fact(key, {"key": node.public_key_sha256, "status": node.status.value})

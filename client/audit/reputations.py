@@ -1,0 +1,137 @@
+"""Reputations as they follow from a proven ledger, whatever the ledger's own records say.
+
+Every round that ended, key ceremony that lapsed and complaint that was upheld is booked again, in
+the order of the blocks, by the ledger's own arithmetic. Within one block no two transactions book
+the same subject: both would have read it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from chaincode.schema import conduct, keys, states
+from chaincode.schema.ceremonies import Ceremony, CeremonyStatus
+from chaincode.schema.classifiers import AdoptedClassifier, Classifier, ClassifierTerms
+from chaincode.schema.conduct import Events, Posts, Subject
+from chaincode.schema.errors import Code
+from chaincode.schema.plans import Plan
+from chaincode.schema.reputation import (
+    Complaint,
+    ComplaintStatus,
+    Evidence,
+    Rated,
+    Reputation,
+)
+from chaincode.schema.rounds import (
+    Attestation,
+    DecryptionShare,
+    Evaluation,
+    Objection,
+    Round,
+    RoundStatus,
+    Update,
+)
+from client.audit.lineage import Reader
+from client.audit.proof import Finding, Ledger, Writing
+
+_EVENTS = ("round", "ceremony", "complaint", "adopted-classifier")
+
+
+def check(ledger: Ledger) -> Iterator[Finding]:
+    """Compare every reputation on the ledger with the one that follows from it."""
+    reader = Reader(ledger)
+    follows = _Books(reader).all(ledger)
+    kept = {(r.subject, r.subject_id): r for r in reader.all("reputation", Reputation)}
+    for subject in sorted(follows.keys() | kept.keys()):
+        if kept.get(subject) != follows.get(subject):
+            why = f"the reputation of {subject[0]} {subject[1]} does not follow from its conduct"
+            yield Finding(Code.REPUTATION_WRONG, why)
+
+
+@dataclass(frozen=True)
+class _Event:
+    kind: str
+    writing: Writing
+    before: bytes | None
+
+
+class _Books:
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+        self._known: dict[Subject, Reputation] = {}
+        self._classifier: ClassifierTerms | None = None
+
+    def all(self, ledger: Ledger) -> dict[Subject, Reputation]:
+        """Every reputation there should be."""
+        for event in sorted(_events(ledger), key=lambda event: event.writing.block):
+            self._book(event)
+        return self._known
+
+    def _book(self, event: _Event) -> None:
+        value, now = event.writing.value or b"", event.writing.seconds
+        if event.kind == "round":
+            round_ = Round.model_validate_json(value)
+            before = Round.model_validate_json(event.before) if event.before else round_
+            if states.is_final(states.ROUND, round_.status):
+                self._round(round_, before.status, now)
+        elif event.kind == "ceremony":
+            ceremony = Ceremony.model_validate_json(value)
+            if ceremony.status is CeremonyStatus.FAILED:
+                for msp_id in ceremony.missing:
+                    self._event((Rated.HOSPITAL, msp_id), {Evidence.DUTY: (0, 1)}, now)
+        elif event.kind == "complaint":
+            complaint = Complaint.model_validate_json(value)
+            if complaint.status is ComplaintStatus.UPHELD:
+                subject = (complaint.terms.subject, complaint.terms.subject_id)
+                self._event(subject, {Evidence.COMPLAINT: (0, 1)}, now, fade=False)
+        else:
+            name = AdoptedClassifier.model_validate_json(value).classifier_id
+            self._classifier = self._reader.get(keys.classifier(name), Classifier).terms
+
+    def _round(self, round_: Round, before: RoundStatus, now: int) -> None:
+        posts = _posts(self._reader, round_, before)
+        after = conduct.after_round(round_, posts, self._find, now, self._classifier)
+        self._known |= {(r.subject, r.subject_id): r for r in after}
+
+    def _event(self, subject: Subject, events: Events, now: int, *, fade: bool = True) -> None:
+        (before,) = self._find([subject])
+        self._known[subject] = conduct.book(before, events, now, fade=fade)
+
+    def _find(self, subjects: Sequence[Subject]) -> list[Reputation]:
+        return [self._known.get(subject) or conduct.unknown(*subject) for subject in subjects]
+
+
+def _events(ledger: Ledger) -> Iterator[_Event]:
+    for key, writings in ledger.writings.items():
+        kind = keys.parted(key)[0]
+        if kind in _EVENTS:
+            before = None
+            for writing in writings:
+                yield _Event(kind, writing, before)
+                before = writing.value
+
+
+def _posts(reader: Reader, round_: Round, before: RoundStatus) -> Posts:
+    """What was posted: posts stand for good, and none are taken once a round has ended."""
+    place = (round_.plan_id, round_.number)
+    below = keys.round_(*place)[1]
+    shares = list(reader.all("share", DecryptionShare, *below))
+    terms = reader.get(keys.plan(round_.plan_id), Plan).terms
+    unusable = [
+        share.msp_id
+        for share in shares
+        if before is RoundStatus.DECRYPTED
+        and sum(
+            reader.find(keys.objection(*place, h, share.share.sha256), Objection) is not None
+            for h in terms.hospitals
+        )
+        >= terms.participation.agreement
+    ]
+    return Posts(
+        updates=list(reader.all("update", Update, *below)),
+        attestations=list(reader.all("attestation", Attestation, *below)),
+        shares=shares,
+        evaluations=list(reader.all("evaluation", Evaluation, *below)),
+        unusable_shares=frozenset(unusable),
+    )

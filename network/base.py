@@ -14,6 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
+from cryptography import x509
+
 from chaincode.schema.errors import Code, MedFabricError
 from network import crypto, genesis, topology
 from network.collections import Collection
@@ -50,7 +52,7 @@ class Network(ABC):
 
     def found(self) -> None:
         """Make every hospital's keys and certificates, and the genesis block of its channel."""
-        self.open_authorities()
+        self.open_authorities(self.topology.hospitals)
 
         def enroll(hospital: Hospital) -> None:
             crypto.create_members(self.layout, hospital, self.issuer(hospital))
@@ -58,18 +60,60 @@ class Network(ABC):
         self.each_hospital(enroll)
         self.layout.genesis.write_bytes(genesis.block(self.topology, self.layout))
 
-    def open_authorities(self) -> None:
-        """Make every hospital's authorities, ready to issue identities."""
-        self.each_hospital(partial(crypto.create_authorities, self.layout))
+    def open_authorities(self, hospitals: Sequence[Hospital]) -> None:
+        """Make these hospitals' authorities, ready to issue identities."""
+        for hospital in hospitals:
+            crypto.create_authorities(self.layout, hospital)
 
     def each_hospital(self, act: Callable[[Hospital], None]) -> None:
         """Act for all hospitals at once."""
         with ThreadPoolExecutor(len(self.topology.hospitals)) as pool:
             list(pool.map(act, self.topology.hospitals))
 
-    @abstractmethod
     def prepare(self) -> None:
         """Write what the processes read, once, before their first start."""
+        for hospital in self.topology.hospitals:
+            self.prepare_hospital(hospital)
+
+    @abstractmethod
+    def prepare_hospital(self, hospital: Hospital) -> None:
+        """Write what a hospital's processes read, once."""
+
+    def introduce(self, hospital: Hospital) -> None:
+        """Make all that a further hospital has, and start its processes.
+
+        It is in the topology already, and not yet in the channel.
+        """
+        self.open_authorities([hospital])
+        crypto.create_members(self.layout, hospital, self.issuer(hospital))
+        for name, roles in crypto.FIRST_USERS.items():
+            self.enroll(hospital.slug, name, roles)
+        self.prepare_hospital(hospital)
+        self.write_connections()
+        self.start()
+
+    @abstractmethod
+    def join(self, hospital: Hospital, config_block: bytes) -> None:
+        """Have a hospital that the channel's configuration now names take part in it."""
+
+    def dismiss(self, hospital: Hospital) -> None:
+        """Stop a hospital's processes and forget them; its folder stays."""
+        for spec in reversed(self.specs()):
+            if spec.name.startswith(f"{hospital.slug}."):
+                self.processes.stop(spec.name)
+        self.topology = topology.without(self.topology, hospital.slug)
+        topology.save(self.topology, self.layout.folder)
+
+    def revoke(self, hospital: Hospital, name: str, earlier: Sequence[int]) -> bytes:
+        """The hospital's revocation list, PEM, with an identity's certificate on it.
+
+        Args:
+            earlier: serial numbers that are revoked already.
+        """
+        path = self.layout.user(hospital.slug, name) / "certificate.pem"
+        number = x509.load_pem_x509_certificate(path.read_bytes()).serial_number
+        authority = crypto.own_authority(self.layout, hospital)
+        return authority.revocation_list(sorted({*earlier, number}))
 
     @abstractmethod
     def commission(self, progress: Progress) -> None:

@@ -8,9 +8,7 @@ from dataclasses import dataclass
 
 from network.collections import Collection
 from network.processes import Spec
-from network.topology import HOST, Hospital, Layout, Topology
-
-VERSION, SEQUENCE = "1", 1
+from network.topology import FIRST_VERSION, HOST, Hospital, Layout, Topology
 
 
 @dataclass(frozen=True)
@@ -21,17 +19,20 @@ class Definition:
     name: str
     folder: str
     collections: tuple[Collection, ...]
+    version: str = FIRST_VERSION
+    sequence: int = 1
 
     @property
     def label(self) -> str:
         """What its package is called."""
-        return f"{self.name}_{VERSION}"
+        return f"{self.name}_{self.version}"
 
 
 def definitions(topology: Topology, hospital: Hospital | None = None) -> list[Definition]:
     """Every chaincode of the consortium, the contracts first; of one hospital, those for which it
     has a port: one that joined later has none for chaincodes beside the contracts."""
-    contracts = Definition(topology.chaincode, "", topology.collections)
+    version = topology.chaincode_version
+    contracts = Definition(topology.chaincode, "", topology.collections, version)
     further = [f for f in topology.further if hospital is None or hospital.slug in f.ports]
     return [contracts, *(Definition(f.name, f.name, f.collections) for f in further)]
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING
 
 import requests
-from fabric_protos.common import common_pb2
-from fabric_protos.peer import chaincode_pb2
 
 from chaincode.schema.errors import Code, MedFabricError
 from network.base import wait_until
@@ -28,17 +27,19 @@ def healthy(layout: Layout, hospital: Hospital, port: int) -> bool:
     return bool(answer.status_code == requests.codes.ok)
 
 
-def join_orderers(network: FabricNetwork) -> None:
-    """Join every orderer to the channel and wait until it is active there.
+def join_orderers(network: FabricNetwork, hospitals: Sequence[Hospital], block: bytes) -> None:
+    """Join these hospitals' orderers to the channel and wait until they are active there.
+
+    Args:
+        block: the config block in force, which names them: the genesis block, or a later one.
 
     Raises:
         MedFabricError: ``CHANNEL_FAILED`` with the orderer's words.
     """
-    block = network.layout.genesis.read_bytes()
 
     def join(hospital: Hospital) -> None:
         answer = admin_session(network.layout, hospital).post(
-            _participation(hospital), files={"config-block": ("genesis.block", block)}, timeout=60
+            _participation(hospital), files={"config-block": ("config.block", block)}, timeout=60
         )
         if answer.status_code not in (requests.codes.created, requests.codes.method_not_allowed):
             raise MedFabricError(
@@ -47,17 +48,17 @@ def join_orderers(network: FabricNetwork) -> None:
             )
 
     # All at once: each looks for the others while it joins.
-    with ThreadPoolExecutor(len(network.topology.hospitals)) as pool:
-        list(pool.map(join, network.topology.hospitals))
-    for hospital in network.topology.hospitals:
+    with ThreadPoolExecutor(len(hospitals)) as pool:
+        list(pool.map(join, hospitals))
+    for hospital in hospitals:
         wait_until(
             partial(_active, network, hospital),
             f"the orderer of {hospital.slug} being active",
         )
 
 
-def join_peers(network: FabricNetwork) -> None:
-    """Join every peer to the channel from the genesis block.
+def join_peer(network: FabricNetwork, hospital: Hospital) -> None:
+    """Join a hospital's peer to the channel from the genesis block.
 
     Raises:
         MedFabricError: ``CHANNEL_FAILED``.
@@ -65,15 +66,12 @@ def join_peers(network: FabricNetwork) -> None:
     from network.endorsing import endorse
 
     block = network.layout.genesis.read_bytes()
-    common_pb2.Block.FromString(block)
-    cscc = chaincode_pb2.ChaincodeID(name="cscc")
-    for hospital in network.topology.hospitals:
-        response = endorse(network.layout, hospital, cscc.name, [b"JoinChain", block], channel="")
-        if response.status != 200 and "already exists" not in response.message:
-            raise MedFabricError(
-                Code.CHANNEL_FAILED,
-                f"the peer of {hospital.slug} refuses the channel: {response.message}",
-            )
+    response = endorse(network.layout, hospital, "cscc", [b"JoinChain", block], channel="")
+    if response.status != 200 and "already exists" not in response.message:
+        raise MedFabricError(
+            Code.CHANNEL_FAILED,
+            f"the peer of {hospital.slug} refuses the channel: {response.message}",
+        )
 
 
 def orderer_height(network: FabricNetwork, hospital: Hospital) -> int:

@@ -25,6 +25,13 @@ _FOLDER = click.option(
 )
 
 
+_CHANGE = click.option(
+    "--change",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write the change of the channel to this file instead, for 'medfabric admin config'.",
+)
+
+
 @click.group()
 def network() -> None:
     """Bring a consortium's network up and run it."""
@@ -116,6 +123,77 @@ def enroll(hospital: str, name: str, roles: tuple[str, ...], folder: Path, as_js
     show({"identity": str(path)}, as_json=as_json)
 
 
+@network.command("add-hospital")
+@click.argument("hospital")
+@_FOLDER
+@_CHANGE
+@json_option
+def add_hospital(hospital: str, folder: Path, change: Path | None, as_json: bool) -> None:
+    """Take a new HOSPITAL in, such as hospital5: keys, processes, orderer, peer and chaincode."""
+    from network import membership
+
+    made = _open(folder)
+    done = membership.add(made, hospital, _progress(as_json), change)
+    _show_change(made, {"hospital": hospital}, done, change, as_json)
+
+
+@network.command("remove-hospital")
+@click.argument("hospital")
+@_FOLDER
+@_CHANGE
+@json_option
+def remove_hospital(hospital: str, folder: Path, change: Path | None, as_json: bool) -> None:
+    """Put HOSPITAL and its orderer out of the channel; its folder stays."""
+    from network import membership
+
+    made = _open(folder)
+    done = membership.remove(made, hospital, _progress(as_json), change)
+    _show_change(made, {"hospital": hospital}, done, change, as_json)
+
+
+@network.command()
+@click.argument("hospital")
+@click.argument("node")
+@_FOLDER
+@_CHANGE
+@json_option
+def revoke(hospital: str, node: str, folder: Path, change: Path | None, as_json: bool) -> None:
+    """Revoke the certificate of NODE: from the next block on no peer takes it."""
+    from network import membership
+
+    made = _open(folder)
+    done = membership.revoke(made, hospital, node, _progress(as_json), change)
+    _show_change(made, {"hospital": hospital, "revoked": node}, done, change, as_json)
+
+
+@network.command("set-policy")
+@click.argument("policy")
+@click.argument("rule", type=click.Choice(["ANY", "MAJORITY", "ALL"]))
+@_FOLDER
+@_CHANGE
+@json_option
+def set_policy(policy: str, rule: str, folder: Path, change: Path | None, as_json: bool) -> None:
+    """Have POLICY, such as Application/Endorsement, ask for ANY, a MAJORITY or ALL hospitals."""
+    from network import membership
+
+    made = _open(folder)
+    done = membership.set_policy(made, policy, rule, _progress(as_json), change)
+    _show_change(made, {"policy": policy, "rule": rule}, done, change, as_json)
+
+
+@network.command()
+@click.argument("version")
+@_FOLDER
+@json_option
+def upgrade(version: str, folder: Path, as_json: bool) -> None:
+    """Define the contracts' next VERSION and run it, hospital by hospital."""
+    from network import lifecycle
+
+    made = _open(folder)
+    sequence = lifecycle.upgrade(made, version, _progress(as_json))
+    show({"version": version, "sequence": sequence}, as_json=as_json)
+
+
 @network.command()
 @click.option(
     "--from",
@@ -137,6 +215,16 @@ def _open(folder: Path) -> Network:
     from network import base
 
     return base.open_network(folder)
+
+
+def _show_change(
+    made: Network, about: dict[str, str], done: bool, change: Path | None, as_json: bool
+) -> None:
+    hospitals = [hospital.slug for hospital in made.topology.hospitals]
+    summary: dict[str, object] = {**about, "done": done, "hospitals": hospitals}
+    if not done:
+        summary["change"] = str(change)
+    show(summary, as_json=as_json)
 
 
 def _summary(made: Network) -> dict[str, object]:

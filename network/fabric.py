@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,8 @@ _BUILDER = {
     # for it lie beside the scripts, in the hospital's folder, so that no package carries a key.
     "detect": 'grep -q \'"type":"ccaas"\' "$2/metadata.json"',
     "build": 'label=$(sed -n \'s/.*"label":"\\([^"]*\\)".*/\\1/p\' "$2/metadata.json")\n'
-    'cp "$(dirname "$0")/../$label.json" "$3/connection.json"',
+    # NAME_VERSION: every version of a chaincode answers at the same address.
+    'cp "$(dirname "$0")/../${label%_*}.json" "$3/connection.json"',
     "release": 'mkdir -p "$2/chaincode/server"\n'
     'cp "$1/connection.json" "$2/chaincode/server/connection.json"',
 }
@@ -31,7 +31,7 @@ class FabricNetwork(Network):
     def specs(self) -> Sequence[Spec]:
         hospitals = self.topology.hospitals
         return [
-            *self._authorities(),
+            *self._authorities(hospitals),
             *(self._orderer(hospital) for hospital in hospitals),
             *(chaincode.spec(self.layout, hospital) for hospital in hospitals),
             *(self._peer(hospital) for hospital in hospitals),
@@ -42,35 +42,44 @@ class FabricNetwork(Network):
         binaries.fabric_version()
         super().start()
 
-    def prepare(self) -> None:
-        for hospital in self.topology.hospitals:
-            home = self.layout.hospital(hospital.slug)
-            for definition in chaincode.definitions(self.topology, hospital):
-                package_id = lifecycle.package_id(definition)
-                chaincode.write_config(self.layout, self.topology, hospital, definition, package_id)
-            clients = self._write_client_authorities(home)
-            _write_json(home / "orderer" / "orderer.yaml", _orderer_config(hospital, clients))
-            _write_json(home / "peer" / "core.yaml", self._peer_config(hospital, clients))
-            self._write_builder(home / "peer" / "builder", hospital)
+    def prepare_hospital(self, hospital: Hospital) -> None:
+        lifecycle.write_configs(self, hospital)
+        home = self.layout.hospital(hospital.slug)
+        clients = self._write_client_authorities(home)
+        _write_json(home / "orderer" / "orderer.yaml", _orderer_config(hospital, clients))
+        _write_json(home / "peer" / "core.yaml", self._peer_config(hospital, clients))
+        self._write_builder(home / "peer" / "builder", hospital)
 
     def issuer(self, hospital: Hospital) -> crypto.Issuer:
         if not self.topology.fabric_ca:
             return super().issuer(hospital)
         return fabric_ca.Service(self.layout, hospital)
 
-    def open_authorities(self) -> None:
-        super().open_authorities()
-        specs = self._authorities()
-        if specs:
-            self.each_hospital(partial(fabric_ca.prepare, self.layout))
+    def open_authorities(self, hospitals: Sequence[Hospital]) -> None:
+        super().open_authorities(hospitals)
+        specs = self._authorities(hospitals)
+        for hospital in hospitals if specs else ():
+            fabric_ca.prepare(self.layout, hospital)
         for spec in specs:
             self.processes.start(spec)
         self.wait_healthy([spec.name for spec in specs])
 
+    def join(self, hospital: Hospital, config_block: bytes) -> None:
+        channel.join_orderers(self, [hospital], config_block)
+        channel.join_peer(self, hospital)
+
+    def revoke(self, hospital: Hospital, name: str, earlier: Sequence[int]) -> bytes:
+        if not self.topology.fabric_ca:
+            return super().revoke(hospital, name, earlier)
+        # The server keeps account of all that it revoked.
+        return fabric_ca.Service(self.layout, hospital).revoke(name)
+
     def commission(self, progress: Progress) -> None:
         progress("joining the channel")
-        channel.join_orderers(self)
-        channel.join_peers(self)
+        genesis = self.layout.genesis.read_bytes()
+        channel.join_orderers(self, self.topology.hospitals, genesis)
+        for hospital in self.topology.hospitals:
+            channel.join_peer(self, hospital)
         progress("deploying the chaincode")
         lifecycle.deploy(self)
 
@@ -91,8 +100,9 @@ class FabricNetwork(Network):
         well = channel.healthy(self.layout, hospital, operations)
         return well and serves(self.layout, hospital, port)
 
-    def _authorities(self) -> list[Spec]:
-        hospitals = self.topology.hospitals if self.topology.fabric_ca else ()
+    def _authorities(self, hospitals: Sequence[Hospital]) -> list[Spec]:
+        if not self.topology.fabric_ca:
+            return []
         return [fabric_ca.spec(self.layout, hospital) for hospital in hospitals]
 
     def _orderer(self, hospital: Hospital) -> Spec:
@@ -120,7 +130,7 @@ class FabricNetwork(Network):
                 "client_cert": (tls / "cert.pem").read_text(),
                 "root_cert": (tls / "ca.pem").read_text(),
             }
-            path = folder / f"{definition.label}.json"
+            path = folder / f"{definition.name}.json"
             path.touch(mode=0o600)
             _write_json(path, connection)
         for name, body in _BUILDER.items():

@@ -106,13 +106,15 @@ class Service:
         return crypto.write_user(self._layout, self._hospital, name, roles, pair)
 
     def revoke(self, name: str) -> bytes:
-        """Revoke all certificates of an identity; returns the new revocation list, PEM.
+        """Revoke all certificates of an identity; returns the list of all revoked ones, PEM.
 
         The channel's peers go by the list in the channel's configuration: it is to be put there.
         """
-        ask = partial(self._hfc.revoke, name, "", "", "keycompromise", True, self._registrar)
-        _, revoked = self._asked(ask, f"revoke {name}")
-        return base64.b64decode(revoked)
+        ask = partial(self._hfc.revoke, name, "", "", "keycompromise", False, self._registrar)
+        self._asked(ask, f"revoke {name}")
+        # Asked for on its own: with the revocation comes none where nothing was left to revoke.
+        revoked = partial(self._hfc.generateCRL, None, None, None, None, self._registrar)
+        return base64.b64decode(self._asked(revoked, "list what is revoked"))
 
     def names(self) -> list[str]:
         """Everybody that the authority has registered."""

@@ -5,23 +5,28 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import re
 import tarfile
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from fabric_protos.peer import policy_pb2
 from fabric_protos.peer.lifecycle import lifecycle_pb2
 
 from chaincode.schema.errors import Code, MedFabricError
+from network import topology
 from network.base import wait_until
-from network.chaincode import SEQUENCE, VERSION, Definition, definitions
+from network.chaincode import Definition, definitions, write_config
 from network.collections import package as collection_package
 from network.endorsing import admin_gateway, endorse
 from network.topology import Hospital
 
 if TYPE_CHECKING:
-    from network.fabric import FabricNetwork
+    from network.base import Network, Progress
 
+_VERSION = re.compile(r"[A-Za-z0-9.+-]{1,64}")
 POLICY = "/Channel/Application/Endorsement"
 
 
@@ -40,7 +45,7 @@ def package_id(definition: Definition) -> str:
     return f"{definition.label}:{hashlib.sha256(package(definition)).hexdigest()}"
 
 
-def deploy(network: FabricNetwork) -> None:
+def deploy(network: Network) -> None:
     """Install, approve and commit every chaincode with the majority endorsement policy.
 
     Raises:
@@ -52,15 +57,113 @@ def deploy(network: FabricNetwork) -> None:
         _wait_endorsing(network, hospital)
 
 
-def _deploy(network: FabricNetwork, definition: Definition) -> None:
+def adopt(network: Network, hospital: Hospital) -> None:
+    """Install and approve what the consortium has committed, at a hospital that has just joined.
+
+    Raises:
+        MedFabricError: ``LIFECYCLE_FAILED`` with the peer's words.
+    """
+    for definition in definitions(network.topology, hospital):
+        sequence, _ = committed(network, hospital, definition.name)
+        _install(network, hospital, definition)
+        approve(network, hospital, replace(definition, sequence=sequence))
+    _wait_endorsing(network, hospital)
+
+
+def upgrade(network: Network, version: str, progress: Progress) -> int:
+    """Define the contracts' next version, and have the services run it hospital by hospital.
+
+    Each hospital approves the definition before one commits it; from then on a hospital endorses
+    again when its service has been started anew. A command that was interrupted is given again.
+
+    Returns:
+        The sequence number of the definition.
+
+    Raises:
+        MedFabricError: ``LIFECYCLE_FAILED`` where this version runs already, or with the words of
+            the peer that refuses.
+    """
+    if not _VERSION.fullmatch(version):
+        raise MedFabricError(
+            Code.LIFECYCLE_FAILED,
+            f"{version!r} is no version; take letters, digits, dots, hyphens and plus signs",
+        )
+    hospitals = network.topology.hospitals
+    sequence, present = committed(network, hospitals[0], network.topology.chaincode)
+    if present == network.topology.chaincode_version == version:
+        raise MedFabricError(
+            Code.LIFECYCLE_FAILED, f"the contracts are of version {version} already; name the next"
+        )
+    upgraded = network.topology.model_copy(update={"chaincode_version": version})
+    if present != version:
+        sequence += 1
+        definition = replace(definitions(upgraded)[0], sequence=sequence)
+        progress("installing and approving the chaincode")
+        _agree(network, definition)
+        progress("committing its definition")
+        commit(network, definition)
+    network.topology = upgraded
+    topology.save(upgraded, network.layout.folder)
+    for hospital in hospitals:
+        progress(f"starting the chaincode of {hospital.slug} anew")
+        write_configs(network, hospital)
+        network.restart(f"{hospital.slug}.chaincode")
+        _wait_endorsing(network, hospital)
+    return sequence
+
+
+def write_configs(network: Network, hospital: Hospital) -> None:
+    """Write what the hospital's chaincode services read."""
+    for definition in definitions(network.topology, hospital):
+        write_config(network.layout, network.topology, hospital, definition, package_id(definition))
+
+
+def committed(network: Network, hospital: Hospital, name: str) -> tuple[int, str]:
+    """Sequence number and version of a chaincode's definition, as a hospital's peer has it.
+
+    Raises:
+        MedFabricError: ``LIFECYCLE_FAILED`` with the peer's words.
+    """
+    args = lifecycle_pb2.QueryChaincodeDefinitionArgs(name=name).SerializeToString()
+    request = [b"QueryChaincodeDefinition", args]
+    channel = network.topology.channel
+    response = endorse(network.layout, hospital, "_lifecycle", request, channel=channel)
+    if response.status != 200:
+        raise _failed(hospital, "tell the chaincode's definition", response.message)
+    found = lifecycle_pb2.QueryChaincodeDefinitionResult.FromString(response.payload)
+    return int(found.sequence), str(found.version)
+
+
+def readiness(network: Network, hospital: Hospital, definition: Definition) -> dict[str, bool]:
+    """Which hospitals, by MSP id, have approved a definition that is not committed yet.
+
+    Raises:
+        MedFabricError: ``LIFECYCLE_FAILED`` with the peer's words.
+    """
+    args = lifecycle_pb2.CheckCommitReadinessArgs(**_arguments(definition)).SerializeToString()
+    request = [b"CheckCommitReadiness", args]
+    channel = network.topology.channel
+    response = endorse(network.layout, hospital, "_lifecycle", request, channel=channel)
+    if response.status != 200:
+        raise _failed(hospital, "tell who approved", response.message)
+    found = lifecycle_pb2.CheckCommitReadinessResult.FromString(response.payload)
+    return dict(found.approvals)
+
+
+def _deploy(network: Network, definition: Definition) -> None:
+    _agree(network, definition)
+    commit(network, definition)
+
+
+def _agree(network: Network, definition: Definition) -> None:
+    """Have every hospital install and approve."""
     hospitals = network.topology.hospitals
     with ThreadPoolExecutor(len(hospitals)) as pool:
         list(pool.map(lambda hospital: _install(network, hospital, definition), hospitals))
-        list(pool.map(lambda hospital: _approve(network, hospital, definition), hospitals))
-    _commit(network, definition)
+        list(pool.map(lambda hospital: approve(network, hospital, definition), hospitals))
 
 
-def _install(network: FabricNetwork, hospital: Hospital, definition: Definition) -> None:
+def _install(network: Network, hospital: Hospital, definition: Definition) -> None:
     args = lifecycle_pb2.InstallChaincodeArgs(chaincode_install_package=package(definition))
     request = [b"InstallChaincode", args.SerializeToString()]
     response = endorse(network.layout, hospital, "_lifecycle", request, channel="")
@@ -68,7 +171,12 @@ def _install(network: FabricNetwork, hospital: Hospital, definition: Definition)
         raise _failed(hospital, "install", response.message)
 
 
-def _approve(network: FabricNetwork, hospital: Hospital, definition: Definition) -> None:
+def approve(network: Network, hospital: Hospital, definition: Definition) -> None:
+    """Have a hospital's admin approve a definition.
+
+    Raises:
+        MedFabricError: ``LIFECYCLE_FAILED`` with the peer's words.
+    """
     source = lifecycle_pb2.ChaincodeSource(
         local_package=lifecycle_pb2.ChaincodeSource.Local(package_id=package_id(definition))
     )
@@ -77,19 +185,33 @@ def _approve(network: FabricNetwork, hospital: Hospital, definition: Definition)
         source=source,
     )
     request = [b"ApproveChaincodeDefinitionForMyOrg", args.SerializeToString()]
-    _submit(network, hospital, "approve", request, [hospital.msp_id])
+    try:
+        _submit(network, hospital, "approve", request, [hospital.msp_id])
+    except MedFabricError as error:
+        # A command that was interrupted had it approve this very definition before.
+        if "attempted to redefine" not in error.message:
+            raise
 
 
-def _commit(network: FabricNetwork, definition: Definition) -> None:
+def commit(network: Network, definition: Definition, seconds: float = 60.0) -> None:
+    """Commit a definition that the hospitals have approved.
+
+    Args:
+        seconds: how long all approvals are waited for; then those of a majority are enough.
+
+    Raises:
+        MedFabricError: ``LIFECYCLE_FAILED`` where a majority has not approved it, or with the
+            peer's words.
+    """
+    first = network.topology.hospitals[0]
+    approved = _approvals(network, first, definition, seconds)
     args = lifecycle_pb2.CommitChaincodeDefinitionArgs(**_arguments(definition))
     request = [b"CommitChaincodeDefinition", args.SerializeToString()]
-    everyone = [hospital.msp_id for hospital in network.topology.hospitals]
-    first = network.topology.hospitals[0]
 
     def committed() -> bool:
         # Peers learn of each other by gossip; until then the first one finds too few endorsers.
         try:
-            _submit(network, first, "commit", request, everyone)
+            _submit(network, first, "commit", request, approved)
         except MedFabricError as error:
             if _is_passing(error):
                 return False
@@ -99,8 +221,32 @@ def _commit(network: FabricNetwork, definition: Definition) -> None:
     wait_until(committed, f"the commit of {definition.name}")
 
 
+def _approvals(
+    network: Network, hospital: Hospital, definition: Definition, seconds: float
+) -> list[str]:
+    """MSP ids of the hospitals that have approved, a majority at least."""
+    known: dict[str, bool] = {}
+
+    def complete() -> bool:
+        known.update(readiness(network, hospital, definition))
+        return all(known.values())
+
+    # Another hospital's approval takes a moment to reach this peer.
+    with suppress(MedFabricError):
+        wait_until(complete, "every hospital's approval", seconds)
+    known = readiness(network, hospital, definition)
+    approved = [msp_id for msp_id, agrees in known.items() if agrees]
+    if 2 * len(approved) <= len(known):
+        missing = ", ".join(sorted(known.keys() - set(approved)))
+        raise MedFabricError(
+            Code.LIFECYCLE_FAILED,
+            f"version {definition.version} is not approved by {missing}; ask their admins to",
+        )
+    return approved
+
+
 def _submit(
-    network: FabricNetwork, hospital: Hospital, what: str, request: list[bytes], who: list[str]
+    network: Network, hospital: Hospital, what: str, request: list[bytes], who: list[str]
 ) -> None:
     with admin_gateway(network.layout, hospital) as gateway:
         try:
@@ -116,7 +262,7 @@ def _is_passing(error: MedFabricError) -> bool:
     )
 
 
-def _wait_endorsing(network: FabricNetwork, hospital: Hospital) -> None:
+def _wait_endorsing(network: Network, hospital: Hospital) -> None:
     """Return when this hospital's gateway finds enough peers to endorse a transaction."""
     from client.gateway.proposal import Proposal
 
@@ -136,8 +282,8 @@ def _arguments(definition: Definition) -> dict[str, Any]:
     """What every hospital approves and the first commits: the same, or the commit is refused."""
     return {
         "name": definition.name,
-        "version": VERSION,
-        "sequence": SEQUENCE,
+        "version": definition.version,
+        "sequence": definition.sequence,
         "endorsement_plugin": "escc",
         "validation_plugin": "vscc",
         "validation_parameter": _policy(),

@@ -90,6 +90,12 @@ class Processes:
         if not self._gone(name, _STOP_SECONDS):
             self.kill(name)
 
+    def signal(self, name: str, number: signal.Signals) -> None:
+        """Send a signal to a process, if it runs."""
+        pid = self.pid(name)
+        if pid is not None:
+            os.kill(pid, number)
+
     def kill(self, name: str) -> None:
         """End a process at once, as a crash would."""
         pid = self.pid(name)

@@ -16,6 +16,7 @@ from network.collections import Collection
 
 HOST = "127.0.0.1"
 FILE = "network.json"
+FIRST_VERSION = "1"
 _PORTS = range(20000, 32000)
 
 
@@ -71,6 +72,8 @@ class Topology(BaseModel):
     kind: Kind
     channel: str = "medfabric"
     chaincode: str = "medfabric"
+    chaincode_version: str = FIRST_VERSION
+    """Of the contracts that the hospitals' services run."""
     fabric_version: str = ""
     fabric_ca: bool = False
     """Whether identities come from a fabric-ca-server beside each peer, else from our own code."""
@@ -163,21 +166,48 @@ def create(
         kind=kind,
         fabric_version=fabric_version,
         fabric_ca=fabric_ca,
-        hospitals=tuple(
-            Hospital(
-                slug=slug,
-                msp_id=f"Hospital{number}MSP",
-                consenter_id=number,
-                ports=Ports(**{field: next(free) for field in fields}),
-            )
-            for number, slug in enumerate(slugs, 1)
-        ),
+        hospitals=tuple(_hospital(slug, number, free) for number, slug in enumerate(slugs, 1)),
         collections=tuple(collections),
         further=tuple(
             Chaincode(name=name, collections=tuple(own), ports={slug: next(free) for slug in slugs})
             for name, own in further.items()
         ),
     )
+
+
+def further(there: Topology, slug: str) -> Topology:
+    """The consortium and a further hospital on free ports.
+
+    Raises:
+        MedFabricError: ``BAD_TOPOLOGY`` for a name that no hospital can have, or a 65th hospital.
+    """
+    taken = {port for hospital in there.hospitals for port in vars(hospital.ports).values()}
+    free = (port for port in _free_ports(len(_PORTS)) if port not in taken)
+    number = 1 + max(hospital.consenter_id for hospital in there.hospitals)
+    try:
+        hospitals = (*there.hospitals, _hospital(slug, number, free))
+        return Topology.model_validate({**dict(there), "hospitals": hospitals})
+    except ValidationError as error:
+        first = error.errors(include_input=False)[0]
+        raise MedFabricError(
+            Code.BAD_TOPOLOGY,
+            f"{slug!r}: {first['msg']}; take a name such as hospital5, in lower case, and at most "
+            "64 hospitals",
+        ) from None
+
+
+def without(there: Topology, slug: str) -> Topology:
+    """The consortium without a hospital.
+
+    Raises:
+        MedFabricError: ``BAD_TOPOLOGY`` where fewer than two would be left.
+    """
+    rest = tuple(hospital for hospital in there.hospitals if hospital.slug != slug)
+    if len(rest) < 2:
+        raise MedFabricError(
+            Code.BAD_TOPOLOGY, "a consortium has at least 2 hospitals; take the whole one down"
+        )
+    return there.model_copy(update={"hospitals": rest})
 
 
 def load(folder: Path) -> Topology:
@@ -205,6 +235,15 @@ def load(folder: Path) -> Topology:
 def save(topology: Topology, folder: Path) -> None:
     """Write network.json."""
     Layout(folder).file.write_text(topology.model_dump_json(indent=1) + "\n")
+
+
+def _hospital(slug: str, number: int, free: Iterator[int]) -> Hospital:
+    return Hospital(
+        slug=slug,
+        msp_id=f"{slug.capitalize()}MSP",
+        consenter_id=number,
+        ports=Ports(**{field: next(free) for field in Ports.model_fields}),
+    )
 
 
 def _free_ports(number: int) -> Iterator[int]:

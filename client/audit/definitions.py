@@ -48,6 +48,16 @@ def is_defined(state: State, chaincode: str) -> bool:
     return state.get(LIFECYCLE, field_key(chaincode, "Sequence")) is not None
 
 
+def version(state: State, chaincode: str) -> str:
+    """The version of the chaincode as defined; empty where it is not."""
+    entry = state.get(LIFECYCLE, field_key(chaincode, "EndorsementInfo"))
+    if entry is None:
+        return ""
+    data = db_pb2.StateData.FromString(entry.value)
+    info = chaincode_definition_pb2.ChaincodeEndorsementInfo.FromString(data.Bytes)
+    return str(info.version)
+
+
 def endorsement(state: State, chaincode: str) -> policy_pb2.ApplicationPolicy | None:
     """The chaincode's endorsement policy; None where it is not defined.
 
@@ -68,7 +78,8 @@ def collection(state: State, channel: Channel, chaincode: str, name: str) -> Col
     Raises:
         DecodeError: the definition cannot be read.
     """
-    if not is_defined(state, chaincode):
+    # The lifecycle, which no definition names, has the implicit ones.
+    if chaincode != LIFECYCLE and not is_defined(state, chaincode):
         return None
     prefix, found, msp_id = name.partition(IMPLICIT)
     if found and not prefix:

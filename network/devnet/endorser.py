@@ -15,8 +15,9 @@ from fabric_protos.peer import (
 )
 from google.protobuf.message import DecodeError
 
-from client.audit.definitions import member_hospitals
+from client.audit.definitions import LIFECYCLE, member_hospitals, version
 from client.audit.msp import Identity
+from network.devnet import defining
 from network.devnet.access import READERS, WRITERS, AccessDeniedError, admit
 from network.devnet.ledger import Ledger
 from network.devnet.rwset import Results
@@ -24,7 +25,6 @@ from network.devnet.signer import Signer
 from network.devnet.simulator import Simulation
 from network.devnet.stream import ChaincodeStream, ChaincodeUnavailableError, executed
 
-VERSION = "1"
 QSCC = "qscc"
 
 
@@ -175,7 +175,11 @@ class Peer:
             self._check_dissemination(simulated.collections)
             self._ledger.stage(proposal.channel.tx_id, self.msp_id, simulated.results.private)
         content = response_payload(
-            proposal, simulated.results.public, simulated.event, simulated.response
+            proposal,
+            simulated.results.public,
+            simulated.event,
+            simulated.response,
+            version(self._ledger.state, proposal.chaincode),
         )
         return Endorsed(self.sign(content, simulated.response), simulated)
 
@@ -183,6 +187,8 @@ class Peer:
         self, proposal: Proposal, simulation: Simulation, chaincode: str, args: list[bytes]
     ) -> Any:
         """Run one chaincode within the transaction, and those that it calls."""
+        if chaincode == LIFECYCLE:
+            return defining.invoke(simulation, args)
         stream = self._chaincodes.get(chaincode)
         if stream is None or not self._ledger.defines(chaincode):
             raise ChaincodeUnavailableError(f"chaincode {chaincode} not found")
@@ -224,13 +230,15 @@ class Peer:
         )
 
 
-def response_payload(proposal: Proposal, results: bytes, event: bytes, outcome: Any) -> bytes:
-    """``ProposalResponsePayload`` bytes: what endorsers sign."""
+def response_payload(
+    proposal: Proposal, results: bytes, event: bytes, outcome: Any, version: str = ""
+) -> bytes:
+    """``ProposalResponsePayload`` bytes: what endorsers sign. System chaincodes have no version."""
     action = proposal_pb2.ChaincodeAction(
         results=results,
         events=event,
         response=outcome,
-        chaincode_id=chaincode_pb2.ChaincodeID(name=proposal.chaincode, version=VERSION),
+        chaincode_id=chaincode_pb2.ChaincodeID(name=proposal.chaincode, version=version),
     )
     digest = hashlib.sha256(
         proposal.header.channel_header + proposal.header.signature_header + proposal.payload

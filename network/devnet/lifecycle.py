@@ -1,4 +1,4 @@
-"""Chaincodes' definitions on the devnet's ledger, in the keys in which Fabric writes them."""
+"""The chaincodes' first definitions on the devnet's ledger, which nobody has to approve."""
 
 from __future__ import annotations
 
@@ -10,26 +10,19 @@ from typing import Any
 from fabric_protos.common import common_pb2
 from fabric_protos.ledger.rwset import rwset_pb2
 from fabric_protos.ledger.rwset.kvrwset import kv_rwset_pb2
-from fabric_protos.peer import (
-    chaincode_pb2,
-    collection_pb2,
-    policy_pb2,
-    proposal_pb2,
-    proposal_response_pb2,
-)
-from fabric_protos.peer.lifecycle import chaincode_definition_pb2, db_pb2, lifecycle_pb2
+from fabric_protos.peer import chaincode_pb2, proposal_pb2, proposal_response_pb2
+from fabric_protos.peer.lifecycle import lifecycle_pb2
 from google.protobuf import timestamp_pb2
 
-from client.audit.definitions import FIELDS, LIFECYCLE, field_key, metadata_key
+from client.audit.definitions import LIFECYCLE
 from client.audit.msp import Identity
-from network.chaincode import SEQUENCE, VERSION, Definition
+from network.chaincode import Definition
 from network.collections import package
+from network.devnet import defining
 from network.devnet.endorser import Peer, Proposal, response_payload
 from network.devnet.envelope import envelope
 from network.devnet.ledger import Ledger
 from network.devnet.signer import Signer
-
-POLICY = "/Channel/Application/Endorsement"
 
 
 def definition(
@@ -40,16 +33,13 @@ def definition(
     channel_id = ledger.channel_id
     args = lifecycle_pb2.CommitChaincodeDefinitionArgs(
         name=defined.name,
-        version=VERSION,
-        sequence=SEQUENCE,
-        endorsement_plugin="escc",
-        validation_plugin="vscc",
-        validation_parameter=_policy(),
+        version=defined.version,
+        sequence=defined.sequence,
         collections=package(defined.collections),
     )
     proposal = _proposal(channel_id, submitter, creator, args.SerializeToString())
     outcome = proposal_response_pb2.Response(status=200)
-    content = response_payload(proposal, _writes(defined), b"", outcome)
+    content = response_payload(proposal, _writes(args), b"", outcome)
     return envelope(proposal, [peer.sign(content, outcome) for peer in peers], submitter)
 
 
@@ -82,36 +72,11 @@ def _proposal(channel_id: str, submitter: Signer, creator: Identity, args: bytes
     return Proposal(signed, header, channel, LIFECYCLE, arguments, raw, creator)
 
 
-def _writes(defined: Definition) -> bytes:
-    endorsement = chaincode_definition_pb2.ChaincodeEndorsementInfo(
-        version=VERSION, endorsement_plugin="escc"
-    )
-    validation = chaincode_definition_pb2.ChaincodeValidationInfo(
-        validation_plugin="vscc", validation_parameter=_policy()
-    )
-    metadata = db_pb2.StateMetadata(datatype="ChaincodeDefinition", fields=FIELDS)
-    collections = package(defined.collections) or collection_pb2.CollectionConfigPackage()
-    name = defined.name
-    values: dict[str, Any] = {
-        metadata_key(name): metadata,
-        field_key(name, "Sequence"): db_pb2.StateData(Int64=SEQUENCE),
-        field_key(name, "EndorsementInfo"): _data(endorsement),
-        field_key(name, "ValidationInfo"): _data(validation),
-        field_key(name, "Collections"): _data(collections),
-    }
+def _writes(args: Any) -> bytes:
     writes = [
-        kv_rwset_pb2.KVWrite(key=key, value=value.SerializeToString())
-        for key, value in sorted(values.items())
+        kv_rwset_pb2.KVWrite(key=key, value=value)
+        for key, value in sorted(defining.definition(args))
     ]
     sets = kv_rwset_pb2.KVRWSet(writes=writes)
     part = rwset_pb2.NsReadWriteSet(namespace=LIFECYCLE, rwset=sets.SerializeToString())
     return bytes(rwset_pb2.TxReadWriteSet(ns_rwset=[part]).SerializeToString())
-
-
-def _data(message: Any) -> db_pb2.StateData:
-    return db_pb2.StateData(Bytes=message.SerializeToString())
-
-
-def _policy() -> bytes:
-    policy = policy_pb2.ApplicationPolicy(channel_config_policy_reference=POLICY)
-    return bytes(policy.SerializeToString())

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
+import signal
 import sys
 from collections.abc import Sequence
 
-from network import chaincode
+from network import chaincode, lifecycle
 from network.base import Network, Progress, serves
 from network.processes import Spec
+from network.topology import Hospital
 
 NAME = "devnet"
 
@@ -21,12 +22,20 @@ class DevNetwork(Network):
         command = [sys.executable, "-m", "network.devnet", "--dir", str(self.layout.folder)]
         return [*services, Spec(NAME, command, {}, self.layout.folder)]
 
-    def prepare(self) -> None:
-        for hospital in self.topology.hospitals:
-            for definition in chaincode.definitions(self.topology, hospital):
-                digest = hashlib.sha256(definition.name.encode()).hexdigest()
-                package_id = f"{definition.label}:{digest}"
-                chaincode.write_config(self.layout, self.topology, hospital, definition, package_id)
+    def prepare_hospital(self, hospital: Hospital) -> None:
+        lifecycle.write_configs(self, hospital)
+
+    def start(self) -> None:
+        # Running already, it serves the hospitals that the folder has now.
+        self.processes.signal(NAME, signal.SIGHUP)
+        super().start()
+
+    def join(self, hospital: Hospital, config_block: bytes) -> None:
+        """Its orderer and its peer take part already: the devnet serves what the folder has."""
+
+    def dismiss(self, hospital: Hospital) -> None:
+        super().dismiss(hospital)
+        self.processes.signal(NAME, signal.SIGHUP)
 
     def commission(self, progress: Progress) -> None:
         progress("the devnet has deployed the chaincode")

@@ -145,7 +145,10 @@ class Devnet:
             return grpc.secure_channel(address, credentials, options)
 
         config = self._layout.chaincode(hospital.slug, defined.folder) / "config.json"
-        package_id = str(json.loads(config.read_bytes())["package_id"])
+
+        def package_id() -> str:
+            return str(json.loads(config.read_bytes())["package_id"])
+
         return ChaincodeStream(hospital.slug, dial, package_id)
 
     def _serve(self, hospital: Hospital) -> None:

@@ -66,10 +66,13 @@ class ChaincodeStream:
 
     Args:
         dial: opens a channel to the service.
-        package_id: what the service registers as; another one is not talked to.
+        package_id: gives what the service must register as; another one is not talked to. Asked
+            at every connection: an upgrade changes it.
     """
 
-    def __init__(self, name: str, dial: Callable[[], grpc.Channel], package_id: str) -> None:
+    def __init__(
+        self, name: str, dial: Callable[[], grpc.Channel], package_id: Callable[[], str]
+    ) -> None:
         self._name = name
         self._dial = dial
         self._package_id = package_id
@@ -172,7 +175,7 @@ class ChaincodeStream:
 
     def _register(self, message: Any) -> bool:
         name = chaincode_pb2.ChaincodeID.FromString(message.payload).name
-        if message.type != Type.REGISTER or name != self._package_id:
+        if message.type != Type.REGISTER or name != self._package_id():
             log.warning("chaincode of %s: it is not the one that was installed", self._name)
             return False
         self._outgoing.put(Message(type=Type.REGISTERED))

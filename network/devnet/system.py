@@ -1,4 +1,4 @@
-"""The Endorser service, for the system chaincode that reads the ledger: qscc."""
+"""The Endorser service, for system chaincodes: qscc, which reads the ledger, and _lifecycle."""
 
 from __future__ import annotations
 
@@ -6,10 +6,17 @@ from typing import Any
 
 import grpc
 from fabric_protos.common import common_pb2, ledger_pb2
-from fabric_protos.peer import peer_pb2_grpc, proposal_response_pb2, transaction_pb2
+from fabric_protos.peer import (
+    peer_pb2_grpc,
+    proposal_pb2,
+    proposal_response_pb2,
+    transaction_pb2,
+)
+from google.protobuf.message import DecodeError
 
 from client.audit.blocks import header_hash
-from network.devnet import endorser
+from client.audit.definitions import LIFECYCLE
+from network.devnet import defining, endorser
 from network.devnet.endorser import Peer, response_payload
 from network.devnet.ledger import Ledger
 from network.devnet.stream import ChaincodeUnavailableError
@@ -25,6 +32,8 @@ class EndorserService(peer_pb2_grpc.EndorserServicer):  # type: ignore[misc]
 
     def ProcessProposal(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
         try:
+            if not _channel(request):
+                return self._install(endorser.check(request, self._ledger, ""))
             proposal = endorser.check(request, self._ledger, self._channel_id)
             if proposal.chaincode != endorser.QSCC:
                 return self._own.endorse(proposal).response
@@ -34,6 +43,12 @@ class EndorserService(peer_pb2_grpc.EndorserServicer):  # type: ignore[misc]
         except LookupError as error:
             return _refused(str(error.args[0]))
         outcome = proposal_response_pb2.Response(status=200, payload=payload)
+        return self._own.sign(response_payload(proposal, b"", b"", outcome), outcome)
+
+    def _install(self, proposal: endorser.Proposal) -> Any:
+        if proposal.chaincode != LIFECYCLE:
+            return _refused(f"{proposal.chaincode} is for channels")
+        outcome = defining.install(proposal.creator, self._own.msp_id, proposal.args)
         return self._own.sign(response_payload(proposal, b"", b"", outcome), outcome)
 
     def _query(self, args: list[bytes]) -> bytes:
@@ -84,6 +99,16 @@ class EndorserService(peer_pb2_grpc.EndorserServicer):  # type: ignore[misc]
             transactionEnvelope=envelope, validationCode=place.code
         )
         return bytes(processed.SerializeToString())
+
+
+def _channel(request: Any) -> str:
+    """The channel that a proposal is for, empty where it is for none."""
+    try:
+        proposal = proposal_pb2.Proposal.FromString(request.proposal_bytes)
+        header = common_pb2.Header.FromString(proposal.header)
+        return str(common_pb2.ChannelHeader.FromString(header.channel_header).channel_id)
+    except DecodeError:
+        raise endorser.ProposalRefusedError("the proposal cannot be read") from None
 
 
 def _refused(message: str) -> Any:

@@ -28,6 +28,7 @@ from fabric_protos.ledger.rwset import rwset_pb2
 from fabric_protos.ledger.rwset.kvrwset import kv_rwset_pb2
 from fabric_protos.msp import identities_pb2, msp_config_pb2
 from fabric_protos.peer import proposal_pb2, proposal_response_pb2, transaction_pb2
+from fabric_protos.peer.lifecycle import lifecycle_pb2
 
 from chaincode.schema.errors import Code, MedFabricError
 from chaincode.shim.chaincode import Response
@@ -38,7 +39,7 @@ from client.connection import Connection
 from client.gateway import CommitError, EndorseError, Gateway
 from client.gateway.proposal import Proposal
 from client.identity import Identity
-from network import crypto, genesis, topology
+from network import chaincode, crypto, genesis, lifecycle, topology
 from network.devnet.network import DevNetwork
 from network.devnet.server import Devnet
 from network.devnet.store import Blocks
@@ -124,10 +125,10 @@ class Consortium:
     def serve(self, slug: str, package_id: str = "") -> None:
         hospital = self.topology.hospital(slug)
         tls = self.layout.hospital(slug) / "chaincode" / "tls"
-        digest = hashlib.sha256(self.topology.chaincode.encode()).hexdigest()
+        (contracts,) = chaincode.definitions(self.topology)
         config = ServerConfig(
             address=f"127.0.0.1:{hospital.ports.chaincode}",
-            package_id=package_id or f"medfabric_1:{digest}",
+            package_id=package_id or lifecycle.package_id(contracts),
             tls_cert_file=tls / "cert.pem",
             tls_key_file=tls / "key.pem",
             client_ca_file=tls / "ca.pem",
@@ -296,7 +297,7 @@ def test_exception_in_the_chaincode_stalls_nothing(consortium: Consortium) -> No
     consortium.submit("put", "after", "1")
 
 
-@pytest.mark.parametrize("name", ["other", "_lifecycle", "qscc", ""])
+@pytest.mark.parametrize("name", ["other", "qscc", ""])
 def test_chaincode_that_is_not_defined_does_not_run(consortium: Consortium, name: str) -> None:
     gateway = consortium.gateway()
     gateway.chaincode = name
@@ -504,6 +505,41 @@ def test_service_that_is_not_the_installed_one_is_not_talked_to(fresh: Consortiu
 
     assert not fresh.toys["hospital1"].reached.is_set()
     fresh.submit("put", "key", "1", number=2)
+
+
+def test_lifecycle_refuses_what_fabric_refuses(consortium: Consortium) -> None:
+    args = lifecycle_pb2.ApproveChaincodeDefinitionForMyOrgArgs(
+        name="medfabric", version="2", sequence=2
+    )
+
+    def asked(
+        function: bytes, content: bytes, number: int = 1, user: Identity | None = None
+    ) -> str:
+        gateway = consortium.gateway(1, user)
+        gateway.chaincode = "_lifecycle"
+        proposal = Proposal(gateway, [function, content], organizations=MSPS[:1])
+        with pytest.raises(EndorseError) as caught:
+            proposal.endorse()
+        return str(caught.value)
+
+    approve = b"ApproveChaincodeDefinitionForMyOrg"
+    pair = consortium.authority().identity("node1", "client")
+    node = consortium.with_certificate(pair, "node1")
+    other = consortium.admin(2)
+    assert "not an admin" in asked(approve, args.SerializeToString(), user=node)
+    assert "access denied" in asked(approve, args.SerializeToString(), user=other)
+    args.sequence = 4
+    assert "next available" in asked(approve, args.SerializeToString())
+    args.sequence = 1
+    assert "different parameters" in asked(approve, args.SerializeToString())
+    commit = lifecycle_pb2.CommitChaincodeDefinitionArgs(name="medfabric", version="2", sequence=2)
+    assert "not agreed" in asked(b"CommitChaincodeDefinition", commit.SerializeToString())
+    commit.sequence = 3
+    assert "must be sequence 2" in asked(b"CommitChaincodeDefinition", commit.SerializeToString())
+    assert "decode" in asked(b"CommitChaincodeDefinition", b"\xff")
+    assert "decode" in asked(b"NoSuchFunction", b"")
+    nobody = lifecycle_pb2.QueryChaincodeDefinitionArgs(name="nobody")
+    assert "not defined" in asked(b"QueryChaincodeDefinition", nobody.SerializeToString())
 
 
 def test_state_and_history_are_there_after_a_restart(fresh: Consortium) -> None:

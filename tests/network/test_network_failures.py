@@ -29,7 +29,7 @@ def test_orderer_s_refusal_is_told_in_its_words(
     monkeypatch.setattr(channel, "admin_session", lambda *_: session)
 
     with pytest.raises(MedFabricError, match=r"MF-8009.*hospital.*invalid join block"):
-        channel.join_orderers(network)
+        channel.join_orderers(network, network.topology.hospitals, b"")
 
 
 def test_peer_s_refusal_to_install_is_told_in_its_words(

@@ -75,3 +75,31 @@ def test_an_unknown_hospital_is_answered_with_those_known() -> None:
         topology.create(Kind.DEVNET, 2).hospital("hospital3")
 
     assert refusal.value.code == Code.NO_SUCH_HOSPITAL
+
+
+def test_further_hospital_takes_ports_and_a_number_that_nobody_has() -> None:
+    there = topology.create(Kind.DEVNET, 3)
+    fewer = topology.without(there, "hospital2")
+
+    more = topology.further(fewer, "hospital5")
+
+    hospital = more.hospital("hospital5")
+    taken = {port for h in fewer.hospitals for port in vars(h.ports).values()}
+    assert (hospital.msp_id, hospital.consenter_id) == ("Hospital5MSP", 4)
+    assert not taken & set(vars(hospital.ports).values())
+    assert more.hospitals[:2] == fewer.hospitals
+
+
+@pytest.mark.parametrize("slug", ["", "Hospital5", "../elsewhere", "h" * 40, "hospital 5"])
+def test_name_that_no_hospital_can_have_is_refused(slug: str) -> None:
+    with pytest.raises(MedFabricError) as refusal:
+        topology.further(topology.create(Kind.DEVNET, 2), slug)
+
+    assert refusal.value.code == Code.BAD_TOPOLOGY
+
+
+def test_last_two_hospitals_stay() -> None:
+    with pytest.raises(MedFabricError) as refusal:
+        topology.without(topology.create(Kind.DEVNET, 2), "hospital2")
+
+    assert refusal.value.code == Code.BAD_TOPOLOGY

@@ -1,0 +1,216 @@
+"""Hospitals that join and leave a running consortium, certificates that are revoked, policies.
+
+Each is a change of the channel's configuration, signed by the admins that it takes. Where those
+keys lie on other machines, the change is written to a file instead, for them to sign
+(``medfabric admin config``); the command is given again when it is in force.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from cryptography import x509
+from fabric_protos.common import common_pb2
+
+from chaincode.schema.errors import Code, MedFabricError
+from client import blocks
+from client import configuration as changes
+from client.audit.channel import config_of
+from client.connection import Connection
+from client.identity import Identity
+from network import configuration, lifecycle, topology
+from network.base import Network, Progress, wait_until
+from network.topology import Hospital
+
+
+def add(network: Network, slug: str, progress: Progress, change: Path | None = None) -> bool:
+    """Take a hospital into the consortium: its material, processes, orderer, peer and chaincode.
+
+    A command that was interrupted, or that wrote its change to a file, is given again to go on.
+
+    Args:
+        change: the file to which the change of the configuration is written for others to sign.
+
+    Returns:
+        Whether the hospital takes part now; else its change is in the file.
+
+    Raises:
+        MedFabricError: ``BAD_TOPOLOGY``, ``NETWORK_EXISTS``, ``CONFIG_REFUSED`` and others.
+    """
+    hospital = _introduced(network, slug, progress)
+    member = _another(network, hospital)
+    config = config_of(_fetch(network, member))
+    if not configuration.names(config, hospital):
+        progress("changing the channel's configuration")
+        wanted = configuration.with_hospital(config, hospital, network.layout)
+        others = [one for one in network.topology.hospitals if one != hospital]
+        if not _change(network, config, wanted, _majority(others, others), change):
+            return False
+    progress("joining the channel")
+    block = _fetch(network, member)
+    network.join(hospital, block.SerializeToString())
+    _wait(network, network.topology.hospitals, block.header.number)
+    progress("installing and approving the chaincode")
+    lifecycle.adopt(network, hospital)
+    return True
+
+
+def remove(network: Network, slug: str, progress: Progress, change: Path | None = None) -> bool:
+    """Put a hospital and its orderer out of the channel, and stop its processes.
+
+    Its folder stays. What it did before stays proven.
+
+    Raises:
+        MedFabricError: ``NO_SUCH_HOSPITAL``, ``BAD_TOPOLOGY`` where fewer than two would be left,
+            ``CONFIG_REFUSED``.
+    """
+    hospital = network.topology.hospital(slug)
+    topology.without(network.topology, slug)
+    config = config_of(_fetch(network, _another(network, hospital)))
+    if configuration.names(config, hospital):
+        progress("changing the channel's configuration")
+        wanted = configuration.without_hospital(config, hospital)
+        everyone = network.topology.hospitals
+        others = [one for one in everyone if one != hospital]
+        if not _change(network, config, wanted, _majority(everyone, others), change):
+            return False
+    progress("stopping its processes")
+    network.dismiss(hospital)
+    return True
+
+
+def revoke(
+    network: Network, slug: str, name: str, progress: Progress, change: Path | None = None
+) -> bool:
+    """Put an identity's certificate on its hospital's revocation list in the configuration.
+
+    From the next block on its transactions and endorsements count no more. The hospital's own
+    admin suffices.
+
+    Raises:
+        MedFabricError: ``NO_SUCH_HOSPITAL``, ``BAD_IDENTITY`` where there is no such identity,
+            ``CONFIG_REFUSED`` where it is revoked already.
+    """
+    hospital = network.topology.hospital(slug)
+    if not network.layout.user(slug, name).exists():
+        raise MedFabricError(
+            Code.BAD_IDENTITY, f"{slug} has no identity {name}; look into its folder users"
+        )
+    config = config_of(_fetch(network, hospital))
+    earlier = configuration.revoked(config, hospital)
+    identity = Identity.load(network.layout.user(slug, name))
+    if x509.load_pem_x509_certificate(identity.certificate_pem).serial_number in earlier:
+        raise MedFabricError(
+            Code.CONFIG_REFUSED, f"{name} of {slug} is revoked already; nothing is to be done"
+        )
+    progress("changing the channel's configuration")
+    revocations = network.revoke(hospital, name, earlier)
+    wanted = configuration.with_revocations(config, hospital, revocations)
+    return _change(network, config, wanted, [hospital], change)
+
+
+def set_policy(
+    network: Network, path: str, rule: str, progress: Progress, change: Path | None = None
+) -> bool:
+    """Change how many hospitals a policy of the channel asks for.
+
+    Raises:
+        MedFabricError: ``CONFIG_REFUSED``.
+    """
+    progress("changing the channel's configuration")
+    hospitals = network.topology.hospitals
+    config = config_of(_fetch(network, hospitals[0]))
+    wanted = configuration.with_policy(config, path, rule)
+    return _change(network, config, wanted, _majority(hospitals, hospitals), change)
+
+
+def _change(
+    network: Network,
+    config: Any,
+    wanted: Any,
+    signers: Sequence[Hospital],
+    change: Path | None,
+) -> bool:
+    """Whether the change is in force with all who are members before and after; else it waits in
+    the file."""
+    envelope = changes.prepare(config, wanted, network.topology.channel)
+    if change is not None:
+        changes.write(envelope, change)
+        return False
+    for hospital in signers:
+        envelope = changes.sign(envelope, _admin(network, hospital))
+    first = signers[0]
+    block = changes.submit(envelope, _connection(network, first), _admin(network, first))
+    lasting = [
+        hospital
+        for hospital in network.topology.hospitals
+        if configuration.names(config, hospital) and configuration.names(wanted, hospital)
+    ]
+    _wait(network, lasting, block.header.number)
+    return True
+
+
+def _majority(everyone: Sequence[Hospital], first: Sequence[Hospital]) -> list[Hospital]:
+    """As many hospitals as the admins' majority takes, of ``first`` where they suffice."""
+    rest = [hospital for hospital in everyone if hospital not in first]
+    return [*first, *rest][: len(everyone) // 2 + 1]
+
+
+def _introduced(network: Network, slug: str, progress: Progress) -> Hospital:
+    """The new hospital with its material made and its processes running."""
+    layout = network.layout
+    if any(hospital.slug == slug for hospital in network.topology.hospitals):
+        hospital = network.topology.hospital(slug)
+        if layout.connection(slug).exists():
+            network.start()
+            return hospital
+        # The command before was killed half-way.
+        network.dismiss(hospital)
+        shutil.rmtree(layout.hospital(slug), ignore_errors=True)
+    if layout.hospital(slug).exists():
+        raise MedFabricError(
+            Code.NETWORK_EXISTS,
+            f"{layout.hospital(slug)} is there already, of a hospital that left; take another name",
+        )
+    progress("making keys and certificates")
+    network.topology = topology.further(network.topology, slug)
+    topology.save(network.topology, layout.folder)
+    hospital = network.topology.hospital(slug)
+    network.introduce(hospital)
+    return hospital
+
+
+def _another(network: Network, hospital: Hospital) -> Hospital:
+    return next(one for one in network.topology.hospitals if one != hospital)
+
+
+def _wait(network: Network, hospitals: Sequence[Hospital], number: int) -> None:
+    """Return when these hospitals' peers have this block."""
+    for hospital in hospitals:
+        what = f"block {number} at {hospital.slug}"
+        wait_until(partial(_has, network, hospital, number), what)
+
+
+def _has(network: Network, hospital: Hospital, number: int) -> bool:
+    try:
+        newest = blocks.fetch_one(_connection(network, hospital), _admin(network, hospital), None)
+    except MedFabricError:
+        # A peer that has just joined knows neither the channel nor its members yet.
+        return False
+    return bool(newest.header.number >= number)
+
+
+def _fetch(network: Network, hospital: Hospital) -> common_pb2.Block:
+    return changes.fetch(_connection(network, hospital), _admin(network, hospital))
+
+
+def _connection(network: Network, hospital: Hospital) -> Connection:
+    return Connection.load(network.layout.connection(hospital.slug))
+
+
+def _admin(network: Network, hospital: Hospital) -> Identity:
+    return Identity.load(network.layout.user(hospital.slug, "admin"))

@@ -1,0 +1,150 @@
+"""One seed of an application's training in one process, as several benchmarks measure it.
+
+The same training function as a node's, updates clipped and rounded as the encryption does. Test
+records are evaluated once, on the last model of each training.
+"""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from chaincode.schema.plans import PrivacyTerms, TrainingTerms
+    from trainer.applications.application import Application
+    from trainer.data.records import Records
+
+HOSPITALS = 4
+
+
+@dataclass(frozen=True)
+class Federation:
+    """Four hospitals with an application's records, split by a seed."""
+
+    application: Application
+    seed: int
+    hospitals: tuple[Records, ...]
+    test: Records
+
+    @classmethod
+    def of(cls, name: str, seed: int, partition: str = "identical") -> Federation:
+        """Hospitals' training records and the held-out test records."""
+        from trainer import applications
+        from trainer.applications.files import load, write
+        from trainer.data.records import VALIDATION_FRACTION, split
+
+        found = applications.find(name)
+        with tempfile.TemporaryDirectory() as folder:
+            files = write(found, Path(folder), HOSPITALS, seed, partition, sample_seed=seed)
+            hospitals, test = load(found, files)
+        training = tuple(split(records, VALIDATION_FRACTION, seed)[0] for records in hospitals)
+        return cls(found, seed, training, test)
+
+    @property
+    def samples(self) -> int:
+        """Training records of the smallest hospital."""
+        return min(len(records) for records in self.hospitals)
+
+    @cached_property
+    def model(self) -> Any:
+        """The application's architecture, at its start."""
+        from trainer.models import registry
+
+        return registry.build(self.application.architecture, self.application.config)
+
+    @cached_property
+    def training(self) -> TrainingTerms:
+        """The application's training terms."""
+        from trainer import presets
+
+        return presets.training(self.application.tuned, self.samples)
+
+    @cached_property
+    def plain_training(self) -> TrainingTerms:
+        """The same without privacy."""
+        from trainer import presets
+
+        return presets.unprotected(self.application.tuned, self.training)
+
+    def privacy(self, epsilon_micro: int | None = None) -> PrivacyTerms:
+        """Noise for the plan's epsilon, or another."""
+        from trainer import presets
+
+        wanted = presets.EPSILON_MICRO if epsilon_micro is None else epsilon_micro
+        return presets.privacy(self.application.tuned, self.training, self.samples, wanted)
+
+    def private(self, privacy: PrivacyTerms | None = None) -> tuple[Any, float]:
+        """Weights of the last round with privacy, and the largest value of an update."""
+        from trainer.simulation import federated
+
+        terms = privacy or self.privacy()
+        rounds = list(
+            federated(self.model, self.hospitals, self.training, terms, self.seed, value_clip())
+        )
+        return rounds[-1][0], max(largest for _, largest in rounds)
+
+    def plain(self, hospitals: Sequence[Records] | None = None) -> Any:
+        """Weights of unprotected federated averaging, of all hospitals or of some."""
+        from trainer.simulation import federated
+
+        members = self.hospitals if hospitals is None else hospitals
+        return list(federated(self.model, members, self.plain_training, None, self.seed))[-1][0]
+
+    def centralised(self) -> Any:
+        """Weights of unprotected training on all hospitals' records at once."""
+        from trainer.simulation import centralised
+
+        return centralised(self.model, self.hospitals, self.plain_training, self.seed)
+
+    def accuracy(self, weights: Any, records: Records | None = None) -> float:
+        """On the test records, or on others."""
+        from trainer.training import evaluate
+
+        correct, total = evaluate(self.model, weights, self.test if records is None else records)
+        return correct / total
+
+
+def value_clip() -> float:
+    """Range of an update's values under the encryption."""
+    from chaincode.schema.plans import EncryptionTerms
+
+    return EncryptionTerms().clip_micro / 1e6
+
+
+def mean(values: Sequence[float]) -> float:
+    """Over the seeds."""
+    return statistics.fmean(values)
+
+
+def spread(values: Sequence[float]) -> float:
+    """Standard deviation over the seeds."""
+    return statistics.stdev(values)
+
+
+def row(
+    what: str,
+    ours: float,
+    peer: float | None,
+    peer_name: str | None,
+    runs: int,
+    better: str = "higher",
+    unit: str = "accuracy",
+    aim: str = "",
+) -> dict[str, Any]:
+    """A row of results."""
+    return {
+        "what": what,
+        "ours": ours,
+        "peer": peer,
+        "peer_name": peer_name,
+        "unit": unit,
+        "ratio": ours / peer if peer else None,
+        "better": better,
+        "aim": aim,
+        "runs": runs,
+    }

@@ -60,7 +60,7 @@ def measure(
     """
     import torch
 
-    from trainer import applications, baselines, presets
+    from trainer import applications, baselines, presets, strategies
     from trainer.applications.files import existing, load
     from trainer.data.records import VALIDATION_FRACTION, Records, split
     from trainer.models import registry, weights
@@ -75,9 +75,11 @@ def measure(
     everybody = pooled(training)
     model = registry.build(plan.model.architecture, plan.model.config)
     shapes = registry.layout(model)
+    slots = strategies.find(plan.training.strategy).slots
 
     def accuracy(content: bytes, on: Records) -> float:
-        correct, total = evaluate(model, weights.decode(content, shapes), on)
+        values, _ = weights.decode(content, shapes, slots)
+        correct, total = evaluate(model, values, on)
         return correct / total
 
     plain = presets.unprotected(chosen.tuned, plan.training)

@@ -12,9 +12,9 @@ from chaincode.schema.plans import (
     ParticipationTerms,
     PlanTerms,
     PrivacyTerms,
-    Strategy,
     TrainingTerms,
 )
+from chaincode.schema.strategies import Strategy
 from trainer.applications.application import Application, Tuned
 
 EPSILON_MICRO, DELTA_NANO = 3_000_000, 10_000

@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 from torch import nn
 
 from chaincode.schema.plans import PrivacyTerms, TrainingTerms
+from trainer import strategies
 from trainer.data.records import Records
-from trainer.models.weights import apply
 from trainer.randomness import Seeds
+from trainer.strategies.strategy import State, moved
 from trainer.training import parameters, train
 
 FRACTION_BITS = 40
@@ -27,7 +28,7 @@ def federated(
     seed: int,
     value_clip: float = np.inf,
 ) -> Iterator[tuple[NDArray[np.float32], float]]:
-    """Federated averaging, weighted by samples, from the model's own weights.
+    """Federated training by the terms' strategy, weighted by samples, from the model's own weights.
 
     Args:
         hospitals: training records of each.
@@ -40,7 +41,9 @@ def federated(
         update before it was clipped.
     """
     torch.set_num_threads(1)
+    strategy = strategies.find(training.strategy)
     weights = parameters(model)
+    state: State = {slot: np.zeros_like(weights) for slot in strategy.slots}
     sizes = [len(records) for records in hospitals]
     for number in range(training.rounds):
         deltas = []
@@ -48,7 +51,8 @@ def federated(
             seeds = Seeds((seed * training.rounds + number) * len(hospitals) + place)
             deltas.append(train(model, weights, records, training, privacy, seeds).delta)
         fixed = [_fixed_point(np.clip(delta, -value_clip, value_clip)) for delta in deltas]
-        weights = apply(weights, np.average(fixed, axis=0, weights=sizes))
+        mean = np.average(fixed, axis=0, weights=sizes)
+        weights, state = strategy.step(weights, state, mean, training.settings)
         yield weights, float(np.abs(deltas).max())
 
 
@@ -63,7 +67,7 @@ def centralised(
     torch.set_num_threads(1)
     whole = training.model_copy(update={"steps": training.steps * training.rounds})
     start = parameters(model)
-    return apply(start, train(model, start, pooled(hospitals), whole, None, Seeds(seed)).delta)
+    return moved(start, train(model, start, pooled(hospitals), whole, None, Seeds(seed)).delta)
 
 
 def pooled(hospitals: Sequence[Records]) -> Records:

@@ -28,6 +28,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from chaincode.schema.errors import Code, MedFabricError
 from chaincode.schema.plans import PrivacyTerms, TrainingTerms
+from trainer import strategies
 from trainer.data.records import Records
 from trainer.models.registry import layout, size
 from trainer.randomness import Draw, Seeds, chosen, normal, source
@@ -173,7 +174,7 @@ def train(
     set_parameters(model, base)
     optimizer: torch.optim.Optimizer = ProximalSGD(
         model.parameters(),
-        mu=training.proximal_mu_micro / 1e6,
+        mu=strategies.find(training.strategy).mu(training.settings),
         lr=training.learning_rate_micro / 1e6,
         momentum=training.momentum_micro / 1e6,
         weight_decay=training.weight_decay_micro / 1e6,

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from chaincode.contracts import model as models
 from chaincode.contracts.framework import Context
-from chaincode.schema import accounting, keys
+from chaincode.schema import accounting, keys, strategies
 from chaincode.schema.base import Role
 from chaincode.schema.consortium import Node, NodeStatus
 from chaincode.schema.datasets import Dataset
@@ -16,9 +16,9 @@ from chaincode.schema.plans import (
     DynamicTerms,
     EncryptionTerms,
     PlanTerms,
-    Strategy,
     TrainingTerms,
 )
+from chaincode.schema.strategies import Strategy
 
 
 def check(context: Context, terms: PlanTerms) -> None:
@@ -43,6 +43,8 @@ def _check_data(terms: DataTerms) -> None:
     for feature in terms.features:
         if feature.high_micro <= feature.low_micro:
             raise _invalid(f"the bounds of {feature.name} leave no room between them")
+    if terms.tensor is not None and terms.tensor.high_micro <= terms.tensor.low_micro:
+        raise _invalid("the bounds of the arrays' values leave no room between them")
     if not _distinct(feature.name for feature in terms.features):
         raise _invalid("two features have the same name")
     if not _distinct(terms.classes):
@@ -50,12 +52,10 @@ def _check_data(terms: DataTerms) -> None:
 
 
 def _check_training(terms: TrainingTerms) -> None:
-    if terms.strategy is Strategy.FEDSGD and terms.steps != 1:
+    if terms.strategy == Strategy.FEDSGD and terms.steps != 1:
         raise _invalid("federated SGD takes one step a round; name federated averaging for more")
-    if (terms.strategy is Strategy.FEDPROX) is not (terms.proximal_mu_micro > 0):
-        raise _invalid(
-            "a proximal term, and none other than zero, belongs to the proximal strategy"
-        )
+    if wrong := strategies.problem(terms.strategy, terms.settings):
+        raise _invalid(wrong)
 
 
 def _check_hospitals(context: Context, terms: PlanTerms) -> None:

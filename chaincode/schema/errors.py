@@ -149,6 +149,7 @@ class Code(StrEnum):
     DATA_MISMATCH = "MF-9006"
     TRAINING_REFUSED = "MF-9007"
     APPLICATION_UNKNOWN = "MF-9008"
+    STRATEGY_UNKNOWN = "MF-9009"
     # trainer: the node's own folder and agent
     HOME_BUSY = "MF-9101"
     HOME_DAMAGED = "MF-9102"

@@ -36,16 +36,6 @@ class PlanStatus(StrEnum):
     ABORTED = "ABORTED"
 
 
-class Strategy(StrEnum):
-    """Federated averaging and federated SGD, one step a round (both McMahan et al. 2017,
-    "Communication-Efficient Learning of Deep Networks from Decentralized Data"); averaging with a
-    proximal term (Li et al. 2020, "Federated Optimization in Heterogeneous Networks")."""
-
-    FEDAVG = "fedavg"
-    FEDSGD = "fedsgd"
-    FEDPROX = "fedprox"
-
-
 class Feature(Language):
     """One input column and the public bounds it is scaled by; never fitted on records.
 
@@ -120,18 +110,17 @@ class TrainingTerms(Language):
     """Local training of one round: ``steps`` optimiser steps on Poisson batches.
 
     ``batch_size`` is the expected size; the sampling rate is batch_size / train_samples.
-    ``proximal_mu_micro`` is FedProx's mu, zero with every other strategy; federated SGD has
-    ``steps`` 1.
+    ``strategy`` and its ``settings`` (in 1e-6): see :mod:`~chaincode.schema.strategies`.
     """
 
-    strategy: Strategy
+    strategy: Id
+    settings: Annotated[dict[str, int], Field(max_length=16)] = Field(default_factory=dict)
     rounds: Annotated[int, Field(ge=1, le=10_000)]
     steps: Annotated[int, Field(ge=1, le=100_000)]
     batch_size: Annotated[int, Field(ge=1, le=2**30)]
     learning_rate_micro: Annotated[int, Field(ge=1, le=10**9)]
     momentum_micro: Annotated[int, Field(ge=0, lt=10**6)] = 0
     weight_decay_micro: Micro = 0
-    proximal_mu_micro: Annotated[int, Field(ge=0, le=10**9)] = 0
 
 
 class PrivacyTerms(Language):

@@ -16,7 +16,8 @@ from support.scenario import (
 
 from chaincode.schema import keys
 from chaincode.schema.errors import Code
-from chaincode.schema.plans import Feature, ScheduleTerms, Strategy
+from chaincode.schema.plans import Feature, ScheduleTerms
+from chaincode.schema.strategies import Strategy
 
 ONE, TWO, THREE, FOUR = HOSPITALS
 FIRST = {"plan_id": PLAN, "number": 1}
@@ -215,8 +216,10 @@ def test_rounds_open_no_earlier_than_the_plan_says():
         (changed("data", features=(terms().data.features[0],) * 2), "same name"),
         (changed("data", classes=("yes", "yes")), "same name"),
         (changed("training", strategy=Strategy.FEDSGD), "one step"),
-        (changed("training", strategy=Strategy.FEDPROX), "proximal"),
-        (changed("training", proximal_mu_micro=1), "proximal"),
+        (changed("training", strategy=Strategy.FEDPROX), "set by mu alone"),
+        (changed("training", settings={"mu": 1}), "set by nothing"),
+        (changed("training", strategy=Strategy.FEDPROX, settings={"mu": 0}), "from 1 to"),
+        (changed("training", strategy=Strategy.FEDAVGM, settings={"momentum": 1}), "server_rate"),
     ],
 )
 def test_terms_that_mean_nothing_are_refused(plan, why):
@@ -230,7 +233,9 @@ def test_terms_that_mean_nothing_are_refused(plan, why):
     "changes",
     [
         {"strategy": Strategy.FEDSGD, "steps": 1},
-        {"strategy": Strategy.FEDPROX, "proximal_mu_micro": 10_000},
+        {"strategy": Strategy.FEDPROX, "settings": {"mu": 10_000}},
+        {"strategy": Strategy.FEDAVGM, "settings": {"momentum": 0, "server_rate": 1_000_000}},
+        {"strategy": "of-a-package", "settings": {"anything": -1}},
     ],
 )
 def test_each_strategy_can_be_agreed(changes):

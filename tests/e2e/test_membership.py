@@ -12,8 +12,9 @@ from support.training import ended, until
 
 from chaincode.schema.consortium import Node, RegisterNodeArgs
 from chaincode.schema.errors import Code
-from chaincode.schema.plans import DynamicTerms, PlanStatus, PlanTerms, ScheduleTerms, Strategy
+from chaincode.schema.plans import DynamicTerms, PlanStatus, PlanTerms, ScheduleTerms
 from chaincode.schema.rounds import RoundStatus
+from chaincode.schema.strategies import Strategy
 from client.identity import Identity
 from demo import run as demo
 from demo.run import PLAN_ID, Options, Run
@@ -56,7 +57,7 @@ def _dynamic_plan(*args: Any, **others: Any) -> PlanTerms:
         hospitals=plan.hospitals, slots=2, least_samples=args[6], devices=("laptop",)
     )
     changes = {"participants": (), "dynamic": rule, "quorum": 3}
-    training = {"strategy": Strategy.FEDPROX, "proximal_mu_micro": 10_000}
+    training = {"strategy": Strategy.FEDPROX, "settings": {"mu": 10_000}}
     return plan.model_copy(
         update={
             "participation": plan.participation.model_copy(update=changes),

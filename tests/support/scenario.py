@@ -28,9 +28,9 @@ from chaincode.schema.plans import (
     ParticipationTerms,
     PlanTerms,
     PrivacyTerms,
-    Strategy,
     TrainingTerms,
 )
+from chaincode.schema.strategies import Strategy
 from chaincode.schema.transactions import TRANSACTIONS
 from chaincode.shim.chaincode import Response
 from chaincode.shim.identity import ClientIdentity

@@ -10,6 +10,7 @@ from hypothesis.extra.numpy import arrays
 
 from chaincode.schema.errors import MedFabricError
 from trainer.models import weights
+from trainer.strategies import strategy
 
 SHAPES = (("0.bias", (2,)), ("0.weight", (2, 3)), ("scale", (1,)))
 FINITE = st.floats(width=32, allow_nan=False, allow_infinity=False)
@@ -20,7 +21,7 @@ PINNED = "43abfcac7c8e51005ae29864295e86dd7ee515397878ce44b5b3d328e238fdb3"
 
 @given(arrays(np.float32, 9, elements=FINITE))
 def test_decoding_gives_back_the_same_bits(values: np.ndarray) -> None:
-    read = weights.decode(weights.encode(values, SHAPES), SHAPES)
+    read, _ = weights.decode(weights.encode(values, SHAPES), SHAPES)
 
     assert read.tobytes() == values.tobytes()
 
@@ -49,7 +50,7 @@ def test_changed_byte_never_reads_as_the_same_model(place: int, change: int) -> 
         with pytest.raises(MedFabricError, match="MF-9003"):
             weights.decode(bytes(damaged), SHAPES)
     elif np.isfinite(np.frombuffer(damaged[-VALUES.nbytes :], dtype="<f4")).all():
-        read = weights.decode(bytes(damaged), SHAPES)
+        read, _ = weights.decode(bytes(damaged), SHAPES)
         assert weights.encode(read, SHAPES) == bytes(damaged) != FILE
 
 
@@ -82,9 +83,34 @@ def test_numbers_that_are_none_are_neither_written_nor_read(bad: float) -> None:
     arrays(np.float64, 9, elements=st.floats(-8, 8)),
 )
 def test_applying_a_mean_rounds_once(base: np.ndarray, mean: np.ndarray) -> None:
-    moved = weights.apply(base, mean)
+    moved = strategy.moved(base, mean)
 
     assert moved.dtype == np.float32
     # Python's own float arithmetic, number by number, is the reference.
     expected = [np.float32(float(b) + float(m)) for b, m in zip(base, mean, strict=True)]
     assert moved.tobytes() == np.array(expected, dtype=np.float32).tobytes()
+
+
+@given(arrays(np.float32, 9, elements=FINITE), arrays(np.float32, 9, elements=FINITE))
+def test_state_of_a_strategy_travels_with_the_model(
+    values: np.ndarray, carried: np.ndarray
+) -> None:
+    from safetensors.numpy import load
+
+    file = weights.encode(values, SHAPES, {"second": carried, "first": values})
+
+    parameters, state = weights.decode(file, SHAPES, ("first", "second"))
+    assert parameters.tobytes() == state["first"].tobytes() == values.tobytes()
+    assert state["second"].tobytes() == carried.tobytes()
+    assert load(file)["server.second"].tobytes() == carried.tobytes()
+    for slots in ((), ("first",), ("first", "third")):
+        with pytest.raises(MedFabricError, match="MF-9003"):
+            weights.decode(file, SHAPES, slots)
+
+
+def test_model_without_a_state_begins_with_zeros() -> None:
+    parameters, state = weights.decode(FILE, SHAPES, ("velocity",))
+
+    assert np.array_equal(parameters, VALUES)
+    assert state.keys() == {"velocity"}
+    assert not state["velocity"].any()

@@ -28,7 +28,6 @@ from chaincode.schema.plans import (
     PlanTerms,
     PrivacyTerms,
     ScheduleTerms,
-    Strategy,
     TrainingTerms,
 )
 from chaincode.schema.rounds import (
@@ -38,6 +37,7 @@ from chaincode.schema.rounds import (
     RoundStatus,
     RoundView,
 )
+from chaincode.schema.strategies import Strategy
 from chaincode.schema.voting import Rulebook, VotingRules
 from client.places import free_slot
 from trainer.node.agent import Agent

@@ -9,9 +9,9 @@ from trainer import applications, baselines, presets
 from trainer.applications.files import load, write
 from trainer.data.records import Records, split
 from trainer.models import registry
-from trainer.models.weights import apply
 from trainer.randomness import Seeds
 from trainer.simulation import federated, pooled
+from trainer.strategies.strategy import moved
 from trainer.training import evaluate, parameters, train
 
 WDBC = applications.find("breast-cancer")
@@ -74,7 +74,7 @@ def test_round_is_the_mean_of_updates_weighted_by_samples() -> None:
 
     first = train(model, base, small, terms, None, Seeds(0)).delta
     second = train(model, base, large, terms, None, Seeds(1)).delta
-    expected = apply(base, (20 * first + 60 * second) / 80)
+    expected = moved(base, (20 * first + 60 * second) / 80)
     assert np.allclose(weights, expected, atol=1e-6)
 
 

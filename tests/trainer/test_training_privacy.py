@@ -1,13 +1,15 @@
 """Private training: what is clipped, noised and sampled is what the ledger accounts for."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 
 from chaincode.schema import accounting
 from chaincode.schema.errors import MedFabricError
-from chaincode.schema.plans import PrivacyTerms, Strategy, TrainingTerms
+from chaincode.schema.plans import PrivacyTerms, TrainingTerms
+from chaincode.schema.strategies import Strategy
 from trainer import training
 from trainer.data.records import Records
 from trainer.models import registry
@@ -21,9 +23,9 @@ def records(number: int, features: int, seed: int = 0) -> Records:
     return Records(values, (values[:, 0] > 0).astype(np.int64))
 
 
-def terms(batch: int, steps: int = 1, rate: float = 1.0, **others: int) -> TrainingTerms:
+def terms(batch: int, steps: int = 1, rate: float = 1.0, **others: Any) -> TrainingTerms:
     return TrainingTerms(
-        strategy=Strategy.FEDAVG,
+        strategy=Strategy.FEDPROX if "settings" in others else Strategy.FEDAVG,
         rounds=1,
         steps=steps,
         batch_size=batch,
@@ -232,15 +234,15 @@ def test_the_proximal_term_pulls_every_step_back_to_where_training_began(private
     noise = privacy(1, 0.5) if private else None
     rate, mu = 0.5, 0.4
 
-    def moved(steps: int, **others: int) -> np.ndarray:
+    def moved(steps: int, **others: Any) -> np.ndarray:
         return train(model, base, data, terms(20, steps, rate, **others), noise, Seeds(1)).delta
 
     # With one step, nothing pulls; with two, the second is the plain one from the same place, less
     # rate times mu times the way of the first.
     first, second = moved(1), moved(2)
-    pulled = moved(2, proximal_mu_micro=round(mu * 1e6))
+    pulled = moved(2, settings={"mu": round(mu * 1e6)})
 
-    np.testing.assert_allclose(moved(1, proximal_mu_micro=round(mu * 1e6)), first, atol=1e-7)
+    np.testing.assert_allclose(moved(1, settings={"mu": round(mu * 1e6)}), first, atol=1e-7)
     np.testing.assert_allclose(pulled, second - rate * mu * first, atol=1e-6)
 
 
@@ -250,7 +252,7 @@ def test_a_strong_proximal_term_keeps_the_update_small() -> None:
 
     free = train(model, base, data, terms(50, 40, 1.0), None, Seeds(1)).delta
     held = train(
-        model, base, data, terms(50, 40, 1.0, proximal_mu_micro=900_000), None, Seeds(1)
+        model, base, data, terms(50, 40, 1.0, settings={"mu": 900_000}), None, Seeds(1)
     ).delta
 
     assert np.linalg.norm(held) < 0.5 * np.linalg.norm(free)

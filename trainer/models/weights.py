@@ -1,14 +1,16 @@
 """Model files: the safetensors format, written canonically, read by our own checked parser.
 
 Parameters are float32, concatenated in the order of the layout; names and
-shapes are in the header. A file holds numbers alone: nothing in it can execute. The SHA-256 of
-the file is the model's address on the ledger.
+shapes are in the header. Behind them stands what the plan's strategy carries from round to round.
+A file holds numbers alone: nothing in it can execute. The SHA-256 of the file is the model's
+address on the ledger.
 """
 
 from __future__ import annotations
 
 import json
 import struct
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,46 +21,76 @@ from trainer.models.registry import Layout, size
 _LENGTH = struct.Struct("<Q")
 
 
-def encode(parameters: NDArray[np.float32], shapes: Layout) -> bytes:
+def encode(
+    parameters: NDArray[np.float32],
+    shapes: Layout,
+    state: Mapping[str, NDArray[np.float32]] | None = None,
+) -> bytes:
     """The file of these parameters: the same bytes on every machine.
 
     Args:
         parameters: ``float32[n]``, all finite, n the layout's size.
+        state: of the plan's strategy, by slot: ``float32[n]`` each, all finite.
     """
-    if parameters.dtype != np.float32 or parameters.shape != (size(shapes),):
-        raise ValueError("parameters are float32, as many as the layout has")
-    if not np.isfinite(parameters).all():
-        raise MedFabricError(Code.MODEL_FILE, "a parameter is not finite; the model is no model")
-    return _header(shapes) + parameters.astype("<f4").tobytes()
+    state = state or {}
+    arrays = [parameters, *(state[slot] for slot in sorted(state))]
+    for array in arrays:
+        if array.dtype != np.float32 or array.shape != (size(shapes),):
+            raise ValueError("parameters are float32, as many as the layout has")
+        if not np.isfinite(array).all():
+            raise MedFabricError(
+                Code.MODEL_FILE, "a parameter is not finite; the model is no model"
+            )
+    return _header(shapes, sorted(state)) + b"".join(a.astype("<f4").tobytes() for a in arrays)
 
 
-def decode(content: bytes, shapes: Layout) -> NDArray[np.float32]:
+def decode(
+    content: bytes, shapes: Layout, slots: Sequence[str] = ()
+) -> tuple[NDArray[np.float32], dict[str, NDArray[np.float32]]]:
     """Read a file of this layout.
 
+    Args:
+        slots: of the plan's strategy; a file without any begins with zeros.
+
     Returns:
-        ``float32[n]``.
+        Parameters ``float32[n]``, and the state by slot, ``float32[n]`` each.
 
     Raises:
         MedFabricError: ``MODEL_FILE`` where it is not exactly what :func:`encode` writes.
     """
-    header = _header(shapes)
-    if len(content) != len(header) + 4 * size(shapes):
-        raise _bad("its length is not that of this architecture")
+    number = size(shapes)
     # One layout has one header: comparing it needs no parser for a stranger's bytes.
-    if not content.startswith(header):
+    for names in (sorted(slots), []):
+        header = _header(shapes, names)
+        if content.startswith(header):
+            break
+    else:
         raise _bad("its header is not that of this architecture")
-    parameters = np.frombuffer(content, dtype="<f4", offset=len(header)).astype(np.float32)
-    if not np.isfinite(parameters).all():
+    if len(content) != len(header) + 4 * number * (1 + len(names)):
+        raise _bad("its length is not that of this architecture")
+    values = np.frombuffer(content, dtype="<f4", offset=len(header)).astype(np.float32)
+    if not np.isfinite(values).all():
         raise _bad("a parameter is not finite")
-    return parameters
+    parameters, *carried = values.reshape(-1, number)
+    state = {slot: np.zeros(number, np.float32) for slot in slots}
+    return parameters, state | dict(zip(names, carried, strict=True))
 
 
-def _header(shapes: Layout) -> bytes:
+def _header(shapes: Layout, slots: Sequence[str]) -> bytes:
     entries: dict[str, object] = {"__metadata__": {"format": "medfabric-1"}}
     place = 0
     for name, shape in shapes:
         end = place + 4 * size(((name, shape),))
         entries[name] = {"data_offsets": [place, end], "dtype": "F32", "shape": list(shape)}
+        place = end
+    for slot in slots:
+        # After every layout's own names, whatever they are.
+        end = place + 4 * size(shapes)
+        entries[f"server.{slot}"] = {
+            "data_offsets": [place, end],
+            "dtype": "F32",
+            "shape": [size(shapes)],
+        }
         place = end
     header = json.dumps(entries, sort_keys=True, separators=(",", ":")).encode()
     # Readers map the file: the data begins at a multiple of 8.
@@ -70,11 +102,3 @@ def _bad(why: str) -> MedFabricError:
     return MedFabricError(
         Code.MODEL_FILE, f"not a model file of this architecture: {why}; fetch it again"
     )
-
-
-def apply(base: NDArray[np.float32], mean: NDArray[np.float64]) -> NDArray[np.float32]:
-    """The base model moved by the mean of the updates.
-
-    Elementwise IEEE operations alone: every machine gets the same bytes.
-    """
-    return (base.astype(np.float64) + mean).astype(np.float32)

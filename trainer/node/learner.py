@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from chaincode.schema.errors import Code, MedFabricError
 from chaincode.schema.plans import PlanTerms
+from trainer import strategies
 from trainer.data.files import read
 from trainer.data.records import split
 from trainer.models import registry, weights
@@ -30,6 +31,7 @@ class Learner:
         self._terms = terms
         self._seed = test_seed
         _check_data(terms)
+        self._strategy = strategies.find(terms.training.strategy)
         self._model = registry.build(terms.model.architecture, terms.model.config)
         self._layout = registry.layout(self._model)
         _check_architecture(terms, self._layout)
@@ -39,20 +41,22 @@ class Learner:
     def train(self, base: bytes, number: int) -> Trained:
         """One round's training from the base model's file."""
         seeds = None if self._seed is None else Seeds(self._seed * 10_000 + number)
-        start = weights.decode(base, self._layout)
+        start, _ = weights.decode(base, self._layout, self._strategy.slots)
         terms = self._terms
         return train(self._model, start, self._training, terms.training, terms.privacy, seeds)
 
     def apply(self, base: bytes, mean: NDArray[np.float64]) -> bytes:
-        """The file of the base model moved by the mean update."""
-        moved = weights.apply(weights.decode(base, self._layout), mean)
-        return weights.encode(moved, self._layout)
+        """The file of the base model moved by the mean update, by the plan's strategy."""
+        start, state = weights.decode(base, self._layout, self._strategy.slots)
+        moved, kept = self._strategy.step(start, state, mean, self._terms.training.settings)
+        return weights.encode(moved, self._layout, kept)
 
     def evaluate(self, model: bytes) -> tuple[int, int]:
         """Correct predictions and records of this hospital's validation split."""
         if not len(self._validation):
             return 0, 0
-        return evaluate(self._model, weights.decode(model, self._layout), self._validation)
+        parameters, _ = weights.decode(model, self._layout, self._strategy.slots)
+        return evaluate(self._model, parameters, self._validation)
 
 
 def base_model(architecture: str, config: dict[str, int]) -> tuple[bytes, str, int]:

@@ -228,10 +228,10 @@ class Classifiers(Group):
 
 class Applications(Group):
     register = Call("application:Register", a.RegisterApplicationArgs, a.ApplicationSchema)
-    record = Call("application:Record", a.RecordArgs, a.ApplicationRecord)
+    record = Call("application:Record", a.RecordArgs, a.SpecificRecord)
     get = Call("application:Get", a.ApplicationArgs, a.ApplicationSchema)
     page = Call("application:List", PageArgs, a.ApplicationPage)
-    get_record = Call("application:GetRecord", a.RecordRefArgs, a.ApplicationRecord)
+    get_record = Call("application:GetRecord", a.RecordRefArgs, a.SpecificRecord)
     records = Call("application:Records", a.RecordPageArgs, a.RecordPage)
 
 

@@ -8,13 +8,13 @@ from chaincode.schema import canonical, jsonschema, keys, meanings
 from chaincode.schema.applications import (
     ApplicationArgs,
     ApplicationPage,
-    ApplicationRecord,
     ApplicationSchema,
     RecordArgs,
     RecordPage,
     RecordPageArgs,
     RecordRefArgs,
     RegisterApplicationArgs,
+    SpecificRecord,
 )
 from chaincode.schema.base import PageArgs
 from chaincode.schema.errors import Code, MedFabricError
@@ -52,11 +52,11 @@ class ApplicationContract:
         return schema
 
     @transaction("application:Record")
-    def record(self, context: Context, args: RecordArgs) -> ApplicationRecord:
+    def record(self, context: Context, args: RecordArgs) -> SpecificRecord:
         schema = context.get(keys.application(args.application, args.version), ApplicationSchema)
         _attachable(context, args.subject)
         jsonschema.validate(schema.definition, args.record)
-        record = ApplicationRecord(
+        record = SpecificRecord(
             application=args.application,
             version=args.version,
             msp_id=context.msp_id,
@@ -81,17 +81,17 @@ class ApplicationContract:
         return ApplicationPage(schemas=schemas, bookmark=bookmark)
 
     @transaction("application:GetRecord")
-    def get_record(self, context: Context, args: RecordRefArgs) -> ApplicationRecord:
+    def get_record(self, context: Context, args: RecordRefArgs) -> SpecificRecord:
         check_access(context, args.msp_id, args.access)
         key = keys.record(args.application, args.msp_id, args.record_id)
-        return context.get(key, ApplicationRecord)
+        return context.get(key, SpecificRecord)
 
     @transaction("application:Records")
     def records(self, context: Context, args: RecordPageArgs) -> RecordPage:
         check_access(context, args.msp_id, args.access)
         place = (args.application, args.msp_id)
         records, bookmark = context.page(
-            "record", place, ApplicationRecord, args.page_size, args.bookmark
+            "record", place, SpecificRecord, args.page_size, args.bookmark
         )
         return RecordPage(records=records, bookmark=bookmark)
 

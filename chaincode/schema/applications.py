@@ -31,7 +31,7 @@ class ApplicationSchema(Language):
     registered_at: Seconds
 
 
-class ApplicationRecord(Language):
+class SpecificRecord(Language):
     """A hospital's record by an application's schema, about an element of the provenance graph."""
 
     application: Id
@@ -95,5 +95,5 @@ class ApplicationPage(Language):
 
 
 class RecordPage(Language):
-    records: tuple[ApplicationRecord, ...]
+    records: tuple[SpecificRecord, ...]
     bookmark: str

@@ -550,7 +550,7 @@ _ROWS = (
     Transaction(
         "application:Record",
         a.RecordArgs,
-        a.ApplicationRecord,
+        a.SpecificRecord,
         ADMIN | TRAINER | VALIDATOR,
         True,
         "Hang a record, judged by an application's schema, on an element of the graph.",
@@ -574,7 +574,7 @@ _ROWS = (
     Transaction(
         "application:GetRecord",
         a.RecordRefArgs,
-        a.ApplicationRecord,
+        a.SpecificRecord,
         ANYONE,
         False,
         "A record of an application.",

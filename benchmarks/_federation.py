@@ -111,7 +111,7 @@ class Federation:
 
 def value_clip() -> float:
     """Range of an update's values under the encryption."""
-    from chaincode.schema.plans import EncryptionTerms
+    from chaincode.schema.encryption import EncryptionTerms
 
     return EncryptionTerms().clip_micro / 1e6
 

@@ -54,7 +54,7 @@ def _row(what: str, unit: str, ours: float, peer: float | None) -> dict[str, Any
 
 
 def _ours(values: list[NDArray[np.float64]]) -> dict[str, float]:
-    from chaincode.schema.plans import EncryptionTerms
+    from chaincode.schema.encryption import EncryptionTerms
     from trainer.privacy import Scheme
 
     scheme = Scheme(EncryptionTerms(), b"b" * 32)

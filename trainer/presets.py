@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from chaincode.schema import accounting
 from chaincode.schema.base import ContentRef
+from chaincode.schema.encryption import EncryptionTerms, Workload, choose
 from chaincode.schema.plans import (
     AcceptanceTerms,
-    EncryptionTerms,
     ModelTerms,
     Participant,
     ParticipationTerms,
@@ -62,6 +62,13 @@ def privacy(
     )
 
 
+def encryption(work: Workload) -> EncryptionTerms:
+    """Small ciphertexts; one hospital may be missing from a decryption where there are four or
+    more."""
+    threshold = work.hospitals - 1 if work.hospitals >= 4 else None
+    return choose(work, clip_micro=8_000_000, error_nano=10_000, threshold=threshold)
+
+
 def plan(
     plan_id: str,
     application: Application,
@@ -89,7 +96,7 @@ def plan(
         ),
         training=steps,
         privacy=privacy(application.tuned, steps, samples),
-        encryption=EncryptionTerms(),
+        encryption=encryption(Workload(hospitals, len(participants), parameters, steps.rounds)),
         participation=ParticipationTerms(
             participants=participants,
             quorum=max(2, len(participants) - 1),

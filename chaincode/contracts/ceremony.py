@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 
 from chaincode.contracts import plan as plans
@@ -10,14 +11,18 @@ from chaincode.contracts.framework import Context, transaction
 from chaincode.schema import keys, states
 from chaincode.schema.base import Language
 from chaincode.schema.ceremonies import (
+    AccuseArgs,
     Ceremony,
     CeremonyStatus,
     CeremonyView,
     CommitArgs,
     ConfirmArgs,
+    JudgeArgs,
+    KeyAccusation,
     KeyCommitment,
     KeyConfirmation,
     KeyShare,
+    KeyVerdict,
     RevealArgs,
     commitment,
 )
@@ -28,6 +33,7 @@ _POSTED: dict[CeremonyStatus, tuple[Callable[[str, str], keys.Key], type[Languag
     CeremonyStatus.COMMIT: (keys.key_commitment, KeyCommitment),
     CeremonyStatus.REVEAL: (keys.key_share, KeyShare),
     CeremonyStatus.CONFIRM: (keys.key_confirmation, KeyConfirmation),
+    CeremonyStatus.JUDGE: (keys.key_verdict, KeyVerdict),
 }
 _NEXT = {
     CeremonyStatus.COMMIT: CeremonyStatus.REVEAL,
@@ -42,10 +48,12 @@ class CeremonyContract:
     @transaction("ceremony:Commit")
     def commit(self, context: Context, args: CommitArgs) -> KeyCommitment:
         _in_stage(context, args.plan_id, CeremonyStatus.COMMIT)
+        _dealt(context, args.plan_id, args.transport_key, "transport key")
         post = KeyCommitment(
             plan_id=args.plan_id,
             msp_id=context.msp_id,
             commitment_sha256=args.commitment_sha256,
+            transport_key=args.transport_key,
             posted_at=context.now,
         )
         key = keys.key_commitment(args.plan_id, context.msp_id)
@@ -54,6 +62,7 @@ class CeremonyContract:
     @transaction("ceremony:Reveal")
     def reveal(self, context: Context, args: RevealArgs) -> KeyShare:
         _in_stage(context, args.plan_id, CeremonyStatus.REVEAL)
+        _dealt(context, args.plan_id, args.dealing, "dealing")
         key = keys.key_commitment(args.plan_id, context.msp_id)
         committed = context.get(key, KeyCommitment)
         if commitment(args.nonce, args.share.sha256) != committed.commitment_sha256:
@@ -66,6 +75,7 @@ class CeremonyContract:
             msp_id=context.msp_id,
             share=args.share,
             nonce=args.nonce,
+            dealing=args.dealing,
             posted_at=context.now,
         )
         key = keys.key_share(args.plan_id, context.msp_id)
@@ -83,15 +93,50 @@ class CeremonyContract:
         key = keys.key_confirmation(args.plan_id, context.msp_id)
         return context.post(key, post, "ceremony.key-confirmation", plan_id=args.plan_id)
 
+    @transaction("ceremony:Accuse")
+    def accuse(self, context: Context, args: AccuseArgs) -> KeyAccusation:
+        ceremony = _in_stage(context, args.plan_id, CeremonyStatus.CONFIRM, CeremonyStatus.JUDGE)
+        if args.dealer not in ceremony.hospitals or args.dealer == context.msp_id:
+            raise MedFabricError(
+                Code.NOT_A_PARTICIPANT, f"{args.dealer} dealt nothing to {context.msp_id}"
+            )
+        post = KeyAccusation(
+            plan_id=args.plan_id,
+            msp_id=context.msp_id,
+            dealer=args.dealer,
+            transport_secret=args.transport_secret,
+            posted_at=context.now,
+        )
+        key = keys.key_accusation(args.plan_id, context.msp_id)
+        return context.post(key, post, "ceremony.key-accusation", plan_id=args.plan_id)
+
+    @transaction("ceremony:Judge")
+    def judge(self, context: Context, args: JudgeArgs) -> KeyVerdict:
+        ceremony = _in_stage(context, args.plan_id, CeremonyStatus.JUDGE)
+        culprits = tuple(h for h in ceremony.hospitals if h in args.culprits)
+        post = KeyVerdict(
+            plan_id=args.plan_id,
+            msp_id=context.msp_id,
+            culprits=culprits,
+            posted_at=context.now,
+        )
+        key = keys.key_verdict(args.plan_id, context.msp_id)
+        return context.post(key, post, "ceremony.key-verdict", plan_id=args.plan_id)
+
     @transaction("ceremony:Advance")
     def advance(self, context: Context, args: PlanArgs) -> Ceremony:
         ceremony = context.get(keys.ceremony(args.plan_id), Ceremony)
         if states.is_final(states.CEREMONY, ceremony.status):
             raise MedFabricError(Code.ALREADY, f"the ceremony is {ceremony.status} already")
         plan = context.get(keys.plan(args.plan_id), Plan)
-        if lost := plans.lost_holders(context, plan.terms):
-            return _fail(context, ceremony, plans.departed(lost), lost)
+        if gone := plans.gone_holders(context, plan.terms):
+            return _fail(context, ceremony, plans.departed(gone), gone)
+        if ceremony.status is CeremonyStatus.CONFIRM and _accusations(context, ceremony):
+            deadline = _deadline(context, ceremony)
+            return _move(context, ceremony, CeremonyStatus.JUDGE, deadline=deadline)
         missing = _missing(context, ceremony)
+        if ceremony.status is CeremonyStatus.JUDGE:
+            return _sentence(context, ceremony, missing)
         if not missing:
             return _complete(context, ceremony)
         if context.now <= ceremony.deadline:
@@ -115,18 +160,41 @@ class CeremonyContract:
             confirmations=context.existing(
                 [keys.key_confirmation(plan_id, h) for h in hospitals], KeyConfirmation
             ),
+            accusations=_accusations(context, ceremony),
+            verdicts=context.existing(
+                [keys.key_verdict(plan_id, h) for h in hospitals], KeyVerdict
+            ),
         )
 
 
-def _in_stage(context: Context, plan_id: str, stage: CeremonyStatus) -> Ceremony:
+def _in_stage(context: Context, plan_id: str, *stages: CeremonyStatus) -> Ceremony:
     ceremony = context.get(keys.ceremony(plan_id), Ceremony)
     if context.msp_id not in ceremony.hospitals:
         raise MedFabricError(Code.NOT_A_PARTICIPANT, f"{context.msp_id} holds no share of this key")
-    if ceremony.status is not stage:
+    if ceremony.status not in stages:
         raise MedFabricError(
-            Code.BAD_STATE, f"the ceremony is in {ceremony.status}, not {stage}; read it again"
+            Code.BAD_STATE, f"the ceremony is in {ceremony.status}, not {stages[0]}; read it again"
         )
     return ceremony
+
+
+def _dealt(context: Context, plan_id: str, given: object, what: str) -> None:
+    """Secrets are dealt where the plan has a threshold, and only there."""
+    threshold = context.get(keys.plan(plan_id), Plan).terms.encryption.threshold
+    if (threshold is None) is not (given is None):
+        raise MedFabricError(
+            Code.BAD_ARGUMENT, f"a {what} belongs to a plan with a threshold, and only there"
+        )
+
+
+def _accusations(context: Context, ceremony: Ceremony) -> tuple[KeyAccusation, ...]:
+    wanted = [keys.key_accusation(ceremony.plan_id, h) for h in ceremony.hospitals]
+    return context.existing(wanted, KeyAccusation)
+
+
+def _deadline(context: Context, ceremony: Ceremony) -> int:
+    plan = context.get(keys.plan(ceremony.plan_id), Plan)
+    return context.now + plan.terms.participation.ceremony_seconds
 
 
 def _missing(context: Context, ceremony: Ceremony) -> tuple[str, ...]:
@@ -140,9 +208,7 @@ def _missing(context: Context, ceremony: Ceremony) -> tuple[str, ...]:
 def _complete(context: Context, ceremony: Ceremony) -> Ceremony:
     to = _NEXT[ceremony.status]
     if to is not CeremonyStatus.DONE:
-        plan = context.get(keys.plan(ceremony.plan_id), Plan)
-        deadline = context.now + plan.terms.participation.ceremony_seconds
-        return _move(context, ceremony, to, deadline=deadline)
+        return _move(context, ceremony, to, deadline=_deadline(context, ceremony))
     wanted = [keys.key_confirmation(ceremony.plan_id, h) for h in ceremony.hospitals]
     hashes = {c.collective_key_sha256 for c in context.existing(wanted, KeyConfirmation)}
     if len(hashes) != 1:
@@ -154,9 +220,29 @@ def _complete(context: Context, ceremony: Ceremony) -> Ceremony:
     return done
 
 
-def _fail(context: Context, ceremony: Ceremony, reason: str, missing: tuple[str, ...]) -> Ceremony:
-    failed = _move(context, ceremony, CeremonyStatus.FAILED, reason=reason, missing=missing)
-    reputation.missed_duty(context, missing)
+def _sentence(context: Context, ceremony: Ceremony, missing: tuple[str, ...]) -> Ceremony:
+    """End a ceremony with accusations: whom most hospitals find at fault is named."""
+    if missing and context.now <= ceremony.deadline:
+        raise MedFabricError(Code.NOT_YET, f"waiting for {', '.join(missing)} to judge")
+    wanted = [keys.key_verdict(ceremony.plan_id, h) for h in ceremony.hospitals]
+    verdicts = context.existing(wanted, KeyVerdict)
+    tally = Counter(culprit for verdict in verdicts for culprit in verdict.culprits)
+    culprits = tuple(h for h in ceremony.hospitals if 2 * tally[h] > len(ceremony.hospitals))
+    named = ", ".join(culprits) or "nobody by most"
+    reason = f"{Code.DEALER_ACCUSED}: found at fault: {named}"
+    return _fail(context, ceremony, reason, missing, culprits)
+
+
+def _fail(
+    context: Context,
+    ceremony: Ceremony,
+    reason: str,
+    missing: tuple[str, ...],
+    culprits: tuple[str, ...] = (),
+) -> Ceremony:
+    changes = {"reason": reason, "missing": missing, "culprits": culprits}
+    failed = _move(context, ceremony, CeremonyStatus.FAILED, **changes)
+    reputation.missed_duty(context, sorted({*missing, *culprits}))
     plan = context.get(keys.plan(ceremony.plan_id), Plan)
     plans.move(context, plan, PlanStatus.FAILED, reason)
     return failed

@@ -166,13 +166,15 @@ def participating(context: Context, terms: PlanTerms) -> None:
         )
 
 
-def lost_holders(context: Context, terms: PlanTerms) -> tuple[str, ...]:
-    """Key holders that are no members any more, where the key cannot do without them.
-
-    Every scheme that there is needs every holder.
-    """
+def gone_holders(context: Context, terms: PlanTerms) -> tuple[str, ...]:
+    """Key holders that are no members any more."""
     members = context.consortium().hospitals
     return tuple(h for h in terms.hospitals if h not in members)
+
+
+def lost_holders(context: Context, terms: PlanTerms) -> tuple[str, ...]:
+    """Key holders that are no members any more, where the key cannot do without them."""
+    return terms.lost(gone_holders(context, terms))
 
 
 def departed(lost: tuple[str, ...]) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from chaincode.contracts import model as models
 from chaincode.contracts.framework import Context
-from chaincode.schema import accounting, keys, strategies
+from chaincode.schema import accounting, encryption, keys, strategies
 from chaincode.schema.base import Role
 from chaincode.schema.consortium import Node, NodeStatus
 from chaincode.schema.datasets import Dataset
@@ -14,7 +14,6 @@ from chaincode.schema.errors import Code, MedFabricError
 from chaincode.schema.plans import (
     DataTerms,
     DynamicTerms,
-    EncryptionTerms,
     PlanTerms,
     TrainingTerms,
 )
@@ -32,7 +31,8 @@ def check(context: Context, terms: PlanTerms) -> None:
     _check_data(terms.data)
     _check_training(terms.training)
     _check_hospitals(context, terms)
-    _check_encryption(terms.encryption, terms.most_updates)
+    if refused := encryption.refusal(terms.encryption, terms.workload):
+        raise _invalid(refused)
     samples = _check_participants(context, terms)
     if terms.participation.dynamic is not None:
         samples.append(_check_dynamic(terms, terms.participation.dynamic))
@@ -127,18 +127,6 @@ def _check_privacy(terms: PlanTerms, samples: int) -> None:
             f"all rounds would cost a dataset of {samples} records an epsilon of {epsilon} "
             f"millionths, the plan allows {terms.privacy.epsilon_micro}"
         )
-
-
-def _check_encryption(terms: EncryptionTerms, updates: int) -> None:
-    # sum(w) * clip * scale <= 2^(bits - 2); beyond it the sum wraps around unnoticed.
-    bits = sum(terms.modulus_bits[:-1])
-    largest = (1 << terms.weight_bits) * terms.clip_micro << terms.scale_bits
-    if largest > (1 << (bits - 2)) * 1_000_000:
-        raise _invalid("the weighted sum of updates does not fit into the modulus")
-    if 2 * updates > 1 << terms.weight_bits:
-        raise _invalid("the weights' resolution is too small for so many updates")
-    if terms.flood_bits >= terms.scale_bits:
-        raise _invalid("the flooding noise is larger than the scale")
 
 
 def _distinct(names: Iterable[object]) -> bool:

@@ -144,16 +144,22 @@ class RoundContract:
             raise MedFabricError(
                 Code.WRONG_AGGREGATE, "the share is for another aggregate than the accepted one"
             )
+        if args.attempt != round_.attempt or context.msp_id not in round_.key_holders:
+            raise MedFabricError(
+                Code.BAD_STATE,
+                f"attempt {round_.attempt} is for {', '.join(round_.key_holders)}; read it again",
+            )
         share = DecryptionShare(
             plan_id=args.plan_id,
             round=args.round,
             msp_id=context.msp_id,
             node_id=context.node_id,
             aggregate_sha256=args.aggregate_sha256,
+            attempt=args.attempt,
             share=args.share,
             posted_at=context.now,
         )
-        key = keys.share(args.plan_id, args.round, context.msp_id)
+        key = keys.share(args.plan_id, args.round, args.attempt, context.msp_id)
         return context.post(key, share, "round.share", plan_id=args.plan_id, round=args.round)
 
     @transaction("round:Evaluate")
@@ -230,7 +236,7 @@ class RoundContract:
             round=round_,
             updates=stages.updates(context, round_),
             attestations=stages.attestations(context, plan.terms, args.number),
-            shares=stages.shares(context, plan.terms, args.number),
+            shares=stages.shares(context, round_),
             evaluations=stages.evaluations(context, plan.terms, args.number),
             objections=context.all("objection", place, Objection),
         )

@@ -107,9 +107,10 @@ def attestations(context: Context, terms: PlanTerms, number: int) -> tuple[Attes
     return context.existing(wanted, Attestation)
 
 
-def shares(context: Context, terms: PlanTerms, number: int) -> tuple[DecryptionShare, ...]:
-    """Posted decryption shares, by hospital."""
-    wanted = [keys.share(terms.plan_id, number, h) for h in terms.hospitals]
+def shares(context: Context, round_: Round) -> tuple[DecryptionShare, ...]:
+    """Decryption shares of the present attempt, by hospital."""
+    place = (round_.plan_id, round_.number, round_.attempt)
+    wanted = [keys.share(*place, h) for h in round_.key_holders]
     return context.existing(wanted, DecryptionShare)
 
 
@@ -122,7 +123,7 @@ def evaluations(context: Context, terms: PlanTerms, number: int) -> tuple[Evalua
 def _posts(context: Context, terms: PlanTerms, round_: Round) -> Posts:
     """All that was posted; which shares could not be used counts where a decryption ended."""
     number = round_.number
-    posted = shares(context, terms, number)
+    posted = shares(context, round_)
     unusable = [
         share.msp_id
         for share in posted
@@ -149,7 +150,7 @@ def named_content(context: Context, terms: PlanTerms, round_: Round) -> set[str]
     number = round_.number
     refs: list[ContentRef] = [u.update for u in updates(context, round_)]
     refs += [a.aggregate for a in attestations(context, terms, number)]
-    refs += [s.share for s in shares(context, terms, number)]
+    refs += [s.share for s in shares(context, round_)]
     return {ref.sha256 for ref in refs}
 
 
@@ -179,13 +180,15 @@ def _seal(context: Context, plan: Plan, round_: Round) -> Outcome:
 
 def _aggregate(context: Context, plan: Plan, round_: Round) -> Outcome:
     posted = attestations(context, plan.terms, round_.number)
-    needed = plan.terms.participation.agreement
+    needed = plan.terms.attestations_needed
     absent = _absent(plan.terms, posted)
     tally = Counter(a.aggregate_sha256 for a in posted)
     digest, votes = max(tally.items(), key=lambda item: (item[1], item[0]), default=("", 0))
     if votes >= needed:
         disagreed = tuple(a.msp_id for a in posted if a.aggregate_sha256 != digest)
-        changes = {"aggregate_sha256": digest, "disagreed": disagreed}
+        agreed = tuple(a.msp_id for a in posted if a.aggregate_sha256 == digest)
+        holders = {"attempt": 1, "key_holders": _key_holders(plan.terms, agreed)}
+        changes = {"aggregate_sha256": digest, "disagreed": disagreed, **holders}
         return Outcome(RoundStatus.AGGREGATED, changes)
     if votes + len(absent) >= needed:
         _await(context, round_, absent)
@@ -206,14 +209,44 @@ def _overdue_aggregate(
 
 
 def _decrypt(context: Context, plan: Plan, round_: Round) -> Outcome:
-    posted = shares(context, plan.terms, round_.number)
+    present = {share.msp_id for share in shares(context, round_)}
     disagreed = _late_disagreement(context, plan, round_)
-    if absent := _absent(plan.terms, posted):
-        _await(context, round_, absent)
-        why = f"no decryption share of {', '.join(absent)}; every key holder is needed"
-        return _failed(Code.KEY_HOLDER_MISSING, why, absent=absent)
+    if absent := tuple(h for h in round_.key_holders if h not in present):
+        if not set(absent) & set(plans.gone_holders(context, plan.terms)):
+            _await(context, round_, absent)
+        return _decrypt_without(context, plan, round_, absent)
     everyone = tuple(sorted({*round_.disagreed, *disagreed}))
     return Outcome(RoundStatus.DECRYPTED, {"disagreed": everyone})
+
+
+def _decrypt_without(
+    context: Context, plan: Plan, round_: Round, absent: tuple[str, ...]
+) -> Outcome:
+    """A further attempt without key holders who let the deadline pass, where enough remain.
+
+    Those remain who attest the accepted aggregate and were not absent yet.
+    """
+    left = plans.gone_holders(context, plan.terms)
+    gone = tuple(sorted({*round_.absent, *absent, *left}))
+    ready = tuple(
+        a.msp_id
+        for a in attestations(context, plan.terms, round_.number)
+        if a.aggregate_sha256 == round_.aggregate_sha256 and a.msp_id not in gone
+    )
+    threshold = plan.terms.encryption.threshold
+    if threshold is None or len(ready) < threshold:
+        needed = threshold or len(plan.terms.hospitals)
+        why = f"no decryption share of {', '.join(absent)}; {needed} key holders are needed"
+        return _failed(Code.KEY_HOLDER_MISSING, why, absent=gone)
+    holders = _key_holders(plan.terms, ready)
+    changes = {"attempt": round_.attempt + 1, "key_holders": holders, "absent": gone}
+    return Outcome(RoundStatus.AGGREGATED, changes)
+
+
+def _key_holders(terms: PlanTerms, ready: tuple[str, ...]) -> tuple[str, ...]:
+    """Who shares in the decryption: all, or the first of those who are ready for it."""
+    threshold = terms.encryption.threshold
+    return terms.hospitals if threshold is None else ready[:threshold]
 
 
 def _late_disagreement(context: Context, plan: Plan, round_: Round) -> tuple[str, ...]:
@@ -228,9 +261,10 @@ def _late_disagreement(context: Context, plan: Plan, round_: Round) -> tuple[str
 def _publish(context: Context, plan: Plan, round_: Round) -> Outcome:
     posted = evaluations(context, plan.terms, round_.number)
     absent = _absent(plan.terms, posted)
-    lost = plans.lost_holders(context, plan.terms)
-    if awaited := [h for h in absent if h not in lost]:
+    gone = plans.gone_holders(context, plan.terms)
+    if awaited := [h for h in absent if h not in gone]:
         _await(context, round_, awaited)
+    absent = tuple(sorted({*round_.absent, *absent}))
     needed = plan.terms.participation.agreement
     failures = Counter(e.failure for e in posted if e.failure is not None)
     if sum(failures.values()) > len(plan.terms.hospitals) - needed:
@@ -304,7 +338,7 @@ def _decryptable(context: Context, round_: Round, lost: tuple[str, ...]) -> bool
     """Whether the aggregate can be, or was, decrypted although these key holders are gone."""
     if round_.status is RoundStatus.DECRYPTED:
         return True
-    wanted = [keys.share(round_.plan_id, round_.number, h) for h in lost]
+    wanted = [keys.share(round_.plan_id, round_.number, round_.attempt, h) for h in lost]
     return round_.status is RoundStatus.AGGREGATED and None not in context.find_all(
         wanted, DecryptionShare
     )

@@ -6,23 +6,42 @@ import hashlib
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints
 
 from chaincode.schema.base import ContentRef, Id, Language, MspId, Reason, Seconds, Sha256
 
 Nonce = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+
+# P-256 (SP 800-186, 3.2.1.3): y^2 = x^3 - 3 x + b modulo p.
+_P = 0xFFFFFFFF00000001000000000000000000000000FFFFFFFFFFFFFFFFFFFFFFFF
+_B = 0x5AC635D8AA3A93E7B3EBBD55769886BC651D06B0CC53B0F63BCE3C3E27D2604B
+
+
+def _on_curve(point: str) -> str:
+    x, y = int(point[2:66], 16), int(point[66:], 16)
+    if max(x, y) >= _P or (y * y - x**3 + 3 * x - _B) % _P:
+        raise ValueError("not a point of P-256")
+    return point
+
+
+TransportKey = Annotated[
+    str, StringConstraints(pattern=r"^04[0-9a-f]{128}$"), AfterValidator(_on_curve)
+]
+"""A point of P-256, uncompressed (SEC 1, 2.3.3), made for one ceremony."""
 
 
 class CeremonyStatus(StrEnum):
     COMMIT = "COMMIT"
     REVEAL = "REVEAL"
     CONFIRM = "CONFIRM"
+    JUDGE = "JUDGE"
     DONE = "DONE"
     FAILED = "FAILED"
 
 
 class Ceremony(Language):
-    """``hospitals`` hold the key together. ``missing`` names those whom a failure waited for."""
+    """``hospitals`` hold the key together. ``missing`` names those whom a failure waited for,
+    ``culprits`` those whom most hospitals found at fault."""
 
     plan_id: Id
     status: CeremonyStatus
@@ -30,22 +49,31 @@ class Ceremony(Language):
     deadline: Seconds
     collective_key_sha256: Sha256 | None = None
     missing: tuple[MspId, ...] = ()
+    culprits: tuple[MspId, ...] = ()
     reason: Reason = ""
 
 
 class KeyCommitment(Language):
+    """``transport_key``: under what others encrypt what they deal to this hospital, where the plan
+    has a threshold."""
+
     plan_id: Id
     msp_id: MspId
     commitment_sha256: Sha256
+    transport_key: TransportKey | None = None
     posted_at: Seconds
 
 
 class KeyShare(Language):
-    """A hospital's public share of the collective key, opened after every commitment stood."""
+    """A hospital's public share of the collective key, opened after every commitment stood.
+
+    ``dealing``: what it deals to every hospital, encrypted, where the plan has a threshold.
+    """
 
     plan_id: Id
     msp_id: MspId
     share: ContentRef
+    dealing: ContentRef | None = None
     nonce: Nonce
     posted_at: Seconds
 
@@ -56,6 +84,29 @@ class KeyConfirmation(Language):
     plan_id: Id
     msp_id: MspId
     collective_key_sha256: Sha256
+    posted_at: Seconds
+
+
+class KeyAccusation(Language):
+    """A hospital says that a dealer's key share is unsound, or what it dealt to the accuser.
+
+    The latter it proves by opening its ``transport_secret`` of this ceremony: everybody can then
+    decrypt what was dealt to it, of a key that will never be used.
+    """
+
+    plan_id: Id
+    msp_id: MspId
+    dealer: MspId
+    transport_secret: Nonce | None
+    posted_at: Seconds
+
+
+class KeyVerdict(Language):
+    """Whom this hospital finds at fault, having checked every accusation for itself."""
+
+    plan_id: Id
+    msp_id: MspId
+    culprits: tuple[MspId, ...]
     posted_at: Seconds
 
 
@@ -70,17 +121,30 @@ def commitment(nonce: str, share_sha256: str) -> str:
 class CommitArgs(Language):
     plan_id: Id
     commitment_sha256: Sha256
+    transport_key: TransportKey | None = None
 
 
 class RevealArgs(Language):
     plan_id: Id
     share: ContentRef
     nonce: Nonce
+    dealing: ContentRef | None = None
 
 
 class ConfirmArgs(Language):
     plan_id: Id
     collective_key_sha256: Sha256
+
+
+class AccuseArgs(Language):
+    plan_id: Id
+    dealer: MspId
+    transport_secret: Nonce | None = None
+
+
+class JudgeArgs(Language):
+    plan_id: Id
+    culprits: Annotated[tuple[MspId, ...], Field(max_length=64)]
 
 
 # Results
@@ -91,3 +155,5 @@ class CeremonyView(Language):
     commitments: tuple[KeyCommitment, ...]
     shares: tuple[KeyShare, ...]
     confirmations: tuple[KeyConfirmation, ...]
+    accusations: tuple[KeyAccusation, ...] = ()
+    verdicts: tuple[KeyVerdict, ...] = ()

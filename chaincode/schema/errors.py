@@ -63,6 +63,7 @@ class Code(StrEnum):
     NOT_ELIGIBLE = "MF-4009"
     PLACE_TAKEN = "MF-4010"
     PLAN_ABORTED = "MF-4011"
+    DEALER_ACCUSED = "MF-4012"
     # rounds and models
     DUPLICATE_UPDATE = "MF-5001"
     WRONG_BASE_MODEL = "MF-5002"
@@ -88,6 +89,8 @@ class Code(StrEnum):
     PARAMETERS_REFUSED = "MF-6006"
     SHARES_INCOMPLETE = "MF-6007"
     DECODE_RANGE = "MF-6008"
+    KEY_SHARE_INVALID = "MF-6009"
+    SUBSHARE_WRONG = "MF-6010"
     # client
     BAD_CONNECTION = "MF-7001"
     BAD_IDENTITY = "MF-7002"

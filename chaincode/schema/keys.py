@@ -125,8 +125,16 @@ def attestation(plan_id: str, number: int, msp_id: str) -> Key:
     return ("attestation", (plan_id, _padded(number), msp_id))
 
 
-def share(plan_id: str, number: int, msp_id: str) -> Key:
-    return ("share", (plan_id, _padded(number), msp_id))
+def key_accusation(plan_id: str, msp_id: str) -> Key:
+    return ("key-accusation", (plan_id, msp_id))
+
+
+def key_verdict(plan_id: str, msp_id: str) -> Key:
+    return ("key-verdict", (plan_id, msp_id))
+
+
+def share(plan_id: str, number: int, attempt: int, msp_id: str) -> Key:
+    return ("share", (plan_id, _padded(number), _padded(attempt), msp_id))
 
 
 def evaluation(plan_id: str, number: int, msp_id: str) -> Key:

@@ -173,6 +173,8 @@ MEANINGS: Mapping[str, Meaning | None] = {
     "key-confirmation": Meaning(
         CoreType.ENTITY, (_BY_HOSPITAL, _IN_CEREMONY), ("collective_key_sha256",), "msp_id"
     ),
+    "key-accusation": Meaning(CoreType.ENTITY, (_BY_HOSPITAL, _IN_CEREMONY), ("dealer",), "msp_id"),
+    "key-verdict": Meaning(CoreType.ENTITY, (_BY_HOSPITAL, _IN_CEREMONY), ("culprits",), "msp_id"),
     "round": Meaning(
         CoreType.ACTIVITY,
         (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Literal, Self
+from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
@@ -23,6 +23,7 @@ from chaincode.schema.base import (
     Sha256,
 )
 from chaincode.schema.consortium import Vote
+from chaincode.schema.encryption import EncryptionTerms, Workload
 
 
 class PlanStatus(StrEnum):
@@ -136,23 +137,6 @@ class PrivacyTerms(Language):
     sample_clip_micro: Annotated[int, Field(ge=1, le=10**9)]
 
 
-class EncryptionTerms(Language):
-    """Threshold CKKS with coefficient packing. ``clip_micro`` bounds every value of an update.
-
-    The last modulus is TenSEAL's special prime and carries no ciphertext.
-    """
-
-    scheme: Literal["ckks-threshold-v1"] = "ckks-threshold-v1"
-    poly_modulus_degree: Literal[4096, 8192, 16384, 32768] = 8192
-    modulus_bits: Annotated[
-        tuple[Annotated[int, Field(ge=20, le=60)], ...], Field(min_length=2, max_length=12)
-    ] = (48, 48, 60)
-    scale_bits: Annotated[int, Field(ge=41, le=400)] = 80
-    flood_bits: Annotated[int, Field(ge=10, le=200)] = 52
-    weight_bits: Annotated[int, Field(ge=1, le=20)] = 10
-    clip_micro: Annotated[int, Field(ge=1, le=10**9)] = 8_000_000
-
-
 class Participant(Language):
     """A trainer node and the dataset it trains on."""
 
@@ -183,7 +167,7 @@ class ParticipationTerms(Language):
     ``participants`` are the static nodes, ``dynamic`` the rule that admits others. ``quorum``:
     updates needed to open a round, and to seal it once the deadline has passed. ``agreement``:
     hospitals that must attest the same aggregate, and the same candidate. All hospitals named here
-    hold the key, every one of them (n of n).
+    hold the key, all of them or a threshold of them (see EncryptionTerms).
     """
 
     participants: Annotated[tuple[Participant, ...], Field(max_length=1024)]
@@ -250,6 +234,26 @@ class PlanTerms(Language):
         dynamic = self.participation.dynamic
         places = len(set(dynamic.hospitals)) * dynamic.slots if dynamic else 0
         return len(self.participation.participants) + places
+
+    def lost(self, gone: tuple[str, ...]) -> tuple[str, ...]:
+        """Those of the key holders ``gone``, if fewer remain than the key needs; else nobody."""
+        needed = self.encryption.threshold or len(self.hospitals)
+        return gone if len(self.hospitals) - len(gone) < needed else ()
+
+    @property
+    def attestations_needed(self) -> int:
+        """Hospitals that must attest the same aggregate: enough of them to decrypt it, too."""
+        return max(self.participation.agreement, self.encryption.threshold or 0)
+
+    @property
+    def workload(self) -> Workload:
+        """What the encryption must carry."""
+        return Workload(
+            hospitals=len(self.hospitals),
+            updates=self.most_updates,
+            parameters=self.model.parameters,
+            rounds=self.training.rounds,
+        )
 
 
 class Plan(Language):

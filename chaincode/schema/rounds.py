@@ -21,6 +21,8 @@ from chaincode.schema.base import (
 from chaincode.schema.plans import Participant
 
 RoundNumber = Annotated[int, Field(ge=1, le=10_000)]
+Attempt = Annotated[int, Field(ge=0, le=64)]
+"""Which set of key holders shares in the decryption of a round's aggregate; 0 before the first."""
 
 
 class RoundStatus(StrEnum):
@@ -69,7 +71,8 @@ class Round(Language):
     round. ``contributions`` are fixed at sealing, in the same order. ``missing`` names nodes
     without an update, ``absent`` hospitals that a later stage ended without, ``disagreed``
     hospitals whose attestation differs from the accepted one, ``unusable`` the node whose update an
-    agreement of hospitals could not use. ``failure`` is the code of the reason why a round
+    agreement of hospitals could not use. ``key_holders`` share in the decryption; a further
+    ``attempt`` is made without those who did not. ``failure`` is the code of the reason why a round
     FAILED."""
 
     plan_id: Id
@@ -85,6 +88,8 @@ class Round(Language):
     total_weight: Count = 0
     missing: tuple[NodeRef, ...] = ()
     aggregate_sha256: Sha256 | None = None
+    attempt: Attempt = 0
+    key_holders: tuple[MspId, ...] = ()
     disagreed: tuple[MspId, ...] = ()
     absent: tuple[MspId, ...] = ()
     unusable: NodeRef | None = None
@@ -130,6 +135,7 @@ class DecryptionShare(Language):
     msp_id: MspId
     node_id: Id
     aggregate_sha256: Sha256
+    attempt: Attempt
     share: ContentRef
     posted_at: Seconds
 
@@ -222,6 +228,7 @@ class ShareArgs(Language):
     plan_id: Id
     round: RoundNumber
     aggregate_sha256: Sha256
+    attempt: Attempt
     share: ContentRef
 
 

@@ -55,14 +55,15 @@ PLAN = _table(
 CEREMONY = _table(
     COMMIT=(CeremonyStatus.REVEAL, CeremonyStatus.FAILED),
     REVEAL=(CeremonyStatus.CONFIRM, CeremonyStatus.FAILED),
-    CONFIRM=(CeremonyStatus.DONE, CeremonyStatus.FAILED),
+    CONFIRM=(CeremonyStatus.DONE, CeremonyStatus.JUDGE, CeremonyStatus.FAILED),
+    JUDGE=(CeremonyStatus.FAILED,),
     DONE=(),
     FAILED=(),
 )
 ROUND = _table(
     OPEN=(RoundStatus.SEALED, RoundStatus.FAILED),
     SEALED=(RoundStatus.AGGREGATED, RoundStatus.FAILED),
-    AGGREGATED=(RoundStatus.DECRYPTED, RoundStatus.FAILED),
+    AGGREGATED=(RoundStatus.AGGREGATED, RoundStatus.DECRYPTED, RoundStatus.FAILED),
     DECRYPTED=(RoundStatus.PUBLISHED, RoundStatus.FAILED),
     PUBLISHED=(),
     FAILED=(),

@@ -374,6 +374,22 @@ _ROWS = (
         "Confirm the collective key as computed from all shares.",
     ),
     Transaction(
+        "ceremony:Accuse",
+        c.AccuseArgs,
+        c.KeyAccusation,
+        VALIDATOR,
+        True,
+        "Accuse a dealer of an unsound key share, opening what it dealt to this hospital.",
+    ),
+    Transaction(
+        "ceremony:Judge",
+        c.JudgeArgs,
+        c.KeyVerdict,
+        VALIDATOR,
+        True,
+        "Say who is at fault in a ceremony with accusations, having checked them.",
+    ),
+    Transaction(
         "ceremony:Advance",
         p.PlanArgs,
         c.Ceremony,

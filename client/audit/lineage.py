@@ -232,24 +232,24 @@ def _step(reader: Reader, model: Model) -> Step:
         updates=[_update(reader, update, round_) for update in updates],
         datasets=[_dataset(reader, update) for update in updates],
         nodes=[_node(reader, update) for update in updates],
-        attestations=_posted(reader, "attestation", Attestation, plan_id, number, hospitals),
-        shares=_posted(reader, "share", DecryptionShare, plan_id, number, hospitals),
-        evaluations=_posted(reader, "evaluation", Evaluation, plan_id, number, hospitals),
+        attestations=_facts(
+            reader, Attestation, [keys.attestation(plan_id, number, h) for h in hospitals]
+        ),
+        shares=_facts(
+            reader,
+            DecryptionShare,
+            [keys.share(plan_id, number, round_.attempt, h) for h in round_.key_holders],
+        ),
+        evaluations=_facts(
+            reader, Evaluation, [keys.evaluation(plan_id, number, h) for h in hospitals]
+        ),
     )
 
 
-def _posted(
-    reader: Reader,
-    kind: str,
-    model: type[Language],
-    plan_id: str,
-    number: int,
-    hospitals: tuple[str, ...],
-) -> list[Fact]:
-    makers = {"attestation": keys.attestation, "share": keys.share, "evaluation": keys.evaluation}
+def _facts(reader: Reader, model: type[Language], wanted: list[keys.Key]) -> list[Fact]:
+    """What was posted of several assets."""
     found = []
-    for msp_id in hospitals:
-        key = makers[kind](plan_id, number, msp_id)
+    for key in wanted:
         asset = reader.find(key, model)
         if asset is not None:
             found.append(reader.fact(key, _says(asset)))

@@ -210,6 +210,8 @@ EXAMPLES = {
     "PlacesArgs": lambda: {"plan_id": PLAN},
     "CommitArgs": lambda: {"plan_id": PLAN, "commitment_sha256": sha("x")},
     "RevealArgs": lambda: {"plan_id": PLAN, "share": _ref(), "nonce": sha("n")},
+    "AccuseArgs": lambda: {"plan_id": PLAN, "dealer": TWO},
+    "JudgeArgs": lambda: {"plan_id": PLAN, "culprits": []},
     "ConfirmArgs": lambda: {"plan_id": PLAN, "collective_key_sha256": sha("x")},
     "RoundArgs": lambda: {"plan_id": PLAN, "number": 1},
     "SubmitUpdateArgs": lambda: {
@@ -232,6 +234,7 @@ EXAMPLES = {
     "ShareArgs": lambda: {
         "plan_id": PLAN,
         "round": 1,
+        "attempt": 1,
         "aggregate_sha256": sha("x"),
         "share": _ref(),
     },

@@ -266,7 +266,10 @@ def _terms_with(part, **changes):
         ("training", {"rounds": 3}, "epsilon"),
         ("privacy", {"epsilon_micro": 100_000}, "epsilon"),
         ("encryption", {"scale_bits": 90}, "modulus"),
-        ("encryption", {"flood_bits": 80}, "flooding"),
+        ("encryption", {"flood_bits": 50}, "flooding"),
+        ("encryption", {"security_bits": 192}, "192-bit secure"),
+        ("encryption", {"threshold": 2}, "threshold"),
+        ("encryption", {"threshold": 4}, "threshold"),
         ("encryption", {"weight_bits": 2}, "weights"),
     ],
 )
@@ -278,10 +281,11 @@ def test_a_plan_whose_terms_do_not_hold_together_is_refused(part, changes, why):
 
 
 def test_the_largest_weighted_sum_that_fits_the_modulus_is_accepted():
-    scenario = at("enrolled")  # 2^10 weights, 2^80 scale, 96 bits of modulus: a clip of 16 at most
+    # 2^10 weights, 2^80 scale, 96 bits of modulus, two to spare: a clip of 16, less the noise.
+    scenario = at("enrolled")
 
-    beyond = scenario.refused(ONE, "plan:Propose", _terms_with("encryption", clip_micro=16_000_001))
-    scenario.propose(_terms_with("encryption", clip_micro=16_000_000))
+    beyond = scenario.refused(ONE, "plan:Propose", _terms_with("encryption", clip_micro=16_000_000))
+    scenario.propose(_terms_with("encryption", clip_micro=15_999_999))
 
     assert beyond.code == Code.PLAN_INVALID
 

@@ -17,11 +17,11 @@ from chaincode.schema import canonical, keys
 from chaincode.schema.accounting import calibrate
 from chaincode.schema.base import ContentRef, Language
 from chaincode.schema.ceremonies import commitment
+from chaincode.schema.encryption import EncryptionTerms
 from chaincode.schema.errors import MedFabricError, parse
 from chaincode.schema.plans import (
     AcceptanceTerms,
     DataTerms,
-    EncryptionTerms,
     Feature,
     ModelTerms,
     Participant,
@@ -43,6 +43,11 @@ PLAN = "plan-1"
 SAMPLES, BATCH, STEPS, ROUNDS = 100, 20, 10, 2
 EPSILON = 3_000_000
 DELTA = 10_000
+# The base point of P-256 (SP 800-186, 3.2.1.3).
+TRANSPORT_KEY = (
+    "046b17d1f2e12c4247f8bce6e563a440f277037d812deb33a0f4a13945d898c296"
+    "4fe342e2fe1a7f9b8ee7eb4a7c0f9e162bce33576b315ececbb6406837bf51f5"
+)
 
 Certificates = Mapping[tuple[str, str], bytes]
 
@@ -338,9 +343,9 @@ def attest_args(plan: PlanTerms, number: int = 1, aggregate: str = "") -> dict[s
     return {**args, "aggregate": ref(name)}
 
 
-def share_args(plan: PlanTerms, msp_id: str, number: int = 1) -> dict[str, Any]:
+def share_args(plan: PlanTerms, msp_id: str, number: int = 1, attempt: int = 1) -> dict[str, Any]:
     args = {"plan_id": plan.plan_id, "round": number, "share": ref(f"share {number} {msp_id}")}
-    return {**args, "aggregate_sha256": sha(f"aggregate {number}")}
+    return {**args, "attempt": attempt, "aggregate_sha256": sha(f"aggregate {number}")}
 
 
 def evaluate_args(plan: PlanTerms, number: int = 1, **changes: Any) -> dict[str, Any]:
@@ -350,12 +355,15 @@ def evaluate_args(plan: PlanTerms, number: int = 1, **changes: Any) -> dict[str,
 
 def commit_args(plan: PlanTerms, msp_id: str) -> dict[str, Any]:
     digest = commitment(sha("nonce " + msp_id), sha("key share " + msp_id))
-    return {"plan_id": plan.plan_id, "commitment_sha256": digest}
+    transport = TRANSPORT_KEY if plan.encryption.threshold else None
+    return {"plan_id": plan.plan_id, "commitment_sha256": digest, "transport_key": transport}
 
 
 def reveal_args(plan: PlanTerms, msp_id: str) -> dict[str, Any]:
     share = ref("key share " + msp_id)
-    return {"plan_id": plan.plan_id, "nonce": sha("nonce " + msp_id), "share": share}
+    dealing = ref("dealing " + msp_id) if plan.encryption.threshold else None
+    args = {"plan_id": plan.plan_id, "nonce": sha("nonce " + msp_id), "share": share}
+    return {**args, "dealing": dealing}
 
 
 def confirm_args(plan: PlanTerms, _: str) -> dict[str, Any]:

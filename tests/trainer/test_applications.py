@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from chaincode.schema.encryption import EncryptionTerms
 from chaincode.schema.errors import MedFabricError
-from chaincode.schema.plans import EncryptionTerms
 from trainer import applications, presets
 from trainer.applications.files import Files, existing, load, write
 from trainer.data.records import Records, split

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from chaincode.schema import accounting
-from chaincode.schema.plans import EncryptionTerms
+from chaincode.schema.encryption import EncryptionTerms
 from trainer import applications, baselines, presets
 from trainer.applications.files import load, write
 from trainer.data.records import Records, split

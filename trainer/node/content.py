@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from chaincode.schema.base import ContentRef
@@ -42,30 +44,45 @@ class Exchange:
         Raises:
             MedFabricError: ``HOME_DAMAGED`` where the copy is gone.
         """
-        content = self._home.content(sha256)
-        if content is None:
+        path = self._home.content(sha256)
+        if path is None:
             raise MedFabricError(
                 Code.HOME_DAMAGED,
                 f"{sha256} is gone from the node's folder; restore the folder from its backup",
             )
-        return self._store.put(content)
+        return self._store.put_file(path)
 
     def fetch(self, ref: ContentRef) -> bytes:
-        """Content by reference, checked against its hash and size.
+        """Small content by reference, checked against its hash and size.
 
         Raises:
             MedFabricError: the store has it not, or has something else.
         """
         own = self._home.content(ref.sha256)
-        return own if own is not None else self._store.get(ref)
+        return own.read_bytes() if own is not None else self._store.get(ref)
 
-    def fetch_for_round(self, plan_id: str, number: int, ref: ContentRef) -> bytes:
-        """Like :meth:`fetch`, and says on the ledger where the content is not what it names."""
+    def fetch_for_round(self, plan_id: str, number: int, ref: ContentRef) -> Path:
+        """A file with content that a round names, checked against its hash and size.
+
+        Says on the ledger where the content is not what it names.
+
+        Raises:
+            MedFabricError: the store has it not, or has something else.
+        """
+        own = self._home.content(ref.sha256) or self._home.inbox(ref.sha256)
+        if own.exists():
+            return own
         try:
-            return self.fetch(ref)
+            self._store.get_file(ref, own)
         except MedFabricError as error:
             self.object(plan_id, number, ref.sha256, error.code)
             raise
+        return own
+
+    def forget(self, refs: Iterable[ContentRef]) -> None:
+        """Delete copies of others' content that are not needed any more."""
+        for ref in refs:
+            self._home.inbox(ref.sha256).unlink(missing_ok=True)
 
     def object(self, plan_id: str, number: int, sha256: str, code: str) -> None:
         """Put an objection on the ledger, once."""
@@ -87,11 +104,11 @@ class Exchange:
                 objection.msp_id,
                 objection.subject_sha256,
             )
-            content = self._home.content(objection.subject_sha256)
-            if content is None or name in self._restored:
+            path = self._home.content(objection.subject_sha256)
+            if path is None or name in self._restored:
                 continue
             log.warning(
                 "%s could not use %s: storing it again", objection.msp_id, objection.subject_sha256
             )
-            self._store.put(content)
+            self._store.put_file(path)
             self._restored.add(name)

@@ -28,6 +28,7 @@ class Task(StrEnum):
     COMMIT_KEY = "commit-key"
     REVEAL_KEY = "reveal-key"
     CONFIRM_KEY = "confirm-key"
+    JUDGE_KEY = "judge-key"
     ADVANCE_CEREMONY = "advance-ceremony"
     OPEN_ROUND = "open-round"
     SUBMIT_UPDATE = "submit-update"
@@ -65,9 +66,14 @@ class Snapshot:
     places: tuple[Place, ...] = ()
 
     @property
-    def lost(self) -> tuple[str, ...]:
+    def gone(self) -> tuple[str, ...]:
         """Key holders that have left the consortium."""
         return tuple(h for h in self.plan.terms.hospitals if h not in self.members)
+
+    @property
+    def lost(self) -> tuple[str, ...]:
+        """Key holders that have left the consortium, where the key cannot do without them."""
+        return self.plan.terms.lost(self.gone)
 
 
 @dataclass(frozen=True)
@@ -117,7 +123,11 @@ def _ceremony(me: Me, now: Snapshot, view: CeremonyView) -> Iterator[Duty]:
     posted: dict[CeremonyStatus, tuple[Task, list[str]]] = {
         CeremonyStatus.COMMIT: (Task.COMMIT_KEY, [c.msp_id for c in view.commitments]),
         CeremonyStatus.REVEAL: (Task.REVEAL_KEY, [s.msp_id for s in view.shares]),
-        CeremonyStatus.CONFIRM: (Task.CONFIRM_KEY, [c.msp_id for c in view.confirmations]),
+        CeremonyStatus.CONFIRM: (
+            Task.CONFIRM_KEY,
+            [*(c.msp_id for c in view.confirmations), *(a.msp_id for a in view.accusations)],
+        ),
+        CeremonyStatus.JUDGE: (Task.JUDGE_KEY, [v.msp_id for v in view.verdicts]),
     }
     stage = view.ceremony.status
     if stage not in posted:
@@ -126,7 +136,8 @@ def _ceremony(me: Me, now: Snapshot, view: CeremonyView) -> Iterator[Duty]:
     plan_id = plan.terms.plan_id
     if me.msp_id not in done:
         yield Duty(task, plan_id)
-    complete = len(done) == len(plan.terms.hospitals) or bool(now.lost)
+    accused = stage is CeremonyStatus.CONFIRM and bool(view.accusations)
+    complete = len(done) == len(plan.terms.hospitals) or accused or bool(now.gone)
     yield _advance(me, plan, Task.ADVANCE_CEREMONY, 0, complete, view.ceremony.deadline)
 
 
@@ -168,9 +179,10 @@ def _contribute(me: Me, plan: Plan, view: RoundView) -> Iterator[Duty]:
     attesting = status in (RoundStatus.SEALED, RoundStatus.AGGREGATED)
     if attesting and _owes(me, view.attestations):
         yield Duty(Task.ATTEST, plan_id, number)
-    if status is RoundStatus.AGGREGATED and _owes(me, view.shares):
+    sharing = status is RoundStatus.AGGREGATED and me.msp_id in view.round.key_holders
+    if sharing and _owes(me, view.shares):
         yield Duty(Task.SUBMIT_SHARE, plan_id, number)
-    elif status is RoundStatus.DECRYPTED and _owes(me, view.evaluations):
+    if status is RoundStatus.DECRYPTED and _owes(me, view.evaluations):
         yield Duty(Task.EVALUATE, plan_id, number)
 
 
@@ -188,17 +200,18 @@ def _owes(me: Me, posted: Sequence[object]) -> bool:
 
 def _stage_complete(now: Snapshot, view: RoundView) -> bool:
     """Whether the contract's condition for leaving the stage before its deadline holds."""
-    terms = now.plan.terms.participation
+    needed = now.plan.terms.attestations_needed
     hospitals = len(now.plan.terms.hospitals)
     match view.round.status:
         case RoundStatus.OPEN:
             return len(view.updates) == len(view.round.participants)
         case RoundStatus.SEALED:
             hashes = Counter(a.aggregate_sha256 for a in view.attestations)
-            agreed = max(hashes.values(), default=0) >= terms.agreement
+            agreed = max(hashes.values(), default=0) >= needed
             return agreed or len(view.attestations) == hospitals
         case RoundStatus.AGGREGATED:
-            return len(view.shares) == hospitals
+            holders = view.round.key_holders
+            return len(view.shares) == len(holders) or bool(set(holders) & set(now.gone))
         case RoundStatus.DECRYPTED:
             return len(view.evaluations) == hospitals
     return False

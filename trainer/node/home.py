@@ -12,7 +12,7 @@ import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,7 +21,7 @@ from pydantic import ValidationError
 from chaincode.schema import canonical
 from chaincode.schema.base import Language
 from chaincode.schema.errors import Code, MedFabricError
-from client.files import sync_folder
+from client.files import sync_folder, write_stream
 
 Record = TypeVar("Record", bound=Language)
 
@@ -50,9 +50,9 @@ class Home:
         """Let go of the folder."""
         self._lock.close()
 
-    def secret(self, plan_id: str, make: Callable[[], bytes]) -> bytes:
-        """The plan's key secret, made once and kept in a file that only its owner reads."""
-        path = self._plan(plan_id) / "secret"
+    def secret(self, plan_id: str, make: Callable[[], bytes], name: str = "secret") -> bytes:
+        """A secret of the plan, made once and kept in a file that only its owner reads."""
+        path = self._plan(plan_id) / name
         if not path.exists():
             _write(path, make())
         return path.read_bytes()
@@ -79,16 +79,35 @@ class Home:
 
     def keep_content(self, content: bytes) -> str:
         """Keep a copy of released content, so that it can be stored again. Returns its hash."""
-        digest = hashlib.sha256(content).hexdigest()
-        path = self.folder / "outbox" / digest
-        if not path.exists():
-            _write(path, content)
-        return digest
+        return self.keep_stream([content])
 
-    def content(self, sha256: str) -> bytes | None:
+    def keep_stream(self, chunks: Iterable[bytes]) -> str:
+        """Like :meth:`keep_content`, chunk by chunk."""
+        digest = hashlib.sha256()
+
+        def passing() -> Iterator[bytes]:
+            for chunk in chunks:
+                digest.update(chunk)
+                yield chunk
+
+        outbox = self.folder / "outbox"
+        try:
+            outbox.mkdir(exist_ok=True, mode=0o700)
+            write_stream(outbox, passing(), digest.hexdigest, mode=0o600)
+        except OSError as error:
+            raise _unwritable(outbox, error) from None
+        return digest.hexdigest()
+
+    def content(self, sha256: str) -> Path | None:
         """Own copy of released content, or None where this node did not release it."""
         path = self.folder / "outbox" / sha256
-        return path.read_bytes() if path.exists() else None
+        return path if path.exists() else None
+
+    def inbox(self, sha256: str) -> Path:
+        """Where a copy of another node's content belongs while it is worked on."""
+        folder = self.folder / "inbox"
+        folder.mkdir(exist_ok=True, mode=0o700)
+        return folder / sha256
 
     def journal(self, entry: dict[str, Any]) -> None:
         """Append one line to the journal: what was done, for how long, how many bytes."""
@@ -113,6 +132,10 @@ def _write(path: Path, content: bytes) -> None:
     except OSError as error:
         with contextlib.suppress(OSError):
             partial.unlink()
-        raise MedFabricError(
-            Code.HOME_UNWRITABLE, f"cannot write {path}: {error.strerror}; make room and go on"
-        ) from None
+        raise _unwritable(path, error) from None
+
+
+def _unwritable(path: Path, error: OSError) -> MedFabricError:
+    return MedFabricError(
+        Code.HOME_UNWRITABLE, f"cannot write {path}: {error.strerror}; make room and go on"
+    )

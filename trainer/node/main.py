@@ -57,7 +57,7 @@ def run(path: Path, *, once: bool = False, verbose: bool = False) -> None:
 def build(config: NodeConfig, identity: Identity, consortium: Consortium, home: Home) -> Agent:
     """The agent of this configuration over an open connection."""
     exchange = Exchange(open_store(config), home, consortium)
-    keys = KeyKeeper(consortium, home, exchange)
+    keys = KeyKeeper(identity.msp_id, consortium, home, exchange)
     rounds = Rounds(consortium, home, exchange, keys, _Learners(config))
     joins = config.data.dataset_id if config.data and config.join_plans else None
     me = Me(identity.msp_id, identity.name, frozenset(identity.roles), joins)
@@ -175,6 +175,7 @@ class _Worker:
             Task.COMMIT_KEY: keys.commit,
             Task.REVEAL_KEY: keys.reveal,
             Task.CONFIRM_KEY: keys.confirm,
+            Task.JUDGE_KEY: keys.judge,
             Task.ADVANCE_CEREMONY: keys.advance,
             Task.OPEN_ROUND: rounds.open,
             Task.SUBMIT_UPDATE: rounds.submit_update,

@@ -4,10 +4,15 @@ share; combine, evaluate, publish."""
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
 
-from chaincode.schema.base import Language, Sha256
+import numpy as np
+
+from chaincode.schema.base import ContentRef, Language, Sha256
 from chaincode.schema.errors import Code, MedFabricError
 from chaincode.schema.plans import PlanTerms
 from chaincode.schema.rounds import (
@@ -31,11 +36,23 @@ from trainer.node.ceremony import KeyKeeper
 from trainer.node.content import Exchange
 from trainer.node.duties import Duty, Snapshot
 from trainer.node.home import Home
+from trainer.privacy import Scheme
+from trainer.privacy.wire import Kind
 
 if TYPE_CHECKING:
     from trainer.node.learner import Learner
 
 Facts = dict[str, int | str]
+
+_UNDECODABLE = frozenset(
+    {
+        Code.WIRE_MALFORMED,
+        Code.WIRE_FOREIGN,
+        Code.RESIDUE_RANGE,
+        Code.DECODE_RANGE,
+    }
+)
+"""Why shares decrypt nothing, whoever combines them."""
 
 
 class _PreparedUpdate(Language):
@@ -49,11 +66,25 @@ class _PreparedUpdate(Language):
     steps: int
 
 
-class _PreparedShare(Language):
-    """The one aggregate of a round that this hospital decrypts, and its share in that."""
+class _Decrypted(Language):
+    """The one aggregate of a round that this hospital decrypts."""
 
     aggregate_sha256: Sha256
+
+
+class _PreparedShare(Language):
+    """This hospital's share in an attempt to decrypt, kept first: of one attempt there is one."""
+
     content_sha256: Sha256
+
+
+@dataclass(frozen=True)
+class _Aggregate:
+    """The encrypted sum in a file, the file's hash, and the hash that hospitals attest."""
+
+    path: Path
+    content_sha256: str
+    sha256: str
 
 
 class Rounds:
@@ -76,7 +107,7 @@ class Rounds:
         self._exchange = exchange
         self._keys = keys
         self._learner = learner
-        self._aggregates: dict[tuple[str, int], tuple[bytes, str]] = {}
+        self._aggregates: dict[tuple[str, int], _Aggregate] = {}
 
     def open(self, duty: Duty, _: Snapshot) -> None:
         """Open the next round."""
@@ -114,10 +145,10 @@ class Rounds:
 
     def attest(self, duty: Duty, now: Snapshot) -> Facts:
         """Add the sealed updates and attest the sum."""
-        content, digest = self._aggregate(now)
-        ref = self._exchange.release(content)
+        aggregate = self._aggregate(now)
+        ref = self._exchange.release_kept(aggregate.content_sha256)
         args = AttestArgs(
-            plan_id=duty.plan_id, round=duty.round, aggregate_sha256=digest, aggregate=ref
+            plan_id=duty.plan_id, round=duty.round, aggregate_sha256=aggregate.sha256, aggregate=ref
         )
         self._consortium.submit("round:Attest", args, Attestation)
         return {"bytes": ref.size_bytes}
@@ -129,19 +160,24 @@ class Rounds:
             MedFabricError: ``AGGREGATE_REFUSED`` where it is not, or where this hospital already
                 shared in another aggregate of this round: two of them could be subtracted.
         """
-        name = f"share-{duty.round}"
-        accepted = _view(now).round.aggregate_sha256
+        round_ = _view(now).round
+        decrypted = self._home.record(duty.plan_id, f"decrypted-{duty.round}", _Decrypted)
+        if decrypted is None:
+            decrypted = self._agreed(now)
+            self._home.keep(duty.plan_id, f"decrypted-{duty.round}", decrypted)
+        if decrypted.aggregate_sha256 != round_.aggregate_sha256:
+            raise _refused(duty, "this hospital already shared in another aggregate")
+        name = f"share-{duty.round}-{round_.attempt}"
         prepared = self._home.record(duty.plan_id, name, _PreparedShare)
         if prepared is None:
-            prepared = self._share(now)
+            prepared = _PreparedShare(content_sha256=self._share(now))
             self._home.keep(duty.plan_id, name, prepared)
-        if prepared.aggregate_sha256 != accepted:
-            raise _refused(duty, "this hospital already shared in another aggregate")
         ref = self._exchange.release_kept(prepared.content_sha256)
         args = ShareArgs(
             plan_id=duty.plan_id,
             round=duty.round,
-            aggregate_sha256=prepared.aggregate_sha256,
+            aggregate_sha256=decrypted.aggregate_sha256,
+            attempt=round_.attempt,
             share=ref,
         )
         self._consortium.submit("round:SubmitShare", args, DecryptionShare)
@@ -166,6 +202,8 @@ class Rounds:
         )
         self._consortium.submit("round:Evaluate", args, Evaluation)
         self._aggregates.pop((duty.plan_id, duty.round), None)
+        self._exchange.forget(c.update for c in _view(now).round.contributions)
+        self._exchange.forget(share.share for share in _view(now).shares)
         return {"bytes": ref.size_bytes if ref else 0}
 
     def _train(self, now: Snapshot) -> tuple[_PreparedUpdate, Facts]:
@@ -175,10 +213,11 @@ class Rounds:
         key = self._keys.collective_key(now)
         trained = learner.train(base, view.round.number)
         started = time.monotonic()
-        content = self._keys.scheme(now).encrypt(trained.delta, key)
+        chunks = self._keys.scheme(now).encrypt(trained.delta, key)
+        content_sha256 = self._home.keep_stream(chunks)
         encrypt_seconds = time.monotonic() - started
         prepared = _PreparedUpdate(
-            content_sha256=self._home.keep_content(content),
+            content_sha256=content_sha256,
             base_sha256=view.round.base_sha256,
             dataset_id=learner.dataset_id,
             samples=trained.samples,
@@ -189,53 +228,86 @@ class Rounds:
             "encrypt_ms": round(1000 * encrypt_seconds),
         }
 
-    def _aggregate(self, now: Snapshot) -> tuple[bytes, str]:
-        """The weighted sum of the sealed updates, and the hash that hospitals attest."""
+    def _aggregate(self, now: Snapshot) -> _Aggregate:
+        """The weighted sum of the sealed updates."""
         round_ = _view(now).round
         place = (round_.plan_id, round_.number)
         if place not in self._aggregates:
-            updates = [
-                self._exchange.fetch_for_round(*place, contribution.update)
-                for contribution in round_.contributions
-            ]
-            key = self._keys.collective_key(now)
-            self._aggregates[place] = self._keys.scheme(now).aggregate(
-                key, round_, updates, now.plan.terms.model.parameters
-            )
+            self._aggregates[place] = self._sum(now, round_)
         return self._aggregates[place]
 
-    def _share(self, now: Snapshot) -> _PreparedShare:
+    def _sum(self, now: Snapshot, round_: Round) -> _Aggregate:
+        scheme, key = self._keys.scheme(now), self._keys.collective_key(now)
+        refs = [contribution.update for contribution in round_.contributions]
+        weights = [contribution.weight for contribution in round_.contributions]
+        with self._opened(round_, Kind.CIPHERTEXT, refs, scheme) as updates:
+            chunks = scheme.weighted_sum(list(zip(updates, weights, strict=True)))
+            content_sha256 = self._home.keep_stream(chunks)
+        path = self._home.content(content_sha256)
+        assert path is not None
+        digest = scheme.aggregate_sha256(key, round_, content_sha256)
+        return _Aggregate(path, content_sha256, digest)
+
+    @contextmanager
+    def _opened(
+        self, round_: Round, kind: Kind, refs: Sequence[ContentRef], scheme: Scheme
+    ) -> Iterator[list[BinaryIO]]:
+        """Content of a round as open files; what is not of its form is objected to on the ledger.
+
+        Raises:
+            MedFabricError: content is missing, or none of this plan's.
+        """
+        place = (round_.plan_id, round_.number)
+        with ExitStack() as stack:
+            files: list[BinaryIO] = []
+            for ref in refs:
+                path = self._exchange.fetch_for_round(*place, ref)
+                file = stack.enter_context(path.open("rb"))
+                try:
+                    for _ in scheme.form(kind).read(file):
+                        pass
+                except MedFabricError as error:
+                    self._exchange.object(*place, ref.sha256, error.code)
+                    raise
+                files.append(file)
+            yield files
+
+    def _agreed(self, now: Snapshot) -> _Decrypted:
+        """The accepted aggregate, if this hospital may share in its decryption."""
         round_ = _view(now).round
-        content, digest = self._aggregate(now)
-        if digest != round_.aggregate_sha256:
+        aggregate = self._aggregate(now)
+        if aggregate.sha256 != round_.aggregate_sha256:
             raise _refused(round_, "it is not the sum of the sealed updates as computed here")
         if len({c.msp_id for c in round_.contributions}) < 2:
             raise _refused(round_, "a single hospital's update is never decrypted")
-        share = self._keys.scheme(now).decryption_share(
-            self._keys.secret(now), content, now.plan.terms.model.parameters
-        )
-        return _PreparedShare(
-            aggregate_sha256=digest, content_sha256=self._home.keep_content(share)
-        )
+        return _Decrypted(aggregate_sha256=aggregate.sha256)
+
+    def _share(self, now: Snapshot) -> str:
+        """The hash of this hospital's share in the present attempt, kept."""
+        points = [now.plan.terms.hospitals.index(h) + 1 for h in _view(now).round.key_holders]
+        key = self._keys.share_key(now)
+        with self._aggregate(now).path.open("rb") as aggregate:
+            chunks = self._keys.scheme(now).decryption_share(key, aggregate, points)
+            return self._home.keep_stream(chunks)
 
     def _candidate(
         self, duty: Duty, now: Snapshot, base: bytes, learner: Learner
     ) -> tuple[bytes | None, str | None]:
-        view = _view(now)
-        aggregate, _ = self._aggregate(now)
-        in_order = sorted(view.shares, key=lambda share: share.msp_id)
-        shares = [
-            self._exchange.fetch_for_round(duty.plan_id, duty.round, share.share)
-            for share in in_order
-        ]
-        parameters = now.plan.terms.model.parameters
+        view, scheme = _view(now), self._keys.scheme(now)
+        refs = [share.share for share in view.shares]
         try:
-            mean = self._keys.scheme(now).decode_mean(
-                aggregate, shares, parameters, view.round.total_weight
-            )
+            with (
+                self._aggregate(now).path.open("rb") as aggregate,
+                self._opened(view.round, Kind.SHARE, refs, scheme) as shares,
+            ):
+                mean = np.concatenate(
+                    list(scheme.decode_mean(aggregate, shares, view.round.total_weight))
+                )
         except MedFabricError as error:
-            # The hospitals say on the ledger that these shares decrypt nothing.
-            return None, error.code
+            if error.code in _UNDECODABLE:
+                # The hospitals say on the ledger that these shares decrypt nothing.
+                return None, error.code
+            raise
         return learner.apply(base, mean), None
 
     def _base_model(self, now: Snapshot) -> bytes:

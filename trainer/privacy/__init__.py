@@ -1,5 +1,6 @@
 """Encryption that nobody can undo alone."""
 
-from trainer.privacy.threshold import CollectiveKey, Scheme, SecretShare
+from trainer.privacy.dealing import KeySecret
+from trainer.privacy.threshold import CollectiveKey, Scheme, ShareKey
 
-__all__ = ["CollectiveKey", "Scheme", "SecretShare"]
+__all__ = ["CollectiveKey", "KeySecret", "Scheme", "ShareKey"]

@@ -1,8 +1,8 @@
-"""Arithmetic in Z_q[X]/(X^N + 1) for 64-bit primes q, vectorised.
+"""Arithmetic in Z_q[X]/(X^N + 1) for primes q below 2^48, vectorised over many polynomials.
 
-Polynomials are ``uint64[N]`` residues. The transform is the negacyclic NTT in SEAL's order (Harvey
-butterflies, powers of the smallest primitive 2N-th root, bit-reversed output), so that what SEAL
-computes and what is computed here can be mixed.
+Polynomials are ``int64[..., N]``; canonical residues lie in [0, q). The transform is the negacyclic
+NTT in SEAL's order (powers of the smallest primitive 2N-th root, bit-reversed output), so that what
+SEAL computes and what is computed here can be mixed.
 """
 
 from __future__ import annotations
@@ -12,85 +12,159 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-Residues = NDArray[np.uint64]
+Residues = NDArray[np.int64]
+Modulus = int | NDArray[np.int64]
+"""One prime, or one for each row of residues."""
 
 
-def multiply(a: Residues, b: Residues | np.uint64, q: int) -> Residues:
-    """``a * b mod q``, elementwise, for q below 2^62.
+def multiply(a: Residues, b: Residues | int, q: Modulus) -> Residues:
+    """``a * b mod q``, elementwise, canonical, for |a| and |b| below q.
 
-    The quotient comes from extended precision (64-bit mantissa or more) and is off by one at most;
-    the product wraps around modulo 2^64 and the difference is exact.
+    The quotient comes from double precision and is off by less than one; the product wraps around
+    modulo 2^64 and the difference is exact.
     """
-    quotient = (a.astype(np.longdouble) * b / np.longdouble(q)).astype(np.uint64)
-    rest = (a * b - quotient * np.uint64(q)).view(np.int64)
-    rest = np.where(rest < 0, rest + q, rest)
-    return np.where(rest >= q, rest - q, rest).view(np.uint64)
+    ratio = np.asarray(b, dtype=np.float64) / q
+    quotient = np.rint(a * ratio).astype(np.int64)
+    return canonical(a * b - quotient * q, q)
 
 
-def add(a: Residues, b: Residues, q: int) -> Residues:
-    """``a + b mod q``."""
-    total = a + b
-    return np.where(total >= q, total - np.uint64(q), total)
+def add(a: Residues, b: Residues, q: Modulus) -> Residues:
+    """``a + b mod q`` of canonical residues."""
+    return canonical(a + b - q, q)
 
 
-def negate(a: Residues, q: int) -> Residues:
-    """``-a mod q``."""
-    return np.where(a == 0, a, np.uint64(q) - a)
+def subtract(a: Residues, b: Residues, q: Modulus) -> Residues:
+    """``a - b mod q`` of canonical residues."""
+    return canonical(a - b, q)
 
 
-def lift(values: NDArray[np.int64], q: int) -> Residues:
-    """Residues of signed integers."""
-    return np.mod(values, np.int64(q)).astype(np.uint64)
+def canonical(values: Residues, q: Modulus) -> Residues:
+    """Values in (-q, q) brought to [0, q)."""
+    return values + ((values >> 63) & q)
+
+
+def lift(values: NDArray[np.int64], q: Modulus) -> Residues:
+    """Residues of signed integers below 2^62 in size."""
+    quotient = np.rint(values / q).astype(np.int64)
+    return canonical(values - quotient * q, q)
 
 
 class Transform:
     """The NTT of one prime and its inverse.
 
+    Butterflies are lazy: products are reduced to less than 2 q in size, sums are left to grow, to
+    less than 2^53, so that double-precision quotients stay off by less than 2.
+
     Args:
-        degree: N, a power of two.
-        prime: q, congruent to 1 modulo 2N, below 2^62.
+        degree: N, a power of two, at least 16 and at most 32768.
+        prime: q, congruent to 1 modulo 2N, below 2^48.
     """
 
     def __init__(self, degree: int, prime: int) -> None:
-        self._degree = degree
-        self._prime = prime
+        self._degree, self._prime = degree, prime
+        # Blocks of at most this many coefficients are worked on side by side.
+        self._inner = 1 << (degree.bit_length() // 2)
         root = _smallest_root(degree, prime)
-        order = _bit_reversed(degree)
-        self._roots = _powers(root, degree, prime)[order]
-        self._inverses = _powers(pow(root, -1, prime), degree, prime)[order]
-        self._scale = np.uint64(pow(degree, -1, prime))
+        self._roots = self._by_level(_powers(root, degree, prime))
+        self._inverses = self._by_level(_powers(pow(root, -1, prime), degree, prime))
+        self._scale = pow(degree, -1, prime)
 
     def forward(self, coefficients: Residues) -> Residues:
-        """Coefficients to values."""
-        values, q = coefficients.copy(), self._prime
-        blocks = 1
-        while blocks < self._degree:
-            view = values.reshape(blocks, 2, -1)
-            low = view[:, 0].copy()
-            high = multiply(view[:, 1], self._roots[blocks : 2 * blocks, None], q)
-            view[:, 0] = add(low, high, q)
-            view[:, 1] = add(low, negate(high, q), q)
-            blocks *= 2
-        return values
+        """Coefficients in (-q, q) to canonical values: ``int64[..., N]``."""
+        values = coefficients.reshape(-1, self._degree).copy()
+        levels = iter(self._roots)
+        for blocks in self._outer_levels():
+            low, high = _halves(values.reshape(len(values), blocks, 2, -1))
+            self._butterfly(low, high, *next(levels))
+        outer = self._degree // self._inner
+        columns = _turned(values, outer)
+        for inner in self._inner_levels():
+            low, high = _halves(columns.reshape(len(columns), inner, 2, -1, outer))
+            self._butterfly(low, high, *next(levels))
+        return _reduced(_turned(columns, self._inner), self._prime).reshape(coefficients.shape)
 
     def inverse(self, values: Residues) -> Residues:
-        """Values to coefficients."""
-        coefficients, q = values.copy(), self._prime
-        blocks = self._degree // 2
-        while blocks:
-            view = coefficients.reshape(blocks, 2, -1)
-            low, high = view[:, 0].copy(), view[:, 1].copy()
-            view[:, 0] = add(low, high, q)
-            difference = add(low, negate(high, q), q)
-            view[:, 1] = multiply(difference, self._inverses[blocks : 2 * blocks, None], q)
-            blocks //= 2
-        return multiply(coefficients, self._scale, q)
+        """Canonical values to canonical coefficients: ``int64[..., N]``."""
+        levels = list(self._inverses)
+        outer = self._degree // self._inner
+        columns = _turned(values.reshape(-1, self._degree), outer)
+        for inner in reversed(self._inner_levels()):
+            low, high = _halves(columns.reshape(len(columns), inner, 2, -1, outer))
+            self._butterfly_back(low, high, *levels.pop(), reduce=len(levels) % 3 == 0)
+        result = _turned(columns, self._inner)
+        for blocks in reversed(self._outer_levels()):
+            low, high = _halves(result.reshape(len(result), blocks, 2, -1))
+            self._butterfly_back(low, high, *levels.pop(), reduce=len(levels) % 3 == 0)
+        result = _reduced(result, self._prime)
+        return multiply(result, self._scale, self._prime).reshape(values.shape)
+
+    def _outer_levels(self) -> list[int]:
+        return [1 << level for level in range((self._degree // self._inner).bit_length() - 1)]
+
+    def _inner_levels(self) -> list[int]:
+        return [1 << level for level in range(self._inner.bit_length() - 1)]
+
+    def _by_level(self, powers: Residues) -> list[tuple[Residues, NDArray[np.float64]]]:
+        """Roots of each level, shaped for its butterflies, and their quotients by q."""
+        roots = powers[_bit_reversed(self._degree)]
+        outer = self._degree // self._inner
+        shaped = [roots[b : 2 * b, None] for b in self._outer_levels()]
+        for inner in self._inner_levels():
+            blocks = inner * outer
+            of_block = roots[blocks : 2 * blocks].reshape(outer, inner)
+            shaped.append(np.ascontiguousarray(of_block.T)[:, None, :])
+        return [(root, root / self._prime) for root in shaped]
+
+    def _butterfly(
+        self, low: Residues, high: Residues, roots: Residues, ratios: NDArray[np.float64]
+    ) -> None:
+        product = self._product(high, roots, ratios)
+        np.subtract(low, product, out=high)
+        low += product
+
+    def _butterfly_back(
+        self,
+        low: Residues,
+        high: Residues,
+        roots: Residues,
+        ratios: NDArray[np.float64],
+        *,
+        reduce: bool,
+    ) -> None:
+        difference = low - high
+        low += high
+        if reduce:
+            low -= np.rint(low * (1.0 / self._prime)).astype(np.int64) * self._prime
+        high[...] = self._product(difference, roots, ratios)
+
+    def _product(self, values: Residues, roots: Residues, ratios: NDArray[np.float64]) -> Residues:
+        quotient = values * ratios
+        np.rint(quotient, out=quotient)
+        product = values * roots
+        product -= quotient.astype(np.int64) * self._prime
+        return product
 
 
 @lru_cache(maxsize=16)
 def transform(degree: int, prime: int) -> Transform:
     """The transform of a prime, its tables made once."""
     return Transform(degree, prime)
+
+
+def _halves(view: Residues) -> tuple[Residues, Residues]:
+    return view[:, :, 0], view[:, :, 1]
+
+
+def _turned(values: Residues, blocks: int) -> Residues:
+    """``[polynomial, blocks, rest]`` as ``[polynomial, rest, blocks]``, in one piece."""
+    shaped = values.reshape(len(values), blocks, -1)
+    return np.ascontiguousarray(shaped.transpose(0, 2, 1)).reshape(len(values), -1)
+
+
+def _reduced(values: Residues, q: int) -> Residues:
+    """Values below 2^53 in size, canonical."""
+    quotient = np.rint(values * (1.0 / q)).astype(np.int64)
+    return canonical(values - quotient * q, q)
 
 
 def _smallest_root(degree: int, prime: int) -> int:
@@ -109,7 +183,7 @@ def _powers(base: int, number: int, prime: int) -> Residues:
     powers = [1]
     for _ in range(number - 1):
         powers.append(powers[-1] * base % prime)
-    return np.array(powers, dtype=np.uint64)
+    return np.array(powers, dtype=np.int64)
 
 
 def _bit_reversed(number: int) -> NDArray[np.int64]:

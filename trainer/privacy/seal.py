@@ -1,47 +1,51 @@
-"""The few things that TenSEAL's SEAL does for us: parameters, and encryption under a public key.
+"""What TenSEAL's SEAL does for us: parameters, and encryption under a public key.
 
-Only bytes built here reach SEAL's loaders, never a peer's: those crash on hostile input.
+Only bytes built here reach SEAL's loaders, never a peer's: those crash on hostile input. SEAL works
+at its key level, with every prime carrying the ciphertext: nothing is ever key-switched here.
 """
 
 from __future__ import annotations
 
+import os
 import struct
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import zstandard
 
+from chaincode.schema.encryption import EncryptionTerms
 from chaincode.schema.errors import Code, MedFabricError
 from trainer.privacy.ring import Residues
 
-# SEAL's serialisation header: magic, its own size, version 4.x, no compression, reserved, length.
+# SEAL's serialisation header: magic, its own size, version 4.x, compression, reserved, length.
 _HEADER = struct.Struct("<HBBBBHQ")
 _MAGIC = 0xA15E
+_MEMORY = Path("/dev/shm")  # noqa: S108
+"""Where files are memory, on Linux; elsewhere the temporary folder does."""
 
 
 class Seal:
-    """SEAL at one set of parameters.
-
-    Args:
-        degree: N.
-        modulus_bits: sizes of the primes, the special prime last.
+    """SEAL at one plan's parameters.
 
     Raises:
-        MedFabricError: ``PARAMETERS_REFUSED`` below 128 bits of security, by the table of the
-            homomorphic encryption standard (Albrecht et al. 2018).
+        MedFabricError: ``PARAMETERS_REFUSED`` where SEAL itself, by the table of the homomorphic
+            encryption standard, refuses them.
     """
 
-    def __init__(self, degree: int, modulus_bits: tuple[int, ...]) -> None:
+    def __init__(self, terms: EncryptionTerms) -> None:
         import tenseal.sealapi as sealapi
 
         self._api = sealapi
-        self._degree = degree
+        self._degree = terms.poly_modulus_degree
+        level = getattr(sealapi.SEC_LEVEL_TYPE, f"TC{terms.security_bits}")
         try:
             parameters = sealapi.EncryptionParameters(sealapi.SCHEME_TYPE.CKKS)
-            parameters.set_poly_modulus_degree(degree)
-            parameters.set_coeff_modulus(sealapi.CoeffModulus.Create(degree, list(modulus_bits)))
-            self._context = sealapi.SEALContext(parameters, True, sealapi.SEC_LEVEL_TYPE.TC128)
+            parameters.set_poly_modulus_degree(self._degree)
+            primes = sealapi.CoeffModulus.Create(self._degree, list(terms.modulus_bits))
+            parameters.set_coeff_modulus(primes)
+            self._context = sealapi.SEALContext(parameters, True, level)
         except (ValueError, RuntimeError) as error:
             raise _refused(str(error)) from None
         if not self._context.parameters_set():
@@ -50,17 +54,17 @@ class Seal:
         self._version = self._find_version(parameters)
 
     def encryptor(self, public_key: Residues) -> Encryptor:
-        """An encryptor under a public key, ``uint64[2, all primes, N]``, in transformed form."""
+        """An encryptor under a public key, ``int64[2, P, N]``, transformed."""
         content = self._public_key_bytes(public_key)
         key = self._api.PublicKey()
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "public-key"
             path.write_bytes(content)
             key.load(self._context, str(path))
-        return Encryptor(self._api, self._context, key, len(self.primes) - 1, self._degree)
+        return Encryptor(self._api, self._context, key, (2, len(self.primes), self._degree))
 
     def _public_key_bytes(self, public_key: Residues) -> bytes:
-        data = np.ascontiguousarray(public_key, dtype="<u8")
+        data = np.ascontiguousarray(public_key, dtype="<i8")
         inner = struct.pack("<4Q", *self._context.key_parms_id()) + b"\x01"
         inner += struct.pack("<3QdQ", 2, self._degree, len(self.primes), 1.0, 1)
         values = struct.pack("<Q", data.size) + data.tobytes()
@@ -83,20 +87,33 @@ class Seal:
 class Encryptor:
     """Encrypts zero under one public key, with SEAL's randomness."""
 
-    def __init__(self, api: Any, context: Any, key: Any, primes: int, degree: int) -> None:
-        self._api = api
-        self._context = context
+    def __init__(self, api: Any, context: Any, key: Any, shape: tuple[int, int, int]) -> None:
+        self._ciphertext = api.Ciphertext()
+        self._level = context.key_parms_id()
         self._encryptor = api.Encryptor(context, key)
-        self._shape = (2, primes, degree)
+        self._shape = shape
+        self._values = 8 * shape[0] * shape[1] * shape[2]
+        self._decompressor = zstandard.ZstdDecompressor()
 
     def zero(self) -> Residues:
-        """A fresh encryption of zero: ``uint64[2, primes without the special one, N]``."""
-        ciphertext = self._api.Ciphertext()
-        self._encryptor.encrypt_zero(self._context.first_parms_id(), ciphertext)
-        data = ciphertext.dyn_array()
-        size = data.size()
-        values = np.fromiter(map(data.at, range(size)), dtype=np.uint64, count=size)
+        """A fresh encryption of zero: ``int64[2, P, N]``, transformed."""
+        self._encryptor.encrypt_zero(self._level, self._ciphertext)
+        content = self._saved()
+        # Residues come last, after the ciphertext's metadata and their own header.
+        values = np.frombuffer(content, dtype="<i8", offset=len(content) - self._values)
         return values.reshape(self._shape)
+
+    def _saved(self) -> bytes:
+        """What SEAL writes of the ciphertext: the one way to all residues at once."""
+        folder = _MEMORY if _MEMORY.is_dir() else None
+        descriptor, name = tempfile.mkstemp(dir=folder)
+        try:
+            self._ciphertext.save(name)
+            with os.fdopen(descriptor, "rb") as file:
+                packed = file.read()[_HEADER.size :]
+        finally:
+            Path(name).unlink()
+        return self._decompressor.decompressobj().decompress(packed)
 
 
 def _refused(why: str) -> MedFabricError:

@@ -1,68 +1,43 @@
 """CKKS whose secret key is the sum of the hospitals' secrets, so that nobody holds it.
 
 Multiparty scheme of Mouchet et al. 2021 ("Multiparty Homomorphic Encryption from
-Ring-Learning-with-Errors"), n of n. Common reference polynomial a from SHAKE-256 of the plan;
-hospital i publishes b_i = -(a s_i + e_i); the collective key is (sum b_i, a). Values stand in the
-polynomial's coefficients; public integer weights multiply ciphertexts without rescaling. Hospital i
-shares in a decryption by d_i = c1 s_i + flooding noise; c0 + sum d_i is the weighted sum of values.
+Ring-Learning-with-Errors"), its key shared on to any t hospitals by Shamir's scheme (Mouchet et al.
+2023, "An Efficient Threshold Access-Structure for RLWE-Based Multiparty Homomorphic Encryption").
+Common reference polynomial a from SHAKE-256 of the plan; the collective key is (sum b_j, a). Values
+stand in the polynomial's coefficients; public integer weights multiply ciphertexts without
+rescaling. Hospital i shares in a decryption by d_i = c1 k_i + flooding noise, k_i being its secret,
+or Lagrange's factor of those who share times the sum of what was dealt to it; c0 + sum d_i is the
+weighted sum of values.
+
+Content goes in and out chunk by chunk: memory does not grow with the model.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from chaincode.schema import canonical
+from chaincode.schema import canonical, encryption
+from chaincode.schema.encryption import FRACTION_BITS, EncryptionTerms, Workload
 from chaincode.schema.errors import Code, MedFabricError
-from chaincode.schema.plans import EncryptionTerms
 from chaincode.schema.rounds import Round
-from trainer.privacy import ring, wire
+from trainer.privacy import ring, sampling
+from trainer.privacy.dealing import KeyDealing, KeySecret
 from trainer.privacy.ring import Residues
+from trainer.privacy.rns import Rns
 from trainer.privacy.seal import Encryptor, Seal
-from trainer.privacy.wire import Kind
-
-FRACTION_BITS = 40
-"""Values are rounded to multiples of 2^-40 before they are scaled."""
-_SECRET_MAGIC = b"MFS1"
-
-
-@dataclass(frozen=True)
-class SecretShare:
-    """One hospital's part of the secret key: ``int8[N]`` of -1, 0, 1. Never leaves its node."""
-
-    coefficients: NDArray[np.int8]
-
-    def to_bytes(self) -> bytes:
-        """For the node's own folder, mode 0600."""
-        return _SECRET_MAGIC + self.coefficients.tobytes()
-
-    @classmethod
-    def from_bytes(cls, raw: bytes) -> SecretShare:
-        """Read what :meth:`to_bytes` wrote.
-
-        Raises:
-            MedFabricError: ``WIRE_MALFORMED``.
-        """
-        coefficients = np.frombuffer(raw[4:], dtype=np.int8)
-        if raw[:4] != _SECRET_MAGIC or not np.isin(coefficients, (-1, 0, 1)).all():
-            raise MedFabricError(
-                Code.WIRE_MALFORMED, "the key secret is damaged; restore the node's folder"
-            )
-        return cls(coefficients)
-
-    def __repr__(self) -> str:
-        return "SecretShare(...)"
+from trainer.privacy.wire import Form, Kind
 
 
 @dataclass(frozen=True)
 class CollectiveKey:
-    """The sum of all public shares: ``uint64[all primes, N]``, transformed."""
+    """The sum of all public shares: ``int64[P, N]``, transformed."""
 
     residues: Residues
     content: bytes
@@ -73,219 +48,246 @@ class CollectiveKey:
         return hashlib.sha256(self.content).hexdigest()
 
 
+@dataclass(frozen=True)
+class ShareKey:
+    """What hospital ``point`` decrypts with: ``int64[P, N]``. Never leaves its node."""
+
+    point: int
+    residues: Residues
+
+    def __repr__(self) -> str:
+        return f"ShareKey({self.point}, ...)"
+
+
 class Scheme:
-    """Threshold CKKS under one plan's terms.
+    """Threshold CKKS under one plan's terms, for models of ``work.parameters`` values.
 
     Args:
-        terms: the plan's encryption terms.
         seed: the plan's hash; fixes the common reference polynomial.
 
     Raises:
         MedFabricError: ``PARAMETERS_REFUSED``.
     """
 
-    def __init__(self, terms: EncryptionTerms, seed: bytes) -> None:
+    def __init__(self, terms: EncryptionTerms, work: Workload, seed: bytes) -> None:
+        if refused := encryption.refusal(terms, work):
+            raise MedFabricError(Code.PARAMETERS_REFUSED, f"{refused}; change the plan's terms")
         self._terms = terms
-        self._degree = terms.poly_modulus_degree
-        self._seal = Seal(self._degree, terms.modulus_bits)
-        self.primes = self._seal.primes
-        self._data_primes = self.primes[:-1]
-        self._modulus = int(np.prod([int(q) for q in self._data_primes], dtype=object))
-        self.context = hashlib.sha256(b"MFR1 context" + canonical.dumps(terms) + seed).digest()
-        self._check_range()
-        self._reference = np.stack([_uniform(seed, i, q, self._degree) for i, q in self._all()])
+        self._work = work
+        self._seal = Seal(terms)
+        self._rns = Rns(terms.poly_modulus_degree, self._seal.primes)
+        self.context = _context(terms, work, seed)
+        self._reference = np.stack(
+            [_uniform(seed, i, q, self._rns.degree) for i, q in enumerate(self._rns.primes)]
+        )
+        self.threshold = terms.threshold or work.hospitals
+        self.dealing = KeyDealing(
+            self._rns, self._reference, self.context, work.hospitals, self.threshold
+        )
+        self.chunks = -(-work.parameters // self._rns.degree)
         self._encryptors: dict[str, Encryptor] = {}
+
+    def form(self, kind: Kind) -> Form:
+        """The one form that a plan's key, ciphertexts, shares or subshares have."""
+        chunks = 1 if kind in (Kind.KEY, Kind.SUBSHARE) else self.chunks
+        polynomials = 2 if kind is Kind.CIPHERTEXT else 1
+        primes, degree = self._rns.primes, self._rns.degree
+        return Form(kind, self.context, primes, degree, chunks, polynomials)
 
     # the key
 
-    def generate_secret(self) -> SecretShare:
-        """A fresh secret: uniform in {-1, 0, 1}, from the operating system's randomness."""
-        return SecretShare(_ternary(self._degree))
-
-    def public_share(self, secret: SecretShare) -> bytes:
-        """b_i = -(a s_i + e_i). Random: make it once per plan and keep it."""
-        error = _error(self._degree)
-        residues = np.empty((1, 1, len(self.primes), self._degree), dtype=np.uint64)
-        for index, q in self._all():
-            product = ring.multiply(self._reference[index], self._lifted(secret, q), q)
-            noisy = ring.add(product, self._forward(error, q), q)
-            residues[0, 0, index] = ring.negate(noisy, q)
-        return wire.encode(Kind.KEY, self.context, self.primes, residues)
-
     def collective_key(self, shares: Sequence[bytes]) -> CollectiveKey:
-        """The sum of the public shares, the same in any order.
+        """The sum of all hospitals' public parts, in the plan's order, each checked.
 
         Raises:
-            MedFabricError: a share is malformed, or there are fewer than two.
+            MedFabricError: a part is malformed or unsound, or one is missing.
         """
-        if len(shares) < 2:
-            raise MedFabricError(Code.SHARES_INCOMPLETE, "one hospital's key is no collective key")
-        total = np.zeros((len(self.primes), self._degree), dtype=np.uint64)
-        for share in shares:
-            residues = wire.decode(share, Kind.KEY, self.context, self.primes, self._degree, 1)
-            for index, q in self._all():
-                total[index] = ring.add(total[index], residues[0, 0, index], q)
-        content = wire.encode(Kind.KEY, self.context, self.primes, total[None, None])
-        return CollectiveKey(total, content)
+        if len(shares) != self._work.hospitals:
+            raise MedFabricError(Code.SHARES_INCOMPLETE, "a hospital's key share is missing")
+        total = np.zeros_like(self._reference)
+        for dealer, document in enumerate(shares, 1):
+            total = self._rns.add(total, self.dealing.check(document, dealer))
+        return CollectiveKey(total, self.form(Kind.KEY).encode(total[None, None]))
+
+    def share_key(self, secret: KeySecret, point: int, subshares: Sequence[Residues]) -> ShareKey:
+        """What hospital ``point`` decrypts with.
+
+        Args:
+            subshares: what every hospital dealt to this one; empty where nothing is dealt.
+
+        Raises:
+            MedFabricError: ``SHARES_INCOMPLETE``.
+        """
+        if not self.dealing.dealt:
+            return ShareKey(point, self._rns.small(self.dealing.secret_polynomial(secret)))
+        if len(subshares) != self._work.hospitals:
+            raise MedFabricError(Code.SHARES_INCOMPLETE, "a hospital has dealt nothing")
+        total = np.zeros_like(self._reference)
+        for subshare in subshares:
+            total = self._rns.add(total, subshare)
+        return ShareKey(point, total)
 
     # the sum
 
-    def encrypt(self, values: NDArray[np.float64], key: CollectiveKey) -> bytes:
+    def encrypt(self, values: NDArray[np.floating], key: CollectiveKey) -> Iterator[bytes]:
         """Encrypt values, clipped to the terms' range, N to a ciphertext.
 
         Args:
-            values: ``float64[n]``, n at least 1.
+            values: ``float[parameters]``; read chunk by chunk, so it may be a mapped file.
 
         Raises:
-            MedFabricError: ``VALUE_NOT_FINITE``.
+            MedFabricError: ``VALUE_NOT_FINITE``, or ``WRONG_SIZE``.
         """
-        fixed = self._fixed_point(values)
+        if values.shape != (self._work.parameters,):
+            raise MedFabricError(
+                Code.WRONG_SIZE, f"{values.shape} values instead of {self._work.parameters}"
+            )
+        form, degree = self.form(Kind.CIPHERTEXT), self._rns.degree
+        scale = self._rns.residues(1 << (self._terms.scale_bits - FRACTION_BITS))
         encryptor = self._encryptor(key)
-        chunks = self._chunks(fixed.size)
-        residues = np.empty((chunks, 2, len(self._data_primes), self._degree), dtype=np.uint64)
-        shift = self._terms.scale_bits - FRACTION_BITS
-        for number in range(chunks):
-            part = np.zeros(self._degree, dtype=np.int64)
-            some = fixed[number * self._degree : (number + 1) * self._degree]
-            part[: some.size] = some
+        yield form.header()
+        for first in range(0, values.size, degree):
+            fixed = np.zeros(degree, dtype=np.int64)
+            some = self._fixed_point(values[first : first + degree])
+            fixed[: some.size] = some
+            message = self._rns.forward(self._rns.multiply(self._rns.lift(fixed), scale))
             zero = encryptor.zero()
-            for index, q in self._data():
-                scale = np.uint64(pow(2, shift, q))
-                message = ring.multiply(ring.lift(part, q), scale, q)
-                transformed = ring.transform(self._degree, q).forward(message)
-                zero[0, index] = ring.add(zero[0, index], transformed, q)
-            residues[number] = zero
-        return wire.encode(Kind.CIPHERTEXT, self.context, self._data_primes, residues)
+            yield form.pack(np.stack([self._rns.add(zero[0], message), zero[1]]))
 
-    def weighted_sum(self, updates: Sequence[tuple[bytes, int]], length: int) -> bytes:
+    def weighted_sum(self, updates: Sequence[tuple[BinaryIO, int]]) -> Iterator[bytes]:
         """The sum of ciphertexts times public integer weights: the same bytes everywhere.
 
-        Args:
-            updates: content and weight of each.
-            length: number of values in each.
-
         Raises:
-            MedFabricError: content is malformed, or the weights exceed the terms' resolution.
+            MedFabricError: an update is malformed, or ``PARAMETERS_REFUSED`` for weights beyond
+                the terms' resolution.
         """
-        if not 0 < sum(weight for _, weight in updates) <= 1 << self._terms.weight_bits:
+        weights = [weight for _, weight in updates]
+        if not weights or min(weights) < 1 or sum(weights) > 1 << self._terms.weight_bits:
             raise MedFabricError(
-                Code.PARAMETERS_REFUSED, "the weights exceed the resolution that the plan names"
+                Code.PARAMETERS_REFUSED, "weights beyond the plan's resolution; audit the ledger"
             )
-        shape = (self._chunks(length), 2, len(self._data_primes), self._degree)
-        total = np.zeros(shape, dtype=np.uint64)
-        for content, weight in updates:
-            residues = self._read(content, Kind.CIPHERTEXT, length)
-            for index, q in self._data():
-                weighted = ring.multiply(residues[:, :, index], np.uint64(weight), q)
-                total[:, :, index] = ring.add(total[:, :, index], weighted, q)
-        return wire.encode(Kind.CIPHERTEXT, self.context, self._data_primes, total)
+        form = self.form(Kind.CIPHERTEXT)
+        readers = [form.read(source) for source, _ in updates]
+        yield form.header()
+        for chunks in zip(*readers, strict=True):
+            yield form.pack(self.add(chunks, weights))
 
-    def aggregate(
-        self, key: CollectiveKey, round_: Round, contents: Sequence[bytes], length: int
-    ) -> tuple[bytes, str]:
-        """A round's encrypted sum and the hash that hospitals attest.
+    def add(self, chunks: Sequence[Residues], weights: Sequence[int]) -> Residues:
+        """The weighted sum of residues ``int64[2, P, N]``."""
+        # Weights sum to at most 2^14 and residues are below 2^48: nothing overflows before the end.
+        total = chunks[0] * weights[0]
+        for chunk, weight in zip(chunks[1:], weights[1:], strict=True):
+            total += chunk * weight
+        return ring.lift(total, self._rns.column)
 
-        The hash binds the sum to the round, the key and the list of contributions.
+    def aggregate_sha256(self, key: CollectiveKey, round_: Round, sum_sha256: str) -> str:
+        """What hospitals attest of a round's encrypted sum.
+
+        It binds the sum to the round, the key and the list of contributions.
         """
-        weights = [contribution.weight for contribution in round_.contributions]
-        content = self.weighted_sum(list(zip(contents, weights, strict=True)), length)
-        inputs = [c.model_dump(mode="json") for c in round_.contributions]
-        digest = canonical.sha256(
+        return canonical.sha256(
             {
                 "context": self.context.hex(),
                 "key": key.sha256,
                 "plan": round_.plan_id,
                 "round": round_.number,
-                "length": length,
-                "inputs": inputs,
-                "sum": hashlib.sha256(content).hexdigest(),
+                "inputs": [c.model_dump(mode="json") for c in round_.contributions],
+                "sum": sum_sha256,
             }
         )
-        return content, digest
 
     # the decryption
 
-    def decryption_share(self, secret: SecretShare, aggregate: bytes, length: int) -> bytes:
-        """d_i = c1 s_i + flooding noise. Make it once per aggregate, and keep it: two shares of
-        the same aggregate average the noise away."""
-        residues = self._read(aggregate, Kind.CIPHERTEXT, length)
-        shape = (residues.shape[0], 1, *residues.shape[2:])
-        share = np.empty(shape, dtype=np.uint64)
-        lifted = [self._lifted(secret, q) for _, q in self._data()]
-        for chunk in range(residues.shape[0]):
-            noise = _flood(self._degree, self._terms.flood_bits)
-            for index, q in self._data():
-                product = ring.multiply(residues[chunk, 1, index], lifted[index], q)
-                share[chunk, 0, index] = ring.add(product, self._forward(noise, q), q)
-        return wire.encode(Kind.SHARE, self.context, self._data_primes, share)
+    def decryption_share(
+        self, key: ShareKey, aggregate: BinaryIO, holders: Sequence[int]
+    ) -> Iterator[bytes]:
+        """d_i = c1 k_i + flooding noise. Make it once per aggregate and set of holders, and keep
+        it: shares of the same aggregate average the noise away.
+
+        Args:
+            holders: the points of the hospitals that share in this decryption, this one among them.
+
+        Raises:
+            MedFabricError: ``SHARES_INCOMPLETE`` where they are not exactly as many as needed.
+        """
+        factor = self._rns.residues(self._lagrange(key.point, holders))
+        scaled = self._rns.multiply(key.residues, factor)
+        form, stream = self.form(Kind.SHARE), sampling.fresh()
+        chunks = self.form(Kind.CIPHERTEXT).read(aggregate)
+        yield form.header()
+        for chunk in chunks:
+            noise = self._rns.forward(self._flood(stream))
+            share = self._rns.add(self._rns.multiply(chunk[1], scaled), noise)
+            yield form.pack(share[None])
 
     def decode_mean(
-        self, aggregate: bytes, shares: Sequence[bytes], length: int, total_weight: int
-    ) -> NDArray[np.float64]:
-        """The weighted mean of the values: ``float64[length]``, the same bytes everywhere.
+        self, aggregate: BinaryIO, shares: Sequence[BinaryIO], total_weight: int
+    ) -> Iterator[NDArray[np.float64]]:
+        """The weighted mean of the values, chunk by chunk, the same bytes everywhere.
 
         Raises:
             MedFabricError: a share is malformed, or ``DECODE_RANGE``: the shares are not all
                 there or not of this aggregate, for the sum is not where an honest one is.
         """
-        residues = self._read(aggregate, Kind.CIPHERTEXT, length)[:, 0]
-        for content in shares:
-            share = self._read(content, Kind.SHARE, length)[:, 0]
-            for index, q in self._data():
-                residues[:, index] = ring.add(residues[:, index], share[:, index], q)
-        sums = np.concatenate([self._integers(chunk) for chunk in residues])
-        self._check_sums(sums, length, total_weight, len(shares))
+        largest, noise = self._bounds(total_weight, len(shares))
         shift = self._terms.scale_bits - FRACTION_BITS
-        half = 1 << (shift - 1)
-        denominator = total_weight << FRACTION_BITS
-        # Integer division of integers into the nearest float: exact rounding, on any machine.
-        return np.array(
-            [((int(value) + half) >> shift) / denominator for value in sums[:length]],
-            dtype=np.float64,
-        )
+        bits = max((largest + noise).bit_length(), shift + 1)
+        readers = [self.form(Kind.SHARE).read(share) for share in shares]
+        left = self._work.parameters
+        for chunks in zip(self.form(Kind.CIPHERTEXT).read(aggregate), *readers, strict=True):
+            total = chunks[0][0].copy()
+            for share in chunks[1:]:
+                total += share[0]
+            sums = self._rns.rounded(ring.lift(total, self._rns.column), shift, bits)
+            number = min(left, self._rns.degree)
+            self._check_sums(sums, number, (largest + noise) >> shift, noise >> shift)
+            left -= number
+            # Both are whole numbers that double precision holds: the quotient is rounded once,
+            # correctly, on any machine.
+            yield sums[:number] / np.float64(total_weight << FRACTION_BITS)
 
-    def _integers(self, chunk: Residues) -> NDArray[np.object_]:
-        """Signed coefficients of one polynomial, by the Chinese remainder theorem."""
-        total = np.zeros(self._degree, dtype=object)
-        for index, q in self._data():
-            coefficients = ring.transform(self._degree, q).inverse(chunk[index])
-            others = self._modulus // q
-            factor = others * pow(others, -1, q)
-            total += coefficients.astype(object) * factor
-        total %= self._modulus
-        return np.where(total > self._modulus // 2, total - self._modulus, total)
+    # helpers
 
-    def _check_sums(
-        self, sums: NDArray[np.object_], length: int, total_weight: int, shares: int
-    ) -> None:
-        noise = (shares + 1) << (self._terms.flood_bits + 1)
-        largest = (total_weight * self._terms.clip_micro << self._terms.scale_bits) // 10**6
-        values, unused = np.abs(sums[:length]), np.abs(sums[length:])
-        if values.max() > largest + noise or (unused.size and unused.max() > noise):
+    def _bounds(self, total_weight: int, holders: int) -> tuple[int, int]:
+        noise = encryption.largest_noise(self._terms, holders, self._work.hospitals)
+        return (total_weight * self._terms.clip_micro << self._terms.scale_bits) // 10**6, noise
+
+    def _check_sums(self, sums: NDArray[np.int64], number: int, largest: int, noise: int) -> None:
+        values, unused = np.abs(sums[:number]), np.abs(sums[number:])
+        if values.max() > largest + 1 or (unused.size and unused.max() > noise + 1):
             raise MedFabricError(
                 Code.DECODE_RANGE,
                 "the shares do not decrypt this aggregate: one is missing, or not what it claims",
             )
 
-    # helpers
-
-    def _check_range(self) -> None:
-        terms = self._terms
-        largest = (terms.clip_micro << (terms.weight_bits + terms.scale_bits)) // 10**6
-        if largest > self._modulus // 4:
+    def _lagrange(self, point: int, holders: Sequence[int]) -> int:
+        """The factor of f(point) in f(0), from the values at the holders' points."""
+        if len(set(holders)) != self.threshold or point not in holders:
             raise MedFabricError(
-                Code.PARAMETERS_REFUSED,
-                "weights, clip and scale do not fit the modulus: lower scale_bits or clip_micro",
+                Code.SHARES_INCOMPLETE,
+                f"{len(set(holders))} hospitals to share where the plan has {self.threshold}",
             )
+        if not self.dealing.dealt:
+            return 1
+        modulus, factor = self._rns.modulus, 1
+        for other in set(holders) - {point}:
+            factor = factor * other * pow(other - point, -1, modulus) % modulus
+        return factor
 
-    def _fixed_point(self, values: NDArray[np.float64]) -> NDArray[np.int64]:
-        if values.size == 0 or not np.isfinite(values).all():
+    def _flood(self, stream: sampling.Stream) -> Residues:
+        high, low = stream.flood(self._rns.degree, self._terms.flood_bits)
+        shifted = self._rns.multiply(self._rns.lift(high), self._rns.residues(1 << 40))
+        return self._rns.add(shifted, self._rns.lift(low))
+
+    def _fixed_point(self, values: NDArray[np.floating]) -> NDArray[np.int64]:
+        if not np.isfinite(values).all():
             raise MedFabricError(
                 Code.VALUE_NOT_FINITE,
-                "the update holds no values, or not only finite ones; lower the learning rate",
+                "the update does not hold finite values only; lower the learning rate",
             )
         clip = self._terms.clip_micro / 1e6
-        return np.rint(np.clip(values, -clip, clip) * 2.0**FRACTION_BITS).astype(np.int64)
+        clipped = np.clip(values.astype(np.float64), -clip, clip)
+        return np.rint(clipped * 2.0**FRACTION_BITS).astype(np.int64)
 
     def _encryptor(self, key: CollectiveKey) -> Encryptor:
         if key.sha256 not in self._encryptors:
@@ -293,56 +295,22 @@ class Scheme:
             self._encryptors[key.sha256] = self._seal.encryptor(public_key)
         return self._encryptors[key.sha256]
 
-    def _read(self, content: bytes, kind: Kind, length: int) -> Residues:
-        chunks = self._chunks(length)
-        return wire.decode(content, kind, self.context, self._data_primes, self._degree, chunks)
 
-    def _chunks(self, length: int) -> int:
-        return -(-length // self._degree)
-
-    def _all(self) -> list[tuple[int, int]]:
-        return list(enumerate(self.primes))
-
-    def _data(self) -> list[tuple[int, int]]:
-        return list(enumerate(self._data_primes))
-
-    def _lifted(self, secret: SecretShare, q: int) -> Residues:
-        return self._forward(secret.coefficients.astype(np.int64), q)
-
-    def _forward(self, values: NDArray[np.int64], q: int) -> Residues:
-        return ring.transform(self._degree, q).forward(ring.lift(values, q))
+def _context(terms: EncryptionTerms, work: Workload, seed: bytes) -> bytes:
+    sizes = f"{work.hospitals} {work.updates} {work.parameters} {work.rounds}"
+    return hashlib.sha256(
+        b"MFR2 context" + canonical.dumps(terms) + sizes.encode("ascii") + seed
+    ).digest()
 
 
 def _uniform(seed: bytes, index: int, prime: int, degree: int) -> Residues:
     """Uniform residues from SHAKE-256, by rejection: the same for everyone who knows the seed."""
     bits = prime.bit_length()
-    stream = hashlib.shake_256(b"MFR1 reference" + index.to_bytes(4, "little") + seed)
+    stream = hashlib.shake_256(b"MFR2 reference" + index.to_bytes(4, "little") + seed)
     words = degree * 2
     while True:
         drawn = np.frombuffer(stream.digest(words * 8), dtype="<u8") >> np.uint64(64 - bits)
         kept = drawn[drawn < prime]
         if kept.size >= degree:
-            return kept[:degree].astype(np.uint64)
+            return kept[:degree].astype(np.int64)
         words *= 2
-
-
-def _ternary(degree: int) -> NDArray[np.int8]:
-    kept = np.empty(0, dtype=np.uint8)
-    while kept.size < degree:
-        drawn = np.frombuffer(os.urandom(2 * degree), dtype=np.uint8)
-        # 255 is the largest multiple of 3 in a byte: above it the rest would be biased.
-        kept = np.concatenate([kept, drawn[drawn < 255]])
-    return (kept[:degree] % 3).astype(np.int8) - np.int8(1)
-
-
-def _error(degree: int) -> NDArray[np.int64]:
-    """Centred binomial of 42 bits (deviation 3.24), from the operating system's randomness."""
-    drawn = np.frombuffer(os.urandom(6 * degree), dtype=np.uint8).reshape(degree, 6)
-    bits = np.unpackbits(drawn, axis=1)[:, :42].astype(np.int64)
-    return np.asarray(bits[:, :21].sum(axis=1) - bits[:, 21:].sum(axis=1))
-
-
-def _flood(degree: int, bits: int) -> NDArray[np.int64]:
-    """Uniform in [-2^bits, 2^bits), from the operating system's randomness."""
-    drawn = np.frombuffer(os.urandom(8 * degree), dtype="<u8") >> np.uint64(63 - bits)
-    return drawn.astype(np.int64) - np.int64(1 << bits)

@@ -1,125 +1,150 @@
-"""Canonical bytes of ciphertexts, key shares and decryption shares.
+"""Canonical bytes of ciphertexts, keys, proofs and shares.
 
-Header, 52 bytes, little-endian: magic ``MFR1``; kind (1 byte); a zero byte; number of primes (2);
+Header, 52 bytes, little-endian: magic ``MFR2``; kind (1 byte); a zero byte; number of primes (2);
 N (4); number of chunks (4); polynomials per chunk (4); SHA-256 of the context (32). Then, chunk by
-chunk, polynomial by polynomial, prime by prime: N residues of ``prime.bit_length()`` bits, packed
-from the least significant bit on. One value has one form, and its length follows from the header.
+chunk, polynomial by polynomial, prime by prime: the low 32 bits of N residues, and after them their
+high parts, of 0, 1 or 2 bytes as the prime is of 32, 40 or 48 bits. One value has one form, its
+length follows from the header, and a chunk is read at a time.
 """
 
 from __future__ import annotations
 
+import io
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator
+from dataclasses import dataclass
 from enum import IntEnum
+from typing import BinaryIO
 
 import numpy as np
-from numpy.typing import NDArray
 
 from chaincode.schema.errors import Code, MedFabricError
 from trainer.privacy.ring import Residues
 
 _HEADER = struct.Struct("<4sBxHIII32s")
-_MAGIC = b"MFR1"
+_MAGIC = b"MFR2"
+_HIGH = {32: None, 40: np.dtype("u1"), 48: np.dtype("<u2")}
 
 
 class Kind(IntEnum):
-    """What the residues are, and so how many polynomials a chunk has."""
+    """What the residues are."""
 
     KEY = 1
     CIPHERTEXT = 2
     SHARE = 3
+    PROOF = 4
+    SUBSHARE = 5
+
+
+@dataclass(frozen=True)
+class Form:
+    """The one form that content of a kind and size has.
+
+    ``context``: SHA-256 of the parameters that it was made under. ``primes``: each of 32, 40 or
+    48 bits.
+    """
+
+    kind: Kind
+    context: bytes
+    primes: tuple[int, ...]
+    degree: int
+    chunks: int
+    polynomials: int = 1
 
     @property
-    def polynomials(self) -> int:
-        return 2 if self is Kind.CIPHERTEXT else 1
+    def length(self) -> int:
+        """Bytes of content of this form."""
+        return _HEADER.size + self.chunks * self._chunk_length
 
+    @property
+    def _chunk_length(self) -> int:
+        bits = sum(prime.bit_length() for prime in self.primes)
+        return self.polynomials * self.degree * bits // 8
 
-def encode(kind: Kind, context: bytes, primes: Sequence[int], residues: Residues) -> bytes:
-    """The canonical bytes of ``uint64[chunks, polynomials, primes, N]``, each below its prime."""
-    chunks, polynomials, _, degree = residues.shape
-    header = _HEADER.pack(_MAGIC, kind, len(primes), degree, chunks, polynomials, context)
-    parts = [header]
-    for chunk in residues:
+    def header(self) -> bytes:
+        """What content of this form begins with."""
+        shape = (len(self.primes), self.degree, self.chunks, self.polynomials)
+        return _HEADER.pack(_MAGIC, self.kind, *shape, self.context)
+
+    def pack(self, chunk: Residues) -> bytes:
+        """One chunk's bytes: ``int64[polynomials, primes, N]``, canonical."""
+        parts = []
         for polynomial in chunk:
-            for values, prime in zip(polynomial, primes, strict=True):
-                parts.append(_pack(values, prime.bit_length()))
-    return b"".join(parts)
+            for values, prime in zip(polynomial, self.primes, strict=True):
+                parts.append(values.astype("<u4").tobytes())
+                if high := _HIGH[prime.bit_length()]:
+                    parts.append((values >> 32).astype(high).tobytes())
+        return b"".join(parts)
 
+    def encode(self, residues: Residues) -> bytes:
+        """Whole content: ``int64[chunks, polynomials, primes, N]``, canonical."""
+        return self.header() + b"".join(self.pack(chunk) for chunk in residues)
 
-def decode(
-    content: bytes, kind: Kind, context: bytes, primes: Sequence[int], degree: int, chunks: int
-) -> Residues:
-    """Read foreign bytes; everything is checked before anything is allocated.
+    def decode(self, content: bytes) -> Residues:
+        """Whole content, as :meth:`read` reads it: ``int64[chunks, polynomials, primes, N]``."""
+        return np.stack(list(self.read(io.BytesIO(content))))
 
-    Returns:
-        ``uint64[chunks, polynomials, primes, N]``.
+    def read(self, source: BinaryIO) -> Iterator[Residues]:
+        """Read foreign bytes; header and length are checked before anything is allocated.
 
-    Raises:
-        MedFabricError: ``WIRE_MALFORMED``, ``WIRE_FOREIGN``, ``RESIDUE_RANGE`` or
-            ``TRANSPARENT`` (a ciphertext whose second polynomial is zero hides nothing).
-    """
-    _check_header(content, kind, context, len(primes), degree, chunks)
-    if len(content) != length(kind, primes, degree, chunks):
-        raise MedFabricError(Code.WIRE_MALFORMED, "its length is not what its header says")
-    result = np.empty((chunks, kind.polynomials, len(primes), degree), dtype=np.uint64)
-    raw = np.frombuffer(content, dtype=np.uint8)
-    place = _HEADER.size
-    for index in np.ndindex(result.shape[:3]):
-        bits = primes[index[2]].bit_length()
-        size = degree * bits // 8
-        values = _unpack(raw[place : place + size], bits)
-        if int(values.max()) >= primes[index[2]]:
+        Yields:
+            Chunk by chunk ``int64[polynomials, primes, N]``.
+
+        Raises:
+            MedFabricError: ``WIRE_MALFORMED``, ``WIRE_FOREIGN``, ``RESIDUE_RANGE`` or
+                ``TRANSPARENT`` (a ciphertext whose second polynomial is zero hides nothing).
+        """
+        size = source.seek(0, io.SEEK_END)
+        source.seek(0)
+        self._check_header(source.read(_HEADER.size))
+        if size != self.length:
+            raise MedFabricError(Code.WIRE_MALFORMED, "its length is not what its header says")
+        return self._chunks(source)
+
+    def _chunks(self, source: BinaryIO) -> Iterator[Residues]:
+        for _ in range(self.chunks):
+            raw = source.read(self._chunk_length)
+            if len(raw) != self._chunk_length:
+                raise MedFabricError(Code.WIRE_MALFORMED, "it ends before its last chunk")
+            chunk = self._unpack(raw)
+            if self.kind is Kind.CIPHERTEXT and not chunk[1].any():
+                raise MedFabricError(
+                    Code.TRANSPARENT, "a ciphertext's second polynomial is zero: it hides nothing"
+                )
+            yield chunk
+
+    def _unpack(self, raw: bytes) -> Residues:
+        result = np.empty((self.polynomials, len(self.primes), self.degree), dtype=np.int64)
+        place = 0
+        for polynomial in result:
+            for values, prime in zip(polynomial, self.primes, strict=True):
+                values[:] = np.frombuffer(raw, "<u4", self.degree, place)
+                place += 4 * self.degree
+                if high := _HIGH[prime.bit_length()]:
+                    part = np.frombuffer(raw, high, self.degree, place).astype(np.int64)
+                    values |= part << 32
+                    place += high.itemsize * self.degree
+                if int(values.max()) >= prime:
+                    raise MedFabricError(
+                        Code.RESIDUE_RANGE,
+                        "a residue is not below its prime; ask the sender for its own",
+                    )
+        return result
+
+    def _check_header(self, raw: bytes) -> None:
+        if len(raw) < _HEADER.size:
+            raise MedFabricError(Code.WIRE_MALFORMED, f"{len(raw)} bytes are no {self.kind.name}")
+        magic, found, *shape, context = _HEADER.unpack(raw)
+        if magic != _MAGIC or raw[5] != 0:
+            raise MedFabricError(Code.WIRE_MALFORMED, "not in the residue format")
+        wanted = [len(self.primes), self.degree, self.chunks, self.polynomials]
+        if found != self.kind or shape != wanted:
             raise MedFabricError(
-                Code.RESIDUE_RANGE, "a residue is not below its prime; ask the sender for its own"
+                Code.WIRE_MALFORMED,
+                f"not a {self.kind.name} of this plan's size; ask the sender for one",
             )
-        result[index] = values
-        place += size
-    if kind is Kind.CIPHERTEXT and not result[:, 1].any(axis=(1, 2)).all():
-        raise MedFabricError(
-            Code.TRANSPARENT, "a ciphertext's second polynomial is zero: it encrypts nothing"
-        )
-    return result
-
-
-def length(kind: Kind, primes: Sequence[int], degree: int, chunks: int) -> int:
-    """Bytes of :func:`encode`'s result."""
-    bits = sum(prime.bit_length() for prime in primes)
-    return _HEADER.size + chunks * kind.polynomials * bits * degree // 8
-
-
-def _check_header(
-    content: bytes, kind: Kind, context: bytes, primes: int, degree: int, chunks: int
-) -> None:
-    if len(content) < _HEADER.size:
-        raise MedFabricError(Code.WIRE_MALFORMED, f"{len(content)} bytes are no {kind.name}")
-    magic, found, *shape, of_context = _HEADER.unpack_from(content)
-    if magic != _MAGIC or content[5] != 0:
-        raise MedFabricError(Code.WIRE_MALFORMED, "not in the residue format")
-    if found != kind or shape != [primes, degree, chunks, kind.polynomials]:
-        raise MedFabricError(
-            Code.WIRE_MALFORMED, f"not a {kind.name} of this plan's size; ask the sender for one"
-        )
-    if of_context != context:
-        raise MedFabricError(
-            Code.WIRE_FOREIGN, "made under another plan's parameters; ask the sender for this one's"
-        )
-
-
-def _pack(values: Residues, bits: int) -> bytes:
-    octets = np.ascontiguousarray(values, dtype="<u8").view(np.uint8).reshape(-1, 8)
-    if bits % 8 == 0:
-        return octets[:, : bits // 8].tobytes()
-    digits = np.unpackbits(octets, axis=1, bitorder="little")[:, :bits]
-    return np.packbits(digits.reshape(-1), bitorder="little").tobytes()
-
-
-def _unpack(raw: NDArray[np.uint8], bits: int) -> Residues:
-    number = raw.size * 8 // bits
-    octets = np.zeros((number, 8), dtype=np.uint8)
-    if bits % 8 == 0:
-        octets[:, : bits // 8] = raw.reshape(number, bits // 8)
-    else:
-        digits = np.zeros((number, 64), dtype=np.uint8)
-        digits[:, :bits] = np.unpackbits(raw, bitorder="little").reshape(number, bits)
-        octets = np.packbits(digits, axis=1, bitorder="little")
-    return octets.view("<u8").reshape(number).astype(np.uint64, copy=False)
+        if context != self.context:
+            raise MedFabricError(
+                Code.WIRE_FOREIGN,
+                "made under another plan's parameters; ask the sender for this one's",
+            )

@@ -1,0 +1,191 @@
+"""Plans whose key any t of n hospitals use: dealing, accusations, and decrypting without some."""
+
+from __future__ import annotations
+
+import pytest
+from support.scenario import (
+    HOSPITALS,
+    PLAN,
+    TRANSPORT_KEY,
+    Scenario,
+    at,
+    commit_args,
+    confirm_args,
+    reveal_args,
+    sha,
+    share_args,
+    terms,
+)
+
+from chaincode.schema import keys
+from chaincode.schema.errors import Code
+from chaincode.schema.plans import PlanTerms
+
+ONE, TWO, THREE, FOUR = HOSPITALS
+FIRST = {"plan_id": PLAN, "number": 1}
+
+
+def plan_of_three() -> PlanTerms:
+    plan = terms()
+    return plan.model_copy(
+        update={"encryption": plan.encryption.model_copy(update={"threshold": 3})}
+    )
+
+
+PLAN_TERMS = plan_of_three()
+
+
+def approved() -> Scenario:
+    scenario = at("enrolled")
+    for step in (scenario.propose, scenario.consent, scenario.approve):
+        step(PLAN_TERMS)
+    return scenario
+
+
+def confirming() -> Scenario:
+    scenario = approved()
+    for name, args_of in (("ceremony:Commit", commit_args), ("ceremony:Reveal", reveal_args)):
+        scenario.post_all(PLAN_TERMS, name, args_of)
+        scenario.advance_ceremony(PLAN_TERMS)
+    return scenario
+
+
+def aggregated(who: tuple[str, ...] = HOSPITALS) -> Scenario:
+    scenario = confirming()
+    scenario.post_all(PLAN_TERMS, "ceremony:Confirm", confirm_args)
+    scenario.advance_ceremony(PLAN_TERMS)
+    scenario.open(PLAN_TERMS)
+    scenario.submit(PLAN_TERMS)
+    scenario.advance(PLAN_TERMS)
+    scenario.attest(PLAN_TERMS, who=who)
+    scenario.advance(PLAN_TERMS)
+    return scenario
+
+
+# the ceremony
+
+
+def test_a_dealing_belongs_to_a_plan_with_a_threshold_and_only_there() -> None:
+    args = commit_args(PLAN_TERMS, ONE)
+    without = args | {"transport_key": None}
+
+    assert approved().refused(ONE, "ceremony:Commit", without).code == Code.BAD_ARGUMENT
+    assert at("approved").refused(ONE, "ceremony:Commit", args).code == Code.BAD_ARGUMENT
+
+
+@pytest.mark.parametrize("wrong", [TRANSPORT_KEY[:-1] + "6", "04" + "00" * 64, "04" + "ff" * 64])
+def test_a_transport_key_that_is_no_point_of_the_curve_is_refused(wrong: str) -> None:
+    args = commit_args(PLAN_TERMS, ONE) | {"transport_key": wrong}
+
+    assert approved().refused(ONE, "ceremony:Commit", args).code == Code.BAD_ARGUMENT
+
+
+def test_an_accusation_stops_the_key_and_most_hospitals_name_who_is_at_fault() -> None:
+    scenario = confirming()
+    scenario.do(ONE, "ceremony:Confirm", confirm_args(PLAN_TERMS, ONE))
+    accusation = {"plan_id": PLAN, "dealer": THREE, "transport_secret": sha("opened")}
+    scenario.do(TWO, "ceremony:Accuse", accusation)
+    judging = scenario.advance_ceremony(PLAN_TERMS)
+    for hospital, culprits in ((ONE, [THREE]), (TWO, [THREE, FOUR]), (FOUR, [THREE])):
+        args = {"plan_id": PLAN, "culprits": culprits}
+        scenario.do(hospital, "ceremony:Judge", args)
+    early = scenario.refused(ONE, "ceremony:Advance", {"plan_id": PLAN})
+    scenario.wait()
+
+    failed = scenario.advance_ceremony(PLAN_TERMS)
+
+    assert (judging["status"], early.code) == ("JUDGE", Code.NOT_YET)
+    assert failed["culprits"] == [THREE]
+    assert failed["reason"] == f"{Code.DEALER_ACCUSED}: found at fault: {THREE}"
+    assert scenario.asset(keys.plan(PLAN))["status"] == "FAILED"
+    reputation = scenario.asset(keys.reputation("hospital", THREE))
+    assert reputation["tallies"]["duty"]["bad"] == 1
+
+
+def test_a_false_accusation_names_the_accuser() -> None:
+    scenario = confirming()
+    scenario.do(FOUR, "ceremony:Accuse", {"plan_id": PLAN, "dealer": ONE})
+    scenario.advance_ceremony(PLAN_TERMS)
+    for hospital in HOSPITALS:
+        scenario.do(hospital, "ceremony:Judge", {"plan_id": PLAN, "culprits": [FOUR]})
+
+    assert scenario.advance_ceremony(PLAN_TERMS)["culprits"] == [FOUR]
+
+
+def test_nobody_accuses_itself_twice_or_out_of_time() -> None:
+    scenario = confirming()
+    own = scenario.refused(ONE, "ceremony:Accuse", {"plan_id": PLAN, "dealer": ONE})
+    scenario.do(ONE, "ceremony:Accuse", {"plan_id": PLAN, "dealer": TWO})
+    again = scenario.refused(ONE, "ceremony:Accuse", {"plan_id": PLAN, "dealer": THREE})
+    soon = scenario.refused(ONE, "ceremony:Judge", {"plan_id": PLAN, "culprits": []})
+    never = approved().refused(ONE, "ceremony:Accuse", {"plan_id": PLAN, "dealer": TWO})
+
+    assert (own.code, again.code) == (Code.NOT_A_PARTICIPANT, Code.DUPLICATE_CONTRIBUTION)
+    assert (soon.code, never.code) == (Code.BAD_STATE, Code.BAD_STATE)
+
+
+# decryption
+
+
+def test_who_shares_is_fixed_before_any_share_is_given() -> None:
+    scenario = aggregated()
+    round_ = scenario.asset(keys.round_(PLAN, 1))
+
+    outside = scenario.refused(FOUR, "round:SubmitShare", share_args(PLAN_TERMS, FOUR))
+    scenario.share(PLAN_TERMS, who=HOSPITALS[:3])
+
+    assert (round_["attempt"], round_["key_holders"]) == (1, list(HOSPITALS[:3]))
+    assert outside.code == Code.BAD_STATE
+    assert scenario.advance(PLAN_TERMS)["status"] == "DECRYPTED"
+
+
+def test_only_hospitals_that_attest_the_accepted_aggregate_share() -> None:
+    scenario = aggregated(who=(ONE, THREE, FOUR))
+
+    assert scenario.asset(keys.round_(PLAN, 1))["key_holders"] == [ONE, THREE, FOUR]
+
+
+def test_a_key_holder_that_drops_out_does_not_lose_the_round() -> None:
+    scenario = aggregated()
+    scenario.share(PLAN_TERMS, who=(ONE, THREE))
+    early = scenario.refused(ONE, "round:Advance", FIRST)
+    scenario.wait()
+
+    again = scenario.advance(PLAN_TERMS)
+    old = scenario.refused(ONE, "round:SubmitShare", share_args(PLAN_TERMS, ONE))
+    for hospital in (ONE, THREE, FOUR):
+        args = share_args(PLAN_TERMS, hospital, attempt=2)
+        scenario.do(hospital, "round:SubmitShare", args)
+    decrypted = scenario.advance(PLAN_TERMS)
+    view = scenario.do(ONE, "round:Get", FIRST)
+    scenario.evaluate(PLAN_TERMS)
+
+    assert (early.code, old.code) == (Code.NOT_YET, Code.BAD_STATE)
+    assert (again["status"], again["attempt"]) == ("AGGREGATED", 2)
+    assert (again["key_holders"], again["absent"]) == ([ONE, THREE, FOUR], [TWO])
+    assert decrypted["status"] == "DECRYPTED"
+    assert [share["attempt"] for share in view["shares"]] == [2, 2, 2]
+    assert scenario.advance(PLAN_TERMS)["status"] == "PUBLISHED"
+    assert scenario.asset(keys.round_(PLAN, 1))["absent"] == [TWO]
+
+
+def test_with_fewer_than_the_threshold_left_the_round_fails_by_name() -> None:
+    scenario = aggregated(who=(ONE, TWO, THREE))
+    scenario.share(PLAN_TERMS, who=(ONE, TWO))
+    scenario.wait()
+
+    failed = scenario.advance(PLAN_TERMS)
+
+    assert (failed["failure"], failed["absent"]) == (Code.KEY_HOLDER_MISSING, [THREE])
+
+
+def test_an_aggregate_is_accepted_only_when_enough_attest_it_to_decrypt_it() -> None:
+    plan = terms(agreement=3)
+    assert plan.attestations_needed == 3
+    larger = PLAN_TERMS.model_copy(
+        update={"participation": PLAN_TERMS.participation.model_copy(update={"agreement": 4})}
+    )
+    assert (PLAN_TERMS.attestations_needed, larger.attestations_needed) == (3, 4)
+    assert larger.lost((ONE,)) == ()
+    assert larger.lost((ONE, TWO)) == (ONE, TWO)
+    assert plan.lost((ONE,)) == (ONE,)

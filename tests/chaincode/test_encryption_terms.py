@@ -1,0 +1,100 @@
+"""Encryption terms: what is refused and why, and what is chosen for a plan's work."""
+
+from __future__ import annotations
+
+from math import log2, sqrt
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from chaincode.schema import encryption
+from chaincode.schema.encryption import EncryptionTerms, Workload, choose, refusal
+from chaincode.schema.errors import MedFabricError
+
+WORK = Workload(hospitals=4, updates=4, parameters=62, rounds=6)
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"security_bits": 192}, "192-bit secure"),
+        ({"modulus_bits": (40, 40, 40)}, "standard allows 109"),
+        ({"scale_bits": 84}, "does not fit into the modulus"),
+        ({"clip_micro": 200_000_000}, "decoded exactly"),
+        ({"flood_bits": 55}, "flooding noise"),
+        ({"statistical_bits": 60}, "the plan claims 2^-60"),
+        ({"weight_bits": 2}, "weights' resolution"),
+        ({"threshold": 2}, "more than half"),
+        ({"threshold": 4}, "fewer than all"),
+    ],
+)
+def test_terms_that_do_not_do_are_refused_with_the_reason(
+    changes: dict[str, object], why: str
+) -> None:
+    assert refusal(EncryptionTerms(), WORK) is None
+    refused = refusal(EncryptionTerms().model_copy(update=changes), WORK)
+
+    assert refused is not None
+    assert why in refused
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    hospitals=st.integers(2, 64),
+    parameters=st.integers(1, 10**8),
+    rounds=st.integers(1, 100),
+    clip=st.integers(100_000, 8_000_000),
+    error=st.integers(1_000, 100_000),
+    security=st.sampled_from([128, 192, 256]),
+    threshold=st.booleans(),
+)
+def test_what_is_chosen_keeps_every_rule_and_the_error(
+    hospitals: int,
+    parameters: int,
+    rounds: int,
+    clip: int,
+    error: int,
+    security: int,
+    threshold: bool,
+) -> None:
+    work = Workload(hospitals, hospitals, parameters, rounds)
+    least = hospitals // 2 + 1
+    terms = choose(
+        work,
+        clip_micro=clip,
+        error_nano=error,
+        security_bits=security,  # type: ignore[arg-type]
+        statistical_bits=30,
+        threshold=least if threshold and least < hospitals else None,
+    )
+
+    assert refusal(terms, work) is None
+    assert encryption.error_nano(terms, hospitals) <= error
+    assert terms.statistical_bits >= 30
+
+
+def test_what_cannot_be_is_refused_with_the_reason() -> None:
+    with pytest.raises(MedFabricError, match=r"MF-6006.*flooding noise hides"):
+        choose(WORK, clip_micro=8_000_000, error_nano=10_000, statistical_bits=100)
+    with pytest.raises(MedFabricError, match=r"MF-6006.*threshold"):
+        choose(WORK, clip_micro=8_000_000, error_nano=10_000, threshold=2)
+
+
+def test_the_statistical_distance_is_the_formula_s() -> None:
+    # sqrt(M) e / 2^(flood + 1), in floating point.
+    terms = EncryptionTerms()
+    coefficients = 4096 * 6
+    noise = sqrt(64 * 4096 * 4) * 2**terms.weight_bits
+    exact = terms.flood_bits + 1 - log2(sqrt(coefficients) * noise)
+
+    assert exact - 1 < encryption.statistical_bits(terms, WORK) <= exact
+
+
+def test_a_threshold_counts_every_further_attempt() -> None:
+    work = Workload(64, 64, 62, 6)
+    all_of_them = encryption.statistical_bits(EncryptionTerms(), work)
+    some = encryption.statistical_bits(EncryptionTerms(threshold=33), work)
+
+    # 32 sets of key holders at most: their coefficients count, by the square root.
+    assert all_of_them - some in (2, 3)

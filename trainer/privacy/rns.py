@@ -1,0 +1,144 @@
+"""Polynomials over a modulus that is a product of primes, as residues by prime: ``int64[P, N]``."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from math import prod
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainer.privacy import ring
+from trainer.privacy.ring import Residues
+
+_LIMB = 24
+_MASK = (1 << _LIMB) - 1
+
+
+class Rns:
+    """The ring of one set of parameters. Residues are canonical and, unless said, transformed.
+
+    Args:
+        degree: N.
+        primes: distinct, each below 2^48 and congruent to 1 modulo 2N.
+    """
+
+    def __init__(self, degree: int, primes: tuple[int, ...]) -> None:
+        self.degree = degree
+        self.primes = primes
+        self.modulus = prod(primes)
+        self._transforms = [ring.transform(degree, prime) for prime in primes]
+        # numpy then works through all primes in one call.
+        self.column = np.array(primes, dtype=np.int64)[:, None]
+
+    def residues(self, number: int) -> Residues:
+        """An integer of any size, as ``int64[P, 1]``: a constant, transformed or not."""
+        return np.array([[number % prime] for prime in self.primes], dtype=np.int64)
+
+    def lift(self, values: NDArray[np.int64]) -> Residues:
+        """Residues of signed integers below 2^62 in size, not transformed."""
+        return ring.lift(values, self.column)
+
+    def forward(self, coefficients: Residues) -> Residues:
+        """The transform."""
+        pairs = zip(self._transforms, coefficients, strict=True)
+        return np.stack([transform.forward(part) for transform, part in pairs])
+
+    def inverse(self, values: Residues) -> Residues:
+        """Back to coefficients."""
+        pairs = zip(self._transforms, values, strict=True)
+        return np.stack([transform.inverse(part) for transform, part in pairs])
+
+    def small(self, values: NDArray[np.int64]) -> Residues:
+        """The transform of signed integers below 2^62 in size."""
+        return self.forward(self.lift(values))
+
+    def multiply(self, a: Residues, b: Residues) -> Residues:
+        """The product."""
+        return ring.multiply(a, b, self.column)
+
+    def add(self, a: Residues, b: Residues) -> Residues:
+        """The sum."""
+        return ring.add(a, b, self.column)
+
+    def subtract(self, a: Residues, b: Residues) -> Residues:
+        """The difference."""
+        return ring.subtract(a, b, self.column)
+
+    def within(self, values: Residues, bound: int) -> bool:
+        """Whether every coefficient, as a signed integer, is at most ``bound`` in size.
+
+        Args:
+            bound: below half of the smallest prime.
+        """
+        coefficients = self.inverse(values)
+        first = self.primes[0]
+        signed = coefficients[0] - np.where(coefficients[0] > first // 2, first, 0)
+        same = self.lift(signed) == coefficients
+        return bool(same.all() and np.abs(signed).max() <= bound)
+
+    def rounded(self, values: Residues, shift: int, bits: int) -> NDArray[np.int64]:
+        """Coefficients divided by ``2^shift`` and rounded, where they are below ``2^bits`` in size.
+
+        Args:
+            bits: at least shift, and at most shift + 60.
+
+        Returns:
+            ``int64[N]``; where a coefficient is larger, the largest 64-bit integer.
+        """
+        offset = self.residues(1 << bits)
+        digits = self._digits(ring.add(self.inverse(values), offset, self.column))
+        limbs = self._limbs(digits)
+        _carry(_plus(limbs, 1 << (shift - 1)))
+        whole = np.zeros(self.degree, dtype=np.int64)
+        beyond = np.zeros(self.degree, dtype=np.int64)
+        for index, limb in enumerate(limbs):
+            place = index * _LIMB - shift
+            if place <= -_LIMB:
+                continue
+            if place > bits + 1 - shift:
+                beyond |= limb
+            elif place < 0:
+                whole += limb >> -place
+            else:
+                kept = limb & ((1 << max(0, min(_LIMB, bits + 2 - shift - place))) - 1)
+                beyond |= limb - kept
+                whole += kept << place
+        outside = (beyond != 0) | (whole > 1 << (bits + 1 - shift))
+        return np.where(outside, np.iinfo(np.int64).max, whole - (1 << (bits - shift)))
+
+    def _digits(self, coefficients: Residues) -> list[NDArray[np.int64]]:
+        """Mixed-radix digits (Garner): x = d0 + q0 (d1 + q1 (d2 + ...))."""
+        digits: list[NDArray[np.int64]] = []
+        for prime, rest in zip(self.primes, coefficients, strict=True):
+            for digit, before in zip(digits, self.primes, strict=False):
+                difference = ring.subtract(rest, ring.lift(digit, prime), prime)
+                rest = ring.multiply(difference, pow(before, -1, prime), prime)
+            digits.append(rest)
+        return digits
+
+    def _limbs(self, digits: list[NDArray[np.int64]]) -> list[NDArray[np.int64]]:
+        """The integers that mixed-radix digits stand for, in limbs of 24 bits."""
+        count = self.modulus.bit_length() // _LIMB + 2
+        limbs = [np.zeros(self.degree, dtype=np.int64) for _ in range(count)]
+        for digit, prime in zip(reversed(digits), reversed(self.primes), strict=True):
+            parts = (prime & _MASK, prime >> _LIMB)
+            product = [np.zeros(self.degree, dtype=np.int64) for _ in range(count)]
+            for index, limb in enumerate(limbs[:-1]):
+                product[index] += limb * parts[0]
+                product[index + 1] += limb * parts[1]
+            product[0] += digit
+            limbs = _carry(product)
+        return limbs
+
+
+def _plus(limbs: list[NDArray[np.int64]], number: int) -> list[NDArray[np.int64]]:
+    limbs[(number.bit_length() - 1) // _LIMB] += 1 << ((number.bit_length() - 1) % _LIMB)
+    return limbs
+
+
+def _carry(limbs: list[NDArray[np.int64]]) -> list[NDArray[np.int64]]:
+    for low, high in pairwise(limbs):
+        high += low >> _LIMB
+        low &= _MASK
+    return limbs

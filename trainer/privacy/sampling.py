@@ -1,0 +1,87 @@
+"""Random polynomials, from the operating system's randomness stretched by AES-256 in counter mode.
+
+A stream that starts from a kept key gives the same polynomials again; :func:`fresh` never does.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+
+import numpy as np
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from numpy.typing import NDArray
+
+from trainer.privacy.ring import Residues
+
+LARGEST_ERROR = 21
+_LOW_BITS = 40
+
+
+class Stream:
+    """Random bytes that follow from a key of 32 bytes."""
+
+    def __init__(self, key: bytes) -> None:
+        self._encryptor = Cipher(algorithms.AES256(key), modes.CTR(bytes(16))).encryptor()
+
+    def bytes(self, number: int) -> bytes:
+        """The next bytes."""
+        return self._encryptor.update(bytes(number))
+
+    def ternary(self, degree: int) -> NDArray[np.int64]:
+        """Uniform in {-1, 0, 1}: ``int64[N]``."""
+        kept = np.empty(0, dtype=np.uint8)
+        while kept.size < degree:
+            drawn = np.frombuffer(self.bytes(2 * degree), dtype=np.uint8)
+            # 255 is the largest multiple of 3 in a byte: above it the rest would be biased.
+            kept = np.concatenate([kept, drawn[drawn < 255]])
+        return kept[:degree].astype(np.int64) % 3 - 1
+
+    def error(self, degree: int) -> NDArray[np.int64]:
+        """Centred binomial of 42 bits (deviation 3.24), at most 21 in size: ``int64[N]``."""
+        drawn = np.frombuffer(self.bytes(6 * degree), dtype=np.uint8).reshape(degree, 6)
+        bits = np.unpackbits(drawn, axis=1)[:, :42].astype(np.int64)
+        return np.asarray(bits[:, :21].sum(axis=1) - bits[:, 21:].sum(axis=1))
+
+    def short(self, degree: int, bits: int) -> NDArray[np.int64]:
+        """Uniform in [-2^bits, 2^bits): ``int64[N]``, bits at most 61."""
+        return self._words(degree, bits + 1) - (1 << bits)
+
+    def uniform(self, degree: int, primes: tuple[int, ...]) -> Residues:
+        """Uniform residues, by rejection: ``int64[primes, N]``."""
+        return np.stack([self._below(degree, prime) for prime in primes])
+
+    def flood(self, degree: int, bits: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The sum of four uniform integers in [-2^bits, 2^bits), in two parts.
+
+        Returns:
+            ``high`` and ``low``, int64[N] each; the number is ``high * 2^40 + low``.
+        """
+        below = min(bits + 1, _LOW_BITS)
+        low = sum(self._words(degree, below) for _ in range(4))
+        high = np.zeros(degree, dtype=np.int64)
+        if bits + 1 > _LOW_BITS:
+            high = np.asarray(sum(self._words(degree, bits + 1 - _LOW_BITS) for _ in range(4)))
+            return high - (4 << (bits - _LOW_BITS)), np.asarray(low)
+        return high, np.asarray(low) - (4 << bits)
+
+    def _words(self, number: int, bits: int) -> NDArray[np.int64]:
+        drawn = np.frombuffer(self.bytes(8 * number), dtype="<u8") >> np.uint64(64 - bits)
+        return drawn.astype(np.int64)
+
+    def _below(self, number: int, prime: int) -> NDArray[np.int64]:
+        kept = np.empty(0, dtype=np.int64)
+        while kept.size < number:
+            drawn = self._words(number + number // 16 + 64, prime.bit_length())
+            kept = np.concatenate([kept, drawn[drawn < prime]])
+        return kept[:number]
+
+
+def derived(key: bytes, label: bytes) -> Stream:
+    """The stream of a purpose: independent of those of other labels."""
+    return Stream(hashlib.sha256(b"MFR2 stream" + label + key).digest())
+
+
+def fresh() -> Stream:
+    """A stream that nobody can repeat."""
+    return Stream(os.urandom(32))

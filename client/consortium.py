@@ -10,8 +10,9 @@ them typed names.
 
 from __future__ import annotations
 
+import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, Self, TypeVar
@@ -28,6 +29,7 @@ from chaincode.schema import motions as m
 from chaincode.schema import nodes as n
 from chaincode.schema import places as s
 from chaincode.schema import plans as p
+from chaincode.schema import private as x
 from chaincode.schema import provenance as v
 from chaincode.schema import reputation as t
 from chaincode.schema import rounds as r
@@ -109,12 +111,18 @@ class Bound(Generic[Args, Result]):
 
     def __call__(self, args: Args | None = None, /, **fields: Any) -> Result:
         """Carry it out; see :meth:`Consortium.submit` and :meth:`Consortium.evaluate`."""
-        call = self.call
+        return self.given({}, args, **fields)
+
+    def given(
+        self, transient: Mapping[str, bytes], args: Args | None = None, /, **fields: Any
+    ) -> Result:
+        """Carry it out with transient data, which reach the contracts and no ledger."""
+        call, consortium = self.call, self.consortium
         if args is None:
             args = arguments(call.args, fields)
         if TRANSACTIONS[call.name].writes:
-            return self.consortium.submit(call.name, args, call.result)
-        return self.consortium.evaluate(call.name, args, call.result)
+            return consortium.submit(call.name, args, call.result, transient=transient)
+        return consortium.evaluate(call.name, args, call.result, transient=transient)
 
 
 @dataclass(frozen=True)
@@ -253,6 +261,46 @@ class Provenance(Group):
     accesses = Call("provenance:Accesses", v.AccessPageArgs, v.AccessPage)
 
 
+class Private(Group):
+    """The hospital's own records of its nodes and datasets; see :mod:`chaincode.schema.private`.
+
+    Never submit what only reads: the result of a submitted transaction is on the ledger.
+    """
+
+    get = Call("private:Get", x.PrivateRecordArgs, x.PrivateRecord)
+    page = Call("private:List", x.PrivateRecordPageArgs, x.PrivateRecordPage)
+    purge = Call("private:Purge", x.PrivateRecordArgs, x.PurgedRecord)
+    keep_record = Call("private:Keep", x.PrivateRecordArgs, x.KeptRecord)
+    verify_record = Call("private:Verify", x.VerifyRecordArgs, x.KeptRecord)
+
+    def keep(self, subject: str, content: x.Inventory | x.Statistics) -> x.KeptRecord:
+        """Keep what a node or dataset of one's hospital is, under a new salt.
+
+        Raises:
+            MedFabricError: as :meth:`Consortium.submit`.
+        """
+        kind = _kind_of(content)
+        fields = {
+            "kind": kind,
+            "msp_id": self.consortium.identity.msp_id,
+            "subject": subject,
+            "salt": secrets.token_hex(32),
+            kind.value: content,
+        }
+        record = arguments(x.PrivateRecord, fields)
+        return self.keep_record.given(_transient(record), kind=kind, subject=subject)
+
+    def verify(self, record: x.PrivateRecord) -> x.KeptRecord:
+        """Whether a record that a hospital handed on is the one that it keeps now.
+
+        Raises:
+            MedFabricError: ``PRIVATE_RECORD_MISMATCH`` or ``NOT_FOUND``.
+        """
+        return self.verify_record.given(
+            _transient(record), msp_id=record.msp_id, kind=record.kind, subject=record.subject
+        )
+
+
 class Consortium(Closing):
     """Typed access to the consortium's ledger through one hospital's peer.
 
@@ -274,6 +322,7 @@ class Consortium(Closing):
         self.applications = Applications(self)
         self.sharing = Sharing(self)
         self.provenance = Provenance(self)
+        self.private = Private(self)
 
     @classmethod
     def connect(
@@ -300,7 +349,13 @@ class Consortium(Closing):
         return self.gateway.identity
 
     def submit(
-        self, name: str, args: Language, result: type[Result], *, scope: Scope | None = None
+        self,
+        name: str,
+        args: Language,
+        result: type[Result],
+        *,
+        transient: Mapping[str, bytes] | None = None,
+        scope: Scope | None = None,
     ) -> Result:
         """Submit a transaction and wait until it is committed and valid.
 
@@ -315,7 +370,12 @@ class Consortium(Closing):
         declared = _declared(name, args, result)
         if not declared.writes:
             raise TypeError(f"{name} writes nothing: evaluate it")
-        committed = self.gateway.submit([name.encode(), canonical.dumps(args)], scope=scope)
+        committed = self.gateway.submit(
+            [name.encode(), canonical.dumps(args)],
+            transient=transient,
+            organizations=self._only(declared),
+            scope=scope,
+        )
         return _parse(result, committed.result, name)
 
     def submit_once(self, name: str, args: Language, result: type[Result]) -> Result | None:
@@ -328,16 +388,31 @@ class Consortium(Closing):
             raise
 
     def evaluate(
-        self, name: str, args: Language, result: type[Result], *, scope: Scope | None = None
+        self,
+        name: str,
+        args: Language,
+        result: type[Result],
+        *,
+        transient: Mapping[str, bytes] | None = None,
+        scope: Scope | None = None,
     ) -> Result:
         """Query one peer's committed state.
 
         Raises:
             EvaluateError: the peer did not answer, or the contracts refused.
         """
-        _declared(name, args, result)
-        answer = self.gateway.evaluate([name.encode(), canonical.dumps(args)], scope=scope)
+        declared = _declared(name, args, result)
+        answer = self.gateway.evaluate(
+            [name.encode(), canonical.dumps(args)],
+            transient=transient,
+            organizations=self._only(declared),
+            scope=scope,
+        )
         return _parse(result, answer, name)
+
+    def _only(self, declared: Transaction) -> tuple[str, ...]:
+        """Whose peers may be asked; none leaves it to the own peer."""
+        return (self.identity.msp_id,) if declared.private else ()
 
     def catch_up(self, other: Consortium, *, seconds: float = 30.0) -> None:
         """Wait until this hospital's peer has every block that another hospital's peer has now.
@@ -392,6 +467,16 @@ def every(page: Bound[Paged, Result], *, size: int = 100, **fields: Any) -> Iter
         bookmark = str(getattr(found, "bookmark", ""))
         if not bookmark:
             return
+
+
+def _transient(record: x.PrivateRecord) -> dict[str, bytes]:
+    return {x.TRANSIENT: canonical.dumps(record)}
+
+
+def _kind_of(content: x.Inventory | x.Statistics) -> x.RecordKind:
+    if isinstance(content, x.Inventory):
+        return x.RecordKind.INVENTORY
+    return x.RecordKind.STATISTICS
 
 
 def arguments(model: type[Args], fields: dict[str, Any]) -> Args:

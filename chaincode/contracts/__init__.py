@@ -11,6 +11,7 @@ from chaincode.contracts.model import ModelContract
 from chaincode.contracts.node import NodeContract
 from chaincode.contracts.place import PlaceContract
 from chaincode.contracts.plan import PlanContract
+from chaincode.contracts.private import PrivateContract
 from chaincode.contracts.provenance import ProvenanceContract
 from chaincode.contracts.reputation import ReputationContract
 from chaincode.contracts.round import RoundContract
@@ -41,6 +42,7 @@ def chaincode() -> Router:
             ClassifierContract(),
             ApplicationContract(),
             SharingContract(),
+            PrivateContract(),
         ],
         Info("MedFabric", VERSION),
         table=TRANSACTIONS,

@@ -197,6 +197,16 @@ def _instant(seconds: int) -> str:
     return f"{seconds:010d}"
 
 
+def private_record(kind: str, subject: str) -> Key:
+    """A key of the hospital's own private data collection, not of the public state."""
+    return ("private", (kind, subject))
+
+
+def private_records(kind: str) -> Key:
+    """What the keys of all private records of a kind begin with."""
+    return ("private", (kind,))
+
+
 def _padded(number: int) -> str:
     # Lexical order of keys is then the order of rounds.
     return f"{number:05d}"

@@ -17,6 +17,7 @@ from chaincode.schema import motions as m
 from chaincode.schema import nodes as n
 from chaincode.schema import places as s
 from chaincode.schema import plans as p
+from chaincode.schema import private as x
 from chaincode.schema import provenance as v
 from chaincode.schema import reputation as t
 from chaincode.schema import rounds as r
@@ -38,13 +39,14 @@ class Transaction(Declaration):
 
     Trainers and validators must also be registered, active nodes whose key is the registered one.
     ``founding``: allowed before the consortium is ACTIVE. ``resting``: allowed to a node that is
-    RESTING.
+    RESTING. ``private``: only the peer of the caller's own hospital may be asked.
     """
 
     args: type[Language]
     result: type[Language]
     founding: bool = False
     resting: bool = False
+    private: bool = False
 
 
 _ROWS = (
@@ -698,6 +700,51 @@ _ROWS = (
         ANYONE,
         False,
         "Who recorded an access to a hospital's lineage.",
+    ),
+    Transaction(
+        "private:Keep",
+        x.PrivateRecordArgs,
+        x.KeptRecord,
+        ADMIN,
+        True,
+        "Keep a private record of a node or dataset of one's hospital, given as transient data.",
+        private=True,
+    ),
+    Transaction(
+        "private:Purge",
+        x.PrivateRecordArgs,
+        x.PurgedRecord,
+        ADMIN,
+        True,
+        "Purge a private record with all its past.",
+        private=True,
+    ),
+    Transaction(
+        "private:Get",
+        x.PrivateRecordArgs,
+        x.PrivateRecord,
+        ANYONE,
+        False,
+        "A private record of one's hospital.",
+        private=True,
+    ),
+    Transaction(
+        "private:List",
+        x.PrivateRecordPageArgs,
+        x.PrivateRecordPage,
+        ANYONE,
+        False,
+        "Which private records of a kind one's hospital keeps, and their hashes.",
+        private=True,
+    ),
+    Transaction(
+        "private:Verify",
+        x.VerifyRecordArgs,
+        x.KeptRecord,
+        ANYONE,
+        False,
+        "Whether a record, given as transient data, is the one that a hospital keeps.",
+        private=True,
     ),
 )
 

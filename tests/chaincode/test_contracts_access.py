@@ -164,6 +164,9 @@ def _ref():
 
 
 EXAMPLES = {
+    "PrivateRecordArgs": lambda: {"kind": "inventory", "subject": "node1"},
+    "PrivateRecordPageArgs": lambda: {"kind": "statistics"},
+    "VerifyRecordArgs": lambda: {"msp_id": TWO, "kind": "inventory", "subject": "node1"},
     "Empty": dict,
     "PageArgs": dict,
     "FoundArgs": lambda: {

@@ -510,6 +510,53 @@ def test_lists_go_on_over_pages(planned):
     assert [len(page.datasets) for page in pages] == [1, 1]
 
 
+def test_private_record_is_kept_handed_on_verified_and_purged(planned):
+    inventory = {
+        "maker": "Acme",
+        "model": "Box 9",
+        "serial_number": "SN-0815",
+        "location": "rack 3",
+        "processors": 16,
+        "memory_mib": 65536,
+    }
+    file, out = planned.folder / "inventory.json", planned.folder / "record.json"
+    file.write_text(json.dumps(inventory))
+
+    kept = planned.one.do("private", "keep", "inventory", "node1", str(file))
+    again = planned.one.do("private", "keep", "inventory", "node1", str(file))
+    planned.one.do("private", "export", "inventory", "node1", "--out", str(out))
+
+    assert kept["sha256"] != again["sha256"]  # another salt
+    assert out.stat().st_mode & 0o777 == 0o600
+    assert hashlib.sha256(out.read_bytes()).hexdigest() == again["sha256"]
+    shown = planned.one.do("private", "show", "inventory", "node1")
+    assert shown["inventory"]["serial_number"] == "SN-0815"
+    assert planned.one.do("private", "list", "inventory") == [
+        {"subject": "node1", "sha256": again["sha256"]}
+    ]
+    assert planned.two.do("private", "verify", str(out)) == again
+    out.write_text(out.read_text().replace("SN-0815", "SN-0816"))
+    assert planned.two.refused("private", "verify", str(out)) == (
+        Exit.UNVERIFIED,
+        Code.PRIVATE_RECORD_MISMATCH,
+    )
+    planned.one.do("private", "purge", "inventory", "node1")
+    assert planned.one.refused("private", "show", "inventory", "node1") == (
+        Exit.REFUSED,
+        Code.NOT_FOUND,
+    )
+
+
+def test_private_content_that_is_none_is_refused_before_anything_is_sent(planned):
+    file = planned.folder / "statistics.json"
+    file.write_text('{"samples": "many"}')
+
+    refused = planned.one.refused("private", "keep", "statistics", "wards1", str(file))
+
+    assert refused == (Exit.DATA, Code.FILE_UNUSABLE)
+    assert not planned.service.ledger.private
+
+
 def test_help_and_usage_errors_do_not_touch_the_ledger():
     runner = CliRunner()
 

@@ -15,9 +15,14 @@ from support.networks import KINDS
 
 from chaincode.schema.consortium import Subject
 from chaincode.schema.errors import Code, MedFabricError
+from chaincode.schema.private import ClassCount, RecordKind, Statistics
 from chaincode.schema.transactions import TRANSACTIONS
+from client import blocks
+from client.audit import proof
+from client.connection import Connection
 from client.consortium import Consortium
 from client.gateway import FileCheckpoint
+from client.identity import Identity
 from network.base import Network, up
 from network.operations import admin_session
 from network.topology import Kind
@@ -191,6 +196,63 @@ def test_events_go_on_from_a_checkpoint_in_the_middle_of_the_ledger(running, tmp
 
     assert first == whole[:3]
     assert rest == whole[2:5]
+
+
+def test_private_records_stay_with_their_hospital(running, tmp_path):
+    one, two = running.admins[:2]
+    statistics = Statistics(
+        samples=100,
+        classes=(ClassCount(name="rare disease", samples=3),),
+        features=(),
+    )
+
+    kept = one.private.keep("wards", statistics)
+    record = one.private.get(kind=RecordKind.STATISTICS, subject="wards")
+    two.catch_up(one)
+
+    assert record.statistics == statistics
+    assert record.sha256 == kept.sha256
+    assert two.private.verify(record) == kept
+    forged = record.model_copy(update={"salt": "00" * 32})
+    assert _code(lambda: two.private.verify(forged)) == Code.PRIVATE_RECORD_MISMATCH
+    assert (
+        _code(lambda: two.private.get(kind=RecordKind.STATISTICS, subject="wards"))
+        == Code.NOT_FOUND
+    )
+    assert one.private.page(kind=RecordKind.STATISTICS).records == (kept,)
+    layout = running.network.layout
+    auditor = Identity.load(layout.user("hospital2", "auditor"))
+    height = blocks.fetch(Connection.load(layout.connection("hospital2")), auditor, tmp_path)
+    for number in range(height):
+        assert b"rare disease" not in blocks.read(tmp_path, number)
+    proven, ledger = proof.prove(tmp_path, layout.genesis.read_bytes(), height)
+    assert proven.findings == []
+    assert not any(key.startswith("\x00private") for key in ledger.writings)
+
+
+def test_no_peer_but_the_own_is_asked_for_a_private_record(running):
+    two = running.admins[1]
+    running.network.kill("hospital2.chaincode")
+    try:
+        with pytest.raises(MedFabricError) as caught:
+            two.private.page(kind=RecordKind.STATISTICS)
+        assert caught.value.code in (Code.EVALUATE_FAILED, Code.UNREACHABLE, Code.NOT_FOUND)
+        assert len(two.charter.get().hospitals) == 4  # of which any peer tells
+    finally:
+        running.network.restart("hospital2.chaincode")
+
+
+def test_purged_private_records_are_gone_from_every_peer(running):
+    one, two = running.admins[:2]
+    content = Statistics(samples=1, classes=(), features=())
+    one.private.keep("wards", content)
+    record = one.private.get(kind=RecordKind.STATISTICS, subject="wards")
+
+    one.private.purge(kind=RecordKind.STATISTICS, subject="wards")
+    two.catch_up(one)
+
+    assert one.private.page(kind=RecordKind.STATISTICS).records == ()
+    assert _code(lambda: two.private.verify(record)) == Code.NOT_FOUND
 
 
 def test_a_killed_peer_is_unreachable_and_found_again_when_it_is_back(running):

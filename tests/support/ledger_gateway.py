@@ -84,5 +84,6 @@ class LedgerGateway(gateway_pb2_grpc.GatewayServicer):
             argument,
             int(channel.timestamp.seconds),
             commit=commit,
+            transient=dict(payload.TransientMap),
             tx_id=channel.tx_id,
         )

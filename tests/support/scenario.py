@@ -141,17 +141,31 @@ class Scenario:
 
     # calls
 
-    def invoke(self, who: bytes, name: str, args: Language | Mapping[str, Any]) -> Response:
+    def invoke(
+        self,
+        who: bytes,
+        name: str,
+        args: Language | Mapping[str, Any],
+        transient: Mapping[str, bytes] | None = None,
+    ) -> Response:
         """One transaction one second later, committed if it succeeded."""
-        return self._send(who, name, canonical.dumps(args))
+        return self._send(who, name, canonical.dumps(args), transient)
 
     def raw(self, msp_id: str, name: str, argument: bytes | None) -> Response:
         """A transaction whose argument is any bytes, or none."""
         return self._send(self.users[msp_id, _usual(name)], name, argument)
 
-    def _send(self, who: bytes, name: str, argument: bytes | None) -> Response:
+    def _send(
+        self,
+        who: bytes,
+        name: str,
+        argument: bytes | None,
+        transient: Mapping[str, bytes] | None = None,
+    ) -> Response:
         self.now += 1
-        response = self.ledger.invoke(self.chaincode, who, name, argument, self.now)
+        response = self.ledger.invoke(
+            self.chaincode, who, name, argument, self.now, transient=transient
+        )
         self.responses.append(response)
         if row := TRANSACTIONS.get(name):
             _no_ranges(self.ledger, writes=row.writes)
@@ -163,9 +177,11 @@ class Scenario:
         name: str,
         args: Language | Mapping[str, Any] | None = None,
         user: str | None = None,
+        transient: Mapping[str, bytes] | None = None,
     ) -> dict[str, Any]:
         """A transaction that must succeed; its result."""
-        response = self.invoke(self.users[msp_id, user or _usual(name)], name, args or {})
+        who = self.users[msp_id, user or _usual(name)]
+        response = self.invoke(who, name, args or {}, transient)
         assert response.status == 200, response.message
         result: dict[str, Any] = json.loads(response.payload)
         return result
@@ -176,15 +192,16 @@ class Scenario:
         name: str,
         args: Language | Mapping[str, Any] | None = None,
         user: str | None = None,
+        transient: Mapping[str, bytes] | None = None,
     ) -> MedFabricError:
         """A transaction that must be refused and leave nothing behind; why it was refused.
 
         ``who`` is a hospital, or a creator of the test's own.
         """
         identity = who if isinstance(who, bytes) else self.users[who, user or _usual(name)]
-        before = copy.deepcopy((self.ledger.state, self.ledger.policies, self.ledger.events))
-        response = self.invoke(identity, name, args or {})
-        after = (self.ledger.state, self.ledger.policies, self.ledger.events)
+        before = copy.deepcopy(_kept(self.ledger))
+        response = self.invoke(identity, name, args or {}, transient)
+        after = _kept(self.ledger)
         assert 400 <= response.status < 500, (response.status, response.payload)
         assert after == before, "a refused transaction has written"
         error = parse(response.message)
@@ -374,6 +391,10 @@ def _usual(name: str) -> str:
     """Who makes this transaction: the admin where an admin may, else the node."""
     row = TRANSACTIONS.get(name)
     return "admin" if row is None or "admin" in row.roles else "node1"
+
+
+def _kept(ledger: MemoryLedger) -> tuple[object, ...]:
+    return ledger.state, ledger.policies, ledger.events, ledger.private, ledger.purged
 
 
 def _no_ranges(ledger: MemoryLedger, *, writes: bool) -> None:

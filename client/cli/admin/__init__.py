@@ -12,6 +12,7 @@ from client.cli.admin.models import model
 from client.cli.admin.nodes import node
 from client.cli.admin.plans import plan, round_
 from client.cli.admin.privacy import privacy
+from client.cli.admin.private import private
 from client.cli.admin.reputations import classifier, complaint, reputation
 from client.cli.admin.sharing import sharing
 
@@ -31,6 +32,7 @@ for group in (
     application,
     sharing,
     privacy,
+    private,
     reputation,
     complaint,
     classifier,

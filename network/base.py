@@ -80,17 +80,12 @@ class Network(ABC):
         """Write what a hospital's processes read, once."""
 
     def introduce(self, hospital: Hospital) -> None:
-        """Make all that a further hospital has, and start its processes.
-
-        It is in the topology already, and not yet in the channel.
-        """
+        """Make all that a further hospital has. The topology names it already."""
         self.open_authorities([hospital])
         crypto.create_members(self.layout, hospital, self.issuer(hospital))
         for name, roles in crypto.FIRST_USERS.items():
             self.enroll(hospital.slug, name, roles)
         self.prepare_hospital(hospital)
-        self.write_connections()
-        self.start()
 
     @abstractmethod
     def join(self, hospital: Hospital, config_block: bytes) -> None:

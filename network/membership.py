@@ -163,25 +163,26 @@ def _majority(everyone: Sequence[Hospital], first: Sequence[Hospital]) -> list[H
 def _introduced(network: Network, slug: str, progress: Progress) -> Hospital:
     """The new hospital with its material made and its processes running."""
     layout = network.layout
-    if any(hospital.slug == slug for hospital in network.topology.hospitals):
-        hospital = network.topology.hospital(slug)
+    if not any(hospital.slug == slug for hospital in network.topology.hospitals):
         if layout.connection(slug).exists():
-            network.start()
-            return hospital
-        # The command before was killed half-way.
-        network.dismiss(hospital)
-        shutil.rmtree(layout.hospital(slug), ignore_errors=True)
-    if layout.hospital(slug).exists():
-        raise MedFabricError(
-            Code.NETWORK_EXISTS,
-            f"{layout.hospital(slug)} is there already, of a hospital that left; take another name",
-        )
-    progress("making keys and certificates")
-    network.topology = topology.further(network.topology, slug)
-    topology.save(network.topology, layout.folder)
-    hospital = network.topology.hospital(slug)
-    network.introduce(hospital)
-    return hospital
+            raise MedFabricError(
+                Code.NETWORK_EXISTS,
+                f"{layout.hospital(slug)} is there, of a hospital that left; take another name",
+            )
+        present, network.topology = network.topology, topology.further(network.topology, slug)
+        progress("making keys and certificates")
+        try:
+            # What a command that was killed half-way left is of no use.
+            network.processes.stop(f"{slug}.ca")
+            shutil.rmtree(layout.hospital(slug), ignore_errors=True)
+            network.introduce(network.topology.hospital(slug))
+        except BaseException:
+            network.topology = present
+            raise
+        topology.save(network.topology, layout.folder)
+    network.write_connections()
+    network.start()
+    return network.topology.hospital(slug)
 
 
 def _another(network: Network, hospital: Hospital) -> Hospital:

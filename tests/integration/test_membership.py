@@ -131,6 +131,9 @@ def _found(network: Network) -> None:
 
 
 def test_fifth_hospital_joins_and_endorses(life: Life) -> None:
+    # A command that was killed half-way left this.
+    (life.network.layout.hospital("hospital5") / "ca").mkdir(parents=True)
+
     told = life.command("network", "add-hospital", "hospital5", "--dir", life.folder)
 
     assert told["done"]
@@ -225,6 +228,8 @@ def test_hospital_that_was_removed_endorses_no_more(life: Life) -> None:
             endorsed.submit().status().check()
         assert "ENDORSEMENT_POLICY_FAILURE" in str(caught.value)
     assert not any(name.startswith("hospital4") for name in life.network.names())
+    again = ("network", "add-hospital", "hospital4", "--dir", life.folder)
+    assert life.command(*again, code=Exit.NETWORK)["error"] == Code.NETWORK_EXISTS
     life.register("hospital1")
     ledger = life.proven()
     assert "Hospital4MSP" not in ledger.channel.hospitals

@@ -10,17 +10,20 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from fabric_protos.common import common_pb2, configtx_pb2
+from fabric_protos.peer import transaction_pb2
 
 from chaincode.schema.errors import MedFabricError
 from client import configuration as changes
 from client.audit import configtx
 from client.audit.channel import Channel, config_of
 from client.audit.msp import IdentityRefusedError
+from client.audit.validation import Validator
 from client.identity import Identity
 from network import configuration, crypto, genesis, topology
 from network.topology import Hospital, Kind, Layout
 
 CHANNEL = "medfabric"
+Validation = transaction_pb2.TxValidationCode
 
 
 @dataclass
@@ -130,6 +133,68 @@ def test_hospital_revokes_its_own_members_alone(made: Made) -> None:
     with pytest.raises(IdentityRefusedError, match="revoked"):
         following.members.identity(made.admin(1).serialize())
     assert made.channel.members.identity(made.admin(1).serialize()).msp_id == "Hospital1MSP"
+
+
+def test_transaction_of_a_revoked_identity_is_judged_invalid_from_then_on(made: Made) -> None:
+    hospital = made.hospitals[0]
+    serial = x509.load_pem_x509_certificate(made.admin(1).certificate_pem).serial_number
+    authority = crypto.Authority.load(made.layout.hospital(hospital.slug) / "ca", "signing")
+    revocations = authority.revocation_list([serial])
+    wanted = configuration.with_revocations(made.config, hospital, revocations)
+    header = common_pb2.Header(
+        channel_header=common_pb2.ChannelHeader(
+            type=common_pb2.HeaderType.ENDORSER_TRANSACTION, channel_id=CHANNEL
+        ).SerializeToString(),
+        signature_header=common_pb2.SignatureHeader(
+            creator=made.admin(1).serialize()
+        ).SerializeToString(),
+    )
+    payload = common_pb2.Payload(header=header).SerializeToString()
+    envelope = common_pb2.Envelope(payload=payload, signature=made.admin(1).sign(payload))
+    block = common_pb2.Block(data=common_pb2.BlockData(data=[envelope.SerializeToString()]))
+
+    (before,) = Validator(made.channel, CHANNEL).judge(block)
+    (after,) = Validator(made.follow(wanted, 1), CHANNEL).judge(block)
+
+    assert before.code == Validation.BAD_PROPOSAL_TXID
+    assert (after.code, after.why) == (
+        Validation.BAD_CREATOR_SIGNATURE,
+        "a certificate of Hospital1MSP is revoked",
+    )
+
+
+def test_config_block_is_judged_and_then_in_force(made: Made) -> None:
+    wanted = configuration.with_hospital(made.config, made.hospitals[4], made.layout)
+    proposed = configtx.propose(made.channel, CHANNEL, made.signed(wanted, 1, 2, 3))
+    validator = Validator(made.channel, CHANNEL)
+
+    def block(signer: Identity, signature: bytes = b"") -> common_pb2.Block:
+        header = common_pb2.Header(
+            channel_header=common_pb2.ChannelHeader(
+                type=common_pb2.HeaderType.CONFIG, channel_id=CHANNEL
+            ).SerializeToString(),
+            signature_header=common_pb2.SignatureHeader(
+                creator=signer.serialize()
+            ).SerializeToString(),
+        )
+        payload = common_pb2.Payload(header=header, data=proposed.SerializeToString())
+        raw = payload.SerializeToString()
+        envelope = common_pb2.Envelope(payload=raw, signature=signature or signer.sign(raw))
+        return common_pb2.Block(data=common_pb2.BlockData(data=[envelope.SerializeToString()]))
+
+    (stranger,) = validator.judge(block(made.admin(5)))
+    (false,) = validator.judge(block(made.admin(1), b"false"))
+    (good,) = validator.judge(block(made.admin(1)))
+    beside = block(made.admin(1))
+    beside.data.data.append(beside.data.data[0])
+
+    assert stranger.code == false.code == Validation.BAD_CREATOR_SIGNATURE
+    assert [one.valid for one in validator.judge(beside)] == [False, False]
+    assert good.valid
+    validator.apply(7, [good])
+    assert (validator.last_config, len(validator.channel.hospitals)) == (7, 5)
+    (again,) = validator.judge(block(made.admin(1)))
+    assert again.code == Validation.INVALID_CONFIG_TRANSACTION
 
 
 def test_revocation_list_that_its_authority_did_not_sign_revokes_nobody(made: Made) -> None:

@@ -27,6 +27,7 @@ from fabric_protos.gateway import gateway_pb2
 from fabric_protos.ledger.rwset import rwset_pb2
 from fabric_protos.ledger.rwset.kvrwset import kv_rwset_pb2
 from fabric_protos.msp import identities_pb2, msp_config_pb2
+from fabric_protos.orderer import ab_pb2, ab_pb2_grpc
 from fabric_protos.peer import proposal_pb2, proposal_response_pb2, transaction_pb2
 from fabric_protos.peer.lifecycle import lifecycle_pb2
 
@@ -35,12 +36,16 @@ from chaincode.shim.chaincode import Response
 from chaincode.shim.endorsement import owner_and_majority
 from chaincode.shim.server import Server, ServerConfig
 from chaincode.shim.stub import Stub
-from client.connection import Connection
+from client import blocks as client_blocks
+from client import configuration as changes
+from client.audit.transactions import sets_config
+from client.connection import Connection, Endpoint, open_channel
 from client.gateway import CommitError, EndorseError, Gateway
 from client.gateway.proposal import Proposal
 from client.identity import Identity
-from network import chaincode, crypto, genesis, lifecycle, topology
+from network import chaincode, configuration, crypto, genesis, lifecycle, topology
 from network.devnet.network import DevNetwork
+from network.devnet.orderer import NotOrderedError
 from network.devnet.server import Devnet
 from network.devnet.store import Blocks
 from network.topology import Kind, Layout
@@ -505,6 +510,63 @@ def test_service_that_is_not_the_installed_one_is_not_talked_to(fresh: Consortiu
 
     assert not fresh.toys["hospital1"].reached.is_set()
     fresh.submit("put", "key", "1", number=2)
+
+
+def test_what_waits_is_judged_again_after_a_change_of_the_configuration(fresh: Consortium) -> None:
+    fresh.submit("put", "before", "1")
+    puts = [fresh.propose("put", f"key{n}", "1", number=n).endorse() for n in (3, 2, 1)]
+    first, revoked, last = (put._envelope().SerializeToString() for put in puts)
+    change = _revoking(fresh, 2).SerializeToString()
+    orderer, ledger = fresh.devnet._orderer, fresh.devnet._ledger
+
+    # A reader holds the block of the first back; what comes meanwhile is admitted and waits.
+    with ledger.reading():
+        for envelope in (first, change, change, revoked, last):
+            orderer.submit(envelope)
+    assert ledger.wait_for_block(5, 10)
+
+    blocks = fresh.blocks()[3:]
+    assert [list(block.data.data) for block in (blocks[0], blocks[2])] == [[first], [last]]
+    assert sets_config(blocks[1])
+    assert len(blocks) == 3
+    with pytest.raises(NotOrderedError, match="FORBIDDEN"):
+        orderer.submit(revoked)
+
+
+def _revoking(consortium: Consortium, number: int) -> common_pb2.Envelope:
+    """A change that revokes a hospital's admin, signed by that admin."""
+    hospital, admin = consortium.topology.hospitals[number - 1], consortium.admin(number)
+    present = consortium.devnet._ledger.channel.config
+    serial = x509.load_pem_x509_certificate(admin.certificate_pem).serial_number
+    authority = crypto.own_authority(consortium.layout, hospital)
+    revocations = authority.revocation_list([serial])
+    wanted = configuration.with_revocations(present, hospital, revocations)
+    change = changes.sign(changes.prepare(present, wanted, "medfabric"), admin)
+    payload = common_pb2.Payload.FromString(change.payload)
+    about = common_pb2.SignatureHeader(creator=admin.serialize(), nonce=b"nonce")
+    payload.header.signature_header = about.SerializeToString()
+    raw = payload.SerializeToString()
+    return common_pb2.Envelope(payload=raw, signature=admin.sign(raw))
+
+
+def test_orderer_answers_broadcasts_as_fabric_s(consortium: Consortium) -> None:
+    port = consortium.topology.hospitals[0].ports.orderer
+    tls = consortium.layout.hospital("hospital1") / "msp" / "tlscacerts" / "ca.pem"
+    endpoint = Endpoint(address=f"127.0.0.1:{port}", server_name="localhost", tls_ca_file=tls)
+    admin = consortium.admin()
+    unsigned = _revoking(consortium, 2)
+    unsigned.signature = b"false"
+    nothing = common_pb2.Envelope(payload=b"\xff")
+    newest = ab_pb2.SeekPosition(newest=ab_pb2.SeekNewest())
+    seek = client_blocks.seek_request("medfabric", admin, newest, newest)
+
+    with open_channel(endpoint, admin) as channel:
+        stub: Any = ab_pb2_grpc.AtomicBroadcastStub(channel)
+        answers = [answer.status for answer in stub.Broadcast(iter([unsigned, nothing]))]
+        delivered = [answer.WhichOneof("Type") for answer in stub.Deliver(iter([seek]))]
+
+    assert answers == [common_pb2.Status.FORBIDDEN, common_pb2.Status.BAD_REQUEST]
+    assert delivered == ["block", "status"]
 
 
 def test_lifecycle_refuses_what_fabric_refuses(consortium: Consortium) -> None:

@@ -161,7 +161,8 @@ class ConsortiumContract:
     @transaction("consortium:ListMotions")
     def list_motions(self, context: Context, args: MotionPageArgs) -> MotionPage:
         below = () if args.subject is None else (args.subject.value,)
-        found, bookmark = context.page("motion", below, Motion, args.page_size, args.bookmark)
+        kind = "past-motion" if args.past else "motion"
+        found, bookmark = context.page(kind, below, Motion, args.page_size, args.bookmark)
         return MotionPage(motions=found, bookmark=bookmark)
 
     def _found(self, context: Context, accepted: bool) -> None:

@@ -46,6 +46,8 @@ def propose(
         status=MotionStatus.OPEN,
         expires_at=context.now + _rule(context, subject).open_seconds,
     )
+    if before is not None:
+        context.put(keys.past_motion(subject, subject_id, before.terms.number), before)
     context.put(keys.motion(subject, subject_id), motion)
     return motion
 

@@ -49,6 +49,10 @@ def motion(subject: str, subject_id: str) -> Key:
     return ("motion", (subject, subject_id))
 
 
+def past_motion(subject: str, subject_id: str, number: int) -> Key:
+    return ("past-motion", (subject, subject_id, _padded(number)))
+
+
 def vote(subject: str, subject_id: str, subject_sha256: str, msp_id: str) -> Key:
     return ("vote", (subject, subject_id, subject_sha256, msp_id))
 

@@ -83,6 +83,14 @@ MEANINGS: Mapping[str, Meaning | None] = {
     ),
     "node-key": Meaning(CoreType.ENTITY, (_BY_NODE,), ("public_key_sha256",), "msp_id"),
     "rulebook": Meaning(CoreType.ENTITY, says=("version", "motion_sha256")),
+    "past-motion": Meaning(
+        CoreType.ENTITY,
+        (
+            _to(Relation.ATTRIBUTED_TO, keys.hospital, "terms.proposed_by"),
+            _to(Relation.DERIVED_FROM, keys.motion, "terms.subject", "terms.subject_id"),
+        ),
+        ("terms_sha256", "status"),
+    ),
     "motion": Meaning(
         CoreType.ENTITY,
         (

@@ -50,7 +50,7 @@ class MotionTerms(Language):
 
 
 class Motion(Language):
-    """The newest motion on a subject. Votes are taken until ``expires_at``."""
+    """A motion on a subject. Votes are taken until ``expires_at``."""
 
     terms: MotionTerms
     terms_sha256: Sha256
@@ -77,9 +77,10 @@ class LeaveArgs(Language):
 
 
 class MotionPageArgs(PageArgs):
-    """``subject``: motions of one kind only."""
+    """``subject``: motions of one kind only. ``past``: those that later ones have replaced."""
 
     subject: Subject | None = None
+    past: bool = False
 
 
 # Results

@@ -141,7 +141,7 @@ _ROWS = (
         m.MotionPage,
         ANYONE,
         False,
-        "The newest motion on every subject.",
+        "The newest motion on every subject, or those before.",
     ),
     Transaction(
         "node:Register",

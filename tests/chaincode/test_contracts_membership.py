@@ -89,6 +89,8 @@ def test_an_expulsion_that_is_refused_leaves_the_hospital_a_member():
     assert scenario.asset(keys.motion("expulsion", FOUR))["status"] == "DEFEATED"
     again = motion(scenario, "ProposeExpulsion", args)
     assert again != digest
+    past = scenario.do(ONE, "consortium:ListMotions", {"past": True})["motions"]
+    assert [(m["terms_sha256"], m["status"]) for m in past] == [(digest, "DEFEATED")]
     assert scenario.do(ONE, "consortium:GetBallot", subject("expulsion", FOUR))["votes"] == []
 
 

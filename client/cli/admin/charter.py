@@ -123,7 +123,8 @@ def motion(consortium: Consortium, subject: str, subject_id: str) -> Any:
 
 
 @ledger_command(charter, "motions")
-def list_motions(consortium: Consortium) -> Any:
+@click.option("--past", is_flag=True, help="Those that later ones have replaced.")
+def list_motions(consortium: Consortium, past: bool) -> Any:
     """List the newest motion on every subject."""
     from client.consortium import every
 
@@ -136,7 +137,7 @@ def list_motions(consortium: Consortium) -> Any:
             "reason": found.terms.reason,
             "terms": found.terms_sha256,
         }
-        for page in every(consortium.charter.motions)
+        for page in every(consortium.charter.motions, past=past)
         for found in page.motions
     ]
 

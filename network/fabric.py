@@ -249,7 +249,7 @@ class FabricNetwork(Network):
                 "state": {"stateDatabase": "goleveldb", "totalQueryLimit": 100000},
                 "history": {"enableHistoryDatabase": True},
                 "snapshots": {"rootDir": str(data / "snapshots")},
-                # Purged and expired private data go from the disk with the next block.
+                # Purged and expired private data go from the database with the next block.
                 "pvtdataStore": {"purgeInterval": 1},
             },
             "operations": {"listenAddress": f"{HOST}:{ports.peer_operations}", "tls": tls},

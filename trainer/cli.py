@@ -44,6 +44,20 @@ def data(config: Path, terms: Path, as_json: bool) -> None:
 
 @node.command()
 @click.argument("config", type=_FILE)
+@click.argument("terms", type=_FILE)
+@json_option
+def statistics(config: Path, terms: Path, as_json: bool) -> None:
+    """Classes, ranges and means of CONFIG's records: exact, so for the hospital alone.
+
+    What --json prints, `medfabric admin private keep statistics` takes. TERMS as for `data`.
+    """
+    from trainer.node.main import data_statistics
+
+    show(data_statistics(config, terms), as_json=as_json)
+
+
+@node.command()
+@click.argument("config", type=_FILE)
 @click.argument("plan_id")
 @json_option
 def join(config: Path, plan_id: str, as_json: bool) -> None:

@@ -34,6 +34,16 @@ def read(path: Path, terms: DataTerms) -> Records:
     """Records of a ``.csv`` or ``.npz`` file, or of a folder with one folder of images per class.
 
     Raises:
+        MedFabricError: as :func:`load`.
+    """
+    raw = load(path, terms)
+    return Records(_scaled(raw.values, terms), raw.labels, raw.patients)
+
+
+def load(path: Path, terms: DataTerms) -> Raw:
+    """The same as they are in the file, neither scaled nor clipped.
+
+    Raises:
         MedFabricError: ``DATA_FILE``, ``DATA_MISMATCH`` or ``DATA_VALUE``, naming file, row and
             column.
     """
@@ -46,7 +56,7 @@ def read(path: Path, terms: DataTerms) -> Records:
             Code.DATA_FILE, f"cannot read {path}: {error}; name a readable file of the plan's kind"
         ) from None
     _check(path, raw, terms)
-    return Records(_scaled(raw.values, terms), raw.labels, raw.patients)
+    return raw
 
 
 def _raw(path: Path, terms: DataTerms) -> Raw:

@@ -15,6 +15,7 @@ from chaincode.schema.consortium import Node
 from chaincode.schema.errors import Code, MedFabricError
 from chaincode.schema.places import Place
 from chaincode.schema.plans import DataTerms, ModelTerms, PlanTerms
+from chaincode.schema.private import Statistics
 from client.consortium import Consortium
 from client.content.directory import DirectoryStore
 from client.content.store import ContentStore
@@ -22,7 +23,7 @@ from client.identity import Identity
 from client.places import join
 from trainer.node.agent import Agent
 from trainer.node.ceremony import KeyKeeper
-from trainer.node.config import DirectoryStoreConfig, NodeConfig, load
+from trainer.node.config import DataConfig, DirectoryStoreConfig, NodeConfig, load
 from trainer.node.content import Exchange
 from trainer.node.duties import Duty, Me, Snapshot, Task
 from trainer.node.home import Home
@@ -86,21 +87,35 @@ def describe_data(path: Path, terms: Path) -> dict[str, Any]:
     from trainer.data.describe import describe
 
     config = load(path)
+    data, wanted = _data(path, config, terms)
+    home = Home(config.home)
+    salt = home.secret(f"data-{data.dataset_id}", lambda: secrets.token_bytes(32))
+    home.close()
+    about = describe(data.file, wanted, data.validation_fraction, data.split_seed, salt)
+    return {"dataset_id": data.dataset_id, **about}
+
+
+def data_statistics(path: Path, terms: Path) -> Statistics:
+    """What the node's dataset looks like as a whole; for the hospital alone.
+
+    Raises:
+        MedFabricError: the configuration, the terms or the records are unusable.
+    """
+    from trainer.data.statistics import statistics
+
+    data, wanted = _data(path, load(path), terms)
+    return statistics(data.file, wanted)
+
+
+def _data(path: Path, config: NodeConfig, terms: Path) -> tuple[DataConfig, DataTerms]:
     if config.data is None:
         raise MedFabricError(Code.NODE_CONFIG, f"{path}: no data; name the node's records there")
     try:
-        wanted = DataTerms.model_validate_json(terms.read_bytes())
+        return config.data, DataTerms.model_validate_json(terms.read_bytes())
     except (OSError, ValidationError) as error:
         raise MedFabricError(
             Code.NODE_CONFIG, f"{terms} holds no data terms ({type(error).__name__}); correct it"
         ) from None
-    home = Home(config.home)
-    salt = home.secret(f"data-{config.data.dataset_id}", lambda: secrets.token_bytes(32))
-    home.close()
-    about = describe(
-        config.data.file, wanted, config.data.validation_fraction, config.data.split_seed, salt
-    )
-    return {"dataset_id": config.data.dataset_id, **about}
 
 
 def base_model_terms(path: Path, architecture: str, settings: dict[str, int]) -> ModelTerms:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.memory_stub import creator
 from support.scenario import (
@@ -19,7 +19,7 @@ from support.scenario import (
     terms,
 )
 
-from chaincode.schema import conduct, keys
+from chaincode.schema import canonical, conduct, keys
 from chaincode.schema.errors import Code
 from chaincode.schema.reputation import Evidence, Rated
 from chaincode.shim.stub import composite_key
@@ -73,6 +73,7 @@ def test_good_conduct_never_lowers_a_score_and_bad_never_raises_it(history, kind
     assert worse.score_milli <= before.score_milli <= better.score_milli
 
 
+@settings(max_examples=10)
 @given(rounds)
 def test_recent_evidence_stays_bounded_whatever_the_history(history):
     after = lived(history * 8)
@@ -106,7 +107,25 @@ def test_faults_every_other_round_keep_a_score_low():
     assert on_off.score_milli < 100 < 900 < steady.score_milli
 
 
+@settings(max_examples=10)
+@given(rounds)
+def test_a_record_stays_small_however_long_its_subject_lives(history):
+    after = lived(history * 10)
+
+    assert len(canonical.dumps(after)) < 1500
+
+
 # what rounds book
+
+
+def test_a_round_books_at_most_three_kilobytes_per_node():
+    scenario = at("published")
+    booked = [
+        len(v) for k, v in scenario.ledger.state.items() if k.startswith("\x00reputation\x00")
+    ]
+
+    assert len(booked) == 3 * len(HOSPITALS) + 1
+    assert sum(booked) < 3000 * len(HOSPITALS)
 
 
 def test_a_published_round_books_everybody_who_took_part():

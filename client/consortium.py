@@ -34,6 +34,7 @@ from chaincode.schema import provenance as v
 from chaincode.schema import reputation as t
 from chaincode.schema import rounds as r
 from chaincode.schema import sharing as g
+from chaincode.schema import storage as h
 from chaincode.schema.base import Empty, Event, Language, PageArgs
 from chaincode.schema.errors import Code, MedFabricError
 from chaincode.schema.transactions import TRANSACTIONS, Transaction
@@ -234,6 +235,17 @@ class Classifiers(Group):
     assess = Call("classifier:Assess", o.NodeArgs, k.Assessment)
 
 
+class Storage(Group):
+    hold = Call("storage:Hold", h.HoldArgs, h.Holding)
+    challenge = Call("storage:Challenge", h.ChallengeArgs, h.Challenge)
+    answer = Call("storage:Answer", h.AnswerArgs, h.Challenge)
+    check = Call("storage:Check", h.AnswerArgs, h.Check)
+    conclude = Call("storage:Conclude", h.ChallengeRefArgs, h.Challenge)
+    get = Call("storage:Get", h.ChallengeRefArgs, h.ChallengeView)
+    holders = Call("storage:Holders", h.HolderPageArgs, h.HoldingPage)
+    challenges = Call("storage:Challenges", PageArgs, h.ChallengePage)
+
+
 class Applications(Group):
     register = Call("application:Register", a.RegisterApplicationArgs, a.ApplicationSchema)
     record = Call("application:Record", a.RecordArgs, a.SpecificRecord)
@@ -319,6 +331,7 @@ class Consortium(Closing):
         self.reputations = Reputations(self)
         self.complaints = Complaints(self)
         self.classifiers = Classifiers(self)
+        self.storage = Storage(self)
         self.applications = Applications(self)
         self.sharing = Sharing(self)
         self.provenance = Provenance(self)

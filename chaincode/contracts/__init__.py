@@ -16,6 +16,7 @@ from chaincode.contracts.provenance import ProvenanceContract
 from chaincode.contracts.reputation import ReputationContract
 from chaincode.contracts.round import RoundContract
 from chaincode.contracts.sharing import SharingContract
+from chaincode.contracts.storage import StorageContract
 from chaincode.framework import Info, Router
 from chaincode.schema.transactions import TRANSACTIONS
 
@@ -43,6 +44,7 @@ def chaincode() -> Router:
             ApplicationContract(),
             SharingContract(),
             PrivateContract(),
+            StorageContract(),
         ],
         Info("MedFabric", VERSION),
         table=TRANSACTIONS,

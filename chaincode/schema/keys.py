@@ -181,6 +181,18 @@ def record(application: str, msp_id: str, record_id: str) -> Key:
     return ("record", (application, msp_id, record_id))
 
 
+def holding(sha256: str, msp_id: str) -> Key:
+    return ("holding", (sha256, msp_id))
+
+
+def challenge(tx_id: str) -> Key:
+    return ("challenge", (tx_id,))
+
+
+def check(tx_id: str, msp_id: str) -> Key:
+    return ("check", (tx_id, msp_id))
+
+
 def act(msp_id: str, node_id: str, at: int, tx_id: str) -> Key:
     return ("act", (msp_id, node_id, _instant(at), tx_id))
 

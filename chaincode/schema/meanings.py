@@ -278,6 +278,20 @@ MEANINGS: Mapping[str, Meaning | None] = {
         ("application", "version"),
         "msp_id",
     ),
+    "holding": Meaning(
+        CoreType.ENTITY, (_BY_HOSPITAL,), ("content.sha256", "until"), content="content"
+    ),
+    "challenge": Meaning(
+        CoreType.ACTIVITY,
+        (_to(Relation.USED, keys.holding, "content.sha256", "holder"),),
+        ("holder", "asked_by", "deadline", "status", "answer_sha256"),
+        began="asked_at",
+    ),
+    "check": Meaning(
+        CoreType.ENTITY,
+        (_BY_HOSPITAL, _to(Relation.GENERATED_BY, keys.challenge, "challenge")),
+        ("answer_sha256",),
+    ),
     "complaint": Meaning(
         CoreType.ENTITY,
         (_to(Relation.ATTRIBUTED_TO, keys.hospital, "opened_by"),),

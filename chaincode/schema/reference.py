@@ -61,6 +61,11 @@ _MACHINES: tuple[tuple[str, str, Mapping[str, frozenset[StrEnum]]], ...] = (
         states.MODEL,
     ),
     ("Grant", "`sharing:Grant`; `sharing:Revoke`, and granted again.", states.GRANT),
+    (
+        "Challenge",
+        "`storage:Challenge`; answered by the holder, checked by others, `storage:Conclude`.",
+        states.CHALLENGE,
+    ),
     ("Complaint", "`complaint:Open`, then votes.", states.COMPLAINT),
     ("Classifier", "`classifier:Propose`, then votes.", states.CLASSIFIER),
 )

@@ -14,6 +14,7 @@ from chaincode.schema.plans import PlanStatus
 from chaincode.schema.reputation import ComplaintStatus
 from chaincode.schema.rounds import ModelStatus, RoundStatus
 from chaincode.schema.sharing import GrantStatus
+from chaincode.schema.storage import ChallengeStatus
 
 
 def _table(**moves: tuple[StrEnum, ...]) -> dict[str, frozenset[StrEnum]]:
@@ -74,6 +75,14 @@ MODEL = _table(
     RECALLED=(),
 )
 GRANT = _table(GRANTED=(GrantStatus.REVOKED,), REVOKED=(GrantStatus.GRANTED,))
+CHALLENGE = _table(
+    OPEN=(ChallengeStatus.ANSWERED, ChallengeStatus.MISSED, ChallengeStatus.LATE),
+    ANSWERED=(ChallengeStatus.PROVEN, ChallengeStatus.REFUTED),
+    MISSED=(ChallengeStatus.LATE,),
+    LATE=(),
+    PROVEN=(),
+    REFUTED=(),
+)
 COMPLAINT = _table(
     OPEN=(ComplaintStatus.UPHELD, ComplaintStatus.DISMISSED), UPHELD=(), DISMISSED=()
 )

@@ -22,6 +22,7 @@ from chaincode.schema import provenance as v
 from chaincode.schema import reputation as t
 from chaincode.schema import rounds as r
 from chaincode.schema import sharing as g
+from chaincode.schema import storage as h
 from chaincode.schema.base import Empty, Language, PageArgs, Role
 from chaincode.schema.declaration import Declaration
 
@@ -557,6 +558,63 @@ _ROWS = (
         False,
         "What the adopted classifier makes of a node, and each trait's part in it.",
     ),
+    Transaction(
+        "storage:Hold",
+        h.HoldArgs,
+        h.Holding,
+        ADMIN | TRAINER | VALIDATOR,
+        True,
+        "Say that the caller's hospital keeps a content until a point in time.",
+    ),
+    Transaction(
+        "storage:Challenge",
+        h.ChallengeArgs,
+        h.Challenge,
+        ADMIN | VALIDATOR | AUDITOR,
+        True,
+        "Ask a holder to answer for a content; the transaction's id is the nonce.",
+    ),
+    Transaction(
+        "storage:Answer",
+        h.AnswerArgs,
+        h.Challenge,
+        ADMIN | TRAINER | VALIDATOR,
+        True,
+        "Answer a challenge to the caller's hospital from its own copy.",
+    ),
+    Transaction(
+        "storage:Check",
+        h.AnswerArgs,
+        h.Check,
+        ADMIN | TRAINER | VALIDATOR,
+        True,
+        "Say what another hospital's answer should be, computed from one's own copy.",
+    ),
+    Transaction(
+        "storage:Conclude",
+        h.ChallengeRefArgs,
+        h.Challenge,
+        ADMIN | VALIDATOR | AUDITOR,
+        True,
+        "Draw the conclusion of a challenge: missed, proven or refuted.",
+    ),
+    Transaction(
+        "storage:Get",
+        h.ChallengeRefArgs,
+        h.ChallengeView,
+        ANYONE,
+        False,
+        "A challenge and the checks of its answer.",
+    ),
+    Transaction(
+        "storage:Holders",
+        h.HolderPageArgs,
+        h.HoldingPage,
+        ANYONE,
+        False,
+        "Who keeps a content, and until when.",
+    ),
+    Transaction("storage:Challenges", PageArgs, h.ChallengePage, ANYONE, False, "All challenges."),
     Transaction(
         "application:Register",
         a.RegisterApplicationArgs,

@@ -287,6 +287,11 @@ EXAMPLES = {
     "ApplicationArgs": lambda: {"application": "falls", "version": 1},
     "RecordRefArgs": lambda: {"application": "falls", "msp_id": ONE, "record_id": "r"},
     "RecordPageArgs": lambda: {"application": "falls", "msp_id": ONE},
+    "HoldArgs": lambda: {"content": _ref(), "until": 2_000_000_000},
+    "ChallengeArgs": lambda: {"holder": ONE, "sha256": sha("x"), "answer_seconds": 60},
+    "AnswerArgs": lambda: {"challenge": sha("x"), "answer_sha256": sha("y")},
+    "ChallengeRefArgs": lambda: {"challenge": sha("x")},
+    "HolderPageArgs": lambda: {"sha256": sha("x")},
     "PublishLocalArgs": lambda: {
         "model_id": "mine",
         "kind": "personal",

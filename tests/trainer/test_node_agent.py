@@ -33,6 +33,9 @@ from chaincode.schema.plans import (
 from chaincode.schema.rounds import (
     Attestation,
     Contribution,
+    Model,
+    ModelArgs,
+    ModelStatus,
     Round,
     RoundStatus,
     RoundView,
@@ -404,6 +407,35 @@ class _Exchange:
 
 def _contribution(hospital: str) -> Contribution:
     return Contribution(msp_id=hospital, node_id="node1", update=REF, samples=1, weight=1)
+
+
+class _Recalled:
+    """A ledger on which the base model was recalled."""
+
+    def evaluate(self, name: str, args: ModelArgs, _result: Any) -> Model:
+        assert (name, args.sha256) == ("model:Get", REF.sha256)
+        return Model(
+            model=REF,
+            plan_id="plan",
+            round=0,
+            architecture_sha256="ab" * 32,
+            parents=(),
+            aggregate_sha256=None,
+            correct=0,
+            total=0,
+            published_at=1,
+            status=ModelStatus.RECALLED,
+            reason="bad labels",
+        )
+
+
+def test_no_node_trains_on_from_a_recalled_model(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    rounds = Rounds(_Recalled(), home, _Exchange(), _Keys(), lambda _: None)  # type: ignore[arg-type,return-value]
+
+    for duty in (rounds.submit_update, rounds.evaluate):
+        with pytest.raises(MedFabricError, match=r"MF-5014.*bad labels"):
+            duty(Duty(Task.SUBMIT_UPDATE, "plan", 1), _now(_view(RoundStatus.OPEN)))
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from client.cli.admin.privacy import privacy
 from client.cli.admin.private import private
 from client.cli.admin.reputations import classifier, complaint, reputation
 from client.cli.admin.sharing import sharing
+from client.cli.admin.storage import storage
 
 
 @click.group()
@@ -31,6 +32,7 @@ for group in (
     model,
     application,
     sharing,
+    storage,
     privacy,
     private,
     reputation,

@@ -192,6 +192,8 @@ class Ceremonies(Group):
     commit = Call("ceremony:Commit", c.CommitArgs, c.KeyCommitment)
     reveal = Call("ceremony:Reveal", c.RevealArgs, c.KeyShare)
     confirm = Call("ceremony:Confirm", c.ConfirmArgs, c.KeyConfirmation)
+    accuse = Call("ceremony:Accuse", c.AccuseArgs, c.KeyAccusation)
+    judge = Call("ceremony:Judge", c.JudgeArgs, c.KeyVerdict)
     advance = Call("ceremony:Advance", p.PlanArgs, c.Ceremony)
     get = Call("ceremony:Get", p.PlanArgs, c.CeremonyView)
 

@@ -199,13 +199,13 @@ class Ceremonies(Group):
 
 
 class Rounds(Group):
-    open = Call("round:Open", r.RoundArgs, r.Round)
+    open = Call("round:Open", r.RoundArgs, r.RoundState)
     submit_update = Call("round:SubmitUpdate", r.SubmitUpdateArgs, r.Update)
     attest = Call("round:Attest", r.AttestArgs, r.Attestation)
     submit_share = Call("round:SubmitShare", r.ShareArgs, r.DecryptionShare)
     evaluate = Call("round:Evaluate", r.EvaluateArgs, r.Evaluation)
     object = Call("round:Object", r.ObjectArgs, r.Objection)
-    advance = Call("round:Advance", r.RoundArgs, r.Round)
+    advance = Call("round:Advance", r.RoundArgs, r.RoundState)
     get = Call("round:Get", r.RoundArgs, r.RoundView)
 
 

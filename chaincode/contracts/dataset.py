@@ -46,7 +46,6 @@ class DatasetContract:
             msp_id=context.msp_id,
             budget_epsilon_micro=args.budget_epsilon_micro,
             delta_nano=args.delta_nano,
-            rdp_pico=(),
             epsilon_micro=0,
             plans=(),
         )
@@ -127,28 +126,26 @@ def charge(context: Context, terms: PlanTerms, dataset: Dataset, steps: int) -> 
         MedFabricError: ``PLAN_BUDGET_EXCEEDED`` or ``BUDGET_EXCEEDED``; nothing is charged then.
     """
     account = context.get(keys.account(dataset.dataset_id), PrivacyAccount)
-    loss = accounting.rdp_pico(
-        terms.training.batch_size,
-        dataset.train_samples,
-        terms.privacy.noise_multiplier_micro,
-        steps,
-    )
     before = next((s for s in account.plans if s.plan_id == terms.plan_id), None)
-    in_plan = accounting.add(before.rdp_pico if before else (), loss)
-    in_total = accounting.add(account.rdp_pico, loss)
+    others = tuple(s for s in account.plans if s.plan_id != terms.plan_id)
     spending = Spending(
         plan_id=terms.plan_id,
-        rdp_pico=in_plan,
-        epsilon_micro=accounting.epsilon_micro(in_plan, terms.privacy.delta_nano),
-        steps=(before.steps if before else 0) + steps,
+        batch_size=terms.training.batch_size,
+        noise_multiplier_micro=terms.privacy.noise_multiplier_micro,
+        steps_each=steps,
         updates=(before.updates if before else 0) + 1,
+        epsilon_micro=0,
     )
+    in_plan = spending.rdp_pico(dataset.train_samples)
+    in_total = in_plan
+    for other in others:
+        in_total = accounting.add(in_total, other.rdp_pico(dataset.train_samples))
+    in_plan_micro = accounting.epsilon_micro(in_plan, terms.privacy.delta_nano)
+    spending = spending.model_copy(update={"epsilon_micro": in_plan_micro})
     total = accounting.epsilon_micro(in_total, account.delta_nano)
     _within(spending.epsilon_micro, terms.privacy.epsilon_micro, Code.PLAN_BUDGET_EXCEEDED, "plan")
     _within(total, account.budget_epsilon_micro, Code.BUDGET_EXCEEDED, "dataset")
-    others = tuple(s for s in account.plans if s.plan_id != terms.plan_id)
     charged = {
-        "rdp_pico": in_total,
         "epsilon_micro": total,
         "plans": tuple(sorted((*others, spending), key=lambda s: s.plan_id)),
     }

@@ -25,6 +25,7 @@ from chaincode.schema.rounds import (
     Objection,
     Round,
     RoundArgs,
+    RoundState,
     RoundStatus,
     RoundView,
     ShareArgs,
@@ -40,7 +41,7 @@ class RoundContract:
     """Contributions are posted each under its own key; :meth:`advance` draws the conclusion."""
 
     @transaction("round:Open")
-    def open(self, context: Context, args: RoundArgs) -> Round:
+    def open(self, context: Context, args: RoundArgs) -> RoundState:
         plan = plans.running(context, args.plan_id, PlanStatus.ACTIVE)
         plans.participating(context, plan.terms)
         if args.number <= plan.rounds_opened:
@@ -76,7 +77,7 @@ class RoundContract:
         changed = plan.model_copy(update={"rounds_opened": args.number, "changed_at": context.now})
         context.put(keys.plan(args.plan_id), changed)
         context.emit("round.opened", plan_id=args.plan_id, round=args.number)
-        return opened
+        return RoundState.of(opened)
 
     @transaction("round:SubmitUpdate")
     def submit_update(self, context: Context, args: SubmitUpdateArgs) -> Update:
@@ -218,14 +219,14 @@ class RoundContract:
         )
 
     @transaction("round:Advance")
-    def advance(self, context: Context, args: RoundArgs) -> Round:
+    def advance(self, context: Context, args: RoundArgs) -> RoundState:
         round_ = context.get(keys.round_(args.plan_id, args.number), Round)
         if states.is_final(states.ROUND, round_.status):
             raise MedFabricError(Code.ALREADY, f"round {args.number} is {round_.status} already")
         plan = plans.running(context, args.plan_id)
         plans.participating(context, plan.terms)
         outcome = stages.conclude(context, plan, round_)
-        return stages.carry_out(context, plan, round_, outcome)
+        return RoundState.of(stages.carry_out(context, plan, round_, outcome))
 
     @transaction("round:Get")
     def get(self, context: Context, args: RoundArgs) -> RoundView:

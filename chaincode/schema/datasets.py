@@ -6,6 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from chaincode.schema import accounting
 from chaincode.schema.base import Count, Id, Language, Micro, MspId, Name, Nano, Reason, Seconds
 from chaincode.schema.base import Sha256 as Sha256Hex
 
@@ -40,13 +41,22 @@ class Consent(Language):
 
 
 class Spending(Language):
-    """Privacy loss of one plan on one dataset. ``rdp_pico`` is by accounting.ORDERS, 1e-12."""
+    """Privacy loss of one plan on one dataset: ``updates`` of the same subsampled Gaussian
+    mechanism. The divergences at each order follow from it, and are not kept."""
 
     plan_id: Id
-    rdp_pico: tuple[int, ...]
-    epsilon_micro: Micro
-    steps: Count
+    batch_size: Count
+    noise_multiplier_micro: Micro
+    steps_each: Count
     updates: Count
+    epsilon_micro: Micro
+
+    def rdp_pico(self, samples: int) -> tuple[int, ...]:
+        """Divergences at accounting.ORDERS, in 1e-12; every update is rounded up by itself."""
+        once = accounting.rdp_pico(
+            self.batch_size, samples, self.noise_multiplier_micro, self.steps_each
+        )
+        return tuple(self.updates * divergence for divergence in once)
 
 
 class PrivacyAccount(Language):
@@ -56,7 +66,6 @@ class PrivacyAccount(Language):
     msp_id: MspId
     budget_epsilon_micro: Micro
     delta_nano: Nano
-    rdp_pico: tuple[int, ...]
     epsilon_micro: Micro
     plans: tuple[Spending, ...]
 

@@ -98,6 +98,23 @@ class Round(Language):
     reason: Reason = ""
 
 
+class RoundState(Language):
+    """Where a round stands. What a transaction answers stays on the ledger: the round itself is
+    read by a query."""
+
+    plan_id: Id
+    number: RoundNumber
+    status: RoundStatus
+    deadline: Seconds
+    failure: str | None = None
+    reason: Reason = ""
+
+    @classmethod
+    def of(cls, round_: Round) -> RoundState:
+        """Of a round."""
+        return cls(**{name: getattr(round_, name) for name in cls.model_fields})
+
+
 class Update(Language):
     """One trainer node's encrypted contribution and the privacy terms it was trained under."""
 

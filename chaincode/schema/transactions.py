@@ -411,7 +411,7 @@ _ROWS = (
     Transaction(
         "round:Open",
         r.RoundArgs,
-        r.Round,
+        r.RoundState,
         VALIDATOR,
         True,
         "Open the plan's next round, once the one before has ended.",
@@ -459,7 +459,7 @@ _ROWS = (
     Transaction(
         "round:Advance",
         r.RoundArgs,
-        r.Round,
+        r.RoundState,
         VALIDATOR,
         True,
         "Move the round on when its stage is complete or overdue.",

@@ -76,7 +76,7 @@ def test_the_next_round_starts_from_the_published_model_and_the_last_completes_t
     assert third.code == Code.PLAN_NOT_APPROVED
     spent = scenario.asset(keys.account(dataset_of(ONE)))["plans"][0]
     assert 0 < spent["epsilon_micro"] <= terms().privacy.epsilon_micro
-    assert (spent["updates"], spent["steps"]) == (2, 20)
+    assert (spent["updates"], spent["steps_each"]) == (2, 10)
 
 
 def test_the_whole_life_holds_no_float_and_says_identifiers_only():
@@ -248,7 +248,7 @@ def test_an_update_that_would_overspend_the_plan_is_refused():
     scenario.open(terms(), 2)
     # No honest history leads here: a plan whose rounds add up beyond its budget is not proposed.
     account = scenario.asset(keys.account(dataset_of(ONE)))
-    account["plans"][0]["rdp_pico"] = [2 * x for x in account["plans"][0]["rdp_pico"]]
+    account["plans"][0]["updates"] *= 2
     name = composite_key(*keys.account(dataset_of(ONE)))
     scenario.ledger.state[name] = canonical.dumps(account)
 

@@ -51,7 +51,6 @@ def _account(epsilon_micro: int) -> PrivacyAccount:
         msp_id="Hospital1MSP",
         budget_epsilon_micro=9_000_000,
         delta_nano=10_000,
-        rdp_pico=(),
         epsilon_micro=epsilon_micro,
         plans=(),
     )

@@ -290,7 +290,8 @@ class Scenario:
 
     def advance(self, plan: PlanTerms, number: int = 1, who: str = HOSPITALS[0]) -> dict[str, Any]:
         """Move the round on; the round as it then is."""
-        return self.do(who, "round:Advance", {"plan_id": plan.plan_id, "number": number})
+        self.do(who, "round:Advance", {"plan_id": plan.plan_id, "number": number})
+        return self.asset(keys.round_(plan.plan_id, number))
 
     def update_args(self, plan: PlanTerms, msp_id: str, number: int = 1) -> dict[str, Any]:
         """What an honest node submits."""

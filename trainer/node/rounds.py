@@ -26,6 +26,7 @@ from chaincode.schema.rounds import (
     ModelStatus,
     Round,
     RoundArgs,
+    RoundState,
     RoundView,
     ShareArgs,
     SubmitUpdateArgs,
@@ -112,12 +113,12 @@ class Rounds:
     def open(self, duty: Duty, _: Snapshot) -> None:
         """Open the next round."""
         args = RoundArgs(plan_id=duty.plan_id, number=duty.round)
-        self._consortium.submit("round:Open", args, Round)
+        self._consortium.submit("round:Open", args, RoundState)
 
     def advance(self, duty: Duty, _: Snapshot) -> None:
         """Move the round on."""
         args = RoundArgs(plan_id=duty.plan_id, number=duty.round)
-        self._consortium.submit("round:Advance", args, Round)
+        self._consortium.submit("round:Advance", args, RoundState)
 
     def submit_update(self, duty: Duty, now: Snapshot) -> Facts:
         """Train on the base model, encrypt what was learned, submit it."""

@@ -48,7 +48,8 @@ def cache_folder() -> Path:
 def build(name: str, module: Path) -> Path:
     """Build a program once, from the pinned Go module in a folder, into this user's cache.
 
-    ``module`` holds a go.mod with ``tool`` lines and its go.sum, which fixes every source by hash.
+    ``module`` holds a go.mod and its go.sum, which fixes every source by hash; the program is a
+    ``tool`` of it, or the module's own where it has sources.
 
     Raises:
         MedFabricError: ``TOOL_MISSING`` without Go, ``TOOL_FAILED`` with the end of its output.
@@ -57,10 +58,19 @@ def build(name: str, module: Path) -> Path:
     target = cache_folder()
     target.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="build-", dir=target) as scratch:
-        for file in ("go.mod", "go.sum"):
-            shutil.copy(module / file, scratch)
+        sources = [*module.glob("*.go")]
+        for file in (module / "go.mod", module / "go.sum", *sources):
+            shutil.copy(file, scratch)
         done = subprocess.run(
-            [go, "build", "-mod=readonly", "-trimpath", "-o", f"{scratch}/out/", "tool"],
+            [
+                go,
+                "build",
+                "-mod=readonly",
+                "-trimpath",
+                "-o",
+                f"{scratch}/out/",
+                "." if sources else "tool",
+            ],
             cwd=scratch,
             stdin=subprocess.DEVNULL,
             capture_output=True,

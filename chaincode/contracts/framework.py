@@ -78,7 +78,7 @@ class Context(FrameworkContext):
         if self.stub.get_state_validation_parameter(name) != policy:
             self.stub.set_state_validation_parameter(name, policy)
 
-    def emit(self, name: str, **identifiers: Any) -> None:
+    def emit(self, name: str, /, **identifiers: Any) -> None:
         """Set the transaction's event: identifiers only."""
         self.stub.set_event(name, canonical.dumps(Event(**identifiers)))
 
@@ -125,6 +125,9 @@ class Context(FrameworkContext):
 
 def admit(context: Context, row: Transaction) -> None:
     """Let the admitted hospitals' registered nodes in, once the consortium is ACTIVE."""
+    as_node = row.writes and Role.ADMIN not in row.roles & context.roles
+    if not row.founding:
+        context.values(_credentials(context, as_node=as_node))
     _trusted(context)
     if row.founding:
         return
@@ -137,8 +140,14 @@ def admit(context: Context, row: Transaction) -> None:
         raise MedFabricError(
             Code.NOT_ADMITTED, f"{context.msp_id} is not an admitted hospital; ask to be proposed"
         )
-    if row.writes and Role.ADMIN not in row.roles & context.roles:
+    if as_node:
         _registered(context, row)
+
+
+def _credentials(context: Context, *, as_node: bool) -> list[keys.Key]:
+    """What admission reads, to be read together."""
+    who = (context.msp_id, context.node_id)
+    return [keys.consortium(), keys.node(*who), *([keys.suspension(*who)] if as_node else [])]
 
 
 def _trusted(context: Context) -> None:

@@ -81,11 +81,22 @@ class RoundContract:
 
     @transaction("round:SubmitUpdate")
     def submit_update(self, context: Context, args: SubmitUpdateArgs) -> Update:
+        key = keys.update(args.plan_id, args.round, context.msp_id, context.node_id)
+        # A thousand nodes submit within a short time: one request to the peer for all that is read.
+        context.values(
+            [
+                keys.plan(args.plan_id),
+                keys.round_(args.plan_id, args.round),
+                key,
+                keys.consent(args.dataset_id, args.plan_id),
+                keys.dataset(args.dataset_id),
+                keys.account(args.dataset_id),
+            ]
+        )
         plan = plans.running(context, args.plan_id)
         plans.participating(context, plan.terms)
         round_ = _in_stage(context, args.plan_id, args.round, RoundStatus.OPEN)
         participant = _participant(context, round_)
-        key = keys.update(args.plan_id, args.round, context.msp_id, context.node_id)
         if context.find(key, Update) is not None:
             raise MedFabricError(
                 Code.DUPLICATE_UPDATE, f"{context.node_id} has submitted an update; it stands"

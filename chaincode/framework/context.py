@@ -45,7 +45,11 @@ class Context:
         return [None if value is None else model.model_validate_json(value) for value in raw]
 
     def values(self, wanted: Sequence[Key]) -> list[bytes | None]:
-        """What is committed at several keys, as it is stored."""
+        """What is committed at several keys, as it is stored, in one request to the peer.
+
+        Finding them later costs no other request. Read no key ahead that might not be needed:
+        each one read must be unchanged at commit.
+        """
         names = [composite_key(*key) for key in wanted]
         # Reads see the committed state whatever was written since, so each key is read once.
         if unread := [name for name in dict.fromkeys(names) if name not in self._read]:
@@ -115,6 +119,6 @@ class Context:
     def finish(self, row: Declaration) -> None:
         """What every transaction does after its method has returned; here nothing."""
 
-    def emit(self, name: str, **identifiers: Any) -> None:
+    def emit(self, name: str, /, **identifiers: Any) -> None:
         """Set the transaction's event: identifiers only, since every listener sees it."""
         self.stub.set_event(name, canonical.dumps(identifiers))

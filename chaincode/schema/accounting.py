@@ -70,14 +70,19 @@ def epsilon_micro(rdp: Sequence[int], delta_nano: int) -> int:
     if not any(rdp):
         return 0
     with localcontext(_CONTEXT):
-        delta = Decimal(delta_nano) / Decimal(10**9)
+        delta = (Decimal(delta_nano) / Decimal(10**9)).ln()
         best = min(
-            Decimal(divergence) / _PICO
-            + (Decimal(order - 1) / order).ln()
-            - (delta.ln() + Decimal(order).ln()) / (order - 1)
-            for order, divergence in zip(ORDERS, rdp, strict=True)
+            Decimal(divergence) / _PICO + shrinks - (delta + grows) / (order - 1)
+            for order, divergence, (shrinks, grows) in zip(ORDERS, rdp, _logarithms(), strict=True)
         )
         return max(0, _up(best * _MICRO))
+
+
+@lru_cache(maxsize=1)
+def _logarithms() -> tuple[tuple[Decimal, Decimal], ...]:
+    """Of every order a: ln((a - 1) / a) and ln(a), in the context."""
+    with localcontext(_CONTEXT):
+        return tuple(((Decimal(order - 1) / order).ln(), Decimal(order).ln()) for order in ORDERS)
 
 
 def add(first: Sequence[int], second: Sequence[int]) -> tuple[int, ...]:

@@ -13,6 +13,10 @@ from typing import Any
 from pydantic import BaseModel
 
 
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+_PLAIN = frozenset({str, int, bool, type(None)})
+
+
 def dumps(value: Any) -> bytes:
     """Encode a model or JSON value canonically.
 
@@ -21,8 +25,7 @@ def dumps(value: Any) -> bytes:
     """
     plain = value.model_dump(mode="json") if isinstance(value, BaseModel) else value
     _refuse_floats(plain)
-    text = json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return text.encode("utf-8")
+    return _ENCODER.encode(plain).encode("utf-8")
 
 
 def sha256(value: Any) -> str:
@@ -31,6 +34,8 @@ def sha256(value: Any) -> str:
 
 
 def _refuse_floats(value: Any) -> None:
+    if type(value) in _PLAIN:
+        return
     if isinstance(value, float):
         raise TypeError("the ledger holds no float: use a scaled integer")
     if isinstance(value, dict):

@@ -27,15 +27,11 @@ Type = chaincode_shim_pb2.ChaincodeMessage.Type
 _RecordType = chaincode_shim_pb2.WriteRecord.Type
 
 
-class Transport(Protocol):
-    """The stream to a peer. Any thread may send; one receives."""
+class Outgoing(Protocol):
+    """The way to a peer. Any thread may send."""
 
     def send(self, message: Any) -> None:
         """Hand over a ``ChaincodeMessage``; once the stream has ended it goes nowhere."""
-        ...
-
-    def receive(self) -> Any | None:
-        """Wait for the next ``ChaincodeMessage``; None at the end of the stream."""
         ...
 
 
@@ -72,13 +68,13 @@ class Conversation:
 
     def __init__(
         self,
-        transport: Transport,
+        outgoing: Outgoing,
         channel_id: str,
         tx_id: str,
         negotiated: Negotiated,
         message_limit: int,
     ) -> None:
-        self._transport = transport
+        self._outgoing = outgoing
         self._channel_id = channel_id
         self._tx_id = tx_id
         self._negotiated = negotiated
@@ -227,7 +223,7 @@ class Conversation:
             if self._waiting:
                 raise RuntimeError("a stub belongs to one thread: a request is pending")
             self._waiting = True
-        self._transport.send(message)
+        self._outgoing.send(message)
         answer = self._answers.get()
         if answer is None:
             raise PeerError("the stream to the peer has ended")

@@ -1,7 +1,7 @@
-"""The chaincode's end of the stream to a peer, as a state machine over a two-method transport.
+"""The chaincode's end of the stream to a peer, as a state machine without a network.
 
-``CREATED -> ESTABLISHED -> READY``. One thread reads; each transaction runs in a thread of its own
-with one outstanding request at a time, so that none waits for another.
+``CREATED -> ESTABLISHED -> READY``. One thread takes messages; each transaction runs in a thread of
+its own with one outstanding request at a time, so that none waits for another.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from google.protobuf.message import DecodeError
 from chaincode.schema.errors import Code
 from chaincode.shim import logs
 from chaincode.shim.chaincode import FAILED, REFUSED, Chaincode, Response
-from chaincode.shim.conversation import Conversation, Message, Negotiated, Transport
+from chaincode.shim.conversation import Conversation, Message, Negotiated, Outgoing
 from chaincode.shim.metrics import Metrics, Outcome, StreamState
 from chaincode.shim.stub import PeerError, Proposal, Stub
 from chaincode.shim.workers import Workers
@@ -63,12 +63,12 @@ class _Running:
 
 
 class Handler:
-    """Serves one peer over one stream until it ends.
+    """Serves one peer over one stream: :meth:`begin`, :meth:`take` while it is True, :meth:`end`.
 
     Args:
         chaincode: called for every transaction.
         package_id: what the peer knows this chaincode by.
-        transport: the stream.
+        outgoing: the way to the peer; what comes from it goes to :meth:`take`.
         limits: what is refused and cut off.
         workers: threads for the transactions, shared with other streams of the service.
         metrics: where they are counted.
@@ -78,14 +78,14 @@ class Handler:
         self,
         chaincode: Chaincode,
         package_id: str,
-        transport: Transport,
+        outgoing: Outgoing,
         limits: Limits | None = None,
         workers: Workers | None = None,
         metrics: Metrics | None = None,
     ) -> None:
         self._chaincode = chaincode
         self._package_id = package_id
-        self._transport = transport
+        self._outgoing = outgoing
         self._limits = limits or Limits()
         self._workers = workers or Workers(self._limits.transactions)
         self._metrics = metrics or Metrics()
@@ -96,26 +96,32 @@ class Handler:
         self._draining = False
         self.state = StreamState.CREATED
 
-    def run(self) -> None:
-        """Register, then serve messages until the stream ends or the peer breaks the protocol
-        before it is READY. Transactions still running then get :class:`PeerError` at their next
-        request."""
+    def begin(self) -> None:
+        """Register; :meth:`end` follows."""
         name = chaincode_pb2.ChaincodeID(name=self._package_id)
         self._metrics.stream(None, self.state)
         threading.Thread(target=self._watch_time, name="watch", daemon=True).start()
-        self._transport.send(Message(type=Type.REGISTER, payload=name.SerializeToString()))
+        self._outgoing.send(Message(type=Type.REGISTER, payload=name.SerializeToString()))
+
+    def take(self, message: Any) -> bool:
+        """Serve one message of the peer, without waiting; False gives the stream up: the peer broke
+        the protocol before it was READY."""
         try:
-            while (message := self._transport.receive()) is not None:
-                self._handle(message)
+            self._handle(message)
         except PeerError as error:
             logs.event(log, logging.WARNING, f"the stream is given up: {error}", state=self.state)
-        finally:
-            self._ended.set()
-            self._metrics.stream(self.state, None)
-            with self._idle:
-                running = list(self._open.values())
-            for one in running:
-                one.conversation.end()
+            return False
+        return True
+
+    def end(self) -> None:
+        """The stream has ended: transactions still running get :class:`PeerError` at their next
+        request."""
+        self._ended.set()
+        self._metrics.stream(self.state, None)
+        with self._idle:
+            running = list(self._open.values())
+        for one in running:
+            one.conversation.end()
 
     def drain(self) -> None:
         """Begin no transaction any more; those running go on."""
@@ -128,7 +134,7 @@ class Handler:
 
     def _handle(self, message: Any) -> None:
         if message.type == Type.KEEPALIVE:
-            self._transport.send(message)
+            self._outgoing.send(message)
         elif self.state is StreamState.READY:
             self._handle_ready(message)
         elif self.state is StreamState.CREATED and message.type == Type.REGISTERED:
@@ -159,7 +165,7 @@ class Handler:
 
     def _start(self, key: tuple[str, str], message: Any) -> None:
         conversation = Conversation(
-            self._transport, *key, self._negotiated, message_limit=self._limits.message_bytes
+            self._outgoing, *key, self._negotiated, message_limit=self._limits.message_bytes
         )
         running = _Running(conversation, message, time.monotonic())
         with self._idle:
@@ -175,7 +181,7 @@ class Handler:
         else:
             self._metrics.not_begun()
         logs.event(log, logging.WARNING, f"not begun: {refusal}", tx=_short(message))
-        self._transport.send(_answer_to(message, Type.ERROR, refusal.encode()))
+        self._outgoing.send(_answer_to(message, Type.ERROR, refusal.encode()))
 
     def _no_start(self, key: tuple[str, str]) -> str | None:
         if self._draining:
@@ -206,7 +212,7 @@ class Handler:
                 return
             del self._open[key]
             if answer is not None:
-                self._transport.send(answer)
+                self._outgoing.send(answer)
             self._idle.notify_all()
         self._metrics.ended(outcome, time.monotonic() - running.began)
 

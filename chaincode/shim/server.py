@@ -1,19 +1,26 @@
-"""A chaincode as a service: the peer dials, mutual TLS, one handler per stream."""
+"""A chaincode as a service: the peer dials, mutual TLS, one handler per stream.
+
+One thread, an event loop, carries all streams: between a transaction's thread and the network there
+is one change of threads each way, where grpc's own threads would make three.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import logging
-import queue
 import signal
 import threading
 import time
-from collections.abc import Iterator
-from concurrent import futures
+from collections import deque
+from collections.abc import Coroutine
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import grpc
+import grpc.aio
 from fabric_protos.peer import chaincode_shim_pb2_grpc
 
 from chaincode.shim import logs, operations
@@ -25,7 +32,9 @@ from chaincode.shim.tls import TlsFiles
 from chaincode.shim.workers import Workers
 
 log = logging.getLogger("medfabric.shim")
+T = TypeVar("T")
 
+_EOF: Any = vars(grpc.aio)["EOF"]  # which its types do not know
 _STREAMS = 16
 _GRACE_SECONDS = 5.0
 _OPTIONS = [
@@ -74,29 +83,16 @@ class Server:
 
     def __init__(self, chaincode: Chaincode, config: ServerConfig) -> None:
         tls = TlsFiles(config.tls_cert_file, config.tls_key_file, config.client_ca_file)
-        limit = config.limits.message_bytes
-        self._server = grpc.server(
-            futures.ThreadPoolExecutor(_STREAMS, thread_name_prefix="peer"),
-            options=[
-                ("grpc.max_receive_message_length", limit),
-                ("grpc.max_send_message_length", limit),
-                *_OPTIONS,
-            ],
-            maximum_concurrent_rpcs=_STREAMS,
-        )
         self._servicer = _Servicer(chaincode, config.package_id, config.limits)
-        chaincode_shim_pb2_grpc.add_ChaincodeServicer_to_server(self._servicer, self._server)
+        self._operations = _operations(config, tls, self._servicer)
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="peers", daemon=True)
+        self._thread.start()
         try:
-            self.port = self._server.add_secure_port(config.address, _credentials(tls))
-        except RuntimeError as error:
-            raise OSError(f"cannot listen on {config.address}: {error}") from None
-        self._operations: OperationsServer | None = None
-        if config.operations:
-            pages = {"/healthz": self._servicer.health, "/metrics": self._servicer.metrics_page}
-            self._operations = OperationsServer(
-                config.operations, pages, tls if config.operations_tls else None
-            )
-        self._server.start()
+            self._server, self.port = self._within(self._listen(config, tls)).result()
+        except BaseException:
+            self._end()
+            raise
 
     @property
     def operations_port(self) -> int:
@@ -104,11 +100,49 @@ class Server:
 
     def stop(self, grace_seconds: float = _GRACE_SECONDS) -> None:
         """Refuse new transactions, let those running finish within the grace, then end."""
-        stopped = self._server.stop(grace_seconds + 1)
+        if self._loop.is_closed():
+            return
+        stopped = self._within(self._server.stop(grace_seconds + 1))
         self._servicer.close(grace_seconds)
-        stopped.wait()
+        stopped.result()
+        self._end()
+
+    async def _listen(self, config: ServerConfig, tls: TlsFiles) -> tuple[Any, int]:
+        limit = config.limits.message_bytes
+        server = grpc.aio.server(
+            options=[
+                ("grpc.max_receive_message_length", limit),
+                ("grpc.max_send_message_length", limit),
+                *_OPTIONS,
+            ],
+            maximum_concurrent_rpcs=_STREAMS,
+        )
+        chaincode_shim_pb2_grpc.add_ChaincodeServicer_to_server(self._servicer, server)
+        try:
+            port = server.add_secure_port(config.address, _credentials(tls))
+        except RuntimeError as error:
+            raise OSError(f"cannot listen on {config.address}: {error}") from None
+        await server.start()
+        return server, port
+
+    def _within(self, work: Coroutine[Any, Any, T]) -> Future[T]:
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
+
+    def _end(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
         if self._operations:
             self._operations.stop()
+
+
+def _operations(
+    config: ServerConfig, tls: TlsFiles, servicer: _Servicer
+) -> OperationsServer | None:
+    if not config.operations:
+        return None
+    pages = {"/healthz": servicer.health, "/metrics": servicer.metrics_page}
+    return OperationsServer(config.operations, pages, tls if config.operations_tls else None)
 
 
 def _credentials(tls: TlsFiles) -> grpc.ServerCredentials:
@@ -158,36 +192,34 @@ class _Servicer(chaincode_shim_pb2_grpc.ChaincodeServicer):  # type: ignore[misc
         self._workers = Workers(limits.transactions)
         self._metrics = Metrics()
         self._stopping = False
-        self._streams: dict[_QueueTransport, Handler] = {}
+        self._streams: dict[_Outgoing, Handler] = {}
         self._lock = threading.Lock()
 
-    def Connect(self, request_iterator: Iterator[Any], context: Any) -> Iterator[Any]:  # noqa: N802
-        """The peer's stream; what this yields goes to the peer."""
-        transport = _QueueTransport(request_iterator)
+    async def Connect(self, _: Any, context: Any) -> None:  # noqa: N802
+        """The peer's stream. Everything here is the loop's; transactions run elsewhere."""
+        outgoing = _Outgoing()
         handler = Handler(
             self._chaincode,
             self._package_id,
-            transport,
+            outgoing,
             self._limits,
             self._workers,
             self._metrics,
         )
         with self._lock:
-            self._streams[transport] = handler
+            self._streams[outgoing] = handler
         logs.event(log, logging.INFO, "connected", peer=context.peer())
-
-        def read() -> None:
-            try:
-                handler.run()
-            finally:
-                transport.close()
-                with self._lock:
-                    del self._streams[transport]
-                logs.event(log, logging.INFO, "disconnected", peer=context.peer())
-
-        threading.Thread(target=read, name="stream", daemon=True).start()
-        context.add_callback(transport.close)
-        return transport.outgoing()
+        handler.begin()
+        reader = asyncio.ensure_future(_read(context, handler, outgoing))
+        try:
+            while (message := await outgoing.next()) is not None:
+                await context.write(message)
+        finally:
+            reader.cancel()
+            handler.end()
+            with self._lock:
+                del self._streams[outgoing]
+            logs.event(log, logging.INFO, "disconnected", peer=context.peer())
 
     def health(self) -> operations.Page:
         streams = {str(state): number for state, number in self._metrics.streams.items()}
@@ -204,28 +236,40 @@ class _Servicer(chaincode_shim_pb2_grpc.ChaincodeServicer):  # type: ignore[misc
         for _, handler in streams:
             handler.drain()
         deadline = time.monotonic() + grace_seconds
-        for transport, handler in streams:
+        for outgoing, handler in streams:
             handler.wait_idle(max(0.0, deadline - time.monotonic()))
-            transport.close()
+            outgoing.close()
 
 
-class _QueueTransport:
-    def __init__(self, incoming: Iterator[Any]) -> None:
-        self._incoming = incoming
-        self._queue: queue.SimpleQueue[Any | None] = queue.SimpleQueue()
+async def _read(context: Any, handler: Handler, outgoing: _Outgoing) -> None:
+    try:
+        while (message := await context.read()) is not _EOF and handler.take(message):
+            pass
+    finally:
+        outgoing.close()
+
+
+class _Outgoing:
+    """Messages to the peer: any thread sends, the loop takes them on."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._messages: deque[Any | None] = deque()
+        self._waiting = asyncio.Event()
 
     def send(self, message: Any) -> None:
-        self._queue.put(message)
-
-    def receive(self) -> Any | None:
-        try:
-            return next(self._incoming, None)
-        except grpc.RpcError:
-            return None
+        self._messages.append(message)
+        # Once the loop has ended the message goes nowhere.
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._waiting.set)
 
     def close(self) -> None:
-        self._queue.put(None)
+        """Nothing more is sent; what was is."""
+        self.send(None)
 
-    def outgoing(self) -> Iterator[Any]:
-        while (message := self._queue.get()) is not None:
-            yield message
+    async def next(self) -> Any | None:
+        while not self._messages:
+            self._waiting.clear()
+            if not self._messages:
+                await self._waiting.wait()
+        return self._messages.popleft()

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 from fabric_protos.peer import proposal_response_pb2
 from support.fake_peer import WAIT_SECONDS, FakePeer, Message, Type
+from support.shim import run
 
 from chaincode.shim import PeerError, Response, Stub, composite_key
 from chaincode.shim.handler import Handler
@@ -26,7 +27,7 @@ class Calling:
 def call(peer: FakePeer, function: Callable[[Stub], object]) -> object:
     """Run one transaction; what the function returned, if the peer let it succeed."""
     chaincode = Calling(function)
-    reader = threading.Thread(target=Handler(chaincode, "p", peer).run, daemon=True)
+    reader = threading.Thread(target=run, args=(Handler(chaincode, "p", peer), peer), daemon=True)
     reader.start()
     outcome = peer.transact("t", b"call")
     peer.hang_up()

@@ -10,7 +10,7 @@ from fabric_protos.peer import chaincode_shim_pb2
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.fake_peer import WAIT_SECONDS, FakePeer, Message, Type
-from support.shim import Scripted, done, serving
+from support.shim import Scripted, done, run, serving
 
 from chaincode.shim import PeerError, Response, Stub
 from chaincode.shim.handler import Handler, Limits
@@ -55,7 +55,7 @@ def test_gives_the_stream_up_when_registration_goes_wrong(kinds: list[int]) -> N
     for kind in kinds:
         peer.tell(kind)
 
-    Handler(Scripted(), "p", peer).run()
+    run(Handler(Scripted(), "p", peer), peer)
 
     assert peer.types() == [Type.REGISTER]
 
@@ -65,7 +65,7 @@ def test_unreadable_parameters_end_the_stream() -> None:
     peer.tell(Type.REGISTERED)
     peer.tell(Type.READY, b"\xff\xff")
 
-    Handler(Scripted(), "p", peer).run()
+    run(Handler(Scripted(), "p", peer), peer)
 
     assert peer.types() == [Type.REGISTER]
 
@@ -408,7 +408,7 @@ def test_garbage_never_raises_and_never_stalls(messages: list[Message], ready: b
             peer.incoming.put(message)
 
     handler = Handler(Scripted(done=done), "p", peer)
-    reader = threading.Thread(target=handler.run, daemon=True)
+    reader = threading.Thread(target=run, args=(handler, peer), daemon=True)
     reader.start()
     if ready:
         assert peer.transact("before", b"done").status == 200

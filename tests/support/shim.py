@@ -22,6 +22,16 @@ class Scripted:
         return self._functions[stub.args[0].decode()](stub)
 
 
+def run(handler: Handler, peer: FakePeer) -> None:
+    """Serve until the peer hangs up or the handler gives the stream up."""
+    handler.begin()
+    try:
+        while (message := peer.receive()) is not None and handler.take(message):
+            pass
+    finally:
+        handler.end()
+
+
 @contextmanager
 def serving(
     peer: FakePeer,
@@ -30,7 +40,7 @@ def serving(
     **functions: Callable[[Stub], Response],
 ) -> Iterator[Handler]:
     handler = Handler(Scripted(**functions), "medfabric:hash", peer, limits=limits, metrics=metrics)
-    reader = threading.Thread(target=handler.run, daemon=True)
+    reader = threading.Thread(target=run, args=(handler, peer), daemon=True)
     reader.start()
     yield handler
     peer.hang_up()

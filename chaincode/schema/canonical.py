@@ -12,7 +12,6 @@ from typing import Any
 
 from pydantic import BaseModel
 
-
 _ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 _PLAIN = frozenset({str, int, bool, type(None)})
 

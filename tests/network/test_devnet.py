@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,10 +18,11 @@ from fabric_protos.orderer import ab_pb2
 from fabric_protos.peer import events_pb2, events_pb2_grpc
 
 from chaincode.schema import canonical
-from chaincode.schema.base import Empty, PageArgs, Role
+from chaincode.schema.base import Empty, Role
 from chaincode.schema.consortium import FoundArgs, Founder, RegisterNodeArgs, Subject
 from chaincode.schema.datasets import BudgetArgs, RegisterDatasetArgs
 from chaincode.schema.errors import MedFabricError
+from chaincode.schema.nodes import NodePageArgs
 from client import blocks
 from client.audit import proof
 from client.connection import Connection, open_channel
@@ -234,8 +236,8 @@ def test_pages_and_ranges_reach_the_contracts(running: Running) -> None:
     for number in range(5):
         running.admins[2].nodes.register(_node(f"paged{number}"))
 
-    first = running.admins[2].nodes.page(PageArgs(page_size=3))
-    second = running.admins[2].nodes.page(PageArgs(page_size=3, bookmark=first.bookmark))
+    first = running.admins[2].nodes.page(NodePageArgs(page_size=3))
+    second = running.admins[2].nodes.page(NodePageArgs(page_size=3, bookmark=first.bookmark))
 
     assert len(first.nodes) == 3
     assert not {n.node_id for n in first.nodes} & {n.node_id for n in second.nodes}
@@ -296,8 +298,9 @@ def test_killed_in_the_middle_of_commits_it_keeps_every_confirmed_transaction(
 
 
 def _node(node_id: str) -> RegisterNodeArgs:
+    key = hashlib.sha256(node_id.encode()).hexdigest()
     return RegisterNodeArgs(
-        node_id=node_id, roles=(Role.TRAINER,), public_key_sha256="cd" * 32, device="laptop"
+        node_id=node_id, roles=(Role.TRAINER,), public_key_sha256=key, device="laptop"
     )
 
 

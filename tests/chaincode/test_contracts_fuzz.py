@@ -17,7 +17,7 @@ from chaincode.schema.transactions import TRANSACTIONS
 CASES = 10_000
 SEEDS = 4
 ROLES = ",".join(Role)
-SECONDS = 2.0
+SECONDS = 2.0  # of the processor, so that a busy machine is no hang
 
 
 def prepared(stage: str) -> Scenario:
@@ -71,7 +71,7 @@ def _answer(fuzz: Fuzzer, name: str, scenario: Scenario) -> str:
     row = TRANSACTIONS[name]
     argument = fuzz.argument(row.args)
     who = scenario.users[fuzz.pick(HOSPITALS[:2]), fuzz.pick(["every"] * 8 + ["admin", "node1"])]
-    began = time.monotonic()
+    began = time.thread_time()
     response = scenario.ledger.invoke(
         scenario.chaincode,
         who,
@@ -80,7 +80,7 @@ def _answer(fuzz: Fuzzer, name: str, scenario: Scenario) -> str:
         scenario.now + fuzz.pick([1, 1, 1000]),
         commit=False,
     )
-    assert time.monotonic() - began < SECONDS, (name, argument[:500])
+    assert time.thread_time() - began < SECONDS, (name, argument[:500])
     if response.status == 200:
         return "OK"
     error = parse(response.message)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from support.networks import KINDS
-from support.training import ended, training, until
+from support.training import ended, everyone_decrypts, training, until
 
 from chaincode.schema.rounds import RoundStatus
 from demo.run import Run
@@ -27,7 +27,12 @@ POINTS = {
     ),
     "hospital3": (
         *("before ceremony:Confirm", "after ceremony:Confirm"),
-        *("kept share-1", "before round:SubmitShare", "after round:SubmitShare"),
+        *(
+            "kept decrypted-1",
+            "kept share-1-1",
+            "before round:SubmitShare",
+            "after round:SubmitShare",
+        ),
     ),
     "hospital4": ("before round:Evaluate", "after round:Evaluate"),
 }
@@ -41,7 +46,10 @@ SHARED = tuple(
 
 @pytest.mark.timeout(500)
 @pytest.mark.parametrize("kind", KINDS)
-def test_agents_killed_at_every_step_lose_nothing(kind: Kind, tmp_path: Path) -> None:
+def test_agents_killed_at_every_step_lose_nothing(
+    kind: Kind, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    everyone_decrypts(monkeypatch)
     with training(tmp_path / "run", kind, rounds=2, stage_seconds=120, start=False) as run:
         views = [
             until(run, number, ended, seconds=240, meanwhile=lambda: _revive(run))
@@ -55,7 +63,7 @@ def test_agents_killed_at_every_step_lose_nothing(kind: Kind, tmp_path: Path) ->
         released = {u.msp_id: u.update.sha256 for u in view.updates}
         assert released == _kept(run, f"update-{view.round.number}")
         assert {s.msp_id: s.share.sha256 for s in view.shares} == _kept(
-            run, f"share-{view.round.number}"
+            run, f"share-{view.round.number}-1"
         )
     passed = {slug: set(_lines(run, slug, "crashes.txt")) for slug in POINTS}
     for slug, points in POINTS.items():

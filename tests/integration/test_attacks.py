@@ -12,6 +12,7 @@ import pytest
 from fabric_protos.common import common_pb2
 from fabric_protos.peer import transaction_pb2
 from support.networks import KINDS
+from support.scenario import TRANSPORT_KEY
 
 from chaincode.schema import canonical
 from chaincode.schema.base import ContentRef, Empty, Role
@@ -129,12 +130,14 @@ def _votes_and_plans(members: Members) -> None:
 def _ceremony(members: Members) -> None:
     nonce = secrets.token_hex(32)
     digest = commitment(nonce, GOOD)
-    members.all("ceremonies", "commit", plan_id=PLAN_ID, commitment_sha256=digest)
+    keys = {"commitment_sha256": digest, "transport_key": TRANSPORT_KEY}
+    members.all("ceremonies", "commit", plan_id=PLAN_ID, **keys)
     members.advance("ceremonies", plan_id=PLAN_ID)
     members.catch_up(members.nodes[1])
+    opening: dict[str, Any] = {"nonce": nonce, "dealing": _ref(GOOD)}
     with pytest.raises(MedFabricError, match="MF-4004"):
-        members.nodes[1].ceremonies.reveal(plan_id=PLAN_ID, share=_ref(WRONG), nonce=nonce)
-    members.all("ceremonies", "reveal", plan_id=PLAN_ID, share=_ref(GOOD), nonce=nonce)
+        members.nodes[1].ceremonies.reveal(plan_id=PLAN_ID, share=_ref(WRONG), **opening)
+    members.all("ceremonies", "reveal", plan_id=PLAN_ID, share=_ref(GOOD), **opening)
     members.advance("ceremonies", plan_id=PLAN_ID)
     members.all("ceremonies", "confirm", plan_id=PLAN_ID, collective_key_sha256=GOOD)
     members.advance("ceremonies", plan_id=PLAN_ID)
@@ -203,12 +206,15 @@ def _attestations(members: Members) -> None:
 
 
 def _shares(members: Members) -> None:
+    share: dict[str, Any] = {"plan_id": PLAN_ID, "round": 1, "attempt": 1, "share": _ref(GOOD)}
     with pytest.raises(MedFabricError, match="MF-5005"):
-        members.first.rounds.submit_share(
-            plan_id=PLAN_ID, round=1, aggregate_sha256=WRONG, share=_ref(GOOD)
-        )
-    share = {"aggregate_sha256": GOOD, "share": _ref(GOOD)}
-    members.all("rounds", "submit_share", plan_id=PLAN_ID, round=1, **share)
+        members.first.rounds.submit_share(aggregate_sha256=WRONG, **share)
+    # The key holders were fixed before: those who attested what was accepted.
+    with pytest.raises(MedFabricError, match="MF-1013"):
+        members.nodes[3].rounds.submit_share(aggregate_sha256=GOOD, **share)
+    for node in members.nodes[:3]:
+        members.catch_up(node)
+        node.rounds.submit_share(aggregate_sha256=GOOD, **share)
     members.advance("rounds", plan_id=PLAN_ID, number=1)
     assert members.view().round.status is RoundStatus.DECRYPTED
 

@@ -8,11 +8,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
+from chaincode.schema.encryption import choose
 from chaincode.schema.errors import MedFabricError
 from chaincode.schema.rounds import RoundStatus, RoundView
 from demo import run as demo
 from demo.run import PLAN_ID, Options, Run
 from network.topology import Kind
+from trainer import presets
 
 
 @contextmanager
@@ -25,6 +29,15 @@ def training(
         if start:
             run.agents.start()
         yield run
+
+
+def everyone_decrypts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the demonstration's plan need every hospital's share."""
+    monkeypatch.setattr(
+        presets,
+        "encryption",
+        lambda work: choose(work, clip_micro=8_000_000, error_nano=10_000),
+    )
 
 
 def until(

@@ -47,7 +47,7 @@ from trainer.node.agent import Agent
 from trainer.node.config import load
 from trainer.node.duties import Duty, Me, Snapshot, Task, duties
 from trainer.node.home import Home
-from trainer.node.rounds import Rounds
+from trainer.node.rounds import Rounds, _Decrypted
 
 HOSPITALS = tuple(f"Hospital{number}MSP" for number in range(1, 5))
 ME = Me("Hospital2MSP", "node1", frozenset({Role.TRAINER, Role.VALIDATOR}))
@@ -473,3 +473,13 @@ def test_node_configuration_that_cannot_be_used_is_named(tmp_path: Path, content
         load(path)
     with pytest.raises(MedFabricError, match="MF-9104"):
         load(tmp_path / "absent.json")
+
+
+def test_no_share_in_a_second_aggregate_of_a_round(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    home.keep("plan", "decrypted-1", _Decrypted(aggregate_sha256="aa" * 32))
+    rounds = Rounds(None, home, _Exchange(tmp_path), _Keys(), None)  # type: ignore[arg-type]
+    view = _view(RoundStatus.AGGREGATED, aggregate_sha256="cd" * 32)
+
+    with pytest.raises(MedFabricError, match=r"MF-9106.*already shared"):
+        rounds.submit_share(Duty(Task.SUBMIT_SHARE, "plan", 1), _now(view))

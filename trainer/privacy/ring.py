@@ -45,8 +45,9 @@ def canonical(values: Residues, q: Modulus) -> Residues:
 
 def lift(values: NDArray[np.int64], q: Modulus) -> Residues:
     """Residues of signed integers below 2^62 in size."""
-    quotient = np.rint(values / q).astype(np.int64)
-    return canonical(values - quotient * q, q)
+    quotient = values * (1.0 / q)
+    np.rint(quotient, out=quotient)
+    return canonical(values - quotient.astype(np.int64) * q, q)
 
 
 class Transform:

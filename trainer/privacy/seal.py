@@ -6,7 +6,6 @@ at its key level, with every prime carrying the ciphertext: nothing is ever key-
 
 from __future__ import annotations
 
-import os
 import struct
 import tempfile
 from pathlib import Path
@@ -94,6 +93,8 @@ class Encryptor:
         self._shape = shape
         self._values = 8 * shape[0] * shape[1] * shape[2]
         self._decompressor = zstandard.ZstdDecompressor()
+        folder = _MEMORY if _MEMORY.is_dir() else None
+        self._file = tempfile.NamedTemporaryFile(dir=folder, buffering=0)  # noqa: SIM115
 
     def zero(self) -> Residues:
         """A fresh encryption of zero: ``int64[2, P, N]``, transformed."""
@@ -105,14 +106,9 @@ class Encryptor:
 
     def _saved(self) -> bytes:
         """What SEAL writes of the ciphertext: the one way to all residues at once."""
-        folder = _MEMORY if _MEMORY.is_dir() else None
-        descriptor, name = tempfile.mkstemp(dir=folder)
-        try:
-            self._ciphertext.save(name)
-            with os.fdopen(descriptor, "rb") as file:
-                packed = file.read()[_HEADER.size :]
-        finally:
-            Path(name).unlink()
+        self._ciphertext.save(self._file.name)
+        self._file.seek(0)
+        packed = self._file.read()[_HEADER.size :]
         return self._decompressor.decompressobj().decompress(packed)
 
 

@@ -176,8 +176,10 @@ class Scheme:
         """The weighted sum of residues ``int64[2, P, N]``."""
         # Weights sum to at most 2^14 and residues are below 2^48: nothing overflows before the end.
         total = chunks[0] * weights[0]
+        weighted = np.empty_like(total)
         for chunk, weight in zip(chunks[1:], weights[1:], strict=True):
-            total += chunk * weight
+            np.multiply(chunk, weight, out=weighted)
+            total += weighted
         return ring.lift(total, self._rns.column)
 
     def aggregate_sha256(self, key: CollectiveKey, round_: Round, sum_sha256: str) -> str:

@@ -1,0 +1,260 @@
+"""Our threshold scheme beside NVIDIA FLARE's published CKKS parameters, through the same TenSEAL.
+
+Peer: polynomial degree 8192, moduli [60, 40, 40], scale 2^40, values in slots, public-key
+encryption, one shared secret key (as in FLARE's tutorial on homomorphic encryption). Sizes and
+times per million parameters, one core; the runs of both alternate, the fastest of each counts.
+Ours: terms chosen for 64 hospitals and an error of 5e-6.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chaincode.schema.encryption import Workload, choose
+from trainer.privacy import CollectiveKey, KeySecret, Scheme
+from trainer.privacy.ring import Residues
+from trainer.privacy.wire import Kind
+
+PARAMETERS = 40 * 4096
+RUNS = 9
+HOSPITALS = 64
+MANY = 4096
+ADDED = 8
+"""Clients whose ciphertexts are added; the times are per client."""
+LARGE = (10_000_000, 100_000_000)
+_PER_MILLION = 1_000_000 / PARAMETERS
+_PEER = "NVIDIA FLARE's parameters"
+Values = NDArray[np.float64]
+
+
+def rows() -> list[dict[str, Any]]:
+    """Measure both, side by side, and compare."""
+    generator = np.random.default_rng(1)
+    values = generator.normal(0, 0.1, PARAMETERS)
+    ours, theirs = _Ours(values), _Theirs(values)
+    sides = [
+        ("encrypted bytes per parameter", "bytes", "0.42", ours.bytes, theirs.bytes),
+        ("pack and encrypt", _SECONDS, "0.6", *_timed(ours.encrypt, theirs.encrypt)),
+        ("add, per client", _SECONDS, "0.5", *_per_client(_timed(ours.add, theirs.add))),
+        (
+            "decrypt (combine shares; peer: by secret key)",
+            _SECONDS,
+            "",
+            *_timed(ours.combine, theirs.decrypt),
+        ),
+    ]
+    rows = [_row(*side) for side in sides]
+    alone = {
+        "decryption share, per hospital": ours.share,
+        "read, add and write an update": ours.sum_files,
+    }
+    for what, work in alone.items():
+        rows.append(_row(what, _SECONDS, "", _timed(work, work)[0], None))
+    many = [generator.normal(0, 0.1, MANY) for _ in range(HOSPITALS)]
+    what = f"largest error of the mean over its largest value, {HOSPITALS} hospitals"
+    rows.append(_row(what, "relative", "", _our_error(many), _their_error(many)))
+    small, large = (_peak_megabytes(parameters) for parameters in LARGE)
+    row = _row("peak memory, all steps, 100M parameters", "MB", "1.2", large, small)
+    return [*rows, row | {"peer_name": "ours at 10M parameters", "runs": 1}]
+
+
+_SECONDS = "s per 1M parameters"
+
+
+def _row(what: str, unit: str, aim: str, ours: float, peer: float | None) -> dict[str, Any]:
+    return {
+        "what": what,
+        "ours": ours,
+        "peer": peer,
+        "peer_name": _PEER if peer is not None else "",
+        "unit": unit,
+        "ratio": None if peer is None else ours / peer,
+        "better": "lower",
+        "aim": f"ratio at most {aim}" if aim else "",
+        "runs": RUNS,
+    }
+
+
+def _scheme(hospitals: int, parameters: int) -> Scheme:
+    work = Workload(hospitals, hospitals, parameters, 1)
+    terms = choose(work, clip_micro=1_000_000, error_nano=5_000, statistical_bits=30)
+    return Scheme(terms, work, b"b" * 32)
+
+
+def _key(scheme: Scheme, secrets: list[KeySecret]) -> CollectiveKey:
+    return scheme.collective_key([scheme.dealing.make(s, i) for i, s in enumerate(secrets, 1)])
+
+
+class _Ours:
+    """Two hospitals' keys under the terms of 64: the work per hospital is the same."""
+
+    def __init__(self, values: Values) -> None:
+        work = Workload(HOSPITALS, HOSPITALS, PARAMETERS, 1)
+        terms = choose(work, clip_micro=1_000_000, error_nano=5_000, statistical_bits=30)
+        self._scheme = Scheme(terms, Workload(2, 2, PARAMETERS, 1), b"b" * 32)
+        secrets = [KeySecret(os.urandom(32)) for _ in range(2)]
+        self._key = _key(self._scheme, secrets)
+        self._values = values
+        self._update = self.encrypt()
+        self.bytes = len(self._update) / PARAMETERS
+        self._share_keys = [self._scheme.share_key(s, i, ()) for i, s in enumerate(secrets, 1)]
+        self._shares = [self._share(0), self._share(1)]
+        form = self._scheme.form(Kind.CIPHERTEXT)
+        self._residues: list[Residues] = list(form.decode(self._update))
+        self.share = partial(self._share, 0)
+
+    def encrypt(self) -> bytes:
+        return b"".join(self._scheme.encrypt(self._values, self._key))
+
+    def add(self) -> list[Residues]:
+        """The sum of clients' residues in memory, as the peer's ciphertexts are."""
+        weights = [10] * ADDED
+        return [self._scheme.add([chunk] * ADDED, weights) for chunk in self._residues]
+
+    def sum_files(self) -> bytes:
+        update = (io.BytesIO(self._update), 1)
+        return b"".join(self._scheme.weighted_sum([update]))
+
+    def _share(self, number: int) -> bytes:
+        aggregate = io.BytesIO(self._update)
+        return b"".join(self._scheme.decryption_share(self._share_keys[number], aggregate, (1, 2)))
+
+    def combine(self) -> list[Values]:
+        shares = [io.BytesIO(share) for share in self._shares]
+        return list(self._scheme.decode_mean(io.BytesIO(self._update), shares, 1))
+
+
+class _Theirs:
+    def __init__(self, values: Values) -> None:
+        import tenseal as ts
+
+        self._library = ts
+        self._context = ts.context(ts.SCHEME_TYPE.CKKS, 8192, coeff_mod_bit_sizes=[60, 40, 40])
+        self._context.global_scale = 2**40
+        self._values = values
+        self._update = self.encrypt()
+        size = sum(len(vector.serialize()) for vector in self._update)
+        self.bytes = size / values.size
+
+    def encrypt(self) -> list[Any]:
+        parts = [self._values[first : first + 4096] for first in range(0, self._values.size, 4096)]
+        return [self._library.ckks_vector(self._context, part) for part in parts]
+
+    def add(self) -> list[Any]:
+        return [sum([one] * (ADDED - 1), one) for one in self._update]
+
+    def add_all(self, others: list[Values]) -> Values:
+        """The decrypted sum of further values."""
+        total = self._library.ckks_vector(self._context, others[0])
+        for other in others[1:]:
+            total += self._library.ckks_vector(self._context, other)
+        return np.array(total.decrypt())
+
+    def decrypt(self) -> list[Any]:
+        return [vector.decrypt() for vector in self._update]
+
+
+def _our_error(values: list[Values]) -> float:
+    scheme = _scheme(HOSPITALS, MANY)
+    secrets = [KeySecret(os.urandom(32)) for _ in values]
+    key = _key(scheme, secrets)
+    updates = [io.BytesIO(b"".join(scheme.encrypt(value, key))) for value in values]
+    content = b"".join(scheme.weighted_sum([(update, 16) for update in updates]))
+    points = range(1, HOSPITALS + 1)
+    shares = [
+        io.BytesIO(
+            b"".join(
+                scheme.decryption_share(
+                    scheme.share_key(secret, point, ()), io.BytesIO(content), points
+                )
+            )
+        )
+        for point, secret in zip(points, secrets, strict=True)
+    ]
+    (mean,) = scheme.decode_mean(io.BytesIO(content), shares, 16 * HOSPITALS)
+    return _error(mean, values)
+
+
+def _their_error(values: list[Values]) -> float:
+    return _error(_Theirs(values[0]).add_all(values) / HOSPITALS, values)
+
+
+def _error(mean: Values, values: list[Values]) -> float:
+    exact = np.mean(values, axis=0)
+    return float(np.abs(mean - exact).max() / np.abs(exact).max())
+
+
+def _timed(ours: Callable[[], object], theirs: Callable[[], object]) -> tuple[float, float]:
+    """Seconds of each at its fastest, scaled to a million parameters."""
+    seconds: tuple[list[float], list[float]] = ([], [])
+    for _ in range(RUNS):
+        for work, taken in zip((ours, theirs), seconds, strict=True):
+            started = time.perf_counter()
+            work()
+            taken.append(time.perf_counter() - started)
+    return tuple(min(taken) * _PER_MILLION for taken in seconds)  # type: ignore[return-value]
+
+
+def _per_client(seconds: tuple[float, float]) -> tuple[float, float]:
+    return seconds[0] / ADDED, seconds[1] / ADDED
+
+
+def _peak_megabytes(parameters: int) -> float:
+    """Of a process that encrypts, adds, shares and decodes, from file to file."""
+    command = [sys.executable, "-c", "from benchmarks import privacy; privacy.stream()"]
+    done = subprocess.run(
+        [*command, str(parameters)], check=True, capture_output=True, cwd=Path(__file__).parents[1]
+    )
+    return float(json.loads(done.stdout))
+
+
+def stream() -> None:
+    """All steps for as many parameters as the command line says; prints the peak memory in MB."""
+    import resource
+
+    parameters = int(sys.argv[1])
+    scheme = _scheme(2, parameters)
+    secrets = [KeySecret(os.urandom(32)) for _ in range(2)]
+    key = _key(scheme, secrets)
+    values = np.broadcast_to(np.float64(0.25), parameters)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        _write(folder / "update", scheme.encrypt(values, key))
+        with (folder / "update").open("rb") as update:
+            _write(folder / "sum", scheme.weighted_sum([(update, 1000)]))
+        (folder / "update").unlink()
+        for point, secret in enumerate(secrets, 1):
+            with (folder / "sum").open("rb") as total:
+                share_key = scheme.share_key(secret, point, ())
+                chunks = scheme.decryption_share(share_key, total, (1, 2))
+                _write(folder / f"share-{point}", chunks)
+        shares = [(folder / f"share-{point}").open("rb") for point in (1, 2)]
+        with (folder / "sum").open("rb") as total:
+            worst = max(
+                float(np.abs(chunk - 0.25).max())
+                for chunk in scheme.decode_mean(total, shares, 1000)
+            )
+        for share in shares:
+            share.close()
+    if worst > 1e-5:
+        raise SystemExit(f"off by {worst}")
+    print(json.dumps(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024))
+
+
+def _write(path: Path, chunks: Any) -> None:
+    with path.open("wb") as file:
+        for chunk in chunks:
+            file.write(chunk)

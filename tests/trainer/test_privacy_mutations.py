@@ -1,0 +1,127 @@
+"""Ten thousand mutations of each kind of foreign content: refused by a code, or a canonical other
+value; memory bounded, no crash."""
+
+from __future__ import annotations
+
+import io
+import os
+import resource
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pytest
+from support.key_holders import key_holders
+
+from chaincode.schema.errors import MedFabricError
+from trainer.privacy import KeySecret
+from trainer.privacy.dealing import KeyDealing
+from trainer.privacy.rns import Rns
+from trainer.privacy.sampling import fresh
+from trainer.privacy.transport import TransportKey
+from trainer.privacy.wire import Form, Kind
+
+MUTATIONS = 10_000
+PRIMES = (281474976636929, 281474976694273)
+CONTEXT = b"c" * 32
+SMALL = {"context": CONTEXT, "primes": PRIMES, "degree": 64, "chunks": 2}
+FORMS = [
+    Form(Kind.KEY, **SMALL),
+    Form(Kind.CIPHERTEXT, **SMALL, polynomials=2),
+    Form(Kind.SHARE, **SMALL),
+    Form(Kind.PROOF, **SMALL, polynomials=4),
+    Form(Kind.SUBSHARE, **SMALL),
+]
+MEGABYTES_MORE = 64
+
+
+def _mutations(content: bytes, number: int) -> Iterator[bytes]:
+    """Flipped bits, cut and lengthened content, swapped parts, headers that claim gigabytes."""
+    draw = np.random.default_rng(len(content))
+    for index in range(number):
+        place = int(draw.integers(0, len(content)))
+        # Every second one in the header, where sizes are.
+        place = place % 52 if index % 2 else place
+        kind = index % 5
+        if kind == 0:
+            yield content[:place]
+        elif kind == 1:
+            yield content + draw.bytes(1 + place % 100)
+        elif kind == 2:
+            yield content[place:] + content[:place]
+        elif kind == 3:
+            claimed = b"\xff" * 4
+            yield content[:place] + claimed + content[place + 4 :]
+        else:
+            changed = bytearray(content)
+            changed[place] ^= 1 << int(draw.integers(0, 8))
+            yield bytes(changed)
+
+
+def _memory_megabytes() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def _all_refused(content: bytes, number: int, read: Callable[[bytes], object]) -> int:
+    """How many of the mutations were refused; what was not is handed to ``read``'s own check."""
+    before = _memory_megabytes()
+    refused = 0
+    for mutated in _mutations(content, number):
+        try:
+            read(mutated)
+        except MedFabricError as error:
+            refused += error.code.startswith("MF-60")
+    assert _memory_megabytes() - before < MEGABYTES_MORE
+    return refused
+
+
+@pytest.mark.parametrize("form", FORMS, ids=lambda form: form.kind.name)
+def test_mutated_content_is_refused_by_code(form: Form) -> None:
+    values = fresh().uniform(form.degree * form.chunks * form.polynomials, PRIMES)
+    shape = (len(PRIMES), form.chunks, form.polynomials, form.degree)
+    content = form.encode(values.reshape(shape).transpose(1, 2, 0, 3))
+
+    def read(mutated: bytes) -> None:
+        again = form.encode(np.stack(list(form.read(io.BytesIO(mutated)))))
+        # What is not refused is another value, in the one form that it has.
+        assert again == mutated
+
+    assert _all_refused(content, MUTATIONS, read) > 0.7 * MUTATIONS
+
+
+def test_mutated_dealings_are_refused_by_code() -> None:
+    key = TransportKey.of(KeySecret(b"k" * 32), CONTEXT)
+    content = key.seal(CONTEXT, 1, [key.public_hex] * 3, [os.urandom(200)] * 3)
+    opened = key.open(content, CONTEXT, 1, key.public_hex, (2, 3), 200)
+
+    def read(mutated: bytes) -> None:
+        # Another recipient's part may be damaged; this one's is what was sealed, or refused.
+        assert key.open(mutated, CONTEXT, 1, key.public_hex, (2, 3), 200) == opened
+
+    assert _all_refused(content, MUTATIONS, read) > 0.7 * MUTATIONS
+
+
+def test_mutated_key_shares_are_refused_by_code() -> None:
+    # A small ring: what is refused last costs a whole proof.
+    rns = Rns(64, PRIMES)
+    dealing = KeyDealing(rns, fresh().uniform(64, PRIMES), CONTEXT, 4, 3)
+    secret = KeySecret(b"k" * 32)
+    content, subshare = dealing.make(secret, 1), dealing.subshare(secret, 2)
+    unchanged = sum(mutated == content for mutated in _mutations(content, 1000))
+
+    def read(mutated: bytes) -> None:
+        # Its middle answers are checked by those who were dealt to.
+        dealing.check(mutated, 1)
+        dealing.check_subshare(mutated, 1, 2, subshare)
+
+    read(content)
+    assert _all_refused(content, 1000, read) > 990 - unchanged
+
+
+def test_a_key_secret_and_what_shares_are_made_of_are_not_taken_from_others() -> None:
+    holders = key_holders(threshold=3)
+    form = holders.scheme.form(Kind.SUBSHARE)
+    content = form.encode(holders.share_keys[0].residues[None, None])
+
+    for mutated in (content[:-1], content + b"\0", b"", content[:52]):
+        with pytest.raises(MedFabricError, match="MF-6001"):
+            form.decode(mutated)

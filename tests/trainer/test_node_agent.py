@@ -431,7 +431,7 @@ class _Recalled:
 
 def test_no_node_trains_on_from_a_recalled_model(tmp_path: Path) -> None:
     home = Home(tmp_path)
-    rounds = Rounds(_Recalled(), home, _Exchange(), _Keys(), lambda _: None)  # type: ignore[arg-type,return-value]
+    rounds = Rounds(_Recalled(), home, _Exchange(tmp_path), _Keys(), lambda _: None)  # type: ignore[arg-type,return-value]
 
     for duty in (rounds.submit_update, rounds.evaluate):
         with pytest.raises(MedFabricError, match=r"MF-5014.*bad labels"):

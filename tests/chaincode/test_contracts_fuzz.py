@@ -47,12 +47,20 @@ def pool(ledgers: list[Scenario]) -> dict[str, list[str | int]]:
     }
 
 
+@pytest.fixture(scope="module")
+def answers() -> dict[str, Counter[str]]:
+    """What every transaction was answered, over all seeds."""
+    return {name: Counter() for name in TRANSACTIONS}
+
+
 @pytest.mark.parametrize("seed", range(SEEDS))
 def test_whatever_the_argument_the_answer_has_a_code_and_a_refusal_no_write(
-    seed: int, ledgers: list[Scenario], pool: dict[str, list[str | int]]
+    seed: int,
+    ledgers: list[Scenario],
+    pool: dict[str, list[str | int]],
+    answers: dict[str, Counter[str]],
 ) -> None:
     fuzz = Fuzzer(seed, pool)
-    answers: dict[str, Counter[str]] = {name: Counter() for name in TRANSACTIONS}
     before = [(dict(one.ledger.state), len(one.ledger.events)) for one in ledgers]
 
     names = sorted(TRANSACTIONS)
@@ -62,7 +70,11 @@ def test_whatever_the_argument_the_answer_has_a_code_and_a_refusal_no_write(
 
     after = [(dict(one.ledger.state), len(one.ledger.events)) for one in ledgers]
     assert after == before
-    # Arguments were not only refused for their form: every method was reached.
+
+
+def test_arguments_were_not_only_refused_for_their_form(answers: dict[str, Counter[str]]) -> None:
+    if not any(answers.values()):
+        pytest.skip("nothing was fuzzed in this run")
     shallow = {Code.BAD_ARGUMENT, Code.ROLE_REQUIRED, Code.NODE_UNREGISTERED}
     assert [name for name, seen in answers.items() if seen.keys() <= shallow] == []
 

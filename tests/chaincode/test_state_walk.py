@@ -13,6 +13,7 @@ from typing import Any
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from support.memory_stub import creator
+from support.replayed import proven
 from support.scenario import (
     HOSPITALS,
     PLAN,
@@ -36,8 +37,10 @@ from support.scenario import (
 from chaincode.schema import keys, states
 from chaincode.schema.errors import parse
 from chaincode.schema.plans import DynamicTerms, PlanTerms
+from chaincode.schema.provenance import key_of
 from chaincode.shim.identity import ClientIdentity
 from chaincode.shim.stub import composite_key, split_composite_key
+from client.audit import graph
 
 FIFTH = "Hospital5MSP"
 EVERYBODY = (*HOSPITALS, FIFTH)
@@ -242,6 +245,13 @@ class Life:
         assert len(set(nodes)) == len(nodes)
         assert len(set(datasets)) == len(datasets)
 
+    def check_lineage(self) -> None:
+        """The kept provenance graph is the one that follows, and leads nowhere that is not."""
+        ledger = proven(self.scenario.ledger)
+        assert list(graph.check(ledger)) == []
+        for edge in graph.Replay(ledger).edges:
+            assert keys.composite(key_of(edge.target)) in self.scenario.ledger.state, edge
+
     # transactions, each with what it needs drawn from ``pick``
 
     def act(self, pick: Random) -> None:
@@ -436,6 +446,7 @@ def test_what_must_hold_holds_after_every_transaction():
         walked.append(life := Life(stage))
         for _ in range(STEPS):
             life.act(pick)
+        life.check_lineage()
 
     walk()
 

@@ -123,6 +123,8 @@ def _code(
     context: Context, plan: Plan, candidate: _Candidate, node: Node | None, consent: Consent | None
 ) -> Code | None:
     """Why a candidate takes no part, or None. ``node``: None where it may not act."""
+    if candidate.who.msp_id not in context.consortium().hospitals:
+        return Code.NOT_ADMITTED
     if node is None or node.status is not NodeStatus.ACTIVE:
         return Code.NODE_NOT_ACTIVE
     if candidate.rule is not None and _unfit(context, candidate.rule, node):

@@ -61,15 +61,14 @@ class PlanContract:
     @transaction("plan:Advance")
     def advance(self, context: Context, args: PlanArgs) -> Plan:
         plan = context.get(keys.plan(args.plan_id), Plan)
-        lost = lost_holders(context, plan.terms)
         if plan.status is not PlanStatus.PROPOSED:
-            return _without(context, plan, lost)
+            return _without(context, plan, lost_holders(context, plan.terms))
         ballot = voting.ballot(context, question(context, plan))
         if not voting.decided(ballot):
             why = "the vote has lapsed" if ballot.lapsed else "refused by vote"
             return move(context, plan, PlanStatus.REJECTED, reason=why)
-        if lost:
-            return move(context, plan, PlanStatus.REJECTED, reason=departed(lost))
+        if gone := gone_holders(context, plan.terms):
+            return move(context, plan, PlanStatus.REJECTED, reason=departed(gone))
         _open_ceremony(context, plan)
         return move(context, plan, PlanStatus.APPROVED)
 

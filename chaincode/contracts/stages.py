@@ -163,8 +163,9 @@ def _seal(context: Context, plan: Plan, round_: Round) -> Outcome:
     present = {(u.msp_id, u.node_id) for u in posted}
     wanted = [(p.msp_id, p.node_id) for p in round_.participants]
     missing = [name for name in wanted if name not in present]
-    if missing:
-        _await(context, round_, (f"{node} of {msp_id}" for msp_id, node in missing))
+    gone = plans.gone_holders(context, plan.terms)
+    if awaited := [f"{node} of {msp_id}" for msp_id, node in missing if msp_id not in gone]:
+        _await(context, round_, awaited)
     refs = tuple(NodeRef(msp_id=msp_id, node_id=node) for msp_id, node in missing)
     if len(posted) < terms.quorum or len({u.msp_id for u in posted}) < 2:
         why = f"{len(posted)} of at least {terms.quorum} updates came in time"
@@ -190,8 +191,10 @@ def _aggregate(context: Context, plan: Plan, round_: Round) -> Outcome:
         holders = {"attempt": 1, "key_holders": _key_holders(plan.terms, agreed)}
         changes = {"aggregate_sha256": digest, "disagreed": disagreed, **holders}
         return Outcome(RoundStatus.AGGREGATED, changes)
-    if votes + len(absent) >= needed:
-        _await(context, round_, absent)
+    gone = plans.gone_holders(context, plan.terms)
+    awaited = [h for h in absent if h not in gone]
+    if votes + len(awaited) >= needed:
+        _await(context, round_, awaited)
         return _overdue_aggregate(context, plan, round_, absent)
     return _failed(Code.NO_AGREEMENT, f"{votes} of {needed} attest the same aggregate")
 

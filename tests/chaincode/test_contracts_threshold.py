@@ -9,6 +9,7 @@ from support.scenario import (
     TRANSPORT_KEY,
     Scenario,
     at,
+    attest_args,
     commit_args,
     confirm_args,
     reveal_args,
@@ -189,3 +190,72 @@ def test_an_aggregate_is_accepted_only_when_enough_attest_it_to_decrypt_it() -> 
     assert larger.lost((ONE,)) == ()
     assert larger.lost((ONE, TWO)) == (ONE, TWO)
     assert plan.lost((ONE,)) == (ONE,)
+
+
+# a key holder that leaves
+
+
+def leave(scenario: Scenario) -> None:
+    scenario.do(FOUR, "consortium:Leave", {"reason": "merged"})
+
+
+def test_rounds_go_on_without_a_hospital_that_has_left() -> None:
+    scenario = aggregated()
+    scenario.share(PLAN_TERMS, who=(ONE, TWO, THREE))
+    scenario.advance(PLAN_TERMS)
+    scenario.evaluate(PLAN_TERMS)
+    scenario.advance(PLAN_TERMS)
+    leave(scenario)
+
+    scenario.open(PLAN_TERMS, 2)
+    round_ = scenario.asset(keys.round_(PLAN, 2))
+    for step in (scenario.submit, scenario.attest, scenario.share, scenario.evaluate):
+        step(PLAN_TERMS, 2, who=(ONE, TWO, THREE))
+        published = scenario.advance(PLAN_TERMS, 2)
+
+    assert [p["msp_id"] for p in round_["participants"]] == [ONE, TWO, THREE]
+    assert [(e["msp_id"], e["code"]) for e in round_["excluded"]] == [(FOUR, Code.NOT_ADMITTED)]
+    assert published["status"] == "PUBLISHED"
+    assert scenario.asset(keys.plan(PLAN))["status"] == "COMPLETED"
+
+
+def test_an_open_round_does_not_wait_for_a_hospital_that_has_left() -> None:
+    scenario = confirming()
+    scenario.post_all(PLAN_TERMS, "ceremony:Confirm", confirm_args)
+    scenario.advance_ceremony(PLAN_TERMS)
+    scenario.open(PLAN_TERMS)
+    scenario.submit(PLAN_TERMS, who=(ONE, TWO, THREE))
+    early = scenario.refused(ONE, "round:Advance", FIRST)
+    leave(scenario)
+
+    sealed = scenario.advance(PLAN_TERMS)
+    scenario.attest(PLAN_TERMS, who=(ONE, TWO))
+    scenario.do(THREE, "round:Attest", attest_args(PLAN_TERMS, aggregate="forged"))
+    failed = scenario.advance(PLAN_TERMS)
+
+    assert early.code == Code.NOT_YET
+    assert sealed["missing"] == [{"msp_id": FOUR, "node_id": "node1"}]
+    assert (failed["status"], failed["failure"]) == ("FAILED", Code.NO_AGREEMENT)
+
+
+def test_a_plan_is_not_approved_with_a_key_holder_that_has_left() -> None:
+    scenario = at("enrolled")
+    scenario.propose(PLAN_TERMS)
+    for hospital in (ONE, TWO, THREE):
+        scenario.vote(hospital, "plan", PLAN, PLAN_TERMS.sha256)
+    leave(scenario)
+
+    assert scenario.do(ONE, "plan:Advance", {"plan_id": PLAN})["status"] == "REJECTED"
+
+
+def test_a_plan_ends_when_fewer_holders_are_left_than_its_key_needs() -> None:
+    scenario = aggregated()
+    leave(scenario)
+    going_on = scenario.refused(ONE, "plan:Advance", {"plan_id": PLAN})
+    scenario.do(THREE, "consortium:Leave", {"reason": "merged"})
+
+    failed = scenario.advance(PLAN_TERMS)
+
+    assert going_on.code == Code.ALREADY
+    assert (failed["status"], failed["failure"]) == ("FAILED", Code.KEY_HOLDER_LEFT)
+    assert scenario.asset(keys.plan(PLAN))["status"] == "FAILED"

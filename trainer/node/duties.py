@@ -204,7 +204,9 @@ def _stage_complete(now: Snapshot, view: RoundView) -> bool:
     hospitals = len(now.plan.terms.hospitals)
     match view.round.status:
         case RoundStatus.OPEN:
-            return len(view.updates) == len(view.round.participants)
+            posted = {(u.msp_id, u.node_id) for u in view.updates}
+            owed = {(p.msp_id, p.node_id) for p in view.round.participants} - posted
+            return all(msp_id in now.gone for msp_id, _ in owed)
         case RoundStatus.SEALED:
             hashes = Counter(a.aggregate_sha256 for a in view.attestations)
             agreed = max(hashes.values(), default=0) >= needed

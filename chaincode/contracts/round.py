@@ -21,6 +21,7 @@ from chaincode.schema.rounds import (
     EvaluateArgs,
     Evaluation,
     Exclusion,
+    NodeRef,
     ObjectArgs,
     Objection,
     Round,
@@ -82,12 +83,14 @@ class RoundContract:
     @transaction("round:SubmitUpdate")
     def submit_update(self, context: Context, args: SubmitUpdateArgs) -> Update:
         key = keys.update(args.plan_id, args.round, context.msp_id, context.node_id)
+        content = keys.update_content(args.plan_id, args.update.sha256)
         # A thousand nodes submit within a short time: one request to the peer for all that is read.
         context.values(
             [
                 keys.plan(args.plan_id),
                 keys.round_(args.plan_id, args.round),
                 key,
+                content,
                 keys.consent(args.dataset_id, args.plan_id),
                 keys.dataset(args.dataset_id),
                 keys.account(args.dataset_id),
@@ -102,6 +105,10 @@ class RoundContract:
                 Code.DUPLICATE_UPDATE, f"{context.node_id} has submitted an update; it stands"
             )
         _in_time(context, round_)
+        if context.find(content, NodeRef) is not None:
+            raise MedFabricError(
+                Code.REPLAYED_UPDATE, "this ciphertext was submitted before; encrypt a new update"
+            )
         if args.base_sha256 != round_.base_sha256:
             raise MedFabricError(
                 Code.WRONG_BASE_MODEL, "trained on another model; fetch the round's base model"
@@ -124,6 +131,7 @@ class RoundContract:
             epsilon_micro=spending.epsilon_micro,
             posted_at=context.now,
         )
+        context.put(content, NodeRef(msp_id=context.msp_id, node_id=context.node_id))
         return context.post(key, update, "round.update", plan_id=args.plan_id, round=args.round)
 
     @transaction("round:Attest")

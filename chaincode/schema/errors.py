@@ -81,6 +81,7 @@ class Code(StrEnum):
     NOT_EVALUATED = "MF-5013"
     MODEL_RECALLED = "MF-5014"
     GRANT_MISSING = "MF-5015"
+    REPLAYED_UPDATE = "MF-5016"
     # privacy engine
     WIRE_MALFORMED = "MF-6001"
     WIRE_FOREIGN = "MF-6002"

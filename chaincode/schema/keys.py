@@ -145,6 +145,10 @@ def evaluation(plan_id: str, number: int, msp_id: str) -> Key:
     return ("evaluation", (plan_id, _padded(number), msp_id))
 
 
+def update_content(plan_id: str, sha256: str) -> Key:
+    return ("update-content", (plan_id, sha256))
+
+
 def objection(plan_id: str, number: int, msp_id: str, subject_sha256: str) -> Key:
     return ("objection", (plan_id, _padded(number), msp_id, subject_sha256))
 

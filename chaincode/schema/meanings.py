@@ -311,6 +311,7 @@ MEANINGS: Mapping[str, Meaning | None] = {
     "place-of-node": None,
     "place-of-dataset": None,
     "account": None,
+    "update-content": None,
     "reputation": None,
     "adopted-classifier": None,
     "access": None,

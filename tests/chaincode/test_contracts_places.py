@@ -358,6 +358,7 @@ class Large(Scenario):
             for name in ("edge", "spare"):
                 args = self.update_args(plan, hospital)
                 args |= {"dataset_id": f"{hospital.lower()}-{name}"}
+                args |= {"update": ref(f"update {hospital} {name}")}
                 self.counted(hospital, "round:SubmitUpdate", args, name)
         for stage, name, args_of in (
             ("seal", "round:Attest", lambda _: attest_args(plan)),

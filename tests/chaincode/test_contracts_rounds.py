@@ -202,6 +202,23 @@ def test_an_update_that_is_not_what_was_agreed_is_refused(changes, code):
     assert scenario.refused(ONE, "round:SubmitUpdate", args).code == code
 
 
+def test_a_copy_of_an_earlier_ciphertext_is_refused():
+    scenario = at("open")
+    scenario.submit(terms(), who=(ONE,))
+    first = scenario.update_args(terms(), ONE)["update"]
+    of_another = scenario.refused(
+        TWO, "round:SubmitUpdate", scenario.update_args(terms(), TWO) | {"update": first}
+    )
+    scenario.submit(terms(), who=(TWO, THREE, FOUR))
+    finish(scenario, lambda _: None, scenario.attest, scenario.share, scenario.evaluate)
+    scenario.open(terms(), 2)
+    of_the_last_round = scenario.refused(
+        ONE, "round:SubmitUpdate", scenario.update_args(terms(), ONE, 2) | {"update": first}
+    )
+
+    assert {of_another.code, of_the_last_round.code} == {Code.REPLAYED_UPDATE}
+
+
 def test_an_update_is_taken_until_the_deadline_and_no_second_longer():
     scenario = at("open")
     deadline = round_of(scenario)["deadline"]
@@ -334,7 +351,8 @@ def test_updates_of_a_single_hospital_are_never_sealed():
     scenario.open(plan)
     args = scenario.update_args(plan, ONE)
     scenario.do(ONE, "round:SubmitUpdate", args)
-    scenario.do(ONE, "round:SubmitUpdate", args | {"dataset_id": "second"}, "node2")
+    second = {"dataset_id": "second", "update": ref("update of the second node")}
+    scenario.do(ONE, "round:SubmitUpdate", args | second, "node2")
     scenario.wait()
 
     assert scenario.advance(plan)["failure"] == Code.QUORUM_MISSED

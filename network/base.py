@@ -13,12 +13,14 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from cryptography import x509
 
 from chaincode.schema.errors import Code, MedFabricError
 from network import crypto, genesis, topology
 from network.collections import Collection
+from network.endorsement import Endorsers
 from network.processes import Processes, Spec
 from network.topology import HOST, Hospital, Kind, Layout, Topology
 
@@ -227,11 +229,13 @@ def up(
     *,
     collections: Sequence[Collection] = (),
     further: Mapping[str, Sequence[Collection]] | None = None,
+    endorsers: Mapping[str, Endorsers] | None = None,
 ) -> Network:
     """Bring a new consortium up in an empty folder, or start the one that is there.
 
     Args:
-        collections, further: see :func:`network.topology.create`; of a new consortium alone.
+        collections, further, endorsers: see :func:`network.topology.create`; for a new consortium
+            alone.
 
     Raises:
         MedFabricError: the folder holds something else, programs are missing, or a process does
@@ -250,7 +254,8 @@ def up(
         raise MedFabricError(
             Code.NETWORK_EXISTS, f"{folder} is not empty and holds no consortium; name another"
         )
-    network = _new(folder, kind, hospitals, collections, further or {})
+    chaincodes = {"collections": collections, "further": further, "endorsers": endorsers}
+    network = _new(folder, kind, hospitals, chaincodes)
     try:
         _create(network, progress)
         network.start()
@@ -311,13 +316,7 @@ def _peer(hospital: Hospital, authority: str) -> dict[str, str]:
     return {"address": address, "server_name": "localhost", "tls_ca_file": authority}
 
 
-def _new(
-    folder: Path,
-    kind: Kind,
-    hospitals: int,
-    collections: Sequence[Collection],
-    further: Mapping[str, Sequence[Collection]],
-) -> Network:
+def _new(folder: Path, kind: Kind, hospitals: int, chaincodes: dict[str, Any]) -> Network:
     version, fabric_ca = "", False
     if kind is Kind.FABRIC:
         from client import tools
@@ -325,9 +324,7 @@ def _new(
 
         version = binaries.fabric_version()
         fabric_ca = tools.find(binaries.AUTHORITY) is not None
-    made = topology.create(
-        kind, hospitals, version, fabric_ca=fabric_ca, collections=collections, further=further
-    )
+    made = topology.create(kind, hospitals, version, fabric_ca=fabric_ca, **chaincodes)
     return _network(folder, made)
 
 

@@ -7,6 +7,7 @@ import sys
 from dataclasses import dataclass
 
 from network.collections import Collection
+from network.endorsement import Endorsers, application_policy
 from network.processes import Spec
 from network.topology import FIRST_VERSION, HOST, Hospital, Layout, Topology
 
@@ -14,18 +15,24 @@ from network.topology import FIRST_VERSION, HOST, Hospital, Layout, Topology
 @dataclass(frozen=True)
 class Definition:
     """A chaincode as the hospitals define it. ``folder`` is its name in :meth:`Layout.chaincode`,
-    empty for the contracts."""
+    empty for the contracts; without ``endorsers`` a majority of the hospitals endorses."""
 
     name: str
     folder: str
     collections: tuple[Collection, ...]
     version: str = FIRST_VERSION
     sequence: int = 1
+    endorsers: Endorsers | None = None
 
     @property
     def label(self) -> str:
         """What its package is called."""
         return f"{self.name}_{self.version}"
+
+    @property
+    def policy(self) -> bytes:
+        """Its endorsement policy, ``ApplicationPolicy`` bytes."""
+        return bytes(application_policy(self.endorsers).SerializeToString(deterministic=True))
 
 
 def definitions(topology: Topology, hospital: Hospital | None = None) -> list[Definition]:
@@ -34,7 +41,10 @@ def definitions(topology: Topology, hospital: Hospital | None = None) -> list[De
     version = topology.chaincode_version
     contracts = Definition(topology.chaincode, "", topology.collections, version)
     further = [f for f in topology.further if hospital is None or hospital.slug in f.ports]
-    return [contracts, *(Definition(f.name, f.name, f.collections) for f in further)]
+    return [
+        contracts,
+        *(Definition(f.name, f.name, f.collections, endorsers=f.endorsers) for f in further),
+    ]
 
 
 def port(topology: Topology, hospital: Hospital, definition: Definition) -> int:

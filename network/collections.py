@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fabric_protos.common import policies_pb2
-from fabric_protos.peer import collection_pb2, policy_pb2
+from fabric_protos.peer import collection_pb2
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from client.audit.definitions import any_member
+from network.endorsement import Endorsers, application_policy
 
 
 class Collection(BaseModel):
@@ -65,16 +65,6 @@ def _static(collection: Collection) -> collection_pb2.StaticCollectionConfig:
         member_only_write=collection.member_only_write,
     )
     if collection.endorsers:
-        config.endorsement_policy.CopyFrom(_endorsement(collection))
+        endorsers = Endorsers(members=collection.endorsers, needed=collection.endorsers_needed)
+        config.endorsement_policy.CopyFrom(application_policy(endorsers))
     return config
-
-
-def _endorsement(collection: Collection) -> policy_pb2.ApplicationPolicy:
-    envelope = any_member(collection.endorsers)
-    rules = envelope.rule.n_out_of.rules
-    needed = policies_pb2.SignaturePolicy.NOutOf(n=collection.endorsers_needed, rules=rules)
-    return policy_pb2.ApplicationPolicy(
-        signature_policy=policies_pb2.SignaturePolicyEnvelope(
-            rule=policies_pb2.SignaturePolicy(n_out_of=needed), identities=envelope.identities
-        )
-    )

@@ -12,7 +12,6 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from fabric_protos.peer import policy_pb2
 from fabric_protos.peer.lifecycle import lifecycle_pb2
 
 from chaincode.schema.errors import Code, MedFabricError
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
     from network.base import Network, Progress
 
 _VERSION = re.compile(r"[A-Za-z0-9.+-]{1,64}")
-POLICY = "/Channel/Application/Endorsement"
 
 
 def package(definition: Definition) -> bytes:
@@ -46,7 +44,7 @@ def package_id(definition: Definition) -> str:
 
 
 def deploy(network: Network) -> None:
-    """Install, approve and commit every chaincode with the majority endorsement policy.
+    """Install, approve and commit every chaincode with its endorsement policy.
 
     Raises:
         MedFabricError: ``LIFECYCLE_FAILED`` with the peer's words.
@@ -286,14 +284,9 @@ def _arguments(definition: Definition) -> dict[str, Any]:
         "sequence": definition.sequence,
         "endorsement_plugin": "escc",
         "validation_plugin": "vscc",
-        "validation_parameter": _policy(),
+        "validation_parameter": definition.policy,
         "collections": collection_package(definition.collections),
     }
-
-
-def _policy() -> bytes:
-    policy = policy_pb2.ApplicationPolicy(channel_config_policy_reference=POLICY)
-    return bytes(policy.SerializeToString())
 
 
 def _json(value: dict[str, str]) -> bytes:

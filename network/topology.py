@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from chaincode.schema.errors import Code, MedFabricError
 from network.collections import Collection
+from network.endorsement import Endorsers
 
 HOST = "127.0.0.1"
 FILE = "network.json"
@@ -56,12 +57,13 @@ class Hospital(BaseModel):
 class Chaincode(BaseModel):
     """A chaincode beside the contracts. Each hospital runs a service of its own for it, on its
     port of ``ports`` (by the hospital's short name), with ``chaincodes/NAME/config.json`` of its
-    folder."""
+    folder. Without ``endorsers`` a majority of the hospitals endorses."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     name: str = Field(pattern=r"^[a-z][a-z0-9-]{0,30}$")
     ports: dict[str, int]
     collections: tuple[Collection, ...] = ()
+    endorsers: Endorsers | None = None
 
 
 class Topology(BaseModel):
@@ -146,12 +148,14 @@ def create(
     fabric_ca: bool = False,
     collections: Sequence[Collection] = (),
     further: Mapping[str, Sequence[Collection]] | None = None,
+    endorsers: Mapping[str, Endorsers] | None = None,
 ) -> Topology:
     """A new consortium on free ports of this machine.
 
     Args:
         collections: private data collections of the contracts.
         further: names of chaincodes beside the contracts, and the collections of each.
+        endorsers: of those among them that not a majority endorses.
 
     Raises:
         MedFabricError: ``BAD_TOPOLOGY`` for fewer than two hospitals or more than 64.
@@ -169,7 +173,12 @@ def create(
         hospitals=tuple(_hospital(slug, number, free) for number, slug in enumerate(slugs, 1)),
         collections=tuple(collections),
         further=tuple(
-            Chaincode(name=name, collections=tuple(own), ports={slug: next(free) for slug in slugs})
+            Chaincode(
+                name=name,
+                collections=tuple(own),
+                ports={slug: next(free) for slug in slugs},
+                endorsers=(endorsers or {}).get(name),
+            )
             for name, own in further.items()
         ),
     )

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import grpc
 
 from client.audit import policy
-from client.audit.definitions import member_hospitals
+from client.audit.definitions import LIFECYCLE, member_hospitals
 from client.audit.transactions import InvalidTransactionError, Transaction, parse_prepared
 from network.devnet import envelope
 from network.devnet.endorser import Endorsed, Peer, Proposal
@@ -57,6 +57,14 @@ class Collector:
         """
         if named:
             return self._of_named(proposal, named)
+        if proposal.chaincode != LIFECYCLE and not self._ledger.defines(proposal.chaincode):
+            raise NotEndorsedError(
+                grpc.StatusCode.FAILED_PRECONDITION,
+                "no combination of peers can be derived which satisfy the endorsement policy: No "
+                f"metadata was found for chaincode {proposal.chaincode} in channel "
+                f"{self._channel_id}",
+                [],
+            )
         gathered = _Gathered()
         self._ask(proposal, [self._own], gathered)
         if gathered.failures:

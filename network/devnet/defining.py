@@ -17,7 +17,6 @@ from typing import Any
 from fabric_protos.peer import (
     chaincode_shim_pb2,
     collection_pb2,
-    policy_pb2,
     proposal_response_pb2,
 )
 from fabric_protos.peer.lifecycle import chaincode_definition_pb2, db_pb2, lifecycle_pb2
@@ -26,8 +25,8 @@ from google.protobuf.message import DecodeError
 from client.audit.definitions import FIELDS, IMPLICIT, LIFECYCLE, field_key, metadata_key
 from client.audit.msp import Identity
 from network.devnet.simulator import Simulation, Simulator
+from network.endorsement import application_policy
 
-POLICY = "/Channel/Application/Endorsement"
 MAX_PACKAGE_BYTES = 64 * 1024 * 1024
 _PARAMETERS = FIELDS[1:]
 _Message = chaincode_shim_pb2.ChaincodeMessage
@@ -70,9 +69,7 @@ def install(creator: Identity, msp_id: str, args: list[bytes]) -> Any:
 
 def fields(args: Any) -> dict[str, bytes]:
     """A definition's parameters as they are stored, by name; without its sequence number."""
-    parameter = args.validation_parameter or policy_pb2.ApplicationPolicy(
-        channel_config_policy_reference=POLICY
-    ).SerializeToString(deterministic=True)
+    parameter = args.validation_parameter or application_policy(None).SerializeToString()
     endorsement = chaincode_definition_pb2.ChaincodeEndorsementInfo(
         version=args.version,
         init_required=args.init_required,

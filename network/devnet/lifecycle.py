@@ -35,6 +35,7 @@ def definition(
         name=defined.name,
         version=defined.version,
         sequence=defined.sequence,
+        validation_parameter=defined.policy,
         collections=package(defined.collections),
     )
     proposal = _proposal(channel_id, submitter, creator, args.SerializeToString())

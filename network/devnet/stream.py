@@ -131,14 +131,14 @@ class ChaincodeStream:
         try:
             answer = running.outcome.get(timeout=EXECUTE_SECONDS)
         except queue.Empty:
-            answer = None
+            raise ChaincodeUnavailableError(
+                f"timeout expired while executing transaction at {self._name}"
+            ) from None
         finally:
             with self._lock:
                 self._running.pop(key, None)
         if answer is None:
-            raise ChaincodeUnavailableError(
-                f"the chaincode of {self._name} broke off or took too long"
-            )
+            raise ChaincodeUnavailableError(f"chaincode stream terminated at {self._name}")
         return answer
 
     def _keep_connected(self) -> None:

@@ -307,8 +307,10 @@ def test_chaincode_that_is_not_defined_does_not_run(consortium: Consortium, name
     gateway = consortium.gateway()
     gateway.chaincode = name
 
-    with pytest.raises(EndorseError, match="not found"):
+    with pytest.raises(EndorseError, match="No metadata was found for chaincode"):
         Proposal(gateway, [b"put", b"key", b"value"]).endorse()
+    with pytest.raises(EndorseError, match="not found"):
+        Proposal(gateway, [b"put", b"key", b"value"], organizations=MSPS[:3]).endorse()
 
 
 def test_signature_in_its_upper_half_is_refused(consortium: Consortium) -> None:

@@ -11,7 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from support.documents import examples
+from support.listening import take
 from support.networks import KINDS
+from support.signing_process import SigningProcess
 
 from chaincode.schema.consortium import Subject
 from chaincode.schema.errors import Code, MedFabricError
@@ -21,11 +24,14 @@ from client import blocks
 from client.audit import proof
 from client.connection import Connection
 from client.consortium import Consortium
+from client.following import BlockFollower
 from client.gateway import FileCheckpoint
 from client.identity import Identity
 from network.base import Network, up
 from network.operations import admin_session
 from network.topology import Kind
+
+HOW_TO = Path(__file__).parents[2] / "docs" / "how-to" / "use-the-client.md"
 
 
 @dataclass
@@ -253,6 +259,41 @@ def test_purged_private_records_are_gone_from_every_peer(running):
 
     assert one.private.page(kind=RecordKind.STATISTICS).records == ()
     assert _code(lambda: two.private.verify(record)) == Code.NOT_FOUND
+
+
+def test_the_examples_of_the_how_to_work(running, monkeypatch):
+    hospital = running.network.layout.hospital("hospital1")
+    monkeypatch.chdir(hospital)
+
+    with SigningProcess(hospital / "users" / "admin") as device:
+        names = {"device": device}
+        for example in examples(HOW_TO):
+            exec(compile(example, HOW_TO, "exec"), names)
+
+    assert names["account"].budget_epsilon_micro == 2_500_000
+    assert names["block"].header.number == 3
+    assert (hospital / "copy.bin").read_bytes() == bytes(5_000_000)
+
+
+def test_blocks_survive_the_own_peer_s_death(running):
+    if running.network.kind is Kind.DEVNET:
+        pytest.skip("the devnet is one process for all peers")
+    one, two = running.admins[:2]
+    connection = Connection.load(running.network.layout.connection("hospital1"))
+    genesis = blocks.parse(running.network.layout.genesis.read_bytes())
+    start = one.gateway.height()
+
+    with BlockFollower(connection, one.identity, genesis, start_block=start) as follower:
+        one.datasets.set_budget(dataset_id="wards", budget_epsilon_micro=4_000_000)
+        assert take(follower).header.number == start
+        assert follower.peer == connection.gateway.address
+        running.network.kill("hospital1.peer")
+        two.gateway.submit([b"consortium:Get", b"{}"])
+        assert take(follower).header.number == start + 1
+        assert follower.peer in {endpoint.address for endpoint in connection.peers}
+
+    running.network.restart("hospital1.peer")
+    one.catch_up(two)
 
 
 def test_a_killed_peer_is_unreachable_and_found_again_when_it_is_back(running):

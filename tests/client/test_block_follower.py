@@ -153,17 +153,21 @@ def of_another_configuration(ordering, chain):
     ],
 )
 def test_a_peer_that_lies_is_left_for_good(serve, identity, ordering, chain, lie):
-    false = [common_pb2.Block.FromString(block.SerializeToString()) for block in chain]
+    true = list(chain)
+    while len(true) < 12:
+        true.append(ordering.following(true[-1], [b"more"]))
+    false = [common_pb2.Block.FromString(block.SerializeToString()) for block in true]
     lie(ordering, false)
-    honest, liar = DeliveringPeer(chain, dies_after=5), DeliveringPeer(false)
-    connection, _ = serve(honest, liar, DeliveringPeer(chain, dies_after=2))
+    honest, liar = DeliveringPeer(true, dies_after=5), DeliveringPeer(false)
+    other = DeliveringPeer(true, dies_after=1)
+    connection, _ = serve(honest, liar, other)
 
-    with BlockFollower(connection, identity, chain[0], start_block=0) as follower:
-        got = list(islice(follower, 9))
+    with BlockFollower(connection, identity, true[0], start_block=0) as follower:
+        got = list(islice(follower, 12))
 
-    # The second of the two honest ones dies too, and the first is found again.
-    assert got == chain
-    assert (honest.asked, liar.asked) == ([0, 7], [5])
+    # The honest ones die in turn, and find each other again past the liar.
+    assert got == true
+    assert (honest.asked, liar.asked, other.asked) == ([0, 6], [5], [5, 11])
 
 
 def test_changes_of_the_configuration_are_followed(serve, identity, ordering, chain):

@@ -81,6 +81,8 @@ def test_a_deadline_bounds_all_stages_and_tries_together(peer, gateway, method, 
 
     assert 0.2 < time.monotonic() - started < 5
     assert caught.value.status == "DEADLINE_EXCEEDED"
+    assert len(peer.service.asked[method]) == 1
+    assert method == "Submit" or "nothing was sent" not in caught.value.message
 
 
 def test_a_deadline_ends_the_proposals_after_conflicts(peer, gateway):

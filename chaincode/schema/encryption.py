@@ -100,13 +100,14 @@ def choose(
     clip_micro: int,
     error_nano: int,
     weight_bits: int = 10,
-    security_bits: Literal[128, 192, 256] = 128,
+    security_bits: int = 128,
     statistical_bits: int = 40,
     threshold: int | None = None,
 ) -> EncryptionTerms:
     """The smallest ciphertexts that do.
 
     Args:
+        security_bits: 128, 192 or 256.
         error_nano: largest absolute error of the decrypted mean, in units of 1e-9.
         statistical_bits: at least so many.
 
@@ -118,13 +119,16 @@ def choose(
         degree = _degree(security_bits, sum(bits))
         if degree is None:
             break
-        terms = EncryptionTerms(
-            security_bits=security_bits,
-            weight_bits=weight_bits,
-            clip_micro=clip_micro,
-            statistical_bits=statistical_bits,
-            threshold=threshold,
-        ).model_copy(update={"poly_modulus_degree": degree, "modulus_bits": bits})
+        found = {
+            "security_bits": security_bits,
+            "poly_modulus_degree": degree,
+            "modulus_bits": bits,
+            "weight_bits": weight_bits,
+            "clip_micro": clip_micro,
+            "statistical_bits": statistical_bits,
+            "threshold": threshold,
+        }
+        terms = EncryptionTerms.model_validate(found)
         fitted = _fitted(terms, work, error_nano)
         if fitted is None:
             continue

@@ -64,7 +64,7 @@ def test_what_is_chosen_keeps_every_rule_and_the_error(
         work,
         clip_micro=clip,
         error_nano=error,
-        security_bits=security,  # type: ignore[arg-type]
+        security_bits=security,
         statistical_bits=30,
         threshold=least if threshold and least < hospitals else None,
     )

@@ -18,6 +18,7 @@ from support.scripted_gateway import serve
 from chaincode.schema import canonical
 from chaincode.schema.base import ContentRef, Role
 from chaincode.schema.conduct import book, unknown
+from chaincode.schema.encryption import EncryptionTerms, Workload, refusal
 from chaincode.schema.errors import Code
 from chaincode.schema.reputation import Evidence, Rated
 from chaincode.schema.rounds import Model, ModelStatus
@@ -602,3 +603,17 @@ def test_applications_register_schemas_and_post_records(planned):
     assert posted["record"] == {"camera": "ward 3"}
     refused = planned.two.refused("application", "records", "falls", "Hospital1MSP")
     assert refused == (Exit.REFUSED, Code.ACCESS_REQUIRED)
+
+
+def test_encryption_terms_are_chosen_or_refused_with_the_reason():
+    chooser = ["admin", "privacy", "encryption", "--hospitals", "4", "--parameters", "62"]
+    chooser += ["--rounds", "6", "--json"]
+
+    chosen = CliRunner().invoke(cli, [*chooser, "--threshold", "3"])
+    refused = CliRunner().invoke(cli, [*chooser, "--threshold", "2"])
+
+    terms = EncryptionTerms.model_validate_json(chosen.stdout)
+    assert terms.threshold == 3
+    assert refusal(terms, Workload(4, 4, 62, 6)) is None
+    assert refused.exit_code != 0
+    assert "more than half" in refused.output

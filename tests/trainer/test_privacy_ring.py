@@ -33,7 +33,7 @@ def test_products_modulo_a_prime_are_exact(seed: int) -> None:
 @pytest.mark.parametrize("degree", [4096, 8192])
 def test_transform_is_negacyclic_convolution(degree: int) -> None:
     prime = PRIMES[1]
-    transform = ring.transform(degree, prime)
+    transform = ring.transform(degree, (prime,))
     a = np.zeros((3, degree), dtype=np.int64)
     b = np.zeros((3, degree), dtype=np.int64)
     a[:, degree - 1], b[:, 1] = (1, 3, 7), 5
@@ -51,8 +51,8 @@ def test_transform_and_its_inverse_are_exact_at_the_largest_residues(
     seed: int, worst: bool
 ) -> None:
     prime = PRIMES[0]
-    transform = ring.transform(4096, prime)
-    values = np.random.default_rng(seed).integers(0, prime, 4096)
+    transform = ring.transform(4096, (prime,))
+    values = np.random.default_rng(seed).integers(0, prime, (1, 4096))
     if worst:
         values[:] = prime - 1
 
@@ -62,7 +62,7 @@ def test_transform_and_its_inverse_are_exact_at_the_largest_residues(
     assert int(forward.min()) >= 0
     assert int(forward.max()) < prime
     # One value by its definition: the polynomial at the first root of the table.
-    root = int(transform._roots[0][0][0, 0])
+    root = int(transform._roots[0][0][0, 0, 0])
     assert pow(root, 2, prime) != 1
 
 

@@ -51,28 +51,33 @@ def lift(values: NDArray[np.int64], q: Modulus) -> Residues:
 
 
 class Transform:
-    """The NTT of one prime and its inverse.
+    """The NTT of several primes at once, and its inverse; numpy's cost per call is shared.
 
     Butterflies are lazy: products are reduced to less than 2 q in size, sums are left to grow, to
     less than 2^53, so that double-precision quotients stay off by less than 2.
 
     Args:
         degree: N, a power of two, at least 16 and at most 32768.
-        prime: q, congruent to 1 modulo 2N, below 2^48.
+        primes: each congruent to 1 modulo 2N and below 2^48. With one of them, any number of
+            polynomials is transformed at once; else one for each.
     """
 
-    def __init__(self, degree: int, prime: int) -> None:
-        self._degree, self._prime = degree, prime
+    def __init__(self, degree: int, primes: tuple[int, ...]) -> None:
+        self._degree, self._primes = degree, primes
+        self._column = np.array(primes, dtype=np.int64)[:, None]
+        self._moduli = self._column[:, :, None]
         # Blocks of at most this many coefficients are worked on side by side.
         self._inner = 1 << (degree.bit_length() // 2)
-        root = _smallest_root(degree, prime)
-        self._roots = self._by_level(_powers(root, degree, prime))
-        self._inverses = self._by_level(_powers(pow(root, -1, prime), degree, prime))
-        self._scale = pow(degree, -1, prime)
+        roots = [_smallest_root(degree, prime) for prime in primes]
+        inverses = [pow(root, -1, prime) for root, prime in zip(roots, primes, strict=True)]
+        self._roots = self._by_level(roots)
+        self._inverses = self._by_level(inverses)
+        scale = [[pow(degree, -1, prime)] for prime in primes]
+        self._scale = np.array(scale, dtype=np.int64)
 
     def forward(self, coefficients: Residues) -> Residues:
-        """Coefficients in (-q, q) to canonical values: ``int64[..., N]``."""
-        values = coefficients.reshape(-1, self._degree).copy()
+        """Coefficients in (-q, q) to canonical values: ``int64[P, N]``."""
+        values = coefficients.copy()
         levels = iter(self._roots)
         for blocks in self._outer_levels():
             low, high = _halves(values.reshape(len(values), blocks, 2, -1))
@@ -82,13 +87,13 @@ class Transform:
         for inner in self._inner_levels():
             low, high = _halves(columns.reshape(len(columns), inner, 2, -1, outer))
             self._butterfly(low, high, *next(levels))
-        return _reduced(_turned(columns, self._inner), self._prime).reshape(coefficients.shape)
+        return _reduced(_turned(columns, self._inner), self._column)
 
     def inverse(self, values: Residues) -> Residues:
-        """Canonical values to canonical coefficients: ``int64[..., N]``."""
+        """Canonical values to canonical coefficients: ``int64[P, N]``."""
         levels = list(self._inverses)
         outer = self._degree // self._inner
-        columns = _turned(values.reshape(-1, self._degree), outer)
+        columns = _turned(values, outer)
         for inner in reversed(self._inner_levels()):
             low, high = _halves(columns.reshape(len(columns), inner, 2, -1, outer))
             self._butterfly_back(low, high, *levels.pop(), reduce=len(levels) % 3 == 0)
@@ -96,8 +101,7 @@ class Transform:
         for blocks in reversed(self._outer_levels()):
             low, high = _halves(result.reshape(len(result), blocks, 2, -1))
             self._butterfly_back(low, high, *levels.pop(), reduce=len(levels) % 3 == 0)
-        result = _reduced(result, self._prime)
-        return multiply(result, self._scale, self._prime).reshape(values.shape)
+        return multiply(_reduced(result, self._column), self._scale, self._column)
 
     def _outer_levels(self) -> list[int]:
         return [1 << level for level in range((self._degree // self._inner).bit_length() - 1)]
@@ -105,16 +109,24 @@ class Transform:
     def _inner_levels(self) -> list[int]:
         return [1 << level for level in range(self._inner.bit_length() - 1)]
 
-    def _by_level(self, powers: Residues) -> list[tuple[Residues, NDArray[np.float64]]]:
-        """Roots of each level, shaped for its butterflies, and their quotients by q."""
-        roots = powers[_bit_reversed(self._degree)]
-        outer = self._degree // self._inner
-        shaped = [roots[b : 2 * b, None] for b in self._outer_levels()]
+    def _by_level(self, roots: list[int]) -> list[tuple[Residues, NDArray[np.float64]]]:
+        """Powers for each level, shaped for its butterflies, and their quotients by q."""
+        order, outer = _bit_reversed(self._degree), self._degree // self._inner
+        powers = np.stack(
+            [
+                _powers(root, self._degree, prime)[order]
+                for root, prime in zip(roots, self._primes, strict=True)
+            ]
+        )
+        flat = [powers[:, b : 2 * b, None] for b in self._outer_levels()]
+        turned = []
         for inner in self._inner_levels():
             blocks = inner * outer
-            of_block = roots[blocks : 2 * blocks].reshape(outer, inner)
-            shaped.append(np.ascontiguousarray(of_block.T)[:, None, :])
-        return [(root, root / self._prime) for root in shaped]
+            of_block = powers[:, blocks : 2 * blocks].reshape(-1, outer, inner)
+            turned.append(np.ascontiguousarray(of_block.transpose(0, 2, 1))[:, :, None, :])
+        return [(level, level / self._moduli) for level in flat] + [
+            (level, level / self._moduli[..., None]) for level in turned
+        ]
 
     def _butterfly(
         self, low: Residues, high: Residues, roots: Residues, ratios: NDArray[np.float64]
@@ -135,21 +147,25 @@ class Transform:
         difference = low - high
         low += high
         if reduce:
-            low -= np.rint(low * (1.0 / self._prime)).astype(np.int64) * self._prime
+            modulus = self._modulus_of(low)
+            low -= np.rint(low * (1.0 / modulus)).astype(np.int64) * modulus
         high[...] = self._product(difference, roots, ratios)
 
     def _product(self, values: Residues, roots: Residues, ratios: NDArray[np.float64]) -> Residues:
         quotient = values * ratios
         np.rint(quotient, out=quotient)
         product = values * roots
-        product -= quotient.astype(np.int64) * self._prime
+        product -= quotient.astype(np.int64) * self._modulus_of(values)
         return product
+
+    def _modulus_of(self, values: Residues) -> Residues:
+        return self._moduli if values.ndim == 3 else self._moduli[..., None]
 
 
 @lru_cache(maxsize=16)
-def transform(degree: int, prime: int) -> Transform:
-    """The transform of a prime, its tables made once."""
-    return Transform(degree, prime)
+def transform(degree: int, primes: tuple[int, ...]) -> Transform:
+    """The transform of these primes, its tables made once."""
+    return Transform(degree, primes)
 
 
 def _halves(view: Residues) -> tuple[Residues, Residues]:
@@ -162,7 +178,7 @@ def _turned(values: Residues, blocks: int) -> Residues:
     return np.ascontiguousarray(shaped.transpose(0, 2, 1)).reshape(len(values), -1)
 
 
-def _reduced(values: Residues, q: int) -> Residues:
+def _reduced(values: Residues, q: Modulus) -> Residues:
     """Values below 2^53 in size, canonical."""
     quotient = np.rint(values * (1.0 / q)).astype(np.int64)
     return canonical(values - quotient * q, q)

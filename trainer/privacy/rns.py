@@ -27,7 +27,7 @@ class Rns:
         self.degree = degree
         self.primes = primes
         self.modulus = prod(primes)
-        self._transforms = [ring.transform(degree, prime) for prime in primes]
+        self._transform = ring.transform(degree, primes)
         # numpy then works through all primes in one call.
         self.column = np.array(primes, dtype=np.int64)[:, None]
 
@@ -41,13 +41,11 @@ class Rns:
 
     def forward(self, coefficients: Residues) -> Residues:
         """The transform."""
-        pairs = zip(self._transforms, coefficients, strict=True)
-        return np.stack([transform.forward(part) for transform, part in pairs])
+        return self._transform.forward(coefficients)
 
     def inverse(self, values: Residues) -> Residues:
         """Back to coefficients."""
-        pairs = zip(self._transforms, values, strict=True)
-        return np.stack([transform.inverse(part) for transform, part in pairs])
+        return self._transform.inverse(values)
 
     def small(self, values: NDArray[np.int64]) -> Residues:
         """The transform of signed integers below 2^62 in size."""

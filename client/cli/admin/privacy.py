@@ -82,3 +82,40 @@ def plan_budget(
         "epsilon_after_last_round": spent[1] / 1_000_000,
     }
     show(result, as_json=as_json)
+
+
+@privacy.command("encryption")
+@click.option("--hospitals", type=AT_LEAST_ONE, required=True, help="Of the plan: key holders.")
+@click.option("--updates", type=AT_LEAST_ONE, help="Most updates of a round; else one a hospital.")
+@click.option("--parameters", type=AT_LEAST_ONE, required=True, help="Of the model.")
+@click.option("--rounds", type=AT_LEAST_ONE, required=True, help="Rounds of the plan.")
+@click.option("--threshold", type=AT_LEAST_ONE, help="Hospitals that decrypt; else all.")
+@click.option("--clip", type=click.FloatRange(1e-6, 1000), default=8.0, show_default=True)
+@click.option("--error", type=click.FloatRange(1e-9, 1), default=1e-5, show_default=True)
+@click.option("--security", type=click.Choice(["128", "192", "256"]), default="128")
+@click.option("--statistical", type=click.IntRange(20, 128), default=40, show_default=True)
+@json_option
+def encryption_terms(
+    hospitals: int,
+    updates: int | None,
+    parameters: int,
+    rounds: int,
+    threshold: int | None,
+    clip: float,
+    error: float,
+    security: str,
+    statistical: int,
+    as_json: bool,
+) -> None:
+    """The encryption terms with the smallest ciphertexts that do for a plan, or why none do."""
+    from chaincode.schema.encryption import Workload, choose
+
+    terms = choose(
+        Workload(hospitals, updates or hospitals, parameters, rounds),
+        clip_micro=round(clip * 1_000_000),
+        error_nano=round(error * 1_000_000_000),
+        security_bits=int(security),
+        statistical_bits=statistical,
+        threshold=threshold,
+    )
+    show(terms, as_json=as_json)

@@ -21,6 +21,8 @@ from trainer.privacy.ring import Residues
 # SEAL's serialisation header: magic, its own size, version 4.x, compression, reserved, length.
 _HEADER = struct.Struct("<HBBBBHQ")
 _MAGIC = 0xA15E
+_METADATA = 1024
+"""Bytes that a saved ciphertext has at most beside its residues."""
 _MEMORY = Path("/dev/shm")  # noqa: S108
 """Where files are memory, on Linux; elsewhere the temporary folder does."""
 
@@ -108,8 +110,9 @@ class Encryptor:
         """What SEAL writes of the ciphertext: the one way to all residues at once."""
         self._ciphertext.save(self._file.name)
         self._file.seek(0)
-        packed = self._file.read()[_HEADER.size :]
-        return self._decompressor.decompressobj().decompress(packed)
+        packed = memoryview(self._file.read())[_HEADER.size :]
+        room = self._values + _METADATA
+        return self._decompressor.decompress(packed, max_output_size=room)
 
 
 def _refused(why: str) -> MedFabricError:

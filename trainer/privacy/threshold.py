@@ -152,7 +152,7 @@ class Scheme:
             fixed[: some.size] = some
             message = self._rns.forward(self._rns.multiply(self._rns.lift(fixed), scale))
             zero = encryptor.zero()
-            yield form.pack(np.stack([self._rns.add(zero[0], message), zero[1]]))
+            yield form.pack((self._rns.add(zero[0], message), zero[1]))
 
     def weighted_sum(self, updates: Sequence[tuple[BinaryIO, int]]) -> Iterator[bytes]:
         """The sum of ciphertexts times public integer weights: the same bytes everywhere.

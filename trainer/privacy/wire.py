@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import io
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import BinaryIO
@@ -66,8 +66,8 @@ class Form:
         shape = (len(self.primes), self.degree, self.chunks, self.polynomials)
         return _HEADER.pack(_MAGIC, self.kind, *shape, self.context)
 
-    def pack(self, chunk: Residues) -> bytes:
-        """One chunk's bytes: ``int64[polynomials, primes, N]``, canonical."""
+    def pack(self, chunk: Iterable[Residues]) -> bytes:
+        """One chunk's bytes, of polynomials ``int64[primes, N]``, canonical."""
         parts = []
         for polynomial in chunk:
             for values, prime in zip(polynomial, self.primes, strict=True):

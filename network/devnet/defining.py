@@ -24,6 +24,7 @@ from google.protobuf.message import DecodeError
 
 from client.audit.definitions import FIELDS, IMPLICIT, LIFECYCLE, field_key, metadata_key
 from client.audit.msp import Identity
+from network.devnet import collection_rules
 from network.devnet.simulator import Simulation, Simulator
 from network.endorsement import application_policy
 
@@ -97,6 +98,7 @@ def definition(args: Any) -> Iterator[tuple[str, bytes]]:
 def _approve(state: Simulator, args: Any) -> Any:
     own = state.simulation.msp_id
     _require_admin(state.simulation.creator, own)
+    _check_collections(state, args)
     present = _sequence(state, args.name)
     if args.sequence not in (present, present + 1) or args.sequence < 1:
         raise _RefusedError(
@@ -117,6 +119,17 @@ def _approve(state: Simulator, args: Any) -> Any:
     return lifecycle_pb2.ApproveChaincodeDefinitionForMyOrgResult()
 
 
+def _check_collections(state: Simulator, args: Any) -> None:
+    raw = state.get(field_key(args.name, "Collections"))
+    present = collection_pb2.CollectionConfigPackage.FromString(
+        db_pb2.StateData.FromString(raw).Bytes
+    )
+    try:
+        collection_rules.check(args.collections, present, state.simulation.ledger.channel.hospitals)
+    except collection_rules.CollectionRefusedError as error:
+        raise _RefusedError(str(error)) from None
+
+
 def _check_readiness(state: Simulator, args: Any) -> Any:
     approvals = _next_approvals(state, args)
     return lifecycle_pb2.CheckCommitReadinessResult(approvals=approvals)
@@ -124,6 +137,7 @@ def _check_readiness(state: Simulator, args: Any) -> Any:
 
 def _commit(state: Simulator, args: Any) -> Any:
     own = state.simulation.msp_id
+    _check_collections(state, args)
     if not _next_approvals(state, args).get(own):
         raise _RefusedError(f"chaincode definition not agreed to by this org ({own})")
     for key, value in definition(args):

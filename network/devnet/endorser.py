@@ -212,7 +212,8 @@ class Peer:
         # Every hospital of the devnet has one peer, which is always there.
         for chaincode, name in sorted(collections):
             found = self._ledger.collection(chaincode, name)
-            eligible = member_hospitals(found) - {self.msp_id}
+            hospitals = frozenset(self._ledger.channel.hospitals)
+            eligible = (member_hospitals(found) & hospitals) - {self.msp_id}
             if len(eligible) < found.required_peer_count:
                 raise ChaincodeUnavailableError(
                     f"required to disseminate to at least {found.required_peer_count} peers, but "

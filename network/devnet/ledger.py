@@ -207,7 +207,8 @@ class Ledger:
                 continue
             for which in one.transaction.private:
                 found = self.collection(which.chaincode, which.collection)
-                yield Keep(one.transaction.tx_id, one.number, which, member_hospitals(found))
+                members = member_hospitals(found) & frozenset(self.channel.hospitals)
+                yield Keep(one.transaction.tx_id, one.number, which, members)
 
     def _reload(self, block: common_pb2.Block, genesis: common_pb2.Block) -> None:
         """Take in a stored block, where it is what was committed."""

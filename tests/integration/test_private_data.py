@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,13 +14,27 @@ from fabric_protos.ledger.rwset.kvrwset import kv_rwset_pb2
 from fabric_protos.msp import identities_pb2
 from fabric_protos.peer import proposal_pb2, proposal_response_pb2, transaction_pb2
 from support.networks import KINDS
-from support.private_toy import FOUR, MSPS, ONE, OTHER, THREE, TWO, ToyNetwork, implicit
+from support.private_toy import (
+    COLLECTIONS,
+    FOUR,
+    MSPS,
+    ONE,
+    OTHER,
+    THREE,
+    TWO,
+    ToyNetwork,
+    implicit,
+)
 
+from chaincode.schema.errors import MedFabricError
 from client import blocks
 from client.audit import proof
 from client.connection import Connection
 from client.gateway import CommitError, EndorseError, EvaluateError
 from client.identity import Identity
+from network import lifecycle
+from network.chaincode import definitions
+from network.collections import Collection
 from network.devnet import rwset
 
 
@@ -342,6 +357,35 @@ def test_transaction_that_read_a_page_does_not_write(toys: ToyNetwork) -> None:
         toys.propose("page", "page", "page~", "3", "", "into").endorse()
 
     assert any("Writes are not allowed" in d.message for d in caught.value.details)
+
+
+# definitions
+
+
+REFUSED = {
+    "none any more": ((), "does not contain previously defined collections"),
+    "one dropped": (COLLECTIONS[1:], r"existing collection \[pair\] missing"),
+    "one that lives longer": (
+        (*COLLECTIONS[:3], COLLECTIONS[3].model_copy(update={"block_to_live": 3}), COLLECTIONS[4]),
+        r"BlockToLive in an existing collection \[brief\] modified",
+    ),
+    "one of a stranger": (
+        (*COLLECTIONS, Collection(name="foreign", members=("Hospital9MSP",))),
+        "'Hospital9MSP' is not part of the channel",
+    ),
+    "one twice": ((*COLLECTIONS, COLLECTIONS[0]), "found duplicate"),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_collections_that_may_not_change_so_are_not_approved(toys: ToyNetwork, what: str) -> None:
+    changed, words = REFUSED[what]
+    network = toys.network
+    contracts = definitions(network.topology)[0]
+    proposed = replace(contracts, sequence=2, collections=tuple(changed))
+
+    with pytest.raises(MedFabricError, match=words):
+        lifecycle.approve(network, network.topology.hospitals[0], proposed)
 
 
 # transactions that no honest peer would endorse

@@ -2,7 +2,9 @@
 
 hfc brings messages generated for protobuf 3 and asks for aiogrpc, neither of which works with
 current releases. Here its names are bound to ``fabric_protos`` and ``grpc.aio``. We use hfc for
-what it is good at: identities from Fabric's certificate authority.
+what it is good at: identities from Fabric's certificate authority. Its admins also sign and submit
+the changes of a channel that :mod:`client.configuration` prepares; computing them it leaves to
+Fabric's programs.
 """
 
 from __future__ import annotations
@@ -38,12 +40,25 @@ class _Alias(Loader):
         module.__spec__ = self._spec
 
 
+class _Transport(Loader):
+    """aiogrpc's names: those of ``grpc.aio``, and credentials, which have moved to ``grpc``."""
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        return ModuleType(spec.name)
+
+    def exec_module(self, module: ModuleType) -> None:
+        today = importlib.import_module("grpc.aio")
+        module.__dict__.update({name: getattr(today, name) for name in today.__all__})
+        credentials = importlib.import_module("grpc").ssl_channel_credentials
+        module.__dict__["ssl_channel_credentials"] = credentials
+
+
 class _Finder(MetaPathFinder):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         if fullname == "aiogrpc":
-            return ModuleSpec(fullname, _Alias("grpc.aio"))
+            return ModuleSpec(fullname, _Transport())
         if not fullname.startswith(_OLD + ".") or fullname in _KEPT:
             return None
         today = _NEW + fullname.removeprefix(_OLD)

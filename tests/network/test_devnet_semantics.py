@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import datetime
 import hashlib
@@ -11,6 +12,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from random import Random
+from types import SimpleNamespace
 from typing import Any
 
 import grpc
@@ -38,6 +40,7 @@ from chaincode.shim.server import Server, ServerConfig
 from chaincode.shim.stub import Stub
 from client import blocks as client_blocks
 from client import configuration as changes
+from client import hfc_binding
 from client.audit.transactions import sets_config
 from client.connection import Connection, Endpoint, open_channel
 from client.gateway import CommitError, EndorseError, Gateway
@@ -569,6 +572,61 @@ def test_orderer_answers_broadcasts_as_fabric_s(consortium: Consortium) -> None:
 
     assert answers == [common_pb2.Status.FORBIDDEN, common_pb2.Status.BAD_REQUEST]
     assert delivered == ["block", "status"]
+
+
+def test_hfc_reads_signs_and_submits_a_change_that_was_prepared_here(
+    fresh: Consortium, tmp_path: Path
+) -> None:
+    present = fresh.devnet._ledger.channel.config
+    wanted = configuration.with_policy(present, "Application/Endorsement", "ALL")
+    path = tmp_path / "change.pb"
+    changes.write(changes.prepare(present, wanted, "medfabric"), path)
+
+    sequence = asyncio.run(_with_hfc(fresh, path))
+
+    assert sequence == "0"
+    assert fresh.devnet._ledger.wait_for_block(2, 10)
+    assert fresh.devnet._ledger.channel.config.sequence == 1
+    fresh.submit("put", "after", "1")
+    assert len(_endorsers(fresh.blocks()[-1].data.data[0])) == 4
+
+
+async def _with_hfc(consortium: Consortium, change: Path) -> str:
+    """Three admins sign by hfc, one of them submits; returns the sequence before, as hfc reads."""
+    hfc_binding.bind()
+    from hfc.fabric import Client
+    from hfc.fabric.orderer import Orderer
+    from hfc.fabric.user import create_user
+
+    store = SimpleNamespace(get_value=lambda key: None, set_value=lambda key, value: True)
+    folders = [consortium.layout.user(f"hospital{n}", "admin") for n in (1, 2, 3)]
+    first, *others = (
+        create_user(
+            "admin",
+            folder.parts[-3],
+            store,
+            MSPS[index],
+            folder / "private_key.pem",
+            folder / "certificate.pem",
+            hfc_binding.primitives(),
+        )
+        for index, folder in enumerate(folders)
+    )
+    orderer = Orderer(
+        endpoint=f"127.0.0.1:{consortium.topology.hospitals[0].ports.orderer}",
+        tls_ca_cert_file=str(consortium.layout.hospital("hospital1") / "msp/tlscacerts/ca.pem"),
+        client_key_file=str(folders[0] / "tls_private_key.pem"),
+        client_cert_file=str(folders[0] / "tls_certificate.pem"),
+        opts=(("grpc.ssl_target_name_override", "localhost"),),
+    )
+    client = Client()
+    client.new_channel("medfabric")
+    found = await client.get_channel_config_with_orderer(first, "medfabric", orderer)
+    signatures = [client.channel_signconfigtx(str(change), other) for other in others]
+    await client.channel_update(
+        orderer, "medfabric", first, config_tx=str(change), signatures=signatures
+    )
+    return str(found["config"]["sequence"])
 
 
 def test_lifecycle_refuses_what_fabric_refuses(consortium: Consortium) -> None:

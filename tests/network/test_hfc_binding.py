@@ -15,7 +15,8 @@ def test_hfc_speaks_through_todays_messages() -> None:
         "import fabric_protos.common.common_pb2 as ours",
         "assert theirs is ours",
         "assert ours.__spec__.name == 'fabric_protos.common.common_pb2'",
-        "import aiogrpc, grpc.aio; assert aiogrpc is grpc.aio",
+        "import aiogrpc, grpc.aio; assert aiogrpc.secure_channel is grpc.aio.secure_channel",
+        "assert aiogrpc.ssl_channel_credentials is grpc.ssl_channel_credentials",
     )
 
 

@@ -93,6 +93,7 @@ def _record(
             _round(run, index, models[index], measured, ledger_bytes)
             for index in range(len(run.rounds))
         ],
+        nodes=[_node(slug, list(run.agents.journal(slug))) for slug in run.agents.names],
         baselines=record.Baselines(
             centralised_accuracy=measured.centralised, fedavg_accuracy=measured.fedavg[-1]
         ),
@@ -149,6 +150,24 @@ def _round(
         ledger_bytes=ledger_bytes[round_.number],
         seconds=run.seconds[index],
         stages=_stages(run, view),
+    )
+
+
+def _node(slug: str, journal: list[dict[str, Any]]) -> record.NodeRecord:
+    def total(name: str) -> int:
+        return sum(entry.get(name, 0) for entry in journal)
+
+    estimated = any(entry.get("energy") == "estimated" for entry in journal)
+    return record.NodeRecord(
+        hospital=slug,
+        train_seconds=total("train_ms") / 1000,
+        encrypt_seconds=total("encrypt_ms") / 1000,
+        cpu_seconds=total("cpu_ms") / 1000,
+        peak_memory_mb=round(max((e.get("peak_kb", 0) for e in journal), default=0) / 1024, 1),
+        sent_bytes=total("bytes"),
+        received_bytes=total("received"),
+        energy_joules=total("energy_mj") / 1000,
+        energy="estimated" if estimated else "measured",
     )
 
 

@@ -39,6 +39,21 @@ class Stage(BaseModel):
     bytes: int
 
 
+class NodeRecord(BaseModel):
+    """What taking part took of one node, over all its duties. ``energy`` says whether the machine
+    measured it or it was estimated from processor time."""
+
+    hospital: str
+    train_seconds: float
+    encrypt_seconds: float
+    cpu_seconds: float
+    peak_memory_mb: float
+    sent_bytes: int
+    received_bytes: int
+    energy_joules: float
+    energy: str
+
+
 class RoundRecord(BaseModel):
     """``accuracy``: of the model that is in force after the round, on the held-out test records.
     ``fedavg_accuracy``: of the unprotected baseline after as many rounds. ``epsilon``: spent by
@@ -95,6 +110,7 @@ class RunRecord(BaseModel):
     epsilon_limit: float
     delta: float
     rounds: list[RoundRecord]
+    nodes: list[NodeRecord]
     baselines: Baselines
     final_accuracy: float
     final_train_accuracy: float

@@ -52,6 +52,8 @@ def page(run: RunRecord, lineage: str) -> str:
         _rounds_table(run),
         "<h2>Where the time goes</h2>",
         _stages_plot(run),
+        "<h2>What each node gave</h2>",
+        _nodes_table(run),
         "<h2>Lineage of the model, proven from the ledger's blocks</h2>",
         f"<pre>{_text(lineage)}</pre>",
     ]
@@ -101,6 +103,33 @@ def _rounds_table(run: RunRecord) -> str:
             f"{r.seconds:.1f}",
         )
         for r in run.rounds
+    )
+    return _table(header, rows)
+
+
+def _nodes_table(run: RunRecord) -> str:
+    header = (
+        "hospital",
+        "training, s",
+        "encryption, s",
+        "processor, s",
+        "peak memory, MB",
+        "sent, bytes",
+        "received, bytes",
+        "energy, J",
+    )
+    rows = (
+        (
+            n.hospital,
+            f"{n.train_seconds:.2f}",
+            f"{n.encrypt_seconds:.2f}",
+            f"{n.cpu_seconds:.2f}",
+            f"{n.peak_memory_mb:.0f}",
+            f"{n.sent_bytes:,}",
+            f"{n.received_bytes:,}",
+            f"{n.energy_joules:.0f} ({n.energy})",
+        )
+        for n in run.nodes
     )
     return _table(header, rows)
 

@@ -44,6 +44,13 @@ def test_run_record_says_what_happened(latest: Path) -> None:
         "submit-share",
         "evaluate",
     }
+    assert {n.hospital for n in run.nodes} == set(run.network.hospitals)
+    for node in run.nodes:
+        assert 0 < node.train_seconds < node.cpu_seconds + 60
+        assert node.peak_memory_mb > 100
+        assert node.sent_bytes > run.rounds[0].update_bytes
+        assert node.received_bytes > 3 * run.rounds[0].update_bytes
+        assert node.energy_joules > 0
     assert all(r.ledger_bytes > 0 and r.update_bytes > 0 for r in run.rounds)
 
 

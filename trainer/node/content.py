@@ -32,6 +32,8 @@ class Exchange:
         self._home = home
         self._consortium = consortium
         self._restored: set[tuple[str, int, str, str]] = set()
+        self.received = 0
+        """Bytes fetched from the store so far."""
 
     def release(self, content: bytes) -> ContentRef:
         """Keep a copy, store it, and say where it is."""
@@ -59,7 +61,10 @@ class Exchange:
             MedFabricError: the store has it not, or has something else.
         """
         own = self._home.content(ref.sha256)
-        return own.read_bytes() if own is not None else self._store.get(ref)
+        if own is not None:
+            return own.read_bytes()
+        self.received += ref.size_bytes
+        return self._store.get(ref)
 
     def fetch_for_round(self, plan_id: str, number: int, ref: ContentRef) -> Path:
         """A file with content that a round names, checked against its hash and size.
@@ -74,6 +79,7 @@ class Exchange:
             return own
         try:
             self._store.get_file(ref, own)
+            self.received += ref.size_bytes
         except MedFabricError as error:
             self.object(plan_id, number, ref.sha256, error.code)
             raise

@@ -28,6 +28,7 @@ from trainer.node.content import Exchange
 from trainer.node.duties import Duty, Me, Snapshot, Task
 from trainer.node.home import Home
 from trainer.node.membership import Membership
+from trainer.node.resources import Meter
 from trainer.node.rounds import Rounds
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def build(config: NodeConfig, identity: Identity, consortium: Consortium, home: 
     rounds = Rounds(consortium, home, exchange, keys, _Learners(config))
     joins = config.data.dataset_id if config.data and config.join_plans else None
     me = Me(identity.msp_id, identity.name, frozenset(identity.roles), joins)
-    worker = _Worker(keys, rounds, Membership(consortium, joins))
+    worker = _Worker(exchange, keys, rounds, Membership(consortium, joins))
     return Agent(me, consortium, home, worker, exchange.restore)
 
 
@@ -183,9 +184,12 @@ class _Learners:
 
 
 class _Worker:
-    """Carries out a duty by its task."""
+    """Carries out a duty by its task, and measures what it takes."""
 
-    def __init__(self, keys: KeyKeeper, rounds: Rounds, membership: Membership) -> None:
+    def __init__(
+        self, exchange: Exchange, keys: KeyKeeper, rounds: Rounds, membership: Membership
+    ) -> None:
+        self._exchange = exchange
         self._by_task = {
             Task.COMMIT_KEY: keys.commit,
             Task.REVEAL_KEY: keys.reveal,
@@ -203,4 +207,6 @@ class _Worker:
         }
 
     def __call__(self, duty: Duty, now: Snapshot) -> Mapping[str, int | str] | None:
-        return self._by_task[duty.task](duty, now)
+        meter, received = Meter.start(), self._exchange.received
+        facts = self._by_task[duty.task](duty, now) or {}
+        return {**facts, **meter.facts(), "received": self._exchange.received - received}

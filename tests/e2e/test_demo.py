@@ -119,7 +119,9 @@ def test_secrets_are_in_no_log_and_readable_by_their_owner_alone(latest: Path) -
     assert len(secrets) >= 4 * 5
     for path in secrets:
         assert path.stat().st_mode & 0o077 == 0, path
-        assert path.read_bytes()[40:120] not in logs
+        content = path.read_bytes()
+        # Of a PEM file, what is behind its public first line.
+        assert (content[40:120] if len(content) > 120 else content) not in logs
 
 
 def _read(path: Path) -> bytes:

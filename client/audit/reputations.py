@@ -73,12 +73,14 @@ class _Books:
         if event.kind == "round":
             round_ = Round.model_validate_json(value)
             before = Round.model_validate_json(event.before) if event.before else round_
-            if states.is_final(states.ROUND, round_.status):
+            # A plan that is aborted ends its round, and nothing is booked of that.
+            aborted = round_.failure == Code.PLAN_ABORTED
+            if states.is_final(states.ROUND, round_.status) and not aborted:
                 self._round(round_, before.status, now)
         elif event.kind == "ceremony":
             ceremony = Ceremony.model_validate_json(value)
             if ceremony.status is CeremonyStatus.FAILED:
-                for msp_id in ceremony.missing:
+                for msp_id in sorted({*ceremony.missing, *ceremony.culprits}):
                     self._event((Rated.HOSPITAL, msp_id), {Evidence.DUTY: (0, 1)}, now)
         elif event.kind == "complaint":
             complaint = Complaint.model_validate_json(value)
@@ -116,7 +118,8 @@ def _posts(reader: Reader, round_: Round, before: RoundStatus) -> Posts:
     """What was posted: posts stand for good, and none are taken once a round has ended."""
     place = (round_.plan_id, round_.number)
     below = keys.round_(*place)[1]
-    shares = list(reader.all("share", DecryptionShare, *below))
+    attempt = keys.share(*place, round_.attempt, "")[1][:-1]
+    shares = list(reader.all("share", DecryptionShare, *attempt))
     terms = reader.get(keys.plan(round_.plan_id), Plan).terms
     unusable = [
         share.msp_id

@@ -40,7 +40,7 @@ from chaincode.schema.plans import DynamicTerms, PlanTerms
 from chaincode.schema.provenance import key_of
 from chaincode.shim.identity import ClientIdentity
 from chaincode.shim.stub import composite_key, split_composite_key
-from client.audit import graph
+from client.audit import graph, reputations
 
 FIFTH = "Hospital5MSP"
 EVERYBODY = (*HOSPITALS, FIFTH)
@@ -246,9 +246,10 @@ class Life:
         assert len(set(datasets)) == len(datasets)
 
     def check_lineage(self) -> None:
-        """The kept provenance graph is the one that follows, and leads nowhere that is not."""
+        """Kept graph and reputations are those that follow; the graph leads nowhere that is not."""
         ledger = proven(self.scenario.ledger)
         assert list(graph.check(ledger)) == []
+        assert list(reputations.check(ledger)) == []
         for edge in graph.Replay(ledger).edges:
             assert keys.composite(key_of(edge.target)) in self.scenario.ledger.state, edge
 

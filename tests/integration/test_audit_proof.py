@@ -18,7 +18,7 @@ from chaincode.schema.base import PageArgs, Role
 from chaincode.schema.consortium import Subject
 from chaincode.schema.errors import MedFabricError
 from client import blocks
-from client.audit import graph, proof
+from client.audit import graph, proof, reputations
 from client.audit.channel import Channel
 from client.audit.transactions import parse
 from client.connection import Connection
@@ -92,6 +92,7 @@ def test_untouched_ledger_is_proven_from_files_alone(bundle: Bundle) -> None:
     writing = ledger.writings[written[0]][0]
     assert (writing.msp_id, writing.common_name) == ("Hospital1MSP", "admin")
     assert list(graph.check(ledger)) == []
+    assert list(reputations.check(ledger)) == []
     assert len(writing.endorsers) >= 3
 
 

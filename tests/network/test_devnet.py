@@ -21,7 +21,7 @@ from chaincode.schema import canonical
 from chaincode.schema.base import Empty, Role
 from chaincode.schema.consortium import FoundArgs, Founder, RegisterNodeArgs, Subject
 from chaincode.schema.datasets import BudgetArgs, RegisterDatasetArgs
-from chaincode.schema.errors import MedFabricError
+from chaincode.schema.errors import Code, MedFabricError
 from chaincode.schema.nodes import NodePageArgs
 from client import blocks
 from client.audit import proof
@@ -31,7 +31,7 @@ from client.gateway import CommitError, EndorseError, Gateway
 from client.gateway.proposal import Proposal
 from client.identity import Identity
 from network import crypto
-from network.base import Network, up
+from network.base import Network, up, wait_until
 from network.topology import Kind, Layout
 
 DATASET = RegisterDatasetArgs(
@@ -294,7 +294,18 @@ def test_killed_in_the_middle_of_commits_it_keeps_every_confirmed_transaction(
     assert verdict.proven
     for name in confirmed:
         assert any(f"\x00{name}\x00" in key for key in ledger.writings), name
+    # Connections that were refused meanwhile are tried again within seconds.
+    wait_until(lambda: _reaches(running.admins[1]), "the client reaching its peer again", 20)
     running.admins[1].nodes.register(_node("afterwards"))
+
+
+def _reaches(admin: Consortium) -> bool:
+    try:
+        admin.charter.get(Empty())
+    except MedFabricError as error:
+        assert error.code == Code.UNREACHABLE
+        return False
+    return True
 
 
 def _node(node_id: str) -> RegisterNodeArgs:

@@ -137,6 +137,7 @@ class Scenario:
         self.users = dict(certificates() if users is None else users)
         self.now = 1_800_000_000
         self.responses: list[Response] = []
+        self.carried_out: set[str] = set()
         self.chaincode = chaincode()
 
     # calls
@@ -153,7 +154,7 @@ class Scenario:
 
     def raw(self, msp_id: str, name: str, argument: bytes | None) -> Response:
         """A transaction whose argument is any bytes, or none."""
-        return self._send(self.users[msp_id, _usual(name)], name, argument)
+        return self._send(self.users[msp_id, usual(name)], name, argument)
 
     def _send(
         self,
@@ -180,9 +181,10 @@ class Scenario:
         transient: Mapping[str, bytes] | None = None,
     ) -> dict[str, Any]:
         """A transaction that must succeed; its result."""
-        who = self.users[msp_id, user or _usual(name)]
+        who = self.users[msp_id, user or usual(name)]
         response = self.invoke(who, name, args or {}, transient)
         assert response.status == 200, response.message
+        self.carried_out.add(name)
         result: dict[str, Any] = json.loads(response.payload)
         return result
 
@@ -198,7 +200,7 @@ class Scenario:
 
         ``who`` is a hospital, or a creator of the test's own.
         """
-        identity = who if isinstance(who, bytes) else self.users[who, user or _usual(name)]
+        identity = who if isinstance(who, bytes) else self.users[who, user or usual(name)]
         before = copy.deepcopy(_kept(self.ledger))
         response = self.invoke(identity, name, args or {}, transient)
         after = _kept(self.ledger)
@@ -207,6 +209,22 @@ class Scenario:
         error = parse(response.message)
         assert error is not None, response.message
         return error
+
+    def refused_bytes(self, msp_id: str, name: str, argument: bytes) -> MedFabricError:
+        """Why an argument of any bytes is refused."""
+        response = self.raw(msp_id, name, argument)
+        assert 400 <= response.status < 500, (response.status, response.payload)
+        error = parse(response.message)
+        assert error is not None, response.message
+        return error
+
+    def identity(self, msp_id: str, user: str, *roles: str) -> None:
+        """A further user of a hospital."""
+        self.users[msp_id, user] = creator(msp_id, user, ",".join(roles))
+
+    def round_state(self, plan: PlanTerms, number: int = 1) -> dict[str, Any]:
+        """The round as committed."""
+        return self.asset(keys.round_(plan.plan_id, number))
 
     def asset(self, key: keys.Key) -> dict[str, Any]:
         """The committed asset at a key."""
@@ -291,11 +309,11 @@ class Scenario:
     def advance(self, plan: PlanTerms, number: int = 1, who: str = HOSPITALS[0]) -> dict[str, Any]:
         """Move the round on; the round as it then is."""
         self.do(who, "round:Advance", {"plan_id": plan.plan_id, "number": number})
-        return self.asset(keys.round_(plan.plan_id, number))
+        return self.round_state(plan, number)
 
     def update_args(self, plan: PlanTerms, msp_id: str, number: int = 1) -> dict[str, Any]:
         """What an honest node submits."""
-        round_ = self.asset(keys.round_(plan.plan_id, number))
+        round_ = self.round_state(plan, number)
         return {
             "plan_id": plan.plan_id,
             "round": number,
@@ -388,7 +406,7 @@ def confirm_args(plan: PlanTerms, _: str) -> dict[str, Any]:
     return {"plan_id": plan.plan_id, "collective_key_sha256": sha("collective key")}
 
 
-def _usual(name: str) -> str:
+def usual(name: str) -> str:
     """Who makes this transaction: the admin where an admin may, else the node."""
     row = TRANSACTIONS.get(name)
     return "admin" if row is None or "admin" in row.roles else "node1"

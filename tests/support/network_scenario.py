@@ -1,0 +1,129 @@
+"""The scenario's steps on a running network: through the typed facade of the client, by the
+hospitals' own peers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
+
+import pytest
+
+from chaincode.schema import canonical, keys
+from chaincode.schema.base import Language
+from chaincode.schema.errors import MedFabricError
+from chaincode.schema.plans import PlanTerms
+from chaincode.schema.transactions import TRANSACTIONS
+from client.consortium import Bound, Call, Consortium, Group
+from client.identity import Identity
+from network.base import Network
+from network.crypto import FIRST_USERS
+from support.scenario import Scenario, usual
+
+
+class NetworkScenario(Scenario):
+    """Four hospitals on a network. What it holds is known by queries alone."""
+
+    def __init__(self, network: Network) -> None:
+        self.network = network
+        self._slugs = {h.msp_id: h.slug for h in network.topology.hospitals}
+        self._connected: dict[tuple[str, str], Consortium] = {}
+        super().__init__(
+            {
+                (msp_id, user): self._identity(msp_id, user).serialize()
+                for msp_id in self._slugs
+                for user in ("admin", *FIRST_USERS)
+            }
+        )
+
+    def close(self) -> None:
+        """Close all connections."""
+        for consortium in self._connected.values():
+            consortium.close()
+
+    def do(
+        self,
+        msp_id: str,
+        name: str,
+        args: Language | Mapping[str, Any] | None = None,
+        user: str | None = None,
+        transient: Mapping[str, bytes] | None = None,
+    ) -> dict[str, Any]:
+        caller = self._consortium(msp_id, user or usual(name))
+        row = TRANSACTIONS[name]
+        argument = row.args.model_validate_json(canonical.dumps(args or {}))
+        result = facade(caller)[name].given(transient or {}, argument)
+        self.carried_out.add(name)
+        if row.writes:
+            # Any peer may be asked to endorse what comes next.
+            for other in self._slugs:
+                self._consortium(other, "admin").catch_up(caller)
+        return result.model_dump(mode="json")
+
+    def refused(
+        self,
+        who: str | bytes,
+        name: str,
+        args: Language | Mapping[str, Any] | None = None,
+        user: str | None = None,
+        transient: Mapping[str, bytes] | None = None,
+    ) -> MedFabricError:
+        assert isinstance(who, str)
+        before = self.height
+        with pytest.raises(MedFabricError) as caught:
+            self.do(who, name, args, user, transient)
+        assert self.height == before, "a refused transaction was ordered"
+        return caught.value
+
+    def refused_bytes(self, msp_id: str, name: str, argument: bytes) -> MedFabricError:
+        caller = self._consortium(msp_id, usual(name))
+        organizations = (msp_id,) if TRANSACTIONS[name].private else ()
+        with pytest.raises(MedFabricError) as caught:
+            caller.gateway.submit([name.encode(), argument], organizations=organizations)
+        return caught.value
+
+    def identity(self, msp_id: str, user: str, *roles: str) -> None:
+        self.network.enroll(self._slugs[msp_id], user, roles)
+        self.users[msp_id, user] = self._identity(msp_id, user).serialize()
+
+    def round_state(self, plan: PlanTerms, number: int = 1) -> dict[str, Any]:
+        args = {"plan_id": plan.plan_id, "number": number}
+        state: dict[str, Any] = self.do(plan.hospitals[0], "round:Get", args)["round"]
+        return state
+
+    def asset(self, key: keys.Key) -> dict[str, Any]:
+        raise NotImplementedError("a network shows its assets by queries")
+
+    def wait(self, seconds: int = 1000) -> None:
+        raise NotImplementedError("a network's time passes by itself")
+
+    @property
+    def height(self) -> int:
+        """Blocks, as the first hospital's peer has them."""
+        return self._first.gateway.height()
+
+    @cached_property
+    def _first(self) -> Consortium:
+        return self._consortium(next(iter(self._slugs)), "admin")
+
+    def _consortium(self, msp_id: str, user: str) -> Consortium:
+        if (msp_id, user) not in self._connected:
+            slug, layout = self._slugs[msp_id], self.network.layout
+            self._connected[msp_id, user] = Consortium.connect(
+                layout.connection(slug), layout.user(slug, user)
+            )
+        return self._connected[msp_id, user]
+
+    def _identity(self, msp_id: str, user: str) -> Identity:
+        return Identity.load(self.network.layout.user(self._slugs[msp_id], user))
+
+
+def facade(consortium: Consortium) -> dict[str, Bound[Any, Any]]:
+    """Every transaction as the client names it."""
+    groups = [group for group in vars(consortium).values() if isinstance(group, Group)]
+    return {
+        call.name: getattr(group, name)
+        for group in groups
+        for name, call in vars(type(group)).items()
+        if isinstance(call, Call)
+    }

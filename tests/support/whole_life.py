@@ -1,0 +1,344 @@
+"""One life of a consortium in which every transaction that writes is carried out, on any ledger.
+
+After every chapter another hospital's peer is asked for what the ledger then holds.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from chaincode.schema.encryption import EncryptionTerms
+from chaincode.schema.plans import DynamicTerms, PlanTerms
+from chaincode.schema.private import TRANSIENT
+from support.scenario import (
+    HOSPITALS,
+    PLAN,
+    SAMPLES,
+    Scenario,
+    commit_args,
+    dataset_args,
+    dataset_of,
+    ref,
+    reveal_args,
+    sha,
+    terms,
+)
+
+ONE, TWO, THREE, FOUR = HOSPITALS
+UNTIL = 2_000_000_000
+MODELS = [{"sha256": sha(f"model {number}")} for number in (1, 2)]
+SPARE = {"node_id": "spare", "reason": "as it is"}
+_TIMES = {"ceremony_seconds": 1000, "update_seconds": 1000, "stage_seconds": 1000}
+_RULE = DynamicTerms(hospitals=HOSPITALS, slots=2, least_samples=SAMPLES)
+TRAINED = terms(dynamic=_RULE, **_TIMES)
+_DEALT = terms("plan-2", **_TIMES).model_copy(update={"encryption": EncryptionTerms(threshold=3)})
+DEALT = [_DEALT.model_copy(update={"version": n, "title": f"Version {n}"}) for n in (1, 2, 3)]
+CLASSIFIERS = [
+    {
+        "classifier_id": name,
+        "bias_micro": -1_000_000,
+        "curves": [{"trait": "agreement-ever", "cuts": [1], "values_micro": [0, 4_000_000]}],
+        "flag_micro": 1_500_000,
+        "trained_on": "simulated consortia",
+        "simulated": True,
+        "recipe_sha256": sha("recipe"),
+    }
+    for name in ("first", "second")
+]
+COMPLAINTS = [
+    {
+        "complaint_id": f"complaint-{number}",
+        "subject": "node",
+        "subject_id": f"{msp_id}/node1",
+        "reason": "sells records",
+        "evidence_sha256": sha("photograph"),
+        "suspend_seconds": 3600,
+    }
+    for number, msp_id in enumerate((THREE, FOUR))
+]
+FALLS = [
+    {
+        "application": "falls",
+        "version": version,
+        "title": "Falls",
+        "definition": {"type": "object", "required": ["camera"]},
+    }
+    for version in (1, 2)
+]
+
+
+def lead(life: Scenario) -> None:
+    """The whole life."""
+    life.found()
+    life.enrol()
+    life.identity(ONE, "nobody")
+    _nodes(life)
+    _private_records(life)
+    _budgets(life)
+    _classifiers(life)
+    _plan(life)
+    _training(life)
+    _dealing(life)
+    _storage(life)
+    _applications(life)
+    _sharing(life)
+    _models(life)
+    _accesses(life)
+    _complaints(life)
+    _rules(life)
+    _parting(life)
+
+
+def _decide(life: Scenario, kind: str, subject_id: str, digest: str, *voters: str) -> None:
+    """These hospitals vote for a motion, and it is carried out."""
+    for voter in voters:
+        life.vote(voter, kind, subject_id, digest)
+    life.do(ONE, "consortium:Advance", {"subject": kind, "subject_id": subject_id})
+
+
+def _parting(life: Scenario) -> None:
+    """A hospital leaves, comes back by vote, and is expelled."""
+    life.do(FOUR, "consortium:Leave", {"reason": "merged"})
+    assert _hospital(life, FOUR)["status"] == "LEFT"
+    motion = life.do(ONE, "consortium:ProposeHospital", {"msp_id": FOUR, "name": "Four again"})
+    _decide(life, "hospital", FOUR, motion["terms_sha256"], ONE, TWO)
+    assert _hospital(life, FOUR)["status"] == "ADMITTED"
+    args = {"msp_id": FOUR, "reason": "forged attestations"}
+    motion = life.do(ONE, "consortium:ProposeExpulsion", args)
+    _decide(life, "expulsion", FOUR, motion["terms_sha256"], ONE, TWO, THREE)
+    assert _hospital(life, FOUR)["status"] == "EXPELLED"
+
+
+def _hospital(life: Scenario, msp_id: str) -> dict[str, Any]:
+    """A hospital as another one's peer shows it."""
+    known = life.do(TWO, "consortium:Get")["hospitals"]
+    return next(dict(found) for found in known if found["msp_id"] == msp_id)
+
+
+def _nodes(life: Scenario) -> None:
+    first = {"roles": ["trainer"], "public_key_sha256": sha("key 1"), "device": "cpu"}
+    life.do(ONE, "node:Register", {"node_id": "spare", **first})
+    renewed = {"node_id": "spare", "public_key_sha256": sha("key 2"), "reason": "expired"}
+    life.do(ONE, "node:Renew", renewed)
+    for change in ("Rest", "Wake", "Suspend", "Resume", "Leave"):
+        life.do(ONE, f"node:{change}", SPARE)
+    life.do(ONE, "node:Register", {"node_id": "spare", **first, "public_key_sha256": sha("key 3")})
+    life.do(ONE, "node:Revoke", SPARE)
+    for change in ("Rest", "Wake"):
+        life.do(FOUR, f"node:{change}", {"node_id": "node1"}, "node1")
+
+    spare = {"msp_id": ONE, "node_id": "spare"}
+    assert life.do(TWO, "node:Get", spare)["status"] == "REVOKED"
+    changes = life.do(TWO, "node:History", spare)["changes"]
+    statuses = ["ACTIVE", "ACTIVE", "RESTING", "ACTIVE", "SUSPENDED", "ACTIVE", "LEFT", "ACTIVE"]
+    assert [change["status"] for change in changes] == [*statuses, "REVOKED"]
+    assert [c["public_key_sha256"] for c in changes][:2] == [sha("key 1"), sha("key 2")]
+
+
+def _private_records(life: Scenario) -> None:
+    inventory = {
+        "maker": "Acme",
+        "model": "Box 9",
+        "serial_number": "SN-0815",
+        "location": "basement",
+        "processors": 16,
+        "memory_mib": 65536,
+        "accelerators": [],
+        "software": [],
+    }
+    record = {"kind": "inventory", "msp_id": ONE, "salt": sha("salt"), "statistics": None}
+    for subject in ("node1", "spare"):
+        whole = {**record, "subject": subject, "inventory": inventory}
+        args = {"kind": "inventory", "subject": subject}
+        kept = life.do(ONE, "private:Keep", args, transient={TRANSIENT: json.dumps(whole).encode()})
+        assert life.do(ONE, "private:Get", args) == whole
+        assert kept in life.do(ONE, "private:List", {"kind": "inventory"})["records"]
+    # Two are left, for a list to have two pages.
+    whole = {**record, "subject": "node1", "inventory": {**inventory, "location": "attic"}}
+    args = {"kind": "inventory", "subject": "node1"}
+    life.do(ONE, "private:Purge", args)
+    assert len(life.do(ONE, "private:List", {"kind": "inventory"})["records"]) == 1
+    life.do(ONE, "private:Keep", args, transient={TRANSIENT: json.dumps(whole).encode()})
+    assert life.do(ONE, "private:Get", args) == whole
+
+
+def _budgets(life: Scenario) -> None:
+    args = {"dataset_id": dataset_of(ONE), "budget_epsilon_micro": 20_000_000}
+    life.do(ONE, "dataset:SetBudget", args)
+    account = life.do(TWO, "dataset:Get", {"dataset_id": dataset_of(ONE)})["account"]
+    assert account["budget_epsilon_micro"] == 20_000_000
+
+
+def _classifiers(life: Scenario) -> None:
+    for terms_ in CLASSIFIERS:
+        name = terms_["classifier_id"]
+        proposed = life.do(ONE, "classifier:Propose", terms_)
+        for voter in (ONE, TWO, THREE):
+            life.vote(voter, "classifier", str(name), proposed["terms_sha256"])
+        life.do(TWO, "classifier:Advance", {"classifier_id": name})
+    found = life.do(THREE, "classifier:List")["classifiers"]
+    assert [c["status"] for c in found] == ["RETIRED", "ADOPTED"]
+
+
+def _plan(life: Scenario) -> None:
+    plan = {"plan_id": PLAN}
+    for step in (life.propose, life.consent, life.approve, life.ceremony):
+        step(TRAINED)
+    consent = {"dataset_id": dataset_of(FOUR), **plan, "terms_sha256": TRAINED.sha256}
+    life.do(FOUR, "dataset:Withdraw", consent)
+    life.do(FOUR, "dataset:Consent", consent)
+    life.do(ONE, "plan:Pause", {**plan, "reason": "holidays"})
+    assert life.do(TWO, "plan:Get", plan)["plan"]["status"] == "PAUSED"
+    life.do(ONE, "plan:Resume", {**plan, "reason": "over"})
+    assert life.do(TWO, "plan:Get", plan)["plan"]["status"] == "ACTIVE"
+
+    for slot, user in enumerate(("edge", "rim")):
+        _join(life, user, slot)
+    life.do(ONE, "plan:Leave", {**plan, "node_id": "rim"}, "rim")
+    life.do(ONE, "plan:Leave", {**plan, "node_id": "edge"})
+    places = life.do(TWO, "plan:Places", plan)["places"]
+    assert [p["node_id"] for p in places] == ["edge", "rim"]
+    assert all(p["left_at"] for p in places)
+
+
+def _join(life: Scenario, user: str, slot: int) -> None:
+    life.identity(ONE, user, "trainer")
+    node = {**life.node_args(ONE, user), "roles": ["trainer"], "dynamic": True}
+    life.do(ONE, "node:Register", node)
+    life.do(ONE, "dataset:Register", dataset_args(f"{user}-data"))
+    given = {"plan_id": PLAN, "dataset_id": f"{user}-data", "terms_sha256": TRAINED.sha256}
+    life.do(ONE, "dataset:Consent", given)
+    life.do(ONE, "plan:Join", {"plan_id": PLAN, "dataset_id": f"{user}-data", "slot": slot}, user)
+
+
+def _training(life: Scenario) -> None:
+    life.open(TRAINED)
+    life.submit(TRAINED)
+    sealed = life.advance(TRAINED)
+    unusable = {"subject_sha256": sealed["contributions"][1]["update"]["sha256"]}
+    life.do(FOUR, "round:Object", {"plan_id": PLAN, "round": 1, **unusable, "code": "MF-7021"})
+    for step in (life.attest, life.share, life.evaluate):
+        step(TRAINED)
+        life.advance(TRAINED)
+    life.round(TRAINED, 2)
+
+    for number in (1, 2):
+        view = life.do(THREE, "round:Get", {"plan_id": PLAN, "number": number})
+        assert view["round"]["status"] == "PUBLISHED"
+        assert len(view["updates"]) == len(view["attestations"]) == 4
+    plan = life.do(FOUR, "plan:Get", {"plan_id": PLAN})["plan"]
+    assert (plan["status"], plan["model_sha256"]) == ("COMPLETED", MODELS[1]["sha256"])
+
+
+def _dealing(life: Scenario) -> None:
+    plan = DEALT[2]
+    life.propose(DEALT[0])
+    for amended in DEALT[1:]:
+        life.do(ONE, "plan:Amend", amended)
+    for step in (life.consent, life.approve):
+        step(plan)
+    life.post_all(plan, "ceremony:Commit", commit_args)
+    life.advance_ceremony(plan)
+    life.post_all(plan, "ceremony:Reveal", reveal_args)
+    life.advance_ceremony(plan)
+    accusation = {"plan_id": plan.plan_id, "dealer": THREE, "transport_secret": sha("opened")}
+    life.do(TWO, "ceremony:Accuse", accusation)
+    life.advance_ceremony(plan)
+    for msp_id in HOSPITALS:
+        life.do(msp_id, "ceremony:Judge", {"plan_id": plan.plan_id, "culprits": [THREE]})
+    life.advance_ceremony(plan)
+
+    view = life.do(FOUR, "ceremony:Get", {"plan_id": plan.plan_id})
+    assert (view["ceremony"]["status"], view["ceremony"]["culprits"]) == ("FAILED", [THREE])
+    _abort(life)
+
+
+def _abort(life: Scenario) -> None:
+    plan: PlanTerms = terms("plan-3", **_TIMES)
+    life.propose(plan)
+    life.do(ONE, "plan:Abort", {"plan_id": "plan-3", "reason": "no longer needed"})
+    assert life.do(TWO, "plan:Get", {"plan_id": "plan-3"})["plan"]["status"] == "ABORTED"
+
+
+def _storage(life: Scenario) -> None:
+    for msp_id in (ONE, TWO):
+        life.do(msp_id, "storage:Hold", {"content": ref("kept"), "until": UNTIL})
+    asked = {"holder": ONE, "sha256": sha("kept"), "answer_seconds": 3600}
+    open_, proven = (life.do(TWO, "storage:Challenge", asked)["challenge"] for _ in range(2))
+    answer = {"challenge": proven, "answer_sha256": sha("answer")}
+    life.do(ONE, "storage:Answer", answer)
+    for msp_id in (TWO, THREE):
+        life.do(msp_id, "storage:Check", answer)
+    life.do(FOUR, "storage:Conclude", {"challenge": proven})
+
+    view = life.do(THREE, "storage:Get", {"challenge": proven})
+    assert (view["challenge"]["status"], len(view["checks"])) == ("PROVEN", 2)
+    left = life.do(THREE, "storage:Get", {"challenge": open_})["challenge"]
+    assert left["status"] == "OPEN"
+
+
+def _applications(life: Scenario) -> None:
+    for schema in FALLS:
+        life.do(ONE, "application:Register", schema)
+    record = {"application": "falls", "version": 1, "record": {"camera": "ward 3"}}
+    for number in (1, 2):
+        about = {"record_id": f"r{number}", "subject": f"model/{MODELS[0]['sha256']}"}
+        life.do(ONE, "application:Record", {**record, **about}, "node1")
+    found = {"application": "falls", "msp_id": ONE, "record_id": "r1"}
+    assert life.do(ONE, "application:GetRecord", found)["record"] == {"camera": "ward 3"}
+
+
+def _sharing(life: Scenario) -> None:
+    model = {"model_id": "mine", "kind": "personal", "base_sha256": MODELS[0]["sha256"]}
+    content = {"plain_sha256": sha("plain"), "content": ref("envelope")}
+    life.do(ONE, "sharing:Publish", {**model, **content})
+    for msp_id in (TWO, THREE):
+        to = {"model_id": "mine", "recipient_msp": msp_id, "recipient_node": "node1"}
+        life.do(ONE, "sharing:Grant", {**to, "key": ref(f"key of {msp_id}"), "until": UNTIL})
+        life.do(msp_id, "sharing:Receive", {"msp_id": ONE, "model_id": "mine"}, "node1")
+    life.do(ONE, "sharing:Revoke", {**to, "reason": "over"})
+    assert len(life.do(ONE, "sharing:Receipts", {"model_id": "mine"})["receipts"]) == 2
+    grants = life.do(ONE, "sharing:Grants", {"model_id": "mine"})["grants"]
+    assert [g["status"] for g in grants] == ["GRANTED", "REVOKED"]
+
+
+def _models(life: Scenario) -> None:
+    first, second = MODELS
+    better = {"reason": "a better one", "successor_sha256": second["sha256"]}
+    life.do(ONE, "model:Deprecate", {**first, **better})
+    assert life.do(TWO, "model:Get", first)["status"] == "DEPRECATED"
+    motion = life.do(TWO, "model:ProposeRecall", {**first, "reason": "a label was wrong"})
+    _decide(life, "recall", first["sha256"], motion["terms_sha256"], ONE, TWO, THREE)
+    life.do(TWO, "model:RecallDerived", second)
+    statuses = [life.do(THREE, "model:Get", model)["status"] for model in MODELS]
+    assert statuses == ["RECALLED", "RECALLED"]
+
+
+def _accesses(life: Scenario) -> None:
+    for _ in range(2):
+        args = {"hospitals": [TWO, THREE], "purpose": "a patient asks"}
+        access = life.do(ONE, "provenance:OpenAccess", args)["access"]
+    update = {"name": f"update/{PLAN}/00001/{TWO}/node1", "access": access}
+    told = life.do(ONE, "provenance:Ancestors", update)
+    assert told["element"]["says"]["samples"] == SAMPLES
+    recorded = life.do(THREE, "provenance:Accesses", {"hospital": TWO})["accesses"]
+    assert [(a["msp_id"], a["node_id"]) for a in recorded] == [(ONE, "admin")] * 2
+
+
+def _complaints(life: Scenario) -> None:
+    for complaint in COMPLAINTS:
+        opened = life.do(ONE, "complaint:Open", complaint)
+    complaint_id = str(complaint["complaint_id"])
+    for voter in (ONE, TWO, THREE):
+        life.vote(voter, "complaint", complaint_id, opened["terms_sha256"])
+    life.do(ONE, "complaint:Advance", {"complaint_id": complaint_id})
+    decided = life.do(TWO, "complaint:Get", {"complaint_id": complaint_id})
+    assert (decided["status"], decided["accused"]) == ("UPHELD", FOUR)
+
+
+def _rules(life: Scenario) -> None:
+    for _ in range(2):
+        motion = life.do(ONE, "consortium:ProposeRules", {"rules": {}, "reason": "as they are"})
+        _decide(life, "rules", "rules", motion["terms_sha256"], ONE, TWO, THREE)
+    assert life.do(FOUR, "consortium:Get")["rulebook"]["version"] == 3

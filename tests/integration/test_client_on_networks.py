@@ -16,6 +16,7 @@ from support.listening import take
 from support.networks import KINDS
 from support.signing_process import SigningProcess
 
+from chaincode.schema import canonical
 from chaincode.schema.consortium import Subject
 from chaincode.schema.errors import Code, MedFabricError
 from chaincode.schema.private import ClassCount, RecordKind, Statistics
@@ -25,9 +26,9 @@ from client.audit import proof
 from client.connection import Connection
 from client.consortium import Consortium
 from client.following import BlockFollower
-from client.gateway import FileCheckpoint
+from client.gateway import EndorseError, FileCheckpoint
 from client.identity import Identity
-from network.base import Network, up
+from network.base import Network, up, wait_until
 from network.operations import admin_session
 from network.topology import Kind
 
@@ -294,6 +295,21 @@ def test_blocks_survive_the_own_peer_s_death(running):
 
     running.network.restart("hospital1.peer")
     one.catch_up(two)
+    # A peer that comes back learns of the others' by gossip, within seconds.
+    wait_until(lambda: _knows_the_others(one), "hospital1's peer knowing the others", 30)
+
+
+def _knows_the_others(admin):
+    arguments = [
+        b"dataset:SetBudget",
+        canonical.dumps({"dataset_id": "wards", "budget_epsilon_micro": 4_000_001}),
+    ]
+    others = ["Hospital1MSP", "Hospital2MSP", "Hospital3MSP"]
+    try:
+        admin.gateway.proposal(arguments, organizations=others).endorse()
+    except EndorseError:
+        return False
+    return True
 
 
 def test_a_killed_peer_is_unreachable_and_found_again_when_it_is_back(running):

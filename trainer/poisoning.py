@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from torch import nn
 
 from chaincode.schema.plans import PrivacyTerms, TrainingTerms
+from trainer import simulation
 from trainer.data.records import Records
-from trainer.randomness import Seeds
 from trainer.strategies.strategy import moved
-from trainer.training import evaluate, parameters, train
+from trainer.training import evaluate, parameters
 
 Updates = list[NDArray[np.float64]]
 Weights = NDArray[np.float32]
@@ -32,7 +32,7 @@ TARGET = 0
 @dataclass(frozen=True)
 class Attack:
     """``records`` is applied to an attacker's records before training, ``updates`` to all
-    attackers' updates together, with their number of parameters."""
+    attackers' updates together, with a source of random numbers."""
 
     records: Callable[[Records], Records] = lambda records: records
     updates: Callable[[Updates, np.random.Generator], Updates] = lambda updates, _: updates
@@ -154,8 +154,12 @@ def run(
     weights = parameters(model)
     draw = np.random.default_rng([seed, 99])
     rejected = 0
+    records = [
+        attack.records(own) if place in hospitals.attackers else own
+        for place, own in enumerate(hospitals.training)
+    ]
     for number in range(training.rounds):
-        updates = _updates(model, weights, hospitals, attack, training, privacy, seed, number)
+        updates = simulation.updates(model, weights, records, training, privacy, seed, number)
         _poison(updates, hospitals, attack, draw)
         candidate = moved(weights, combine([np.clip(u, -value_clip, value_clip) for u in updates]))
         if max_drop is None or _accepted(model, weights, candidate, hospitals, max_drop):
@@ -167,24 +171,6 @@ def run(
     aimed = Records(others.features, np.full(len(others), TARGET))
     hit, tried = evaluate(model, weights, aimed)
     return Outcome(correct / total, hit / tried, rejected)
-
-
-def _updates(
-    model: nn.Module,
-    weights: Weights,
-    hospitals: Hospitals,
-    attack: Attack,
-    training: TrainingTerms,
-    privacy: PrivacyTerms | None,
-    seed: int,
-    number: int,
-) -> Updates:
-    found = []
-    for place, records in enumerate(hospitals.training):
-        seeds = Seeds((seed * training.rounds + number) * len(hospitals.training) + place)
-        own = attack.records(records) if place in hospitals.attackers else records
-        found.append(train(model, weights, own, training, privacy, seeds).delta)
-    return found
 
 
 def _poison(

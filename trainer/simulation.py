@@ -46,14 +46,32 @@ def federated(
     state: State = {slot: np.zeros_like(weights) for slot in strategy.slots}
     sizes = [len(records) for records in hospitals]
     for number in range(training.rounds):
-        deltas = []
-        for place, records in enumerate(hospitals):
-            seeds = Seeds((seed * training.rounds + number) * len(hospitals) + place)
-            deltas.append(train(model, weights, records, training, privacy, seeds).delta)
+        deltas = updates(model, weights, hospitals, training, privacy, seed, number)
         fixed = [_fixed_point(np.clip(delta, -value_clip, value_clip)) for delta in deltas]
         mean = np.average(fixed, axis=0, weights=sizes)
         weights, state = strategy.step(weights, state, mean, training.settings)
         yield weights, float(np.abs(deltas).max())
+
+
+def updates(
+    model: nn.Module,
+    weights: NDArray[np.float32],
+    hospitals: Sequence[Records],
+    training: TrainingTerms,
+    privacy: PrivacyTerms | None,
+    seed: int,
+    number: int,
+) -> list[NDArray[np.float64]]:
+    """Every hospital's update of one round, from the same weights: float64[n] each.
+
+    Args:
+        number: of the round, from 0; with the seed it fixes every random choice.
+    """
+    found = []
+    for place, records in enumerate(hospitals):
+        seeds = Seeds((seed * training.rounds + number) * len(hospitals) + place)
+        found.append(train(model, weights, records, training, privacy, seeds).delta)
+    return found
 
 
 def centralised(

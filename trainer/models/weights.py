@@ -84,7 +84,6 @@ def _header(shapes: Layout, slots: Sequence[str]) -> bytes:
         entries[name] = {"data_offsets": [place, end], "dtype": "F32", "shape": list(shape)}
         place = end
     for slot in slots:
-        # After every layout's own names, whatever they are.
         end = place + 4 * size(shapes)
         entries[f"server.{slot}"] = {
             "data_offsets": [place, end],

@@ -1,24 +1,28 @@
 """Every transaction on every ledger: in memory, on the devnet and on Fabric, by the same steps.
 
-One life of a consortium, in the order of the file, in which each transaction that writes is carried
-out, and then refused to a caller without a role and for arguments that are wrong in content and in
-form; and every list is read in pages of one.
+One life of a consortium, in which each transaction that writes is carried out, and refused when it
+is asked for again. Then it is refused to a caller without a role or with another role, and for
+arguments that are wrong in content and in form; every envelope of that life is sent again; and
+every list is read in pages of one.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from fabric_protos.peer.transaction_pb2 import TxValidationCode
 from support.arguments import EXAMPLES
 from support.network_scenario import NetworkScenario
 from support.networks import KINDS
-from support.scenario import HOSPITALS, PLAN, Scenario, dataset_of, sha
+from support.repeating import REPEATABLE, repeating
+from support.scenario import HOSPITALS, PLAN, ROLES, Scenario, dataset_of, sha
 from support.whole_life import DEALT, lead
 
-from chaincode.schema.base import PageArgs
+from chaincode.schema.base import PageArgs, Role
 from chaincode.schema.errors import Code
 from chaincode.schema.transactions import TRANSACTIONS
 from network.base import up
@@ -116,25 +120,74 @@ WRONG: dict[str, tuple[dict[str, Any], Code]] = {
 ANY_CONTENT = {"consortium:Leave", "consortium:ProposeRules"}
 """Whose arguments name nothing that could be missing or in another state."""
 WRITING = sorted(name for name, row in TRANSACTIONS.items() if row.writes)
+STRANGERS = {
+    name: user
+    for name in WRITING
+    for user, roles in ROLES.items()
+    if not TRANSACTIONS[name].roles & {Role(role) for role in roles.split(",")}
+}
+"""Who has a role, but none for this."""
+
+
+@dataclass
+class Life:
+    """A life that was led, and how the repetitions in it were refused."""
+
+    led: Scenario
+    repeated: dict[str, Code]
 
 
 @pytest.fixture(scope="module", params=["memory", *KINDS])
-def life(
+def whole(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Scenario]:
+) -> Iterator[Life]:
     if request.param == "memory":
-        made = Scenario()
-        lead(made)
-        yield made
+        yield _led(Scenario())
         return
     network = up(tmp_path_factory.mktemp("every") / "consortium", request.param, 4)
     try:
         running = NetworkScenario(network)
-        lead(running)
-        yield running
+        yield _led(running)
         running.close()
     finally:
         network.down()
+
+
+def _led(life: Scenario) -> Life:
+    repeated = repeating(life)
+    lead(life)
+    return Life(life, repeated)
+
+
+@pytest.fixture
+def life(whole: Life) -> Scenario:
+    return whole.led
+
+
+def test_what_is_done_is_not_done_again(whole: Life) -> None:
+    assert set(whole.repeated) == set(WRITING) - REPEATABLE
+    assert not set(whole.repeated.values()) & {Code.BAD_ARGUMENT, Code.ROLE_REQUIRED}
+
+
+def test_envelopes_sent_again_stay_without_effect(life: Scenario) -> None:
+    if not isinstance(life, NetworkScenario):
+        pytest.skip("in memory there are no envelopes")
+    sent = life.envelopes()
+
+    life.send_again(sent)
+
+    verdicts = life.verdicts()
+    assert len(sent) > len(WRITING)
+    for transaction_id in sent:
+        assert verdicts[transaction_id][0] == TxValidationCode.VALID
+        assert set(verdicts[transaction_id][1:]) <= {TxValidationCode.DUPLICATE_TXID}
+
+
+@pytest.mark.parametrize("name", sorted(STRANGERS))
+def test_a_caller_of_another_role_is_refused(life: Scenario, name: str) -> None:
+    example = EXAMPLES[TRANSACTIONS[name].args.__name__]()
+
+    assert life.refused(ONE, name, example, STRANGERS[name]).code == Code.ROLE_REQUIRED
 
 
 @pytest.mark.parametrize("name", WRITING)

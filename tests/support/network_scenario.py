@@ -3,22 +3,29 @@ hospitals' own peers."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Any
 
+import grpc
 import pytest
+from fabric_protos.common import common_pb2
+from fabric_protos.gateway import gateway_pb2
 
 from chaincode.schema import canonical, keys
 from chaincode.schema.base import Language
 from chaincode.schema.errors import MedFabricError
 from chaincode.schema.plans import PlanTerms
 from chaincode.schema.transactions import TRANSACTIONS
+from client import blocks
+from client.audit.transactions import header
+from client.connection import Connection
 from client.consortium import Bound, Call, Consortium, Group
 from client.identity import Identity
 from network.base import Network
 from network.crypto import FIRST_USERS
-from support.scenario import Scenario, usual
+from support.scenario import Scenario, ref, usual
 
 
 class NetworkScenario(Scenario):
@@ -96,6 +103,46 @@ class NetworkScenario(Scenario):
 
     def wait(self, seconds: int = 1000) -> None:
         raise NotImplementedError("a network's time passes by itself")
+
+    def envelopes(self) -> dict[str, bytes]:
+        """Every envelope of a transaction on the ledger, by transaction id, in order."""
+        return {name: envelope for name, envelope, _ in self._ordered()}
+
+    def send_again(self, envelopes: Mapping[str, bytes]) -> None:
+        """Have these ordered again, and a transaction after them."""
+        gateway = self._first.gateway
+        for transaction_id, envelope in envelopes.items():
+            request = gateway_pb2.SubmitRequest(
+                transaction_id=transaction_id,
+                channel_id=gateway.channel_name,
+                prepared_transaction=common_pb2.Envelope.FromString(envelope),
+            )
+            try:
+                gateway.stub.Submit(request)
+            except grpc.RpcError as error:
+                # SmartBFT's orderers refuse what they remember to have ordered.
+                if error.code() is not grpc.StatusCode.UNAVAILABLE:
+                    raise
+        first = next(iter(self._slugs))
+        self.do(first, "storage:Hold", {"content": ref("fence"), "until": 2_000_000_000})
+
+    def verdicts(self) -> dict[str, list[int]]:
+        """The verdicts on every envelope with a transaction id, in order."""
+        found = defaultdict[str, list[int]](list)
+        for name, _, flag in self._ordered():
+            found[name].append(flag)
+        return found
+
+    def _ordered(self) -> Iterator[tuple[str, bytes, int]]:
+        msp_id = next(iter(self._slugs))
+        connection = Connection.load(self.network.layout.connection(self._slugs[msp_id]))
+        for _, raw in blocks.deliver(connection, self._identity(msp_id, "auditor")):
+            block = blocks.parse(raw)
+            flags = block.metadata.metadata[common_pb2.BlockMetadataIndex.TRANSACTIONS_FILTER]
+            for flag, envelope in zip(flags, block.data.data, strict=False):
+                channel_header = header(envelope)[1]
+                if channel_header.type == common_pb2.HeaderType.ENDORSER_TRANSACTION:
+                    yield channel_header.tx_id, envelope, flag
 
     @property
     def height(self) -> int:

@@ -88,6 +88,7 @@ def _register(admin: Consortium, name: str) -> None:
         application="benchmark",
         simulated=True,
         commitment_sha256="00" * 32,
+        split_sha256="00" * 32,
         descriptor_sha256="00" * 32,
         train_samples=100,
         validation_samples=20,

@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from chaincode.schema import states
+from chaincode.schema import canonical, states
 from chaincode.schema.ceremonies import CeremonyStatus
 from chaincode.schema.datasets import RegisterDatasetArgs
 from chaincode.schema.errors import Code, MedFabricError
@@ -176,23 +176,26 @@ def _hospitals(network: Network) -> list[steps.Hospital]:
 def _agree(run: Run) -> None:
     from trainer import applications, presets
     from trainer.applications.files import write
-    from trainer.data.describe import describe
     from trainer.node.config import DataConfig
+    from trainer.node.main import describe_data
 
     options = run.options
     application = applications.find(options.application)
-    data = application.terms()
-    records = options.folder / "records"
-    files = write(application, records, options.hospitals, options.seed, options.partition)
+    if options.partition != "identical":
+        application = application.with_empty_classes()
+    terms = options.folder / "data-terms.json"
+    terms.write_bytes(canonical.dumps(application.terms()))
+    files = write(
+        application, options.folder / "records", options.hospitals, options.seed, options.partition
+    )
     datasets, samples = {}, []
     for hospital, file in zip(run.hospitals, files.hospitals, strict=True):
         config = DataConfig(
             dataset_id=f"{application.id}-{hospital.slug}", file=file, split_seed=options.seed
         )
-        about = describe(file, data, config.validation_fraction, config.split_seed, os.urandom(32))
+        run.agents.add(hospital.slug, _node(run, hospital, config.model_dump(mode="json")))
         args = RegisterDatasetArgs(
-            **about,
-            dataset_id=config.dataset_id,
+            **describe_data(run.agents.home(hospital.slug) / "node.json", terms),
             name=application.title,
             simulated=application.simulated,
             budget_epsilon_micro=presets.EPSILON_MICRO,
@@ -201,7 +204,6 @@ def _agree(run: Run) -> None:
         steps.register_dataset(hospital, args)
         datasets[hospital.slug] = config.dataset_id
         samples.append(args.train_samples)
-        run.agents.add(hospital.slug, _node(run, hospital, config.model_dump(mode="json")))
     content, digest, parameters = measure.apart(
         measure.base_model, application.architecture, dict(application.config)
     )

@@ -36,9 +36,11 @@ class DatasetContract:
             application=args.application,
             simulated=args.simulated,
             commitment_sha256=args.commitment_sha256,
+            split_sha256=args.split_sha256,
             descriptor_sha256=args.descriptor_sha256,
             train_samples=args.train_samples,
             validation_samples=args.validation_samples,
+            test_samples=args.test_samples,
             registered_at=context.now,
         )
         account = PrivacyAccount(

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from chaincode.contracts import model as models
 from chaincode.contracts.framework import Context
-from chaincode.schema import accounting, encryption, keys, strategies
+from chaincode.schema import accounting, data, encryption, keys, strategies
 from chaincode.schema.base import Role
 from chaincode.schema.consortium import Node, NodeStatus
+from chaincode.schema.data import distinct
 from chaincode.schema.datasets import Dataset
 from chaincode.schema.errors import Code, MedFabricError
-from chaincode.schema.plans import (
-    DataTerms,
-    DynamicTerms,
-    PlanTerms,
-    TrainingTerms,
-)
+from chaincode.schema.plans import DynamicTerms, PlanTerms, TrainingTerms
 from chaincode.schema.strategies import Strategy
 
 
@@ -28,7 +22,8 @@ def check(context: Context, terms: PlanTerms) -> None:
             dataset.
     """
     models.usable(context, terms.model.base.sha256)
-    _check_data(terms.data)
+    if wrong := data.problem(terms.data):
+        raise _invalid(wrong)
     _check_training(terms.training)
     _check_hospitals(context, terms)
     if refused := encryption.refusal(terms.encryption, terms.workload):
@@ -37,18 +32,6 @@ def check(context: Context, terms: PlanTerms) -> None:
     if terms.participation.dynamic is not None:
         samples.append(_check_dynamic(terms, terms.participation.dynamic))
     _check_privacy(terms, min(samples))
-
-
-def _check_data(terms: DataTerms) -> None:
-    for feature in terms.features:
-        if feature.high_micro <= feature.low_micro:
-            raise _invalid(f"the bounds of {feature.name} leave no room between them")
-    if terms.tensor is not None and terms.tensor.high_micro <= terms.tensor.low_micro:
-        raise _invalid("the bounds of the arrays' values leave no room between them")
-    if not _distinct(feature.name for feature in terms.features):
-        raise _invalid("two features have the same name")
-    if not _distinct(terms.classes):
-        raise _invalid("two classes have the same name")
 
 
 def _check_training(terms: TrainingTerms) -> None:
@@ -74,9 +57,9 @@ def _check_hospitals(context: Context, terms: PlanTerms) -> None:
 def _check_participants(context: Context, terms: PlanTerms) -> list[int]:
     """Sizes of the static nodes' datasets."""
     participants = terms.participation.participants
-    if not _distinct((p.msp_id, p.node_id) for p in participants):
+    if not distinct((p.msp_id, p.node_id) for p in participants):
         raise _invalid("a node takes part twice")
-    if not _distinct(p.dataset_id for p in participants):
+    if not distinct(p.dataset_id for p in participants):
         raise _invalid("two nodes train on the same dataset")
     samples = []
     for participant in participants:
@@ -102,7 +85,7 @@ def _check_node(context: Context, msp_id: str, node_id: str) -> None:
 
 def _check_dynamic(terms: PlanTerms, rule: DynamicTerms) -> int:
     """Size of the smallest dataset that the rule admits."""
-    if not _distinct(rule.hospitals) or not _distinct(rule.roles) or not _distinct(rule.devices):
+    if not distinct(rule.hospitals) or not distinct(rule.roles) or not distinct(rule.devices):
         raise _invalid("the rule for dynamic nodes names something twice")
     if Role.TRAINER not in rule.roles:
         raise _invalid("the rule admits nodes that are no trainers")
@@ -127,11 +110,6 @@ def _check_privacy(terms: PlanTerms, samples: int) -> None:
             f"all rounds would cost a dataset of {samples} records an epsilon of {epsilon} "
             f"millionths, the plan allows {terms.privacy.epsilon_micro}"
         )
-
-
-def _distinct(names: Iterable[object]) -> bool:
-    listed = list(names)
-    return len(set(listed)) == len(listed)
 
 
 def _invalid(why: str) -> MedFabricError:

@@ -14,8 +14,10 @@ from chaincode.schema.base import Sha256 as Sha256Hex
 class Dataset(Language):
     """A hospital's dataset as the consortium knows it: never a record, never a statistic.
 
-    ``commitment_sha256`` is a salted hash of the canonical records, so that an auditor whom the
-    hospital shows them can tell that they are the ones trained on.
+    ``commitment_sha256`` is a salted hash of the files, ``split_sha256`` one of which record is in
+    which part: an auditor whom the hospital shows them can tell that they are what was trained on,
+    and the node itself refuses others. ``descriptor_sha256`` is that of the data terms by which
+    they were read then.
     """
 
     dataset_id: Id
@@ -24,9 +26,11 @@ class Dataset(Language):
     application: Id
     simulated: bool
     commitment_sha256: Sha256Hex
+    split_sha256: Sha256Hex
     descriptor_sha256: Sha256Hex
     train_samples: Count
     validation_samples: Count
+    test_samples: Count
     registered_at: Seconds
 
 
@@ -79,9 +83,11 @@ class RegisterDatasetArgs(Language):
     application: Id
     simulated: bool
     commitment_sha256: Sha256Hex
+    split_sha256: Sha256Hex
     descriptor_sha256: Sha256Hex
     train_samples: Annotated[int, Field(ge=1, le=2**40)]
     validation_samples: Annotated[int, Field(ge=0, le=2**40)]
+    test_samples: Annotated[int, Field(ge=0, le=2**40)] = 0
     budget_epsilon_micro: Annotated[int, Field(ge=1, le=10**9)]
     delta_nano: Annotated[int, Field(ge=1, lt=10**9)]
 

@@ -155,6 +155,9 @@ class Code(StrEnum):
     TRAINING_REFUSED = "MF-9007"
     APPLICATION_UNKNOWN = "MF-9008"
     STRATEGY_UNKNOWN = "MF-9009"
+    DATA_CHANGED = "MF-9010"
+    PATIENT_SPLIT = "MF-9011"
+    CLASS_EMPTY = "MF-9012"
     # trainer: the node's own folder and agent
     HOME_BUSY = "MF-9101"
     HOME_DAMAGED = "MF-9102"

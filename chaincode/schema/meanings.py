@@ -134,7 +134,7 @@ MEANINGS: Mapping[str, Meaning | None] = {
     "dataset": Meaning(
         CoreType.ENTITY,
         (_BY_HOSPITAL,),
-        ("name", "application", "simulated", "commitment_sha256", "train_samples"),
+        ("name", "application", "simulated", "commitment_sha256", "split_sha256", "train_samples"),
         "msp_id",
     ),
     "consent": Meaning(

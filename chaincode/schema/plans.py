@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Self
+from typing import Annotated
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from chaincode.schema import canonical
 from chaincode.schema.base import (
@@ -23,6 +23,7 @@ from chaincode.schema.base import (
     Sha256,
 )
 from chaincode.schema.consortium import Vote
+from chaincode.schema.data import DataTerms
 from chaincode.schema.encryption import EncryptionTerms, Workload
 
 
@@ -35,66 +36,6 @@ class PlanStatus(StrEnum):
     REJECTED = "REJECTED"
     FAILED = "FAILED"
     ABORTED = "ABORTED"
-
-
-class Feature(Language):
-    """One input column and the public bounds it is scaled by; never fitted on records.
-
-    The contract refuses a plan whose ``high_micro`` is not above ``low_micro``.
-    """
-
-    name: Name
-    low_micro: Annotated[int, Field(ge=-(10**15), le=10**15)]
-    high_micro: Annotated[int, Field(ge=-(10**15), le=10**15)]
-
-
-class TensorTerms(Language):
-    """Every record is one array of this shape: a windowed signal (channels, length) or an image
-    (channels, height, width). All values are scaled by the same public bounds."""
-
-    shape: Annotated[
-        tuple[Annotated[int, Field(ge=1, le=2**20)], ...], Field(min_length=1, max_length=3)
-    ]
-    low_micro: Annotated[int, Field(ge=-(10**15), le=10**15)]
-    high_micro: Annotated[int, Field(ge=-(10**15), le=10**15)]
-
-
-class TextTerms(Language):
-    """Every record is a text, seen as the set of its words hashed into buckets (Weinberger et al.
-    2009): no vocabulary is fitted on records."""
-
-    column: Name
-    buckets: Annotated[int, Field(ge=2, le=2**16)]
-
-
-class DataTerms(Language):
-    """What a record is, and the classes of the label. Exactly one of three kinds: bounded
-    ``features`` in this order, a ``tensor``, or a ``text``.
-
-    ``patient``: the column that says whose a record is; one patient's records stay together when
-    a dataset is split. Without it every record is a patient's only one.
-    """
-
-    application: Id
-    features: Annotated[tuple[Feature, ...], Field(max_length=4096)] = ()
-    tensor: TensorTerms | None = None
-    text: TextTerms | None = None
-    patient: Name | None = None
-    label: Name
-    classes: Annotated[tuple[Name, ...], Field(min_length=2, max_length=256)]
-
-    @model_validator(mode="after")
-    def _of_one_kind(self) -> Self:
-        if bool(self.features) + (self.tensor is not None) + (self.text is not None) != 1:
-            raise ValueError("exactly one of features, tensor and text")
-        return self
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Of one record, as a model takes it."""
-        if self.tensor is not None:
-            return self.tensor.shape
-        return (self.text.buckets if self.text is not None else len(self.features),)
 
 
 class ModelTerms(Language):

@@ -279,7 +279,11 @@ def _update(reader: Reader, update: Update, round_: Round) -> Fact:
 
 def _dataset(reader: Reader, update: Update) -> Fact:
     dataset = reader.get(keys.dataset(update.dataset_id), Dataset)
-    says = {"commitment": dataset.commitment_sha256, "simulated": dataset.simulated}
+    says = {
+        "commitment": dataset.commitment_sha256,
+        "split": dataset.split_sha256,
+        "simulated": dataset.simulated,
+    }
     return reader.fact(keys.dataset(update.dataset_id), says)
 
 

@@ -15,8 +15,9 @@ from support.scenario import (
 )
 
 from chaincode.schema import keys
+from chaincode.schema.data import Feature
 from chaincode.schema.errors import Code
-from chaincode.schema.plans import Feature, ScheduleTerms
+from chaincode.schema.plans import ScheduleTerms
 from chaincode.schema.strategies import Strategy
 
 ONE, TWO, THREE, FOUR = HOSPITALS
@@ -254,6 +255,7 @@ def test_noise_that_is_too_small_for_the_smallest_dataset_is_refused():
         "application": "wdbc",
         "simulated": False,
         "commitment_sha256": sha("few"),
+        "split_sha256": sha("few"),
         "descriptor_sha256": sha("few"),
         "train_samples": 60,
         "validation_samples": 0,

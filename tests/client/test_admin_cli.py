@@ -115,6 +115,7 @@ def planned(founded) -> Hospitals:
             "application": "tumours",
             "simulated": True,
             "commitment_sha256": HASH,
+            "split_sha256": HASH,
             "descriptor_sha256": HASH,
             "train_samples": 100,
             "validation_samples": 20,

@@ -38,9 +38,11 @@ def _dataset() -> Dataset:
         application="tumours",
         simulated=True,
         commitment_sha256="ab" * 32,
+        split_sha256="ab" * 32,
         descriptor_sha256="ab" * 32,
         train_samples=100,
         validation_samples=10,
+        test_samples=0,
         registered_at=1,
     )
 

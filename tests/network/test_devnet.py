@@ -40,6 +40,7 @@ DATASET = RegisterDatasetArgs(
     application="tumours",
     simulated=True,
     commitment_sha256="ab" * 32,
+    split_sha256="ab" * 32,
     descriptor_sha256="ab" * 32,
     train_samples=100,
     validation_samples=20,

@@ -17,12 +17,11 @@ from chaincode.schema import canonical, keys
 from chaincode.schema.accounting import calibrate
 from chaincode.schema.base import ContentRef, Language
 from chaincode.schema.ceremonies import commitment
+from chaincode.schema.data import DataTerms, Feature
 from chaincode.schema.encryption import EncryptionTerms
 from chaincode.schema.errors import MedFabricError, parse
 from chaincode.schema.plans import (
     AcceptanceTerms,
-    DataTerms,
-    Feature,
     ModelTerms,
     Participant,
     ParticipationTerms,
@@ -364,6 +363,7 @@ def dataset_args(dataset_id: str, **changes: Any) -> dict[str, Any]:
         "application": "wdbc",
         "simulated": False,
         "commitment_sha256": sha("records " + dataset_id),
+        "split_sha256": sha("split " + dataset_id),
         "descriptor_sha256": sha("descriptor"),
         "train_samples": SAMPLES,
         "validation_samples": 20,

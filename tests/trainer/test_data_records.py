@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chaincode.schema.data import DataTerms, Feature, TensorTerms
 from chaincode.schema.errors import MedFabricError
-from chaincode.schema.plans import DataTerms, Feature, TensorTerms
 from trainer.data.files import read
 from trainer.data.records import Records, split
 from trainer.data.text import hashed
@@ -157,23 +157,6 @@ def test_bounds_that_bound_nothing_are_refused(write: Write) -> None:
 
     with pytest.raises(MedFabricError, match=r"MF-9006.*bound"):
         read(write("age,dose,outcome\n1,1,ill\n"), terms)
-
-
-def test_commitment_binds_every_record_the_shape_and_the_salt() -> None:
-    records = Records(np.zeros((2, 2), np.float32), np.array([0, 1]))
-    other_label = Records(records.features, np.array([1, 1]))
-    other_feature = Records(np.eye(2, dtype=np.float32), records.labels)
-    # The same bytes in all: what was features could be read as labels.
-    other_shape = Records(np.zeros((1, 4), np.float32), np.array([0, 1]))
-
-    found = {
-        item.commitment(salt)
-        for item in (records, other_label, other_feature, other_shape)
-        for salt in (b"a" * 32, b"b" * 32)
-    }
-
-    assert len(found) == 8
-    assert records.commitment(b"a" * 32) == records.take(np.array([0, 1])).commitment(b"a" * 32)
 
 
 @given(st.floats(0, 0.9), st.integers(0, 2**32))

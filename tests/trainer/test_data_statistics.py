@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from chaincode.schema.data import DataTerms, Feature
 from chaincode.schema.errors import Code, MedFabricError
-from chaincode.schema.plans import DataTerms, Feature
 from chaincode.schema.private import Statistics
 from client.cli.main import cli
 from trainer.data.statistics import statistics

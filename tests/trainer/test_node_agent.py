@@ -11,14 +11,13 @@ import pytest
 from chaincode.schema.base import ContentRef, Role
 from chaincode.schema.ceremonies import Ceremony, CeremonyStatus, CeremonyView
 from chaincode.schema.consortium import Consortium, ConsortiumStatus, ConsortiumView
+from chaincode.schema.data import DataTerms, Feature
 from chaincode.schema.encryption import EncryptionTerms
 from chaincode.schema.errors import Code, MedFabricError
 from chaincode.schema.places import Place
 from chaincode.schema.plans import (
     AcceptanceTerms,
-    DataTerms,
     DynamicTerms,
-    Feature,
     ModelTerms,
     Participant,
     ParticipationTerms,

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from chaincode.schema.plans import DataTerms
+from chaincode.schema.data import DataTerms
 
 
 @dataclass(frozen=True)
 class Sample:
     """Records as a hospital has them, before any scaling.
 
-    ``values``: numbers [n, *shape], or for texts ``str[n]``. ``labels``: int64[n]. ``patients``:
-    int64[n].
+    ``values``: numbers [n, *shape], for texts ``str[n]``; of columns [n, columns], a code as its
+    index among the terms', a missing value as NaN. ``labels``: int64[n]. ``patients``: int64[n].
     """
 
     values: NDArray[np.float64] | NDArray[np.float32] | NDArray[np.str_]
@@ -62,3 +62,8 @@ class Application:
     architecture: str
     config: Mapping[str, int]
     tuned: Tuned
+
+    def with_empty_classes(self) -> Application:
+        """The same where a hospital may lack a class, as in experiments with skewed labels."""
+        terms = self.terms().model_copy(update={"least_per_class": 0})
+        return replace(self, terms=lambda: terms)

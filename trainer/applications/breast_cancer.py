@@ -7,7 +7,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from chaincode.schema.plans import DataTerms, Feature
+from chaincode.schema.data import DataTerms, Feature
 from trainer.applications.application import Application, Sample, Tuned
 
 REACH = Fraction(13, 20)

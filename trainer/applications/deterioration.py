@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from chaincode.schema.plans import DataTerms, Feature
+from chaincode.schema.data import DataTerms, Feature
 from trainer.applications.application import Application, Sample, Tuned
 
 RECORDS = 2400

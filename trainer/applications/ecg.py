@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from chaincode.schema.plans import DataTerms, TensorTerms
+from chaincode.schema.data import DataTerms, TensorTerms
 from trainer.applications.application import Application, Sample, Tuned
 
 PATIENTS, WINDOWS = 1200, 3

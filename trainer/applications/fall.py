@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from chaincode.schema.plans import DataTerms, TensorTerms
+from chaincode.schema.data import DataTerms, TensorTerms
 from trainer.applications.application import Application, Sample, Tuned
 
 PATIENTS, WINDOWS = 1000, 4

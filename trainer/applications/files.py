@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from chaincode.schema.data import Category, DataTerms
 from trainer.applications.application import Application, Sample
 from trainer.data.files import read
 from trainer.data.partition import PARTITIONERS
@@ -88,6 +89,19 @@ def _rows(application: Application, sample: Sample) -> list[list[str]]:
     names = [terms.text.column] if terms.text else [feature.name for feature in terms.features]
     rows = [[*names, terms.label]]
     for values, label in zip(sample.values, sample.labels, strict=True):
-        row = [str(values)] if terms.text else [repr(float(value)) for value in values]
+        row = [str(values)] if terms.text else _written(terms, values)
         rows.append([*row, terms.classes[label]])
     return rows
+
+
+def _written(terms: DataTerms, values: NDArray[np.float64]) -> list[str]:
+    """Numbers and codes of one record; nothing where a value is missing."""
+    found = []
+    for column, value in zip(terms.features, values, strict=True):
+        if np.isnan(value):
+            found.append("")
+        elif isinstance(column, Category):
+            found.append(column.codes[int(value)])
+        else:
+            found.append(repr(float(value)))
+    return found

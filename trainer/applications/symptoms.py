@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from chaincode.schema.plans import DataTerms, TextTerms
+from chaincode.schema.data import DataTerms, TextTerms
 from trainer.applications.application import Application, Sample, Tuned
 
 PATIENTS, BUCKETS = 2400, 256

@@ -7,19 +7,26 @@ import zlib
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from chaincode.schema.errors import Code, MedFabricError
-from trainer.data.files import Raw
+from trainer.data.raw import Raw, numbered
+from trainer.data.split import part_named
 
 _BAD_ARCHIVE = (zipfile.BadZipFile, zlib.error, NotImplementedError)
 
 
-def read(path: Path) -> Raw:
-    """Read an ``.npz`` file; nothing in it is executed."""
+def read(path: Path, split_column: str | None = None) -> Raw:
+    """Read an ``.npz`` file; nothing in it is executed.
+
+    Args:
+        split_column: the array of text that says which part a record is in.
+    """
     try:
         with np.load(path, allow_pickle=False) as arrays:
             features, labels = arrays["features"], arrays["labels"]
             patients = arrays.get("patients")
+            parts = None if split_column is None else arrays[split_column]
     except (ValueError, TypeError, KeyError, EOFError, *_BAD_ARCHIVE) as error:
         raise MedFabricError(
             Code.DATA_FILE, f"{path} needs arrays 'features' and 'labels': {error}"
@@ -29,9 +36,18 @@ def read(path: Path) -> Raw:
         raise MedFabricError(
             Code.DATA_VALUE, f"{path}: features are numbers, labels and patients integers"
         )
-    values = features.astype(np.float32 if features.dtype == np.float32 else np.float64)
     return Raw(
-        values,
+        features.astype(np.float32 if features.dtype == np.float32 else np.float64),
         labels.astype(np.int64),
+        numbered(labels.size),
         None if patients is None else patients.astype(np.int64),
+        None if parts is None else _parts(path, parts),
     )
+
+
+def _parts(path: Path, names: NDArray[np.str_]) -> NDArray[np.int8]:
+    if names.dtype.kind != "U" or names.ndim != 1:
+        raise MedFabricError(Code.DATA_VALUE, f"{path}: the parts are an array of text")
+    places = numbered(names.size)
+    found = [part_named(path, place, str(name)) for place, name in zip(places, names, strict=True)]
+    return np.array(found, dtype=np.int8)

@@ -1,109 +1,127 @@
-"""Records read from a hospital's own files: CSV, NumPy, or a folder of images.
-
-Values are scaled by the plan's public bounds into [-1, 1] and clipped there: nothing is fitted on
-the records, so nothing of them leaks by the scaling.
-"""
+"""Records read from a hospital's own files: CSV, NumPy, a folder of images or of recordings."""
 
 from __future__ import annotations
 
 import csv
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from chaincode.schema.data import Category, DataTerms, problem
 from chaincode.schema.errors import Code, MedFabricError
-from chaincode.schema.plans import DataTerms
+from trainer.data.inputs import Values, inputs
+from trainer.data.raw import Raw, wrong_value
 from trainer.data.records import Records
 
 FILE_LIMIT = 4 * 1024**3
 """Bytes of a records file."""
 
 
-@dataclass(frozen=True)
-class Raw:
-    """As read, unscaled: float[n, *shape], int64[n], and int64[n] or None. See :class:`Records`."""
-
-    values: NDArray[np.float64] | NDArray[np.float32]
-    labels: NDArray[np.int64]
-    patients: NDArray[np.int64] | None = None
-
-
 def read(path: Path, terms: DataTerms) -> Records:
-    """Records of a ``.csv`` or ``.npz`` file, or of a folder with one folder of images per class.
+    """All records, as models take them.
 
     Raises:
         MedFabricError: as :func:`load`.
     """
     raw = load(path, terms)
-    return Records(_scaled(raw.values, terms), raw.labels, raw.patients)
+    return Records(inputs(raw, terms), raw.labels, raw.patients)
 
 
-def load(path: Path, terms: DataTerms) -> Raw:
-    """The same as they are in the file, neither scaled nor clipped.
+def load(path: Path, terms: DataTerms, split_column: str | None = None) -> Raw:
+    """The records as they are in a ``.csv`` or ``.npz`` file, in a folder with one folder of images
+    per class, or in one of recordings.
+
+    Args:
+        split_column: the column (of an archive, the array) that says which part a record is in.
 
     Raises:
         MedFabricError: ``DATA_FILE``, ``DATA_MISMATCH`` or ``DATA_VALUE``, naming file, row and
             column.
     """
+    if wrong := problem(terms):
+        raise MedFabricError(Code.DATA_MISMATCH, f"{wrong}; amend the plan")
     try:
         if path.is_file() and path.stat().st_size > FILE_LIMIT:
             raise MedFabricError(Code.DATA_FILE, f"{path} is larger than {FILE_LIMIT} bytes")
-        raw = _raw(path, terms)
+        raw = _raw(path, terms, split_column)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise MedFabricError(
             Code.DATA_FILE, f"cannot read {path}: {error}; name a readable file of the plan's kind"
         ) from None
-    _check(path, raw, terms)
+    _check_shape(path, raw, terms)
+    _check_labels(path, raw, terms)
+    if terms.features:
+        _check_columns(path, raw, terms)
+    else:
+        _check_arrays(path, raw)
     return raw
 
 
-def _raw(path: Path, terms: DataTerms) -> Raw:
+def _raw(path: Path, terms: DataTerms, split_column: str | None) -> Raw:
     if path.is_dir():
+        if terms.tensor is not None and terms.tensor.recording is not None:
+            from trainer.data import recordings
+
+            return recordings.read(path, terms, split_column)
         from trainer.data import images
 
+        if split_column is not None:
+            raise MedFabricError(
+                Code.DATA_MISMATCH, f"{path}: images have no column {split_column!r}; leave it out"
+            )
         return images.read(path, terms)
     if path.suffix == ".npz":
         from trainer.data import arrays
 
-        return arrays.read(path)
+        return arrays.read(path, split_column)
     from trainer.data import tables
 
-    return tables.read(path, terms)
+    return tables.read(path, terms, split_column)
 
 
-def _check(path: Path, raw: Raw, terms: DataTerms) -> None:
+def _check_shape(path: Path, raw: Raw, terms: DataTerms) -> None:
     number = raw.labels.size
     if not number:
         raise MedFabricError(Code.DATA_MISMATCH, f"{path} has no records")
-    if raw.values.shape != (number, *terms.shape) or raw.labels.ndim != 1:
+    shape = (len(terms.features),) if terms.features else terms.shape
+    if raw.values.shape != (number, *shape) or raw.labels.ndim != 1:
         raise MedFabricError(
             Code.DATA_MISMATCH,
-            f"{path}: records have the shape {raw.values.shape[1:]}, the plan's {terms.shape}",
+            f"{path}: records have the shape {raw.values.shape[1:]}, the plan's {shape}",
         )
-    if raw.patients is not None and raw.patients.shape != (number,):
-        raise MedFabricError(Code.DATA_MISMATCH, f"{path}: not one patient for every record")
-    if not np.isfinite(raw.values).all():
-        row = int(np.argwhere(~np.isfinite(raw.values))[0][0])
-        raise MedFabricError(Code.DATA_VALUE, f"{path}, record {row}: a value is not finite")
-    if not (raw.labels.min() >= 0 and raw.labels.max() < len(terms.classes)):
-        row = int(np.flatnonzero((raw.labels < 0) | (raw.labels >= len(terms.classes)))[0])
-        raise MedFabricError(
-            Code.DATA_VALUE, f"{path}, record {row}: a label is none of the plan's classes"
-        )
+    for what, each in (("patient", raw.patients), ("part", raw.parts)):
+        if each is not None and each.shape != (number,):
+            raise MedFabricError(Code.DATA_MISMATCH, f"{path}: not one {what} for every record")
 
 
-def _scaled(
-    values: NDArray[np.float64] | NDArray[np.float32], terms: DataTerms
-) -> NDArray[np.float32]:
-    if terms.text is not None:
-        return values.astype(np.float32)
-    bounded = terms.features or (terms.tensor,)
-    low = np.array([part.low_micro for part in bounded if part]) / 1e6
-    high = np.array([part.high_micro for part in bounded if part]) / 1e6
-    if not (low < high).all():
-        raise MedFabricError(
-            Code.DATA_MISMATCH, "a feature's upper bound is not above its lower one; amend the plan"
-        )
-    return np.clip(2 * (values - low) / (high - low) - 1, -1, 1).astype(np.float32)
+def _check_labels(path: Path, raw: Raw, terms: DataTerms) -> None:
+    wrong = np.flatnonzero((raw.labels < 0) | (raw.labels >= len(terms.classes)))
+    if wrong.size:
+        raise wrong_value(path, raw.places[wrong[0]], "the label is none of the plan's classes")
+
+
+def _check_columns(path: Path, raw: Raw, terms: DataTerms) -> None:
+    for column, values in zip(terms.features, raw.values.T, strict=True):
+        if isinstance(column, Category):
+            may_lack = column.missing is not None
+            usable = np.isin(values, np.arange(len(column.codes)))
+            what = "is missing or none of the plan's codes"
+        else:
+            may_lack = column.missing_micro is not None
+            usable = np.isfinite(values)
+            what = "is missing or not a finite number"
+        wrong = np.flatnonzero(~(usable | np.isnan(values)) if may_lack else ~usable)
+        if wrong.size:
+            raise wrong_value(path, raw.places[wrong[0]], f"column {column.name!r} {what}")
+
+
+def _check_arrays(path: Path, raw: Raw) -> None:
+    row = _first_not_finite(raw.values)
+    if row is not None:
+        at = tuple(map(int, np.argwhere(~np.isfinite(raw.values[row]))[0]))
+        raise wrong_value(path, raw.places[row], f"the value at {at} is not finite")
+
+
+def _first_not_finite(values: Values) -> int | None:
+    bad = np.flatnonzero(~np.isfinite(values).reshape(len(values), -1).all(axis=1))
+    return int(bad[0]) if bad.size else None

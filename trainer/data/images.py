@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from chaincode.schema.data import DataTerms
 from chaincode.schema.errors import Code, MedFabricError
-from chaincode.schema.plans import DataTerms
-from trainer.data.files import Raw
+from trainer.data.raw import Raw
 
 _MODES = {1: "L", 3: "RGB"}
 
@@ -27,13 +27,15 @@ def read(folder: Path, terms: DataTerms) -> Raw:
         )
     images: list[NDArray[np.float32]] = []
     labels: list[int] = []
+    places: list[str] = []
     for label, name in enumerate(terms.classes):
         if not (folder / name).is_dir():
             raise MedFabricError(Code.DATA_MISMATCH, f"{folder} has no folder {name!r}")
         for path in sorted((folder / name).iterdir()):
             images.append(_image(path, terms.shape))
             labels.append(label)
-    return Raw(np.array(images), np.array(labels, dtype=np.int64))
+            places.append(f"{name}/{path.name}")
+    return Raw(np.array(images), np.array(labels, dtype=np.int64), places)
 
 
 def _image(path: Path, shape: tuple[int, ...]) -> NDArray[np.float32]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from chaincode.schema.plans import DataTerms
+from chaincode.schema.data import DataTerms, Feature
 from chaincode.schema.private import ClassCount, FeatureStatistics, Statistics
 from trainer.data.files import load
 
@@ -15,15 +15,16 @@ _MICRO = 1_000_000
 
 
 def statistics(file: Path, terms: DataTerms) -> Statistics:
-    """Samples, classes and, of records of features, each feature's range, mean and standard
-    deviation (of the population), in the file's own units.
+    """Samples, classes and, of each column of numbers, how many are missing, and the range, mean
+    and standard deviation (of the population) of the others, in the file's own units. A column
+    without any number is left out.
 
     Raises:
         MedFabricError: as :func:`trainer.data.files.read`.
     """
     raw = load(file, terms)
     counts = np.bincount(raw.labels, minlength=len(terms.classes))
-    columns = raw.values.T if terms.features else ()
+    columns = zip(terms.features, raw.values.T, strict=True) if terms.features else ()
     return Statistics(
         samples=int(raw.labels.size),
         classes=tuple(
@@ -31,16 +32,19 @@ def statistics(file: Path, terms: DataTerms) -> Statistics:
             for name, count in zip(terms.classes, counts, strict=True)
         ),
         features=tuple(
-            _feature(feature.name, column.astype(np.float64))
-            for feature, column in zip(terms.features, columns, strict=True)
+            _feature(column.name, values.astype(np.float64))
+            for column, values in columns
+            if isinstance(column, Feature) and not np.isnan(values).all()
         ),
     )
 
 
 def _feature(name: str, values: NDArray[np.float64]) -> FeatureStatistics:
+    missing = np.isnan(values)
+    values = values[~missing]
     return FeatureStatistics(
         name=name,
-        missing=0,  # a file with missing values is refused
+        missing=int(missing.sum()),
         low_micro=_micro(values.min()),
         high_micro=_micro(values.max()),
         mean_micro=_micro(values.mean()),

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from chaincode.schema.base import Id
 from chaincode.schema.errors import Code, MedFabricError
-from trainer.data.records import VALIDATION_FRACTION
+from trainer.data.dataset import Source
 
 
 class DirectoryStoreConfig(BaseModel):
@@ -29,18 +29,11 @@ class KuboStoreConfig(BaseModel):
     secret_file: Path
 
 
-class DataConfig(BaseModel):
-    """The records behind a registered dataset: a CSV or NumPy file with the plan's columns.
+class DataConfig(Source):
+    """The records behind a registered dataset. The registered sample counts follow from them and
+    from their split."""
 
-    ``split_seed`` and ``validation_fraction`` fix which records validate candidates and are never
-    trained on; the registered sample counts follow from them.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
     dataset_id: Id
-    file: Path
-    split_seed: int = 0
-    validation_fraction: float = VALIDATION_FRACTION
 
 
 class NodeConfig(BaseModel):

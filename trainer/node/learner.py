@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 from chaincode.schema.errors import Code, MedFabricError
 from chaincode.schema.plans import PlanTerms
 from trainer import strategies
-from trainer.data.files import read
-from trainer.data.records import split
+from trainer.data.dataset import Recorded, open_recorded
 from trainer.models import registry, weights
 from trainer.node.config import DataConfig
 from trainer.training import Seeds, Trained, evaluate, parameters, train
@@ -21,10 +20,16 @@ class Learner:
 
     Raises:
         MedFabricError: the plan's architecture is not the one it pins by hash, or the data does
-            not fit the plan.
+            not fit the plan, or is not what the ledger records.
     """
 
-    def __init__(self, terms: PlanTerms, data: DataConfig, test_seed: int | None = None) -> None:
+    def __init__(
+        self,
+        terms: PlanTerms,
+        data: DataConfig,
+        recorded: Recorded,
+        test_seed: int | None = None,
+    ) -> None:
         # Many small operations: one thread is faster than a pool, and several nodes share cores.
         torch.set_num_threads(1)
         self.dataset_id = data.dataset_id
@@ -35,8 +40,8 @@ class Learner:
         self._model = registry.build(terms.model.architecture, terms.model.config)
         self._layout = registry.layout(self._model)
         _check_architecture(terms, self._layout)
-        records = read(data.file, terms.data)
-        self._training, self._validation = split(records, data.validation_fraction, data.split_seed)
+        opened = open_recorded(data, terms.data, recorded)
+        self._training, self._validation = opened.training, opened.validation
 
     def train(self, base: bytes, number: int) -> Trained:
         """One round's training from the base model's file."""

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from chaincode.schema.consortium import Node
+from chaincode.schema.data import DataTerms
 from chaincode.schema.errors import Code, MedFabricError
 from chaincode.schema.places import Place
-from chaincode.schema.plans import DataTerms, ModelTerms, PlanTerms
+from chaincode.schema.plans import ModelTerms, PlanTerms
 from chaincode.schema.private import Statistics
 from client.consortium import Consortium
 from client.content.directory import DirectoryStore
@@ -32,7 +33,11 @@ from trainer.node.resources import Meter
 from trainer.node.rounds import Rounds
 
 if TYPE_CHECKING:
+    from trainer.data.dataset import Recorded
     from trainer.node.learner import Learner
+
+_FILES = "files"
+"""What the hashes of a dataset's files are kept under."""
 
 
 def run(path: Path, *, once: bool = False, verbose: bool = False) -> None:
@@ -60,7 +65,7 @@ def build(config: NodeConfig, identity: Identity, consortium: Consortium, home: 
     """The agent of this configuration over an open connection."""
     exchange = Exchange(open_store(config), home, consortium)
     keys = KeyKeeper(identity.msp_id, consortium, home, exchange)
-    rounds = Rounds(consortium, home, exchange, keys, _Learners(config))
+    rounds = Rounds(consortium, home, exchange, keys, _Learners(config, consortium, home))
     joins = config.data.dataset_id if config.data and config.join_plans else None
     me = Me(identity.msp_id, identity.name, frozenset(identity.roles), joins)
     worker = _Worker(exchange, keys, rounds, Membership(consortium, joins))
@@ -80,19 +85,20 @@ def open_store(config: NodeConfig) -> ContentStore:
 def describe_data(path: Path, terms: Path) -> dict[str, Any]:
     """What the consortium would be told of the node's dataset.
 
-    The salt of the commitment is made once and kept in the node's folder.
+    The salt of the hashes is made once; it and the hashes are kept in the node's folder.
 
     Raises:
         MedFabricError: the configuration, the terms or the records are unusable.
     """
-    from trainer.data.describe import describe
+    from trainer.data.dataset import describe
 
     config = load(path)
     data, wanted = _data(path, config, terms)
     home = Home(config.home)
-    salt = home.secret(f"data-{data.dataset_id}", lambda: secrets.token_bytes(32))
+    salt = home.secret(_data_name(data), lambda: secrets.token_bytes(32))
+    about, files = describe(data, wanted, salt)
+    home.keep(_data_name(data), _FILES, files)
     home.close()
-    about = describe(data.file, wanted, data.validation_fraction, data.split_seed, salt)
     return {"dataset_id": data.dataset_id, **about}
 
 
@@ -167,20 +173,44 @@ def rest(path: Path, *, wake: bool, reason: str) -> Node:
 class _Learners:
     """One learner per plan, made on first use: importing torch takes seconds."""
 
-    def __init__(self, config: NodeConfig) -> None:
+    def __init__(self, config: NodeConfig, consortium: Consortium, home: Home) -> None:
         self._config = config
+        self._consortium = consortium
+        self._home = home
         self._made: dict[str, Learner] = {}
 
     def __call__(self, terms: PlanTerms) -> Learner:
         if terms.plan_id not in self._made:
             from trainer.node.learner import Learner
 
-            if self._config.data is None:
+            data = self._config.data
+            if data is None:
                 raise MedFabricError(
                     Code.NODE_CONFIG, "this node has no data to learn from; name it in node.json"
                 )
-            self._made[terms.plan_id] = Learner(terms, self._config.data, self._config.test_seed)
+            recorded = self._recorded(data)
+            self._made[terms.plan_id] = Learner(terms, data, recorded, self._config.test_seed)
         return self._made[terms.plan_id]
+
+    def _recorded(self, data: DataConfig) -> Recorded:
+        from trainer.data.dataset import Recorded
+        from trainer.data.manifest import Manifest
+
+        name = _data_name(data)
+        files = self._home.record(name, _FILES, Manifest)
+        if files is None:
+            raise MedFabricError(
+                Code.DATA_CHANGED,
+                f"{self._home.folder} keeps no hashes of {data.dataset_id}; restore the folder in "
+                "which `medfabric node data` described it",
+            )
+        dataset = self._consortium.datasets.get(dataset_id=data.dataset_id).dataset
+        return Recorded(dataset, self._home.secret(name, bytes), files)
+
+
+def _data_name(data: DataConfig) -> str:
+    """Of what the node's folder keeps of its dataset."""
+    return f"data-{data.dataset_id}"
 
 
 class _Worker:

@@ -1,0 +1,91 @@
+"""Records that are not what was registered, or not what the plan needs: refused before training,
+and on the ledger the hospital's privacy account stays as it was."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.training import until
+
+from chaincode.schema.base import PageArgs
+from chaincode.schema.datasets import PrivacyAccount
+from chaincode.schema.plans import PlanTerms
+from demo import run as demo
+from demo.run import Options, Run
+from network import base
+from network.topology import Kind
+from trainer import presets
+from trainer.data.manifest import Manifest
+from trainer.node import config, main
+from trainer.node.home import Home
+
+AGREED, DESCRIBED = presets.plan, main.describe_data
+ROW = 7
+
+
+@pytest.mark.timeout(300)
+def test_bad_records_are_refused_by_name_and_nothing_is_charged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(presets, "plan", _plan_of_two)
+    monkeypatch.setattr(main, "describe_data", _described)
+    options = Options(tmp_path / "run", Kind.DEVNET, hospitals=3, rounds=1)
+    with demo.prepared(options, lambda _: None) as run:
+        records = run.options.folder / "records"
+        _change(records / "hospital1.csv", "999.0")
+        before = _accounts(run)
+        run.agents.start()
+        until(run, 1, lambda view: len(view.updates) == 1)
+        for slug, code in (("hospital1", "MF-9010"), ("hospital2", "MF-9005")):
+            base.wait_until(lambda s=slug, c=code: c in _log(run, s), "the refusal", 60)  # type: ignore[misc]
+        after = _accounts(run)
+        view = run.ledger.rounds.get(plan_id=demo.PLAN_ID, number=1)
+
+    one, two = (_log(run, slug) for slug in ("hospital1", "hospital2"))
+    assert f"{records / 'hospital1.csv'} is not what breast-cancer-hospital1 was registered" in one
+    assert f"{records / 'hospital2.csv'}, line {ROW + 1}: column 'mean radius' is missing" in two
+    assert {update.msp_id for update in view.updates} == {"Hospital3MSP"}
+    for refused in ("Hospital1MSP", "Hospital2MSP"):
+        assert after[refused] == before[refused]
+        assert (after[refused].epsilon_micro, after[refused].plans) == (0, ())
+    assert after["Hospital3MSP"].epsilon_micro > 0
+
+
+def _plan_of_two(*args: Any, **others: Any) -> PlanTerms:
+    plan = AGREED(*args, **others)
+    two = plan.participation.model_copy(update={"quorum": 2})
+    return plan.model_copy(update={"participation": two})
+
+
+def _described(path: Path, terms: Path) -> dict[str, Any]:
+    """As the second hospital would register a file in which a value is missing, if it could."""
+    about = DESCRIBED(path, terms)
+    if path.parent.name == "hospital2":
+        node = config.load(path)
+        assert node.data is not None
+        _change(node.data.file, "")
+        files, home = Manifest.of(node.data.file), Home(node.home)
+        name = f"data-{node.data.dataset_id}"
+        home.keep(name, "files", files)
+        about["commitment_sha256"] = files.commitment(home.secret(name, bytes))
+        home.close()
+    return about
+
+
+def _change(path: Path, first: str) -> None:
+    """Another value in the first column of one row."""
+    lines = path.read_text().splitlines()
+    lines[ROW] = ",".join([first, *lines[ROW].split(",")[1:]])
+    path.write_text("\n".join(lines) + "\n")
+
+
+def _accounts(run: Run) -> dict[str, PrivacyAccount]:
+    page = run.ledger.datasets.page(PageArgs())
+    return {view.account.msp_id: view.account for view in page.datasets}
+
+
+def _log(run: Run, slug: str) -> str:
+    logs = run.options.folder / "consortium" / "logs"
+    return "".join(path.read_text() for path in logs.glob(f"{slug}.agent*"))

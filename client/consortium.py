@@ -246,6 +246,7 @@ class Storage(Group):
     get = Call("storage:Get", h.ChallengeRefArgs, h.ChallengeView)
     holders = Call("storage:Holders", h.HolderPageArgs, h.HoldingPage)
     challenges = Call("storage:Challenges", PageArgs, h.ChallengePage)
+    pending = Call("storage:Pending", PageArgs, h.PendingPage)
 
 
 class Applications(Group):

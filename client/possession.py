@@ -14,16 +14,22 @@ def answer(consortium: Consortium, store: ContentStore, challenge: str) -> Chall
         MedFabricError: ``CONTENT_MISSING`` or ``CONTENT_TAMPERED`` where the store has no good
             copy; the challenge then stays open, and is missed at its deadline.
     """
-    digest = _digest(consortium, store, challenge)
+    asked = consortium.storage.get(challenge=challenge).challenge
+    digest = digest_of(store, asked)
     return consortium.storage.answer(challenge=challenge, answer_sha256=digest)
 
 
 def check(consortium: Consortium, store: ContentStore, challenge: str) -> Check:
     """Check the answer of another hospital; errors as of :func:`answer`."""
-    digest = _digest(consortium, store, challenge)
+    asked = consortium.storage.get(challenge=challenge).challenge
+    digest = digest_of(store, asked)
     return consortium.storage.check(challenge=challenge, answer_sha256=digest)
 
 
-def _digest(consortium: Consortium, store: ContentStore, challenge: str) -> str:
-    asked = consortium.storage.get(challenge=challenge).challenge
-    return possession(challenge, asked.holder, store.get(asked.content))
+def digest_of(store: ContentStore, asked: Challenge) -> str:
+    """What a challenge's answer should be, by this store's copy.
+
+    Raises:
+        MedFabricError: as :func:`answer`.
+    """
+    return possession(asked.challenge, asked.holder, store.get_stream(asked.content))

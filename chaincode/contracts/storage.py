@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from chaincode.contracts.framework import Context, transaction
 from chaincode.schema import keys, states
-from chaincode.schema.base import PageArgs
+from chaincode.schema.base import Empty, PageArgs
 from chaincode.schema.errors import Code, MedFabricError
 from chaincode.schema.storage import (
     AnswerArgs,
@@ -19,7 +19,11 @@ from chaincode.schema.storage import (
     HolderPageArgs,
     Holding,
     HoldingPage,
+    PendingChallenge,
+    PendingPage,
 )
+
+_PENDING = (ChallengeStatus.OPEN, ChallengeStatus.ANSWERED)
 
 
 class StorageContract:
@@ -66,6 +70,7 @@ class StorageContract:
             status=ChallengeStatus.OPEN,
         )
         context.put(keys.challenge(context.tx_id), challenge)
+        context.put(keys.pending_challenge(context.tx_id), Empty())
         context.emit("storage.challenged", msp_id=args.holder, subject=context.tx_id)
         return challenge
 
@@ -105,11 +110,18 @@ class StorageContract:
         challenge = _get(context, args.challenge)
         if states.is_final(states.CHALLENGE, challenge.status):
             raise MedFabricError(Code.ALREADY, f"the challenge is {challenge.status} already")
-        if challenge.answer_sha256 is None:
-            if context.now <= challenge.deadline:
-                raise MedFabricError(Code.NOT_YET, f"{challenge.holder} may still answer; wait")
-            return _move(context, challenge, ChallengeStatus.MISSED)
-        return _move(context, challenge, _verdict(context, challenge))
+        checks = _checks(context, challenge)
+        to = _conclusion(context, challenge, checks)
+        if to is None and challenge.answer_sha256 is None:
+            raise MedFabricError(Code.NOT_YET, f"{challenge.holder} may still answer; wait")
+        if to is None:
+            right = sum(check.answer_sha256 == challenge.answer_sha256 for check in checks)
+            raise MedFabricError(
+                Code.NOT_YET,
+                f"{right} checks agree with the answer, {len(checks) - right} do not; "
+                "wait for more",
+            )
+        return _move(context, challenge, to)
 
     @transaction("storage:Get")
     def get(self, context: Context, args: ChallengeRefArgs) -> ChallengeView:
@@ -130,23 +142,36 @@ class StorageContract:
         )
         return ChallengePage(challenges=challenges, bookmark=bookmark)
 
+    @transaction("storage:Pending")
+    def pending(self, context: Context, args: PageArgs) -> PendingPage:
+        entries, bookmark = context.page_entries(
+            "pending-challenge", (), args.page_size, args.bookmark
+        )
+        wanted = [keys.challenge(name) for (name,), _ in entries]
+        pending = tuple(_pending(context, c) for c in context.existing(wanted, Challenge))
+        return PendingPage(pending=pending, bookmark=bookmark)
+
 
 def _get(context: Context, challenge: str) -> Challenge:
     return context.get(keys.challenge(challenge), Challenge)
 
 
-def _verdict(context: Context, challenge: Challenge) -> ChallengeStatus:
-    """What more than half of the other hospitals found; or, once they had as long to check as the
-    holder had to answer, more than half of those who checked."""
-    checks = _checks(context, challenge)
+def _conclusion(
+    context: Context, challenge: Challenge, checks: tuple[Check, ...]
+) -> ChallengeStatus | None:
+    """What a pending challenge comes to, or None while it is too early to tell.
+
+    More than half of the other hospitals decide on an answer; or, once they had as long to check
+    as the holder had to answer, more than half of those who checked.
+    """
+    if challenge.answer_sha256 is None:
+        return ChallengeStatus.MISSED if context.now > challenge.deadline else None
     right = sum(check.answer_sha256 == challenge.answer_sha256 for check in checks)
     wrong = len(checks) - right
     others = len(context.consortium().hospitals) - 1
     over = context.now > challenge.deadline + (challenge.deadline - challenge.asked_at)
     if right == wrong or (2 * max(right, wrong) <= others and not over):
-        raise MedFabricError(
-            Code.NOT_YET, f"{right} checks agree with the answer, {wrong} do not; wait for more"
-        )
+        return None
     return ChallengeStatus.PROVEN if right > wrong else ChallengeStatus.REFUTED
 
 
@@ -155,12 +180,29 @@ def _checks(context: Context, challenge: Challenge) -> tuple[Check, ...]:
     return context.existing([keys.check(challenge.challenge, h) for h in hospitals], Check)
 
 
+def _pending(context: Context, challenge: Challenge) -> PendingChallenge:
+    checks = _checks(context, challenge)
+    return PendingChallenge(
+        challenge=challenge,
+        checks=checks,
+        holders=_holders(context, challenge),
+        conclusion=_conclusion(context, challenge, checks),
+    )
+
+
+def _holders(context: Context, challenge: Challenge) -> tuple[str, ...]:
+    wanted = [keys.holding(challenge.content.sha256, h) for h in context.consortium().hospitals]
+    return tuple(holding.msp_id for holding in context.existing(wanted, Holding))
+
+
 def _move(
     context: Context, challenge: Challenge, to: ChallengeStatus, **changes: object
 ) -> Challenge:
     states.check(states.CHALLENGE, challenge.status, to)
     moved = challenge.model_copy(update={"status": to, **changes})
     context.put(keys.challenge(challenge.challenge), moved)
+    if to not in _PENDING:
+        context.delete(keys.pending_challenge(challenge.challenge))
     context.emit(
         f"storage.{to.value.lower()}", msp_id=challenge.holder, subject=challenge.challenge
     )

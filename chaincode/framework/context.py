@@ -116,6 +116,10 @@ class Context:
         """Write an asset, guarded by the chaincode's endorsement policy."""
         self.stub.put_state(composite_key(*key), canonical.dumps(asset))
 
+    def delete(self, key: Key) -> None:
+        """Delete an asset; one that is not there already counts as deleted."""
+        self.stub.del_state(composite_key(*key))
+
     def finish(self, row: Declaration) -> None:
         """What every transaction does after its method has returned; here nothing."""
 

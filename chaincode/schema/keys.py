@@ -193,6 +193,10 @@ def challenge(tx_id: str) -> Key:
     return ("challenge", (tx_id,))
 
 
+def pending_challenge(tx_id: str) -> Key:
+    return ("pending-challenge", (tx_id,))
+
+
 def check(tx_id: str, msp_id: str) -> Key:
     return ("check", (tx_id, msp_id))
 

@@ -315,6 +315,7 @@ MEANINGS: Mapping[str, Meaning | None] = {
     "reputation": None,
     "adopted-classifier": None,
     "access": None,
+    "pending-challenge": None,
 }
 
 

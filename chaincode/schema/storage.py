@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import Annotated
 
@@ -68,7 +69,7 @@ class Check(Language):
     checked_at: Seconds
 
 
-def possession(challenge: str, holder: str, content: bytes) -> str:
+def possession(challenge: str, holder: str, content: Iterable[bytes]) -> str:
     """What answers a challenge: hex SHA-256 over nonce, holder and the whole content.
 
     The nonce comes first, so that no part of it can be computed ahead; the holder's name makes one
@@ -77,11 +78,13 @@ def possession(challenge: str, holder: str, content: bytes) -> str:
     Args:
         challenge: the challenge's transaction id, hex.
         holder: MSP id.
+        content: in chunks of any size.
     """
     digest = hashlib.sha256(_DOMAIN + bytes.fromhex(challenge))
     name = holder.encode("utf-8")
     digest.update(len(name).to_bytes(2, "big") + name)
-    digest.update(content)
+    for chunk in content:
+        digest.update(chunk)
     return digest.hexdigest()
 
 
@@ -131,4 +134,20 @@ class ChallengeView(Language):
 
 class ChallengePage(Language):
     challenges: tuple[Challenge, ...]
+    bookmark: str
+
+
+class PendingChallenge(Language):
+    """A challenge without a conclusion. ``holders``: hospitals that say they keep the content,
+    the challenged one among them. ``conclusion``: what concluding it would come to, None where it
+    is too early."""
+
+    challenge: Challenge
+    checks: tuple[Check, ...]
+    holders: tuple[MspId, ...]
+    conclusion: ChallengeStatus | None
+
+
+class PendingPage(Language):
+    pending: tuple[PendingChallenge, ...]
     bookmark: str

@@ -616,6 +616,14 @@ _ROWS = (
     ),
     Transaction("storage:Challenges", PageArgs, h.ChallengePage, ANYONE, False, "All challenges."),
     Transaction(
+        "storage:Pending",
+        PageArgs,
+        h.PendingPage,
+        ANYONE,
+        False,
+        "Challenges without a conclusion, their checks, and who could check.",
+    ),
+    Transaction(
         "application:Register",
         a.RegisterApplicationArgs,
         a.ApplicationSchema,

@@ -186,13 +186,13 @@ def test_only_the_challenged_hospital_answers():
 
 @given(st.binary(max_size=50), st.binary(max_size=50), st.text("ab", min_size=1, max_size=3))
 def test_no_two_different_questions_have_the_same_answer(content, other, holder):
-    answer = possession(sha("n"), holder, content)
+    answer = possession(sha("n"), holder, [content])
 
-    assert (answer == possession(sha("n"), holder, other)) is (content == other)
-    assert answer != possession(sha("m"), holder, content)
-    assert answer != possession(sha("n"), holder + "a", content)
+    assert (answer == possession(sha("n"), holder, [other])) is (content == other)
+    assert answer != possession(sha("m"), holder, [content])
+    assert answer != possession(sha("n"), holder + "a", [content])
     # The holder's name does not run into the content.
-    assert answer != possession(sha("n"), holder[:-1] or "c", holder[-1:].encode() + content)
+    assert answer != possession(sha("n"), holder[:-1] or "c", [holder[-1:].encode() + content])
 
 
 def test_a_challenge_is_carried_out_at_the_command_line(houses, authority, tmp_path):

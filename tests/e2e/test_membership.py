@@ -1,5 +1,5 @@
-"""Nodes that no plan names join by its rule and train; then a hospital leaves and takes its part of
-the key with it."""
+"""Nodes that no plan names join by its rule and train, and prove what their hospitals store; then a
+hospital leaves and takes its part of the key with it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from support.training import ended, until
 from chaincode.schema.consortium import Node, RegisterNodeArgs
 from chaincode.schema.errors import Code
 from chaincode.schema.plans import DynamicTerms, PlanStatus, PlanTerms, ScheduleTerms
-from chaincode.schema.rounds import RoundStatus
+from chaincode.schema.rounds import RoundStatus, RoundView
+from chaincode.schema.storage import ChallengeStatus
 from chaincode.schema.strategies import Strategy
 from client.identity import Identity
 from demo import run as demo
@@ -38,6 +39,7 @@ def test_nodes_join_by_the_plans_rule_and_a_hospital_that_leaves_ends_the_plan(
         run.agents.start()
         view = until(run, 1, ended)
         places = run.ledger.plans.places(plan_id=PLAN_ID).places
+        _challenged(run, view)
         run.hospitals[2].admin.charter.leave(reason="merged with another")
         base.wait_until(lambda: demo.plan(run).status is PlanStatus.FAILED, "the plan's end", 60)
         plan = demo.plan(run)
@@ -78,6 +80,25 @@ def _register_dynamic(hospital: Any, node_id: str, device: str) -> None:
         dynamic=True,
     )
     hospital.submit("node:Register", args, Node)
+
+
+def _challenged(run: Run, view: RoundView) -> None:
+    """Agents answer for the round's update and check the answer, nobody at the keyboard."""
+    content = view.updates[0].update
+    admins = [hospital.admin for hospital in run.hospitals]
+    for admin in admins:
+        admin.storage.hold(content=content, until=4_000_000_000)
+    asked = admins[1].storage.challenge(
+        holder=run.hospitals[0].msp_id, sha256=content.sha256, answer_seconds=600
+    )
+    base.wait_until(
+        lambda: (
+            admins[0].storage.get(challenge=asked.challenge).challenge.status
+            is ChallengeStatus.PROVEN
+        ),
+        "the challenge's conclusion",
+        60,
+    )
 
 
 def _join_plans(run: Run) -> None:

@@ -276,6 +276,8 @@ def _storage(life: Scenario) -> None:
     assert (view["challenge"]["status"], len(view["checks"])) == ("PROVEN", 2)
     left = life.do(THREE, "storage:Get", {"challenge": open_})["challenge"]
     assert left["status"] == "OPEN"
+    (pending,) = life.do(THREE, "storage:Pending")["pending"]
+    assert pending["challenge"] == left and pending["holders"] == [ONE, TWO]
 
 
 def _applications(life: Scenario) -> None:

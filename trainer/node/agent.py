@@ -9,8 +9,9 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from chaincode.schema import states
 from chaincode.schema.base import Empty, PageArgs
@@ -45,8 +46,11 @@ _OVERTAKEN = frozenset(
     }
 )
 
-Work = Callable[[Duty, Snapshot], Mapping[str, int | str] | None]
+Facts = Mapping[str, int | str] | None
+Work = Callable[[Duty, Snapshot], Facts]
 """Carries out one duty; returns what the journal should hold beside its duration."""
+Due = tuple[Duty, Callable[[], Facts]]
+"""A duty and what carries it out, ending in a committed transaction."""
 
 
 @dataclass
@@ -65,6 +69,7 @@ class Agent:
         home: the node's folder.
         work: carries out a duty, ending in a committed transaction.
         tend: called with every snapshot before its duties; repairs what this node owes to others.
+        others: duties that belong to no plan, read from the ledger anew at each call.
     """
 
     def __init__(
@@ -74,12 +79,14 @@ class Agent:
         home: Home,
         work: Work,
         tend: Callable[[Snapshot], None],
+        others: Callable[[], Iterable[Due]] = tuple,
     ) -> None:
         self._me = me
         self._consortium = consortium
         self._home = home
         self._work = work
         self._tend = tend
+        self._others = others
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._first_seen: dict[Duty, float] = {}
@@ -125,16 +132,22 @@ class Agent:
         """Do the first duty that is due. None if one was done, else seconds until the next."""
         open_now: set[Duty] = set()
         wait = LONGEST_WAIT
+        for duty, carry_out in self._open():
+            open_now.add(duty)
+            due = self._due_in(duty)
+            if due <= 0 and self._do(duty, carry_out):
+                return None
+            wait = min(wait, max(due, _FIRST_RETRY if due <= 0 else due))
+        self._forget_all_but(open_now)
+        return wait
+
+    def _open(self) -> Iterator[Due]:
+        """Open duties, the one to do first in front."""
         for snapshot in self._snapshots():
             self._tend(snapshot)
             for duty in duties(self._me, snapshot):
-                open_now.add(duty)
-                due = self._due_in(duty)
-                if due <= 0 and self._do(duty, snapshot):
-                    return None
-                wait = min(wait, max(due, _FIRST_RETRY if due <= 0 else due))
-        self._forget_all_but(open_now)
-        return wait
+                yield duty, partial(self._work, duty, snapshot)
+        yield from self._others()
 
     def _snapshots(self) -> list[Snapshot]:
         found: list[Snapshot] = []
@@ -189,10 +202,10 @@ class Agent:
         again = retry.after - time.monotonic() if retry else 0.0
         return max(queued, opens, again)
 
-    def _do(self, duty: Duty, snapshot: Snapshot) -> bool:
+    def _do(self, duty: Duty, carry_out: Callable[[], Facts]) -> bool:
         started = time.monotonic()
         try:
-            facts = self._work(duty, snapshot)
+            facts = carry_out()
         except MedFabricError as error:
             self._failed(duty, error)
             return error.code in _OVERTAKEN
@@ -200,7 +213,7 @@ class Agent:
         self._retries.pop(duty, None)
         entry = {"task": duty.task.value, "plan_id": duty.plan_id, "round": duty.round}
         self._home.journal({**entry, "seconds": round(seconds, 4), **(facts or {})})
-        log.info("%s %s round %d done in %.2f s", duty.task, duty.plan_id, duty.round, seconds)
+        log.info("%s done in %.2f s", duty, seconds)
         return True
 
     def _failed(self, duty: Duty, error: MedFabricError) -> None:
@@ -208,7 +221,7 @@ class Agent:
         delay = min(_LAST_RETRY, last.delay * 2) if last else _FIRST_RETRY
         self._retries[duty] = _Retry(time.monotonic() + delay, delay, error)
         level = logging.DEBUG if error.code in _OVERTAKEN else logging.WARNING
-        log.log(level, "%s %s round %d: %s", duty.task, duty.plan_id, duty.round, error)
+        log.log(level, "%s: %s", duty, error)
 
     def _forget_all_but(self, open_now: set[Duty]) -> None:
         self._first_seen = {d: t for d, t in self._first_seen.items() if d in open_now}

@@ -38,6 +38,9 @@ class Task(StrEnum):
     ADVANCE_ROUND = "advance-round"
     ADVANCE_PLAN = "advance-plan"
     JOIN_PLAN = "join-plan"
+    ANSWER_CHALLENGE = "answer-challenge"
+    CHECK_ANSWER = "check-answer"
+    CONCLUDE_CHALLENGE = "conclude-challenge"
 
 
 @dataclass(frozen=True)
@@ -78,15 +81,21 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class Duty:
-    """``turn`` is this hospital's place in the queue for a transaction that any one may submit: 0
-    acts at once, others only if the state stays as it is. ``not_before`` is a point in time, in
-    seconds of the epoch, before which the ledger would refuse it (0: none)."""
+    """On a plan, or on another ``subject``. ``turn`` is this hospital's place in the queue for a
+    transaction that any one may submit: 0 acts at once, others only if the state stays as it is.
+    ``not_before`` is a point in time, in seconds of the epoch, before which the ledger would refuse
+    it (0: none)."""
 
     task: Task
-    plan_id: str
+    plan_id: str = ""
     round: int = 0
     turn: int = 0
     not_before: int = 0
+    subject: str = ""
+
+    def __str__(self) -> str:
+        on = self.subject or f"{self.plan_id} round {self.round}"
+        return f"{self.task} {on}"
 
 
 def duties(me: Me, now: Snapshot) -> list[Duty]:

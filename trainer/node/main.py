@@ -31,6 +31,7 @@ from trainer.node.home import Home
 from trainer.node.membership import Membership
 from trainer.node.resources import Meter
 from trainer.node.rounds import Rounds
+from trainer.node.storage import Storekeeper
 
 if TYPE_CHECKING:
     from trainer.data.dataset import Recorded
@@ -63,13 +64,15 @@ def run(path: Path, *, once: bool = False, verbose: bool = False) -> None:
 
 def build(config: NodeConfig, identity: Identity, consortium: Consortium, home: Home) -> Agent:
     """The agent of this configuration over an open connection."""
-    exchange = Exchange(open_store(config), home, consortium)
+    store = open_store(config)
+    exchange = Exchange(store, home, consortium)
     keys = KeyKeeper(identity.msp_id, consortium, home, exchange)
     rounds = Rounds(consortium, home, exchange, keys, _Learners(config, consortium, home))
     joins = config.data.dataset_id if config.data and config.join_plans else None
     me = Me(identity.msp_id, identity.name, frozenset(identity.roles), joins)
     worker = _Worker(exchange, keys, rounds, Membership(consortium, joins))
-    return Agent(me, consortium, home, worker, exchange.restore)
+    storekeeper = Storekeeper(me, consortium, store)
+    return Agent(me, consortium, home, worker, exchange.restore, storekeeper.due)
 
 
 def open_store(config: NodeConfig) -> ContentStore:

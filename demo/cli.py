@@ -34,7 +34,13 @@ if TYPE_CHECKING:
 @click.option("--rounds", type=click.IntRange(1, 50), help="Else as the application was tuned.")
 @click.option("--hospitals", type=click.IntRange(2, 10), default=4, show_default=True)
 @click.option("--seed", type=click.IntRange(0), default=0, help="How patients are split.")
-@click.option("--partition", type=click.Choice(["identical", "dirichlet"]), default="identical")
+@click.option(
+    "--partition",
+    type=click.Choice(["identical", "dirichlet", "quantity", "feature-shift"]),
+    default="identical",
+    show_default=True,
+    help="How hospitals differ: not at all, in their labels, in size, in their patients.",
+)
 @click.option(
     "--store",
     type=click.Choice(["directory", "kubo"]),

@@ -12,25 +12,36 @@ from chaincode.schema.errors import MedFabricError
 from trainer import applications
 from trainer.applications import breast_cancer
 from trainer.applications.files import load, write
-from trainer.data.partition import PARTITIONERS, dirichlet, identical
+from trainer.data.partition import (
+    LEAST,
+    NAMES,
+    PARTITIONERS,
+    dirichlet,
+    feature_shift,
+    identical,
+    quantity,
+)
 
 WDBC = applications.find("breast-cancer")
 LABELS = np.random.default_rng(5).integers(0, 2, 400)
+VALUES = np.random.default_rng(6).normal(size=(400, 5)) * (1, 1, 10, 1, 1)
 
 
-@pytest.mark.parametrize("name", sorted(PARTITIONERS))
+@pytest.mark.parametrize("name", NAMES)
 @given(seed=st.integers(0, 2**32), parts=st.integers(2, 8))
 def test_every_record_goes_to_one_part(name: str, seed: int, parts: int) -> None:
-    shares = PARTITIONERS[name](LABELS, parts, seed)
+    shares = PARTITIONERS[name](VALUES, LABELS, parts, seed)
 
     assert len(shares) == parts
+    assert min(share.size for share in shares) >= LEAST
     assert sorted(np.concatenate(shares)) == list(range(LABELS.size))
-    again = PARTITIONERS[name](LABELS, parts, seed)
+    again = PARTITIONERS[name](VALUES, LABELS, parts, seed)
     assert all(np.array_equal(one, two) for one, two in zip(shares, again, strict=True))
 
 
-def test_identical_parts_have_the_same_share_of_each_class() -> None:
-    shares = identical(LABELS, 4, seed=1)
+@given(seed=st.integers(0, 2**32), parts=st.integers(2, 8))
+def test_identical_parts_have_the_same_share_of_each_class(seed: int, parts: int) -> None:
+    shares = identical(VALUES, LABELS, parts, seed)
 
     counts = [np.bincount(LABELS[rows]) for rows in shares]
     assert np.ptp(counts, axis=0).max() <= 1
@@ -39,7 +50,7 @@ def test_identical_parts_have_the_same_share_of_each_class() -> None:
 def test_dirichlet_parts_differ_more_where_alpha_is_small() -> None:
     def skew(alpha: float) -> float:
         means = [
-            [LABELS[rows].mean() for rows in dirichlet(LABELS, 4, seed, alpha)]
+            [LABELS[rows].mean() for rows in dirichlet(VALUES, LABELS, 4, seed, alpha)]
             for seed in range(20)
         ]
         return float(np.std(means, axis=1).mean())
@@ -47,9 +58,50 @@ def test_dirichlet_parts_differ_more_where_alpha_is_small() -> None:
     assert skew(0.3) > 2 * skew(30)
 
 
+@given(seed=st.integers(0, 2**32), parts=st.integers(2, 8))
+def test_quantity_skew_keeps_the_shares_of_the_classes(seed: int, parts: int) -> None:
+    for rows in quantity(VALUES, LABELS, parts, seed):
+        # Every class is cut at the same fractions, rounded down: one record more or less of each.
+        assert abs(LABELS[rows].sum() - rows.size * LABELS.mean()) <= 2
+
+
+def test_quantity_parts_differ_more_where_alpha_is_small() -> None:
+    def skew(alpha: float) -> float:
+        sizes = [
+            [rows.size for rows in quantity(VALUES, LABELS, 4, seed, alpha)] for seed in range(20)
+        ]
+        return float(np.std(sizes, axis=1).mean())
+
+    assert skew(0.5) > 3 * skew(50)
+
+
+@given(seed=st.integers(0, 2**32), parts=st.integers(2, 8))
+def test_feature_shift_makes_equal_parts_of_patients_who_are_alike(seed: int, parts: int) -> None:
+    shares = feature_shift(VALUES, LABELS, parts, seed, blend=0.1)
+
+    assert np.ptp([rows.size for rows in shares]) <= 1
+    across = [VALUES[rows].mean(axis=0) for rows in shares]
+    # Values are standardised first: no column counts more for its unit. Chance has little spread.
+    chance = feature_shift(VALUES, LABELS, parts, seed, blend=1.0)
+    by_chance = [VALUES[rows].mean(axis=0) for rows in chance]
+    assert (np.std(across, axis=0) / VALUES.std(axis=0)).max() > 2 * (
+        np.std(by_chance, axis=0) / VALUES.std(axis=0)
+    ).mean()
+
+
+def test_feature_shift_takes_missing_values_and_constant_columns() -> None:
+    values = VALUES.copy()
+    values[::3, 0] = np.nan
+    values[:, 1] = 7
+
+    shares = feature_shift(values, LABELS, 4, seed=1)
+
+    assert sorted(np.concatenate(shares)) == list(range(400))
+
+
 def test_impossible_partition_is_refused() -> None:
     with pytest.raises(MedFabricError, match="MF-9006"):
-        dirichlet(LABELS[:20], 4, seed=0, alpha=0.01)
+        dirichlet(VALUES[:20], LABELS[:20], 4, seed=0, alpha=0.01)
 
 
 def test_breast_cancer_columns_are_bounded_by_the_public_description() -> None:
@@ -67,7 +119,7 @@ def test_breast_cancer_columns_are_bounded_by_the_public_description() -> None:
         assert feature.high_micro / 1e6 == pytest.approx(reach, rel=0.01)
 
 
-@pytest.mark.parametrize("partition", ["identical", "dirichlet"])
+@pytest.mark.parametrize("partition", NAMES)
 def test_every_patient_is_in_one_hospital_or_held_out(tmp_path: Path, partition: str) -> None:
     files = write(WDBC, tmp_path, 4, seed=3, partition=partition)
 
@@ -94,3 +146,10 @@ def test_written_records_read_back_bounded(tmp_path: Path) -> None:
         assert records.features.shape[1] == 20
         assert np.abs(records.features).max() <= 1
         assert set(records.labels) == {0, 1}
+
+
+def test_demonstration_offers_every_partition() -> None:
+    from demo.cli import demo
+
+    (option,) = [one for one in demo.params if one.name == "partition"]
+    assert tuple(option.type.choices) == NAMES  # type: ignore[attr-defined]

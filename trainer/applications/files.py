@@ -14,6 +14,7 @@ from trainer.applications.application import Application, Sample
 from trainer.data.files import read
 from trainer.data.partition import PARTITIONERS
 from trainer.data.records import Records
+from trainer.data.text import hashed
 
 TEST_EVERY = 5
 """Every fifth patient, in the data set's own order, is held out for the test and never given to
@@ -46,8 +47,8 @@ def write(
     folder.mkdir(parents=True, exist_ok=True)
     patients, first = np.unique(sample.patients, return_index=True)
     held_out = patients % TEST_EVERY == TEST_EVERY - 1
-    rest, labels = patients[~held_out], sample.labels[first][~held_out]
-    shares = PARTITIONERS[partition](labels, parts, seed)
+    rest, one_each = patients[~held_out], sample.take(first[~held_out])
+    shares = PARTITIONERS[partition](_numbers(one_each), one_each.labels, parts, seed)
 
     def save(name: str, whose: NDArray[np.int64]) -> Path:
         rows = np.flatnonzero(np.isin(sample.patients, whose))
@@ -68,6 +69,13 @@ def load(application: Application, files: Files) -> tuple[list[Records], Records
     """The hospitals' records and the test records, read back as a hospital reads its own."""
     terms = application.terms()
     return [read(path, terms) for path in files.hospitals], read(files.test, terms)
+
+
+def _numbers(sample: Sample) -> NDArray[np.float64]:
+    """float64[n, d]: by what a partition may tell records apart."""
+    if sample.values.dtype.kind == "U":
+        return np.array([hashed(str(text), 256) for text in sample.values], dtype=np.float64)
+    return sample.values.reshape(len(sample.labels), -1).astype(np.float64)
 
 
 def _save(application: Application, path: Path, sample: Sample) -> Path:

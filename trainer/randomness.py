@@ -1,17 +1,23 @@
-"""Where training's random choices come from: the operating system, or a seed in tests alone.
+"""Random choices that follow from a secret key: batches, noise, dropout.
 
-Differential privacy holds against whoever cannot guess the noise and the sampled records. A seeded
-generator with a short state can be guessed; the operating system's cannot.
+Differential privacy holds against whoever cannot guess the noise and the sampled records. Each
+training has a fresh key of 32 bytes from the operating system, stretched by AES-256 in counter
+mode. What follows from the key is the same whenever it is asked for: a training that was cut off
+goes on with the batches and the noise that it would have had.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
+
+from chaincode.schema import canonical
+from trainer.privacy import sampling
 
 Draw = Callable[[int], bytes]
 """So many random bytes."""
@@ -19,20 +25,38 @@ Draw = Callable[[int], bytes]
 
 @dataclass(frozen=True)
 class Seeds:
-    """Fixes sampling and noise: for tests and experiments alone."""
+    """A key that everybody can guess, so that a run can be repeated: for tests and experiments
+    alone. ``value``: at least 0."""
 
     value: int
 
+    @property
+    def key(self) -> bytes:
+        """32 bytes that follow from the value."""
+        return hashlib.sha256(b"MedFabric seeds, no secret %d" % self.value).digest()
 
-def source(seeds: Seeds | None, purpose: str) -> Draw:
-    """The operating system's generator; with seeds, a reproducible stream of its own per purpose.
 
-    Args:
-        seeds: value at least 0.
-    """
-    if seeds is None:
-        return os.urandom
-    return np.random.default_rng([seeds.value, *purpose.encode()]).bytes
+@dataclass(frozen=True)
+class Secrets:
+    """Makes secrets of 32 bytes: by the operating system; in test mode, from the test's seed and
+    the node's name, so that anybody can guess them."""
+
+    test: tuple[int, str, str] | None = field(default=None, repr=False)
+
+    def new(self, *purpose: str | int) -> bytes:
+        """A secret; in test mode the same for the same purpose."""
+        if self.test is None:
+            return os.urandom(32)
+        return bytes.fromhex(canonical.sha256([*self.test, *purpose]))
+
+    def test_stream(self, *purpose: str | int) -> sampling.Stream | None:
+        """What test mode draws from where the encryption has a source of its own; else None."""
+        return None if self.test is None else sampling.Stream(self.new(*purpose))
+
+
+def source(key: bytes, purpose: str) -> Draw:
+    """The random bytes of a purpose, from its beginning; independent of other purposes'."""
+    return sampling.derived(key, purpose.encode()).bytes
 
 
 def normal(draw: Draw, number: int) -> NDArray[np.float64]:

@@ -2,17 +2,18 @@
 
 DP-SGD (Abadi et al. 2016) by Opacus under Lightning: Poisson batches at exactly the rate that the
 ledger accounts for, per-sample gradients clipped to the plan's norm, Gaussian noise on their sum.
-Sampling and noise are drawn from the operating system's generator; :class:`Seeds` replaces it in
-tests and experiments, and nowhere else.
+Batches, noise and dropout of every step follow from the training's key; see
+:mod:`~trainer.randomness` and :mod:`~trainer.progress`.
 """
 
 from __future__ import annotations
 
 import copy
 import logging
+import os
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -21,7 +22,6 @@ import pytorch_lightning as lightning
 import torch
 from numpy.typing import NDArray
 from opacus import PrivacyEngine
-from opacus.optimizers import DPOptimizer
 from pytorch_lightning.plugins.environments import LightningEnvironment
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, Sampler
@@ -31,63 +31,86 @@ from chaincode.schema.plans import PrivacyTerms, TrainingTerms
 from trainer import strategies
 from trainer.data.records import Records
 from trainer.models.registry import layout, size
-from trainer.randomness import Draw, Seeds, chosen, normal, source
+from trainer.optimizers import NoisyOptimizer, ProximalSGD
+from trainer.progress import Checkpoint, Course, Mechanism
+from trainer.randomness import Seeds, chosen, source
 
-__all__ = ["Seeds", "Trained", "evaluate", "parameters", "set_parameters", "train"]
+__all__ = ["Compute", "Seeds", "Trained", "evaluate", "parameters", "set_parameters", "train"]
 
 Batch = tuple[torch.Tensor, torch.Tensor]
 
 
 @dataclass(frozen=True)
+class Compute:
+    """Lightning's accelerator and precision to train with."""
+
+    accelerator: str = "cpu"
+    precision: str = "32-true"
+
+
+@dataclass(frozen=True)
 class Trained:
-    """What a round's training gives. ``delta``: float64[parameters], local model less base."""
+    """What a round's training gives. ``delta``: float64[parameters], local model less base.
+    ``resumed``: steps that an earlier attempt had done."""
 
     delta: NDArray[np.float64]
     samples: int
     steps: int
     seconds: float
+    resumed: int = 0
 
 
 class Classifier(lightning.LightningModule):  # type: ignore[misc]
-    """A classifier with cross-entropy loss over a batch that may be empty."""
+    """A classifier with cross-entropy loss over a batch that may be empty; a LightningModule that
+    has a training step of its own keeps its loss.
 
-    def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    Args:
+        reached: called after every step with the number of steps behind it.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        key: bytes,
+        first: int,
+        reached: Callable[[int], None],
+    ) -> None:
         super().__init__()
         self.model = model
         self._optimizer = optimizer
+        self._key = key
+        self._step = first
+        self._reached = reached
 
     def training_step(self, batch: Batch, _: int) -> torch.Tensor:
-        features, labels = batch
-        loss = nn.functional.cross_entropy(self.model(features), labels, reduction="sum")
-        # A Poisson batch may hold no record at all.
-        return loss / max(len(labels), 1)
+        torch.manual_seed(int.from_bytes(source(self._key, f"dropout {self._step}")(8), "little"))
+        return loss(self.model, batch)
+
+    def on_train_batch_end(self, *_: object) -> None:
+        self._step += 1
+        self._reached(self._step)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return self._optimizer
 
 
-class ProximalSGD(torch.optim.SGD):  # type: ignore[misc]
-    """SGD on the loss plus ``mu / 2`` times the squared distance to where training began, as in
-    FedProx (Li et al. 2020, "Federated Optimization in Heterogeneous Networks", equation 2).
+def loss(model: nn.Module, batch: Batch) -> torch.Tensor:
+    """The mean loss over a batch: the model's own, where it is a LightningModule with a training
+    step, else cross-entropy."""
+    features, labels = batch
+    if len(labels) and has_own_step(model):
+        own = model.training_step(batch, 0)
+        return own["loss"] if isinstance(own, dict) else own
+    total = nn.functional.cross_entropy(model(features), labels, reduction="sum")
+    # A Poisson batch may hold no record at all.
+    return total / max(len(labels), 1)
 
-    The term's gradient depends on no record: it is added once the records' has its noise, and costs
-    no privacy.
-    """
 
-    def __init__(self, params: Iterable[nn.Parameter], *, mu: float, **settings: float) -> None:
-        super().__init__(params, **settings)
-        self._mu = mu
-        self._begin = {p: p.detach().clone() for g in self.param_groups for p in g["params"]}
-
-    def step(self, closure: Callable[[], torch.Tensor] | None = None) -> torch.Tensor | None:
-        loss = None if closure is None else closure()
-        if self._mu:
-            with torch.no_grad():
-                for parameter, begin in self._begin.items():
-                    if parameter.grad is not None:
-                        parameter.grad.add_(parameter - begin, alpha=self._mu)
-        super().step()
-        return loss
+def has_own_step(model: nn.Module) -> bool:
+    """Whether the model is a LightningModule that says itself what its loss is."""
+    base = lightning.LightningModule.training_step
+    return isinstance(model, lightning.LightningModule) and type(model).training_step is not base
 
 
 class RecordsDataset(Dataset[Batch]):  # type: ignore[misc]
@@ -106,41 +129,22 @@ class RecordsDataset(Dataset[Batch]):  # type: ignore[misc]
 
 
 class PoissonBatches(Sampler[NDArray[np.int64]]):  # type: ignore[misc]
-    """``steps`` batches; each takes every record on its own with probability expected/samples."""
+    """Batches of the steps ``first`` to ``steps``; each takes every record on its own with
+    probability expected/samples."""
 
-    def __init__(self, samples: int, expected: int, steps: int, draw: Draw) -> None:
+    def __init__(self, samples: int, expected: int, first: int, steps: int, key: bytes) -> None:
         self._samples = samples
         self._expected = expected
-        self._steps = steps
-        self._draw = draw
+        self._steps = range(first, steps)
+        self._key = key
 
     def __len__(self) -> int:
-        return self._steps
+        return len(self._steps)
 
     def __iter__(self) -> Iterator[NDArray[np.int64]]:
-        for _ in range(self._steps):
-            yield chosen(self._draw, self._samples, self._expected)
-
-
-class NoisyOptimizer(DPOptimizer):  # type: ignore[misc]
-    """Opacus's optimiser with our own source of noise."""
-
-    def __init__(self, private: DPOptimizer, expected_batch_size: int, draw: Draw) -> None:
-        super().__init__(
-            private.original_optimizer,
-            noise_multiplier=private.noise_multiplier,
-            max_grad_norm=private.max_grad_norm,
-            expected_batch_size=expected_batch_size,
-        )
-        self._draw = draw
-
-    def add_noise(self) -> None:
-        deviation = self.noise_multiplier * self.max_grad_norm
-        for parameter in self.params:
-            noise = torch.from_numpy(deviation * normal(self._draw, parameter.numel()))
-            # Added in float64 and rounded once: the noise alone decides the last bits.
-            noisy = parameter.summed_grad.double() + noise.view_as(parameter.summed_grad)
-            parameter.grad = noisy.to(parameter.dtype).view_as(parameter)
+        for step in self._steps:
+            draw = source(self._key, f"sampling {step}")
+            yield chosen(draw, self._samples, self._expected)
 
 
 def train(
@@ -150,6 +154,9 @@ def train(
     training: TrainingTerms,
     privacy: PrivacyTerms | None,
     seeds: Seeds | None = None,
+    *,
+    course: Course | None = None,
+    compute: Compute | None = None,
 ) -> Trained:
     """Train ``steps`` optimiser steps from ``base``.
 
@@ -157,10 +164,14 @@ def train(
         model: of the plan's architecture; stays as it is.
         base: float32[parameters].
         privacy: None trains without clipping and noise, for baselines.
+        seeds: fix every random choice, for tests and experiments alone.
+        course: of a training that can go on after it was cut off; else its key is fresh.
+        compute: None: on one processor core.
 
     Raises:
         MedFabricError: ``TRAINING_REFUSED`` where the batch is larger than the data set, or the
-            model is one whose per-sample gradients do not exist (as with batch normalisation).
+            model is one whose per-sample gradients do not exist (as with batch normalisation);
+            ``HOME_DAMAGED`` for a checkpoint that is not this training's.
     """
     if training.batch_size > len(records):
         raise MedFabricError(
@@ -169,33 +180,44 @@ def train(
             f"{len(records)}; offer more records or agree on a smaller batch",
         )
     started = time.monotonic()
+    course = course or Course(seeds.key if seeds else os.urandom(32))
     # Opacus leaves its hooks on the module that it trains.
-    model = copy.deepcopy(model)
+    model = copy.deepcopy(model).train()
     set_parameters(model, base)
-    optimizer: torch.optim.Optimizer = ProximalSGD(
-        model.parameters(),
-        mu=strategies.find(training.strategy).mu(training.settings),
-        lr=training.learning_rate_micro / 1e6,
-        momentum=training.momentum_micro / 1e6,
-        weight_decay=training.weight_decay_micro / 1e6,
+    optimizer = _sgd(model, training)
+    mechanism = Mechanism(
+        samples=len(records),
+        batch_size=training.batch_size,
+        noise_multiplier_micro=privacy.noise_multiplier_micro if privacy else 0,
     )
-    batches = PoissonBatches(
-        len(records), training.batch_size, training.steps, source(seeds, "sampling")
-    )
-    loader = DataLoader(RecordsDataset(records), batch_sampler=batches, collate_fn=_as_taken)
-    with _quietly():
-        if privacy is not None:
-            draw = source(seeds, "noise")
-            optimizer = _private(model, optimizer, loader, training, privacy, draw)
-        trainer = _trainer(training.steps)
-        trainer.fit(Classifier(model, optimizer), loader)
-    if trainer.global_step != training.steps:
-        raise MedFabricError(
-            Code.TRAINING_REFUSED,
-            f"training stopped after {trainer.global_step} of {training.steps} steps; run it again",
+    last = course.last(mechanism, base.size)
+    first = 0 if last is None else last.steps
+    if last is not None:
+        _restore(model, optimizer, last)
+
+    def reached(steps: int) -> None:
+        course.reached(lambda: _checkpoint(model, optimizer, mechanism, steps))
+
+    if first < training.steps:
+        batches = PoissonBatches(
+            len(records), training.batch_size, first, training.steps, course.key
         )
+        loader = DataLoader(RecordsDataset(records), batch_sampler=batches, collate_fn=_as_taken)
+        with _quietly(), torch.random.fork_rng():
+            stepping: torch.optim.Optimizer = optimizer
+            if privacy is not None:
+                stepping = _private(model, optimizer, loader, training, privacy, course.key, first)
+            trainer = _trainer(training.steps - first, compute or Compute())
+            trainer.fit(Classifier(model, stepping, course.key, first, reached), loader)
+        if trainer.global_step != training.steps - first:
+            raise MedFabricError(
+                Code.TRAINING_REFUSED,
+                f"training stopped after {first + trainer.global_step} of {training.steps} steps; "
+                "run it again",
+            )
     delta = parameters(model).astype(np.float64) - base.astype(np.float64)
-    return Trained(delta, len(records), training.steps, time.monotonic() - started)
+    seconds = time.monotonic() - started
+    return Trained(delta, len(records), training.steps, seconds, first)
 
 
 def evaluate(model: nn.Module, weights: NDArray[np.float32], records: Records) -> tuple[int, int]:
@@ -205,16 +227,18 @@ def evaluate(model: nn.Module, weights: NDArray[np.float32], records: Records) -
         model: of the plan's architecture; stays as it is.
         weights: float32[parameters].
     """
+    was_training = model.training
     with torch.no_grad():
+        model.eval()
         features = torch.from_numpy(records.features)
         scores = torch.func.functional_call(model, _tensors(model, weights), (features,))
+        model.train(was_training)
     return int((scores.argmax(dim=1).numpy() == records.labels).sum()), len(records)
 
 
 def parameters(model: nn.Module) -> NDArray[np.float32]:
     """All parameters, flattened in the layout's order: float32[n]."""
-    named = dict(model.named_parameters())
-    flat = [named[name].detach().reshape(-1) for name, _ in layout(model)]
+    flat = [parameter.detach().reshape(-1).cpu() for _, parameter in _named(model)]
     return np.asarray(torch.cat(flat).numpy().astype(np.float32))
 
 
@@ -233,13 +257,58 @@ def _tensors(model: nn.Module, values: NDArray[np.float32]) -> dict[str, torch.T
     }
 
 
+def _sgd(model: nn.Module, training: TrainingTerms) -> ProximalSGD:
+    return ProximalSGD(
+        model.parameters(),
+        mu=strategies.find(training.strategy).mu(training.settings),
+        lr=training.learning_rate_micro / 1e6,
+        momentum=training.momentum_micro / 1e6,
+        weight_decay=training.weight_decay_micro / 1e6,
+    )
+
+
+def _checkpoint(
+    model: nn.Module, optimizer: ProximalSGD, mechanism: Mechanism, steps: int
+) -> Checkpoint:
+    carried = [_momentum(optimizer, parameter) for _, parameter in _named(model)]
+    momentum = None
+    if any(buffer is not None for buffer in carried):
+        flat = [
+            torch.zeros(parameter.numel()) if buffer is None else buffer.reshape(-1).cpu()
+            for buffer, (_, parameter) in zip(carried, _named(model), strict=True)
+        ]
+        momentum = np.asarray(torch.cat(flat).numpy().astype(np.float32))
+    return Checkpoint(mechanism, steps, parameters(model), momentum)
+
+
+def _restore(model: nn.Module, optimizer: ProximalSGD, last: Checkpoint) -> None:
+    set_parameters(model, last.parameters)
+    if last.momentum is not None:
+        carried = _tensors(model, last.momentum)
+        for name, parameter in _named(model):
+            if parameter.requires_grad:
+                optimizer.state[parameter]["momentum_buffer"] = carried[name]
+
+
+def _momentum(optimizer: ProximalSGD, parameter: nn.Parameter) -> torch.Tensor | None:
+    buffer: torch.Tensor | None = optimizer.state.get(parameter, {}).get("momentum_buffer")
+    return buffer
+
+
+def _named(model: nn.Module) -> list[tuple[str, nn.Parameter]]:
+    """Parameters in the layout's order."""
+    named = dict(model.named_parameters())
+    return [(name, named[name]) for name, _ in layout(model)]
+
+
 def _private(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     loader: DataLoader[Batch],
     training: TrainingTerms,
     privacy: PrivacyTerms,
-    draw: Draw,
+    key: bytes,
+    first: int,
 ) -> NoisyOptimizer:
     try:
         # The loader samples by Poisson already. Opacus's own would round the rate to 1/batches,
@@ -257,16 +326,17 @@ def _private(
         raise MedFabricError(
             Code.TRAINING_REFUSED, f"this model cannot be trained with privacy: {error}"
         ) from None
-    return NoisyOptimizer(private, training.batch_size, draw)
+    return NoisyOptimizer(private, training.batch_size, key, first)
 
 
-def _trainer(steps: int) -> lightning.Trainer:
+def _trainer(steps: int, compute: Compute) -> lightning.Trainer:
     # No gradient_clip_val: under Opacus Lightning ignores it without a word.
     # Its own environment: on a cluster's node it would take the scheduler's ranks for its own.
     return lightning.Trainer(
         max_steps=steps,
         max_epochs=-1,
-        accelerator="cpu",
+        accelerator=compute.accelerator,
+        precision=compute.precision,
         devices=1,
         plugins=[LightningEnvironment()],
         logger=False,

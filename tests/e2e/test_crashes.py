@@ -11,6 +11,7 @@ from support.networks import KINDS
 from support.training import ended, everyone_decrypts, training, until
 
 from chaincode.schema.rounds import RoundStatus
+from demo import run as demo
 from demo.run import Run
 from network.processes import Spec
 from network.topology import Kind
@@ -23,6 +24,7 @@ POINTS = {
     ),
     "hospital2": (
         *("before ceremony:Reveal", "after ceremony:Reveal"),
+        "checkpoint",
         *("before round:Attest", "after round:Attest"),
     ),
     "hospital3": (
@@ -55,6 +57,8 @@ def test_agents_killed_at_every_step_lose_nothing(
             until(run, number, ended, seconds=240, meanwhile=lambda: _revive(run))
             for number in (1, 2)
         ]
+        accounts = run.ledger.datasets.privacy().accounts
+        steps = demo.plan(run).terms.training.steps
 
     for view in views:
         assert view.round.status is RoundStatus.PUBLISHED, view.round.reason
@@ -65,6 +69,12 @@ def test_agents_killed_at_every_step_lose_nothing(
         assert {s.msp_id: s.share.sha256 for s in view.shares} == _kept(
             run, f"share-{view.round.number}-1"
         )
+    # The round that was cut off went on after its second step, and was charged once.
+    assert _resumed(run, "hospital2") == [2, 0]
+    for account in accounts:
+        assert [(spent.updates, spent.steps_each) for spent in account.plans] == [(2, steps)]
+    leftover = [path.name for path in run.agents.home("hospital2").rglob("training-*")]
+    assert leftover == []
     passed = {slug: set(_lines(run, slug, "crashes.txt")) for slug in POINTS}
     for slug, points in POINTS.items():
         assert set(points) <= passed[slug]
@@ -87,6 +97,12 @@ def _kept(run: Run, name: str) -> dict[str, str]:
         (record,) = [json.loads(record) for kept, record in lines if kept == name]
         found[hospital.msp_id] = record["content_sha256"]
     return found
+
+
+def _resumed(run: Run, slug: str) -> list[object]:
+    """Of each round's update, how many steps had been done before the last start."""
+    journal = run.agents.journal(slug)
+    return [entry["resumed_steps"] for entry in journal if "resumed_steps" in entry]
 
 
 def _lines(run: Run, slug: str, name: str) -> list[str]:

@@ -2,11 +2,13 @@
 
 Usage: ``crashing_agent.py POINTS``, comma-separated, in the node's folder. A point is ``before`` or
 ``after`` and a transaction's name, or ``kept`` and a record's. ``crashes.txt`` lists the points
-passed, ``kept.txt`` every record kept.
+passed, ``kept.txt`` every record kept. Trainings keep a checkpoint after every step; ``checkpoint``
+is a point after the second.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
@@ -16,7 +18,9 @@ from typing import Any
 from chaincode.schema import canonical
 from client.consortium import Consortium
 from trainer.node import main
+from trainer.node.courses import Courses
 from trainer.node.home import Home
+from trainer.randomness import Secrets
 
 POINTS = set(sys.argv[1].split(","))
 CRASHES, KEPT = Path("crashes.txt"), Path("kept.txt")
@@ -36,7 +40,8 @@ def _append(path: Path, line: str) -> None:
         os.fsync(file.fileno())
 
 
-_submit, _keep = Consortium.submit, Home.keep
+_submit, _keep, _keep_bytes = Consortium.submit, Home.keep, Home.keep_bytes
+_init_courses = Courses.__init__
 
 
 def _crashing_submit(self: Consortium, name: str, *args: Any, **options: Any) -> Any:
@@ -52,7 +57,19 @@ def _crashing_keep(self: Home, plan_id: str, name: str, record: Any) -> None:
     _reach(f"kept {name}")
 
 
+def _crashing_keep_bytes(self: Home, plan_id: str, name: str, content: bytes) -> None:
+    _keep_bytes(self, plan_id, name, content)
+    _append(KEPT, f"{name} {json.dumps(None)}")
+    if KEPT.read_text().count("checkpoint") == 2:
+        _reach("checkpoint")
+
+
+def _with_checkpoints(self: Courses, home: Home, secrets: Secrets, _: float) -> None:
+    _init_courses(self, home, secrets, every=0)
+
+
 Consortium.submit, Home.keep = _crashing_submit, _crashing_keep  # type: ignore[method-assign]
+Home.keep_bytes, Courses.__init__ = _crashing_keep_bytes, _with_checkpoints  # type: ignore[method-assign]
 
 if __name__ == "__main__":
     main.run(Path("node.json"))

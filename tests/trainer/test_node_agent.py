@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from chaincode.schema.base import ContentRef, Role
@@ -44,9 +45,13 @@ from chaincode.schema.voting import Rulebook, VotingRules
 from client.places import free_slot
 from trainer.node.agent import Agent
 from trainer.node.config import load
+from trainer.node.courses import Courses
 from trainer.node.duties import Duty, Me, Snapshot, Task, duties
 from trainer.node.home import Home
 from trainer.node.rounds import Rounds, _Decrypted
+from trainer.progress import Course
+from trainer.randomness import Secrets
+from trainer.training import Trained
 
 HOSPITALS = tuple(f"Hospital{number}MSP" for number in range(1, 5))
 ME = Me("Hospital2MSP", "node1", frozenset({Role.TRAINER, Role.VALIDATOR}))
@@ -385,6 +390,9 @@ class _Keys:
     def read(self, _: object) -> Iterator[None]:
         return iter(())
 
+    def encrypt(self, *_: object) -> list[bytes]:
+        return [b"ciphertext"]
+
     def weighted_sum(self, _: object) -> list[bytes]:
         return [b"own sum"]
 
@@ -402,6 +410,12 @@ class _Exchange:
 
     def fetch_for_round(self, *_: Any) -> Path:
         return self._file
+
+    def fetch(self, _: ContentRef) -> bytes:
+        return b"base model"
+
+    def release_kept(self, sha256: str) -> ContentRef:
+        return REF.model_copy(update={"sha256": sha256})
 
 
 def _contribution(hospital: str) -> Contribution:
@@ -428,9 +442,83 @@ class _Recalled:
         )
 
 
+class _Learner:
+    """Gives a fixed update."""
+
+    dataset_id = "data1"
+    records_sha256 = "ab" * 32
+
+    def __init__(self, delta: list[float]) -> None:
+        self._delta = np.array(delta)
+        self.trained = 0
+
+    def train(self, _: bytes, course: Course) -> Trained:
+        self.trained += 1
+        return Trained(self._delta, 10, 3, 0.1)
+
+
+def _rounds(ledger: Any, folder: Path, learner: Any = None) -> Rounds:
+    home = Home(folder)
+    return Rounds(
+        ledger,
+        home,
+        _Exchange(folder),  # type: ignore[arg-type]
+        _Keys(),  # type: ignore[arg-type]
+        Courses(home, Secrets()),
+        lambda _: learner,
+    )
+
+
+class _Ledger:
+    """A ledger on which the base model stands, and that takes what is submitted."""
+
+    def __init__(self) -> None:
+        self.submitted: list[tuple[str, Any]] = []
+
+    def evaluate(self, name: str, _args: ModelArgs, _result: Any) -> Model:
+        assert name == "model:Get"
+        return (
+            _Recalled()
+            .evaluate(name, _args, _result)
+            .model_copy(update={"status": ModelStatus.CURRENT})
+        )
+
+    def submit(self, name: str, args: Any, _result: Any) -> None:
+        self.submitted.append((name, args))
+
+
+@pytest.mark.parametrize(
+    ("delta", "why"),
+    [
+        ([0.1, float("nan"), 0, 0], "not finite"),
+        ([0.1, float("inf"), 0, 0], "not finite"),
+        ([0.1, -8.5, 0, 0], "1 of its 4 values are beyond"),
+    ],
+)
+def test_update_that_exploded_stays_with_the_node(
+    tmp_path: Path, delta: list[float], why: str
+) -> None:
+    ledger = _Ledger()
+    rounds = _rounds(ledger, tmp_path, _Learner(delta))
+
+    with pytest.raises(MedFabricError, match=f"MF-9013.*{why}"):
+        rounds.submit_update(Duty(Task.SUBMIT_UPDATE, "plan", 1), _now(_view(RoundStatus.OPEN)))
+
+    assert not (tmp_path / "outbox").exists()
+    assert ledger.submitted == []
+
+
+def test_few_values_beyond_the_range_are_cut_as_the_plan_says(tmp_path: Path) -> None:
+    ledger = _Ledger()
+    rounds = _rounds(ledger, tmp_path, _Learner([9.0] + [0.0] * 1999))
+
+    rounds.submit_update(Duty(Task.SUBMIT_UPDATE, "plan", 1), _now(_view(RoundStatus.OPEN)))
+
+    assert [name for name, _ in ledger.submitted] == ["round:SubmitUpdate"]
+
+
 def test_no_node_trains_on_from_a_recalled_model(tmp_path: Path) -> None:
-    home = Home(tmp_path)
-    rounds = Rounds(_Recalled(), home, _Exchange(tmp_path), _Keys(), lambda _: None)  # type: ignore[arg-type,return-value]
+    rounds = _rounds(_Recalled(), tmp_path)
 
     for duty in (rounds.submit_update, rounds.evaluate):
         with pytest.raises(MedFabricError, match=r"MF-5014.*bad labels"):
@@ -447,7 +535,7 @@ def test_no_node_trains_on_from_a_recalled_model(tmp_path: Path) -> None:
 def test_no_share_in_an_aggregate_that_is_not_the_own_sum_of_several(
     tmp_path: Path, accepted: str, hospitals: tuple[str, ...], why: str
 ) -> None:
-    rounds = Rounds(None, Home(tmp_path), _Exchange(tmp_path), _Keys(), None)  # type: ignore[arg-type]
+    rounds = _rounds(None, tmp_path)
     view = _view(
         RoundStatus.AGGREGATED,
         aggregate_sha256=accepted,
@@ -477,7 +565,8 @@ def test_node_configuration_that_cannot_be_used_is_named(tmp_path: Path, content
 def test_no_share_in_a_second_aggregate_of_a_round(tmp_path: Path) -> None:
     home = Home(tmp_path)
     home.keep("plan", "decrypted-1", _Decrypted(aggregate_sha256="aa" * 32))
-    rounds = Rounds(None, home, _Exchange(tmp_path), _Keys(), None)  # type: ignore[arg-type]
+    home.close()
+    rounds = _rounds(None, tmp_path)
     view = _view(RoundStatus.AGGREGATED, aggregate_sha256="cd" * 32)
 
     with pytest.raises(MedFabricError, match=r"MF-9106.*already shared"):

@@ -17,6 +17,7 @@ from trainer.node.ceremony import KeyKeeper
 from trainer.node.duties import Duty, Snapshot, Task
 from trainer.node.home import Home
 from trainer.privacy import Scheme
+from trainer.randomness import Secrets
 
 ONE, TWO, THREE, FOUR = HOSPITALS
 
@@ -67,7 +68,7 @@ class Ceremony:
         store: dict[str, bytes] = {}
         self.exchanges = {h: _Exchange(Home(folder / h), store) for h in HOSPITALS}
         self.keepers = {
-            h: KeyKeeper(h, _Facade(self.scenario, h), exchange._home, exchange)  # type: ignore[arg-type]
+            h: KeyKeeper(h, _Facade(self.scenario, h), exchange._home, exchange, Secrets())  # type: ignore[arg-type]
             for h, exchange in self.exchanges.items()
         }
 

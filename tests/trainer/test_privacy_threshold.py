@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from support.key_holders import SEED, KeyHolders, key_holders
 from chaincode.schema.encryption import EncryptionTerms, Workload, error_nano
 from chaincode.schema.errors import MedFabricError
 from trainer.privacy import KeySecret, Scheme
+from trainer.privacy.sampling import Stream
 from trainer.privacy.wire import Kind
 
 LENGTH = 40
@@ -73,6 +75,28 @@ def test_sum_is_the_same_bytes_in_any_order(
     holders: KeyHolders, updates: list[bytes], aggregate: bytes
 ) -> None:
     assert holders.add(updates[::-1], WEIGHTS[::-1]) == aggregate
+
+
+def test_test_mode_repeats_ciphertexts_and_shares_and_nothing_else_does(
+    holders: KeyHolders, values: list[np.ndarray], aggregate: bytes
+) -> None:
+    scheme, key, some = holders.scheme, holders.key, values[0]
+
+    def encrypted(seed: int | None) -> bytes:
+        stream = None if seed is None else Stream(seed.to_bytes(32, "big"))
+        return b"".join(scheme.encrypt(some, key, stream))
+
+    def share(seed: int | None) -> bytes:
+        stream = None if seed is None else Stream(seed.to_bytes(32, "big"))
+        source = io.BytesIO(aggregate)
+        return b"".join(scheme.decryption_share(holders.share_keys[0], source, ALL, stream))
+
+    assert encrypted(1) == encrypted(1)
+    assert share(1) == share(1)
+    assert len({encrypted(1), encrypted(2), encrypted(None), encrypted(None)}) == 4
+    assert len({share(1), share(2), share(None), share(None)}) == 4
+    total = holders.add([encrypted(1), holders.encrypt(values[1])], (1, 1))
+    assert np.abs(holders.decrypt(total, ALL, 2) - (some + values[1]) / 2).max() < 1e-3
 
 
 def test_sum_is_exact_integer_arithmetic(holders: KeyHolders, updates: list[bytes]) -> None:

@@ -152,7 +152,7 @@ def test_empty_batch_is_a_step_of_noise_alone(batches: list[int]) -> None:
 
 @pytest.mark.parametrize(("number", "expected"), [(3, 1), (91, 32), (10, 9)])
 def test_every_record_is_taken_at_the_accounted_rate(number: int, expected: int) -> None:
-    draw = source(Seeds(1), "test")
+    draw = source(Seeds(1).key, "test")
     counts = np.zeros(number)
     for _ in range(4000):
         counts[chosen(draw, number, expected)] += 1
@@ -163,7 +163,7 @@ def test_every_record_is_taken_at_the_accounted_rate(number: int, expected: int)
 
 
 def test_normal_numbers_have_the_moments_of_the_normal_law() -> None:
-    values = normal(source(Seeds(1), "test"), 400_000)
+    values = normal(source(Seeds(1).key, "test"), 400_000)
 
     moments = [np.mean(values**power) for power in (1, 2, 3, 4, 6)]
     assert moments == pytest.approx([0, 1, 0, 3, 15], abs=0.5, rel=0.03)
@@ -173,8 +173,8 @@ def test_normal_numbers_have_the_moments_of_the_normal_law() -> None:
 
 
 def test_streams_of_different_purposes_are_different() -> None:
-    assert source(Seeds(1), "noise")(32) != source(Seeds(1), "sampling")(32)
-    assert source(Seeds(1), "noise")(32) == source(Seeds(1), "noise")(32)
+    assert source(Seeds(1).key, "noise")(32) != source(Seeds(1).key, "sampling")(32)
+    assert source(Seeds(1).key, "noise")(32) == source(Seeds(1).key, "noise")(32)
 
 
 def test_batch_larger_than_the_data_set_is_refused() -> None:

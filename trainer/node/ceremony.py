@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import secrets
 from collections.abc import Callable
 
 from chaincode.schema.base import Language
@@ -33,6 +31,7 @@ from trainer.privacy import CollectiveKey, KeySecret, Scheme, ShareKey
 from trainer.privacy.ring import Residues
 from trainer.privacy.transport import TransportKey
 from trainer.privacy.wire import Kind
+from trainer.randomness import Secrets
 
 # What a dealer answers for; anything else that goes wrong may be the store's or our own fault.
 _DEALERS_FAULT = frozenset(
@@ -65,11 +64,19 @@ class _DealerFaultError(MedFabricError):
 class KeyKeeper:
     """Makes, keeps and uses this hospital's share of each plan's key."""
 
-    def __init__(self, msp_id: str, consortium: Consortium, home: Home, exchange: Exchange) -> None:
+    def __init__(
+        self,
+        msp_id: str,
+        consortium: Consortium,
+        home: Home,
+        exchange: Exchange,
+        secrets: Secrets,
+    ) -> None:
         self._msp_id = msp_id
         self._consortium = consortium
         self._home = home
         self._exchange = exchange
+        self._secrets = secrets
         self._schemes: dict[str, Scheme] = {}
         self._keys: dict[str, CollectiveKey] = {}
 
@@ -242,7 +249,8 @@ class KeyKeeper:
     # what this hospital makes
 
     def _secret(self, now: Snapshot) -> KeySecret:
-        raw = self._home.secret(now.plan.terms.plan_id, lambda: os.urandom(32), "secret")
+        plan_id = now.plan.terms.plan_id
+        raw = self._home.secret(plan_id, lambda: self._secrets.new("key", plan_id), "secret")
         return KeySecret.from_bytes(raw)
 
     def _transport(self, now: Snapshot) -> TransportKey:
@@ -269,7 +277,8 @@ class KeyKeeper:
             dealer = _point(now.plan.terms, self._msp_id)
             content = self.scheme(now).dealing.make(self._secret(now), dealer)
             opening = _Opening(
-                share_sha256=self._home.keep_content(content), nonce=secrets.token_hex(32)
+                share_sha256=self._home.keep_content(content),
+                nonce=self._secrets.new("nonce", plan_id).hex(),
             )
             self._home.keep(plan_id, "opening", opening)
         return opening

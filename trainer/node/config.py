@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from chaincode.schema.base import Id
 from chaincode.schema.errors import Code, MedFabricError
 from trainer.data.dataset import Source
+from trainer.progress import CHECKPOINT_SECONDS
 
 
 class DirectoryStoreConfig(BaseModel):
@@ -36,12 +37,24 @@ class DataConfig(Source):
     dataset_id: Id
 
 
+class ComputeConfig(BaseModel):
+    """What a node trains on: Lightning's accelerator and precision, and the least time between
+    two checkpoints of a training."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    accelerator: Literal["cpu", "cuda", "mps", "auto"] = "cpu"
+    # At 16-true the noise itself would be rounded; 16-mixed scales gradients before the clip.
+    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    checkpoint_seconds: float = Field(default=CHECKPOINT_SECONDS, ge=0)
+
+
 class NodeConfig(BaseModel):
     """``node.json``. Relative paths are relative to the file's folder.
 
     With ``join_plans`` the node takes a place, with its ``data``, in every plan whose rule admits
-    it; without, it takes part only where a plan names it or its operator joins. ``test_seed`` fixes
-    every random choice, the privacy noise too: tests alone may set it.
+    it; without, it takes part only where a plan names it or its operator joins. ``test_seed``
+    switches test mode on: batches, noise and keys all follow from it, so that runs repeat to the
+    byte and nothing is private or secret. Tests alone may set it.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -50,6 +63,7 @@ class NodeConfig(BaseModel):
     home: Path
     store: DirectoryStoreConfig | KuboStoreConfig
     data: DataConfig | None = None
+    compute: ComputeConfig = ComputeConfig()
     join_plans: bool = False
     test_seed: int | None = None
 

@@ -77,6 +77,25 @@ class Home:
         """Record before releasing."""
         _write(self._plan(plan_id) / f"{name}.json", canonical.dumps(record))
 
+    def kept(self, plan_id: str, name: str) -> bytes | None:
+        """Bytes that were kept under this name, or None."""
+        path = self._plan(plan_id) / name
+        return path.read_bytes() if path.exists() else None
+
+    def keep_bytes(self, plan_id: str, name: str, content: bytes) -> None:
+        """Keep bytes that may be written over, for the owner's eyes alone."""
+        _write(self._plan(plan_id) / name, content)
+
+    def erase(self, plan_id: str, prefix: str, spare: str = "") -> None:
+        """Delete what was kept under names that begin so, but for those that begin with
+        ``spare``."""
+        folder = self._plan(plan_id)
+        for path in sorted(folder.glob(f"{prefix}*")):
+            if not spare or not path.name.startswith(spare):
+                path.unlink()
+        if folder.exists():
+            sync_folder(folder)
+
     def keep_content(self, content: bytes) -> str:
         """Keep a copy of released content, so that it can be stored again. Returns its hash."""
         return self.keep_stream([content])

@@ -6,13 +6,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from chaincode.schema import canonical
 from chaincode.schema.errors import Code, MedFabricError
 from chaincode.schema.plans import PlanTerms
 from trainer import strategies
 from trainer.data.dataset import Recorded, open_recorded
 from trainer.models import registry, weights
-from trainer.node.config import DataConfig
-from trainer.training import Seeds, Trained, evaluate, parameters, train
+from trainer.node.config import ComputeConfig, DataConfig
+from trainer.progress import Course
+from trainer.training import Compute, Trained, evaluate, parameters, train
 
 
 class Learner:
@@ -28,13 +30,16 @@ class Learner:
         terms: PlanTerms,
         data: DataConfig,
         recorded: Recorded,
-        test_seed: int | None = None,
+        compute: ComputeConfig,
     ) -> None:
         # Many small operations: one thread is faster than a pool, and several nodes share cores.
         torch.set_num_threads(1)
         self.dataset_id = data.dataset_id
+        # By the ledger's salted hashes: what the records are was checked against them.
+        pinned = (recorded.dataset.commitment_sha256, recorded.dataset.split_sha256)
+        self.records_sha256 = canonical.sha256(pinned)
         self._terms = terms
-        self._seed = test_seed
+        self._compute = Compute(compute.accelerator, compute.precision)
         _check_data(terms)
         self._strategy = strategies.find(terms.training.strategy)
         self._model = registry.build(terms.model.architecture, terms.model.config)
@@ -43,12 +48,19 @@ class Learner:
         opened = open_recorded(data, terms.data, recorded)
         self._training, self._validation = opened.training, opened.validation
 
-    def train(self, base: bytes, number: int) -> Trained:
+    def train(self, base: bytes, course: Course) -> Trained:
         """One round's training from the base model's file."""
-        seeds = None if self._seed is None else Seeds(self._seed * 10_000 + number)
         start, _ = weights.decode(base, self._layout, self._strategy.slots)
         terms = self._terms
-        return train(self._model, start, self._training, terms.training, terms.privacy, seeds)
+        return train(
+            self._model,
+            start,
+            self._training,
+            terms.training,
+            terms.privacy,
+            course=course,
+            compute=self._compute,
+        )
 
     def apply(self, base: bytes, mean: NDArray[np.float64]) -> bytes:
         """The file of the base model moved by the mean update, by the plan's strategy."""

@@ -26,16 +26,20 @@ from trainer.node.agent import Agent
 from trainer.node.ceremony import KeyKeeper
 from trainer.node.config import DataConfig, DirectoryStoreConfig, NodeConfig, load
 from trainer.node.content import Exchange
+from trainer.node.courses import Courses
 from trainer.node.duties import Duty, Me, Snapshot, Task
 from trainer.node.home import Home
 from trainer.node.membership import Membership
 from trainer.node.resources import Meter
 from trainer.node.rounds import Rounds
 from trainer.node.storage import Storekeeper
+from trainer.randomness import Secrets
 
 if TYPE_CHECKING:
     from trainer.data.dataset import Recorded
     from trainer.node.learner import Learner
+
+log = logging.getLogger("medfabric.node")
 
 _FILES = "files"
 """What the hashes of a dataset's files are kept under."""
@@ -66,13 +70,22 @@ def build(config: NodeConfig, identity: Identity, consortium: Consortium, home: 
     """The agent of this configuration over an open connection."""
     store = open_store(config)
     exchange = Exchange(store, home, consortium)
-    keys = KeyKeeper(identity.msp_id, consortium, home, exchange)
-    rounds = Rounds(consortium, home, exchange, keys, _Learners(config, consortium, home))
+    made = _secrets(config, identity)
+    keys = KeyKeeper(identity.msp_id, consortium, home, exchange, made)
+    courses = Courses(home, made, config.compute.checkpoint_seconds)
+    rounds = Rounds(consortium, home, exchange, keys, courses, _Learners(config, consortium, home))
     joins = config.data.dataset_id if config.data and config.join_plans else None
     me = Me(identity.msp_id, identity.name, frozenset(identity.roles), joins)
     worker = _Worker(exchange, keys, rounds, Membership(consortium, joins))
     storekeeper = Storekeeper(me, consortium, store)
     return Agent(me, consortium, home, worker, exchange.restore, storekeeper.due)
+
+
+def _secrets(config: NodeConfig, identity: Identity) -> Secrets:
+    if config.test_seed is None:
+        return Secrets()
+    log.warning("test mode: this node's noise and keys can be guessed; nothing of it is private")
+    return Secrets((config.test_seed, identity.msp_id, identity.name))
 
 
 def open_store(config: NodeConfig) -> ContentStore:
@@ -192,7 +205,7 @@ class _Learners:
                     Code.NODE_CONFIG, "this node has no data to learn from; name it in node.json"
                 )
             recorded = self._recorded(data)
-            self._made[terms.plan_id] = Learner(terms, data, recorded, self._config.test_seed)
+            self._made[terms.plan_id] = Learner(terms, data, recorded, self._config.compute)
         return self._made[terms.plan_id]
 
     def _recorded(self, data: DataConfig) -> Recorded:

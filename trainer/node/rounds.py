@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
+from numpy.typing import NDArray
 
 from chaincode.schema.base import ContentRef, Language, Sha256
 from chaincode.schema.errors import Code, MedFabricError
@@ -35,6 +36,7 @@ from chaincode.schema.rounds import (
 from client.consortium import Consortium
 from trainer.node.ceremony import KeyKeeper
 from trainer.node.content import Exchange
+from trainer.node.courses import Courses
 from trainer.node.duties import Duty, Snapshot
 from trainer.node.home import Home
 from trainer.privacy import Scheme
@@ -45,6 +47,8 @@ if TYPE_CHECKING:
 
 Facts = dict[str, int | str]
 
+_MOST_BEYOND = 0.001
+"""Part of an update's values that may be cut to the plan's range."""
 _UNDECODABLE = frozenset(
     {
         Code.WIRE_MALFORMED,
@@ -101,12 +105,14 @@ class Rounds:
         home: Home,
         exchange: Exchange,
         keys: KeyKeeper,
+        courses: Courses,
         learner: Callable[[PlanTerms], Learner],
     ) -> None:
         self._consortium = consortium
         self._home = home
         self._exchange = exchange
         self._keys = keys
+        self._courses = courses
         self._learner = learner
         self._aggregates: dict[tuple[str, int], _Aggregate] = {}
 
@@ -128,6 +134,7 @@ class Rounds:
         if prepared is None:
             prepared, facts = self._train(now)
             self._home.keep(duty.plan_id, name, prepared)
+        self._courses.end(duty.plan_id, duty.round)
         ref = self._exchange.release_kept(prepared.content_sha256)
         terms = now.plan.terms
         args = SubmitUpdateArgs(
@@ -212,9 +219,17 @@ class Rounds:
         learner = self._learner(now.plan.terms)
         base = self._base_model(now)
         key = self._keys.collective_key(now)
-        trained = learner.train(base, view.round.number)
+        plan_id, number = view.round.plan_id, view.round.number
+        inputs = {
+            "terms": now.plan.terms_sha256,
+            "base": view.round.base_sha256,
+            "records": learner.records_sha256,
+        }
+        trained = learner.train(base, self._courses.of(plan_id, number, inputs))
+        _refuse_exploded(trained.delta, now.plan.terms)
         started = time.monotonic()
-        chunks = self._keys.scheme(now).encrypt(trained.delta, key)
+        stream = self._courses.test_stream("encryption", plan_id, number)
+        chunks = self._keys.scheme(now).encrypt(trained.delta, key, stream)
         content_sha256 = self._home.keep_stream(chunks)
         encrypt_seconds = time.monotonic() - started
         prepared = _PreparedUpdate(
@@ -227,6 +242,7 @@ class Rounds:
         return prepared, {
             "train_ms": round(1000 * trained.seconds),
             "encrypt_ms": round(1000 * encrypt_seconds),
+            "resumed_steps": trained.resumed,
         }
 
     def _aggregate(self, now: Snapshot) -> _Aggregate:
@@ -285,10 +301,13 @@ class Rounds:
 
     def _share(self, now: Snapshot) -> str:
         """The hash of this hospital's share in the present attempt, kept."""
-        points = [now.plan.terms.hospitals.index(h) + 1 for h in _view(now).round.key_holders]
+        round_ = _view(now).round
+        points = [now.plan.terms.hospitals.index(h) + 1 for h in round_.key_holders]
+        place = ("share", round_.plan_id, round_.number, round_.attempt)
         key = self._keys.share_key(now)
         with self._aggregate(now).path.open("rb") as aggregate:
-            chunks = self._keys.scheme(now).decryption_share(key, aggregate, points)
+            stream = self._courses.test_stream(*place)
+            chunks = self._keys.scheme(now).decryption_share(key, aggregate, points, stream)
             return self._home.keep_stream(chunks)
 
     def _candidate(
@@ -325,6 +344,24 @@ class Rounds:
                 f"model {address} was recalled ({model.reason}); abort the plan",
             )
         return self._exchange.fetch(model.model)
+
+
+def _refuse_exploded(delta: NDArray[np.float64], terms: PlanTerms) -> None:
+    """Refuse an update that is no number, or that the encryption's range would cut short.
+
+    What is looked at has its noise already: whether it is refused tells nothing more of a record.
+    """
+    beyond = int((np.abs(delta) > terms.encryption.clip_micro / 1e6).sum())
+    if not np.isfinite(delta).all():
+        why = "it holds values that are not finite"
+    elif beyond > delta.size * _MOST_BEYOND:
+        why = f"{beyond} of its {delta.size} values are beyond the plan's range"
+    else:
+        return
+    raise MedFabricError(
+        Code.UPDATE_REFUSED,
+        f"this node's update stays here: {why}; lower the learning rate in the next plan",
+    )
 
 
 def _view(now: Snapshot) -> RoundView:

@@ -32,6 +32,7 @@ from trainer.privacy.dealing import KeyDealing, KeySecret
 from trainer.privacy.ring import Residues
 from trainer.privacy.rns import Rns
 from trainer.privacy.seal import Encryptor, Seal
+from trainer.privacy.seeded import SeededEncryptor
 from trainer.privacy.wire import Form, Kind
 
 
@@ -129,11 +130,17 @@ class Scheme:
 
     # the sum
 
-    def encrypt(self, values: NDArray[np.floating], key: CollectiveKey) -> Iterator[bytes]:
+    def encrypt(
+        self,
+        values: NDArray[np.floating],
+        key: CollectiveKey,
+        test_stream: sampling.Stream | None = None,
+    ) -> Iterator[bytes]:
         """Encrypt values, clipped to the terms' range, N to a ciphertext.
 
         Args:
             values: ``float[parameters]``; read chunk by chunk, so it may be a mapped file.
+            test_stream: in test mode, what all randomness is drawn from; else SEAL's own is.
 
         Raises:
             MedFabricError: ``VALUE_NOT_FINITE``, or ``WRONG_SIZE``.
@@ -144,7 +151,7 @@ class Scheme:
             )
         form, degree = self.form(Kind.CIPHERTEXT), self._rns.degree
         scale = self._rns.residues(1 << (self._terms.scale_bits - FRACTION_BITS))
-        encryptor = self._encryptor(key)
+        encryptor = self._encryptor(key, test_stream)
         yield form.header()
         for first in range(0, values.size, degree):
             fixed = np.zeros(degree, dtype=np.int64)
@@ -201,20 +208,25 @@ class Scheme:
     # the decryption
 
     def decryption_share(
-        self, key: ShareKey, aggregate: BinaryIO, holders: Sequence[int]
+        self,
+        key: ShareKey,
+        aggregate: BinaryIO,
+        holders: Sequence[int],
+        test_stream: sampling.Stream | None = None,
     ) -> Iterator[bytes]:
         """d_i = c1 k_i + flooding noise. Make it once per aggregate and set of holders, and keep
         it: shares of the same aggregate average the noise away.
 
         Args:
             holders: the points of the hospitals that share in this decryption, this one among them.
+            test_stream: in test mode, what the noise is drawn from; else from nothing repeatable.
 
         Raises:
             MedFabricError: ``SHARES_INCOMPLETE`` where they are not exactly as many as needed.
         """
         factor = self._rns.residues(self._lagrange(key.point, holders))
         scaled = self._rns.multiply(key.residues, factor)
-        form, stream = self.form(Kind.SHARE), sampling.fresh()
+        form, stream = self.form(Kind.SHARE), test_stream or sampling.fresh()
         chunks = self.form(Kind.CIPHERTEXT).read(aggregate)
         yield form.header()
         for chunk in chunks:
@@ -291,7 +303,12 @@ class Scheme:
         clipped = np.clip(values.astype(np.float64), -clip, clip)
         return np.rint(clipped * 2.0**FRACTION_BITS).astype(np.int64)
 
-    def _encryptor(self, key: CollectiveKey) -> Encryptor:
+    def _encryptor(
+        self, key: CollectiveKey, test_stream: sampling.Stream | None
+    ) -> Encryptor | SeededEncryptor:
+        if test_stream is not None:
+            public_key = np.stack([key.residues, self._reference])
+            return SeededEncryptor(self._rns, public_key, test_stream)
         if key.sha256 not in self._encryptors:
             public_key = np.stack([key.residues, self._reference])
             self._encryptors[key.sha256] = self._seal.encryptor(public_key)

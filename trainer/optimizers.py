@@ -1,0 +1,102 @@
+"""The optimisers of local training: SGD with a proximal term, and with differential privacy."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Iterable
+
+import torch
+from opacus.optimizers import DPOptimizer
+from torch import nn
+
+from trainer.randomness import normal, source
+
+log = logging.getLogger("medfabric.node")
+
+
+class ProximalSGD(torch.optim.SGD):  # type: ignore[misc]
+    """SGD on the loss plus ``mu / 2`` times the squared distance to ``begin``, as in FedProx (Li et
+    al. 2020, "Federated Optimization in Heterogeneous Networks", equation 2).
+
+    The term's gradient depends on no record: it is added once the records' has its noise, and costs
+    no privacy.
+
+    Args:
+        params: as they are now, where training begins.
+    """
+
+    def __init__(self, params: Iterable[nn.Parameter], *, mu: float, **settings: float) -> None:
+        super().__init__(params, **settings)
+        self._mu = mu
+        self._begin = {p: p.detach().clone() for g in self.param_groups for p in g["params"]}
+
+    def step(self, closure: Callable[[], torch.Tensor] | None = None) -> torch.Tensor | None:
+        loss = None if closure is None else closure()
+        if self._mu:
+            with torch.no_grad():
+                for parameter, begin in self._begin.items():
+                    if parameter.grad is not None:
+                        away = parameter - begin.to(parameter.device)
+                        parameter.grad.add_(away, alpha=self._mu)
+        super().step()
+        return loss
+
+
+class NoisyOptimizer(DPOptimizer):  # type: ignore[misc]
+    """Opacus's optimiser with noise that follows from the training's key, step by step.
+
+    Args:
+        first: the step to begin with, from 0.
+    """
+
+    def __init__(
+        self, private: DPOptimizer, expected_batch_size: int, key: bytes, first: int
+    ) -> None:
+        super().__init__(
+            private.original_optimizer,
+            noise_multiplier=private.noise_multiplier,
+            max_grad_norm=private.max_grad_norm,
+            expected_batch_size=expected_batch_size,
+        )
+        self._key = key
+        self._next = first
+
+    def clip_and_accumulate(self) -> None:
+        """Clip, and leave out records whose gradient is not finite.
+
+        No factor clips such a gradient, so that one record would decide whether the update is a
+        number at all. A gradient of zero keeps within the clip.
+        """
+        for parameter in self.params:
+            # At half precision the norms would be too coarse for the clip to hold.
+            parameter.grad_sample = self._get_flat_grad_sample(parameter).to(parameter.dtype)
+        samples = self.grad_samples
+        finite = torch.stack([_finite(sample) for sample in samples]).all(dim=0)
+        if not finite.all():
+            log.warning(
+                "step %d: the gradients of %d of %d records are not finite and count as zero; "
+                "look at the data and at the model",
+                self._next + 1,
+                int((~finite).sum()),
+                len(finite),
+            )
+            for sample in samples:
+                sample[~finite] = 0
+        super().clip_and_accumulate()
+
+    def add_noise(self) -> None:
+        draw = source(self._key, f"noise {self._next}")
+        self._next += 1
+        deviation = self.noise_multiplier * self.max_grad_norm
+        for parameter in self.params:
+            noise = torch.from_numpy(deviation * normal(draw, parameter.numel()))
+            # Added in float64 and rounded once: the noise alone decides the last bits.
+            noisy = parameter.summed_grad.cpu().double().view(-1) + noise
+            parameter.grad = noisy.to(parameter.dtype).to(parameter.device).view_as(parameter)
+
+
+def _finite(sample: torch.Tensor) -> torch.Tensor:
+    """Of every record whether all of its gradient is: bool[n]."""
+    per_record = math.prod(sample.shape[1:])
+    return sample.reshape(len(sample), per_record).isfinite().all(dim=1)

@@ -277,7 +277,8 @@ def _storage(life: Scenario) -> None:
     left = life.do(THREE, "storage:Get", {"challenge": open_})["challenge"]
     assert left["status"] == "OPEN"
     (pending,) = life.do(THREE, "storage:Pending")["pending"]
-    assert pending["challenge"] == left and pending["holders"] == [ONE, TWO]
+    assert pending["challenge"] == left
+    assert pending["holders"] == [ONE, TWO]
 
 
 def _applications(life: Scenario) -> None:

@@ -83,9 +83,8 @@ class Federation:
         from trainer.simulation import federated
 
         terms = privacy or self.privacy()
-        rounds = list(
-            federated(self.model, self.hospitals, self.training, terms, self.seed, value_clip())
-        )
+        clip = value_clip(self.training, terms)
+        rounds = list(federated(self.model, self.hospitals, self.training, terms, self.seed, clip))
         return rounds[-1][0], max(largest for _, largest in rounds)
 
     def plain(self, hospitals: Sequence[Records] | None = None) -> Any:
@@ -109,11 +108,11 @@ class Federation:
         return correct / total
 
 
-def value_clip() -> float:
-    """Range of an update's values under the encryption."""
-    from chaincode.schema.encryption import EncryptionTerms
+def value_clip(training: TrainingTerms, privacy: PrivacyTerms) -> float:
+    """Range of an update's values under the encryption, as a plan has it by default."""
+    from chaincode.schema import clipping
 
-    return EncryptionTerms().clip_micro / 1e6
+    return clipping.clip_micro(training, privacy) / 1e6
 
 
 def mean(values: Sequence[float]) -> float:

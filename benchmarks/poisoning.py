@@ -82,7 +82,7 @@ def _outcome(size: int, name: str, seed: int, defence: str) -> Outcome:
         "median": {"combine": poisoning.median},
         "trimmed mean": {"combine": poisoning.trimmed_mean},
         "krum": {"combine": poisoning.krum},
-        "ours": {"value_clip": f.value_clip(), "max_drop": MAX_DROP},
+        "ours": {"value_clip": f.value_clip(training, privacy), "max_drop": MAX_DROP},
     }
     attack = poisoning.ATTACKS[name]
     run = partial(poisoning.run, model, hospitals, test, attack, training, privacy, seed)

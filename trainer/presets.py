@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from chaincode.schema import accounting
+from chaincode.schema import accounting, clipping
 from chaincode.schema.base import ContentRef
 from chaincode.schema.encryption import EncryptionTerms, Workload, choose
 from chaincode.schema.plans import (
@@ -62,11 +62,11 @@ def privacy(
     )
 
 
-def encryption(work: Workload) -> EncryptionTerms:
+def encryption(work: Workload, clip_micro: int) -> EncryptionTerms:
     """Small ciphertexts; one hospital may be missing from a decryption where there are four or
     more."""
     threshold = work.hospitals - 1 if work.hospitals >= 4 else None
-    return choose(work, clip_micro=8_000_000, error_nano=10_000, threshold=threshold)
+    return choose(work, clip_micro=clip_micro, error_nano=10_000, threshold=threshold)
 
 
 def plan(
@@ -82,6 +82,7 @@ def plan(
 ) -> PlanTerms:
     """A plan for an application, one node per hospital."""
     steps = training(application.tuned, samples, rounds)
+    noise = privacy(application.tuned, steps, samples)
     hospitals = len({participant.msp_id for participant in participants})
     return PlanTerms(
         plan_id=plan_id,
@@ -95,8 +96,11 @@ def plan(
             base=base,
         ),
         training=steps,
-        privacy=privacy(application.tuned, steps, samples),
-        encryption=encryption(Workload(hospitals, len(participants), parameters, steps.rounds)),
+        privacy=noise,
+        encryption=encryption(
+            Workload(hospitals, len(participants), parameters, steps.rounds),
+            clipping.clip_micro(steps, noise),
+        ),
         participation=ParticipationTerms(
             participants=participants,
             quorum=max(2, len(participants) - 1),

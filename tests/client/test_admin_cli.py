@@ -618,3 +618,12 @@ def test_encryption_terms_are_chosen_or_refused_with_the_reason():
     assert refusal(terms, Workload(4, 4, 62, 6)) is None
     assert refused.exit_code != 0
     assert "more than half" in refused.output
+
+
+def test_the_clip_follows_from_the_noise():
+    chooser = ["admin", "privacy", "clip", "--learning-rate", "0.5", "--steps", "4", "--json"]
+    chooser += ["--batch-size", "10", "--noise", "100", "--sample-clip", "0.2"]
+
+    chosen = CliRunner().invoke(cli, chooser)
+
+    assert json.loads(chosen.stdout) == {"noise": 2.0, "clip_micro": 3_000_000}

@@ -36,7 +36,7 @@ def everyone_decrypts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         presets,
         "encryption",
-        lambda work: choose(work, clip_micro=8_000_000, error_nano=10_000),
+        lambda work, clip_micro: choose(work, clip_micro=clip_micro, error_nano=10_000),
     )
 
 

@@ -84,6 +84,49 @@ def plan_budget(
     show(result, as_json=as_json)
 
 
+@privacy.command("clip")
+@click.option("--learning-rate", type=click.FloatRange(1e-6, 1000), required=True)
+@click.option("--momentum", type=click.FloatRange(0, 0.999999), default=0.0, show_default=True)
+@click.option("--steps", type=click.IntRange(1, 100_000), required=True, help="Steps per round.")
+@click.option("--batch-size", type=AT_LEAST_ONE, required=True, help="Expected size of a batch.")
+@click.option("--noise", type=click.FloatRange(0.05, 1000), required=True, help="Its multiplier.")
+@click.option("--sample-clip", type=click.FloatRange(1e-6, 1000), required=True)
+@json_option
+def update_clip(
+    learning_rate: float,
+    momentum: float,
+    steps: int,
+    batch_size: int,
+    noise: float,
+    sample_clip: float,
+    as_json: bool,
+) -> None:
+    """The range of an update's values that a plan's noise suggests, for its encryption terms."""
+    from chaincode.schema import clipping
+    from chaincode.schema.plans import PrivacyTerms, TrainingTerms
+    from chaincode.schema.strategies import Strategy
+
+    training = TrainingTerms(
+        strategy=Strategy.FEDAVG,
+        rounds=1,
+        steps=steps,
+        batch_size=batch_size,
+        learning_rate_micro=round(learning_rate * 1_000_000),
+        momentum_micro=round(momentum * 1_000_000),
+    )
+    terms = PrivacyTerms(
+        epsilon_micro=1,
+        delta_nano=1,
+        noise_multiplier_micro=round(noise * 1_000_000),
+        sample_clip_micro=round(sample_clip * 1_000_000),
+    )
+    result = {
+        "noise": clipping.noise_micro(training, terms) / 1_000_000,
+        "clip_micro": clipping.clip_micro(training, terms),
+    }
+    show(result, as_json=as_json)
+
+
 @privacy.command("encryption")
 @click.option("--hospitals", type=AT_LEAST_ONE, required=True, help="Of the plan: key holders.")
 @click.option("--updates", type=AT_LEAST_ONE, help="Most updates of a round; else one a hospital.")

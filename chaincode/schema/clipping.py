@@ -1,0 +1,41 @@
+"""The range of an update's values that a plan's own noise suggests: integers only.
+
+Nobody sees a single update, so a dishonest one is bounded by the range of its values alone, and the
+range is best as small as honest training allows. What an honest update's value is, is mostly the
+noise that hides its records: local training of T steps moves a parameter by the learning rate times
+momentum's sums of T independent noises. A range of one and a half standard deviations of that costs
+honest training little, for what is cut off is mostly noise, and leaves a poisoner little more
+weight than an honest hospital. The mean of values clipped so is close to a vote on each value's
+sign (Bernstein et al. 2019, "signSGD with Majority Vote is Communication Efficient and Fault
+Tolerant").
+"""
+
+from __future__ import annotations
+
+from math import isqrt
+
+from chaincode.schema.plans import PrivacyTerms, TrainingTerms
+
+_ONE = 10**6
+_LARGEST = 8 * _ONE
+
+
+def noise_micro(training: TrainingTerms, privacy: PrivacyTerms) -> int:
+    """Standard deviation of the privacy noise in one value of an update, in 1e-6, at least 1."""
+    # A step's noise moves the parameter once more in every later step, momentum times as far.
+    reach, squares = 0, 0
+    for _ in range(training.steps):
+        reach = _ONE + reach * training.momentum_micro // _ONE
+        squares += reach * reach
+    step = (
+        training.learning_rate_micro
+        * privacy.sample_clip_micro
+        * privacy.noise_multiplier_micro
+        // (training.batch_size * _ONE)
+    )
+    return max(1, step * isqrt(squares) // _ONE**2)
+
+
+def clip_micro(training: TrainingTerms, privacy: PrivacyTerms) -> int:
+    """A plan's clip for these terms, as ``EncryptionTerms.clip_micro`` takes it."""
+    return min(max(1, 3 * noise_micro(training, privacy) // 2), _LARGEST)

@@ -43,6 +43,24 @@ def data(config: Path, terms: Path, as_json: bool) -> None:
 
 
 @node.command()
+@click.argument("source", type=click.Path(path_type=Path, exists=True))
+@click.argument("terms", type=_FILE)
+@click.option("--out", type=_FILE, required=True, help="The CSV file to write.")
+@json_option
+def fhir(source: Path, terms: Path, out: Path, as_json: bool) -> None:
+    """Make a table of the FHIR R4 resources in SOURCE: Bundles (.json), resources one a line
+    (.ndjson), or a folder of them.
+
+    TERMS as for `data`: they say what each column is made of. Refused where a resource is not
+    valid, a unit is another, or a patient lacks what the plan has no value for.
+    """
+    from trainer.data.fhir import write
+    from trainer.node.main import read_terms
+
+    show(write(source, read_terms(terms), out), as_json=as_json)
+
+
+@node.command()
 @click.argument("config", type=_FILE)
 @click.argument("terms", type=_FILE)
 @json_option

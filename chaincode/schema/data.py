@@ -12,6 +12,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
+from chaincode.schema import fhir as fhirs
 from chaincode.schema.base import Id, Language, Micro, Name
 
 Bound = Annotated[int, Field(ge=-(10**15), le=10**15)]
@@ -37,6 +38,11 @@ class Feature(Language):
         """Inputs of the model that the column becomes."""
         return 1
 
+    @property
+    def may_lack(self) -> bool:
+        """Whether the plan says what stands for a missing value."""
+        return self.missing_micro is not None
+
 
 class Category(Language):
     """A column of codes: one input each, 1 for the record's code and 0 for the others.
@@ -54,6 +60,11 @@ class Category(Language):
     def width(self) -> int:
         """Inputs of the model that the column becomes."""
         return len(self.codes)
+
+    @property
+    def may_lack(self) -> bool:
+        """Whether the plan says what stands for a missing value."""
+        return self.missing is not None
 
 
 Column = Feature | Category
@@ -121,7 +132,8 @@ class DataTerms(Language):
 
     ``patient``: the column that says whose a record is; one patient's records stay together when
     a dataset is split. Without it every record is a patient's only one. ``least_per_class``:
-    training records of every class that a dataset needs.
+    training records of every class that a dataset needs. ``fhir``: how a table of such features is
+    made of FHIR resources.
     """
 
     application: Id
@@ -133,6 +145,7 @@ class DataTerms(Language):
     classes: Annotated[tuple[Name, ...], Field(min_length=2, max_length=256)]
     least_per_class: Annotated[int, Field(ge=0, le=2**40)] = 1
     expected: Expectation | None = None
+    fhir: fhirs.FhirTerms | None = None
 
     @model_validator(mode="after")
     def _of_one_kind(self) -> Self:
@@ -161,6 +174,10 @@ def problem(terms: DataTerms) -> str | None:
         return "two features have the same name"
     if not distinct(terms.classes):
         return "two classes have the same name"
+    if terms.fhir is not None:
+        columns = (*(column.name for column in terms.features), terms.label)
+        if wrong := fhirs.problem(terms.fhir, columns):
+            return wrong
     return _expectation_problem(terms, terms.expected) if terms.expected is not None else None
 
 

@@ -103,14 +103,12 @@ def _check_labels(path: Path, raw: Raw, terms: DataTerms) -> None:
 def _check_columns(path: Path, raw: Raw, terms: DataTerms) -> None:
     for column, values in zip(terms.features, raw.values.T, strict=True):
         if isinstance(column, Category):
-            may_lack = column.missing is not None
             usable = np.isin(values, np.arange(len(column.codes)))
             what = "is missing or none of the plan's codes"
         else:
-            may_lack = column.missing_micro is not None
             usable = np.isfinite(values)
             what = "is missing or not a finite number"
-        wrong = np.flatnonzero(~(usable | np.isnan(values)) if may_lack else ~usable)
+        wrong = np.flatnonzero(~(usable | np.isnan(values)) if column.may_lack else ~usable)
         if wrong.size:
             raise wrong_value(path, raw.places[wrong[0]], f"column {column.name!r} {what}")
 

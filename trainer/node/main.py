@@ -133,11 +133,20 @@ def data_statistics(path: Path, terms: Path) -> Statistics:
 def _data(path: Path, config: NodeConfig, terms: Path) -> tuple[DataConfig, DataTerms]:
     if config.data is None:
         raise MedFabricError(Code.NODE_CONFIG, f"{path}: no data; name the node's records there")
+    return config.data, read_terms(terms)
+
+
+def read_terms(path: Path) -> DataTerms:
+    """The data terms in a file.
+
+    Raises:
+        MedFabricError: ``NODE_CONFIG``.
+    """
     try:
-        return config.data, DataTerms.model_validate_json(terms.read_bytes())
+        return DataTerms.model_validate_json(path.read_bytes())
     except (OSError, ValidationError) as error:
         raise MedFabricError(
-            Code.NODE_CONFIG, f"{terms} holds no data terms ({type(error).__name__}); correct it"
+            Code.NODE_CONFIG, f"{path} holds no data terms ({type(error).__name__}); correct it"
         ) from None
 
 

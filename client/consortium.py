@@ -174,12 +174,12 @@ class Datasets(Group):
 
 
 class Plans(Group):
-    propose = Call("plan:Propose", p.PlanTerms, p.Plan)
-    advance = Call("plan:Advance", p.PlanArgs, p.Plan)
-    amend = Call("plan:Amend", p.PlanTerms, p.Plan)
-    pause = Call("plan:Pause", p.PlanReasonArgs, p.Plan)
-    resume = Call("plan:Resume", p.PlanReasonArgs, p.Plan)
-    abort = Call("plan:Abort", p.PlanReasonArgs, p.Plan)
+    propose = Call("plan:Propose", p.PlanTerms, p.PlanState)
+    advance = Call("plan:Advance", p.PlanArgs, p.PlanState)
+    amend = Call("plan:Amend", p.PlanTerms, p.PlanState)
+    pause = Call("plan:Pause", p.PlanReasonArgs, p.PlanState)
+    resume = Call("plan:Resume", p.PlanReasonArgs, p.PlanState)
+    abort = Call("plan:Abort", p.PlanReasonArgs, p.PlanState)
     join = Call("plan:Join", s.JoinPlanArgs, s.Place)
     leave = Call("plan:Leave", s.LeavePlanArgs, s.Place)
     places = Call("plan:Places", s.PlacesArgs, s.PlacePage)

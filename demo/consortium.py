@@ -92,7 +92,7 @@ def agree_plan(hospitals: list[Hospital], terms: p.PlanTerms, datasets: Mapping[
         datasets: dataset id by hospital slug.
     """
     first, *others = hospitals
-    first.submit("plan:Propose", terms, p.Plan)
+    first.submit("plan:Propose", terms, p.PlanState)
     for hospital in hospitals:
         consent = d.ConsentArgs(
             dataset_id=datasets[hospital.slug], plan_id=terms.plan_id, terms_sha256=terms.sha256
@@ -101,7 +101,7 @@ def agree_plan(hospitals: list[Hospital], terms: p.PlanTerms, datasets: Mapping[
     for hospital in (first, *others):
         vote(hospital, o.Subject.PLAN, terms.plan_id, terms.sha256)
     try:
-        first.submit("plan:Advance", p.PlanArgs(plan_id=terms.plan_id), p.Plan)
+        first.submit("plan:Advance", p.PlanArgs(plan_id=terms.plan_id), p.PlanState)
     except MedFabricError as error:
         if error.code != Code.ALREADY:
             raise

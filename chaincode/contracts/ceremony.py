@@ -27,7 +27,7 @@ from chaincode.schema.ceremonies import (
     commitment,
 )
 from chaincode.schema.errors import Code, MedFabricError
-from chaincode.schema.plans import Plan, PlanArgs, PlanStatus
+from chaincode.schema.plans import PlanArgs, PlanStatus
 
 _POSTED: dict[CeremonyStatus, tuple[Callable[[str, str], keys.Key], type[Language]]] = {
     CeremonyStatus.COMMIT: (keys.key_commitment, KeyCommitment),
@@ -128,7 +128,7 @@ class CeremonyContract:
         ceremony = context.get(keys.ceremony(args.plan_id), Ceremony)
         if states.is_final(states.CEREMONY, ceremony.status):
             raise MedFabricError(Code.ALREADY, f"the ceremony is {ceremony.status} already")
-        plan = context.get(keys.plan(args.plan_id), Plan)
+        plan = plans.get(context, args.plan_id)
         if gone := plans.gone_holders(context, plan.terms):
             return _fail(context, ceremony, plans.departed(gone), gone)
         if ceremony.status is CeremonyStatus.CONFIRM and _accusations(context, ceremony):
@@ -180,7 +180,7 @@ def _in_stage(context: Context, plan_id: str, *stages: CeremonyStatus) -> Ceremo
 
 def _dealt(context: Context, plan_id: str, given: object, what: str) -> None:
     """Secrets are dealt where the plan has a threshold, and only there."""
-    threshold = context.get(keys.plan(plan_id), Plan).terms.encryption.threshold
+    threshold = plans.get(context, plan_id).terms.encryption.threshold
     if (threshold is None) is not (given is None):
         raise MedFabricError(
             Code.BAD_ARGUMENT, f"a {what} belongs to a plan with a threshold, and only there"
@@ -193,7 +193,7 @@ def _accusations(context: Context, ceremony: Ceremony) -> tuple[KeyAccusation, .
 
 
 def _deadline(context: Context, ceremony: Ceremony) -> int:
-    plan = context.get(keys.plan(ceremony.plan_id), Plan)
+    plan = plans.get(context, ceremony.plan_id)
     return context.now + plan.terms.participation.ceremony_seconds
 
 
@@ -214,7 +214,7 @@ def _complete(context: Context, ceremony: Ceremony) -> Ceremony:
     if len(hashes) != 1:
         reason = f"{Code.KEY_DISAGREEMENT}: the hospitals confirm different keys"
         return _fail(context, ceremony, reason, ())
-    plan = context.get(keys.plan(ceremony.plan_id), Plan)
+    plan = plans.get(context, ceremony.plan_id)
     done = _move(context, ceremony, to, collective_key_sha256=hashes.pop())
     plans.move(context, plan, PlanStatus.ACTIVE)
     return done
@@ -243,7 +243,7 @@ def _fail(
     changes = {"reason": reason, "missing": missing, "culprits": culprits}
     failed = _move(context, ceremony, CeremonyStatus.FAILED, **changes)
     reputation.missed_duty(context, sorted({*missing, *culprits}))
-    plan = context.get(keys.plan(ceremony.plan_id), Plan)
+    plan = plans.get(context, ceremony.plan_id)
     plans.move(context, plan, PlanStatus.FAILED, reason)
     return failed
 

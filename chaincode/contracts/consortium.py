@@ -36,7 +36,6 @@ from chaincode.schema.motions import (
     ProposeExpulsionArgs,
     ProposeRulesArgs,
 )
-from chaincode.schema.plans import Plan
 from chaincode.schema.reputation import Complaint, Rated
 from chaincode.schema.voting import Rulebook, VotingRules
 
@@ -221,7 +220,7 @@ def _question(context: Context, subject: Subject, subject_id: str) -> voting.Que
     if consortium.status is not ConsortiumStatus.ACTIVE:
         raise MedFabricError(Code.NOT_FOUNDED, "vote on the charter first")
     if subject is Subject.PLAN:
-        return plans.question(context, context.get(keys.plan(subject_id), Plan))
+        return plans.question(context, plans.get(context, subject_id))
     if subject is Subject.COMPLAINT:
         return complaints.question(context, context.get(keys.complaint(subject_id), Complaint))
     if subject is Subject.CLASSIFIER:

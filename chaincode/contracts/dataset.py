@@ -19,7 +19,7 @@ from chaincode.schema.datasets import (
     Spending,
 )
 from chaincode.schema.errors import Code, MedFabricError
-from chaincode.schema.plans import Plan, PlanTerms
+from chaincode.schema.plans import PlanState, PlanTerms
 
 
 class DatasetContract:
@@ -97,7 +97,7 @@ class DatasetContract:
 
     def _consent(self, context: Context, args: ConsentArgs, *, given: bool) -> Consent:
         _owned(context, args.dataset_id)
-        plan = context.get(keys.plan(args.plan_id), Plan)
+        plan = context.get(keys.plan(args.plan_id), PlanState)
         if plan.terms_sha256 != args.terms_sha256:
             raise MedFabricError(
                 Code.TERMS_MISMATCH, "the plan has other terms than these; read them again"
@@ -156,7 +156,7 @@ def charge(context: Context, terms: PlanTerms, dataset: Dataset, steps: int) -> 
     return spending
 
 
-def consents(consent: Consent | None, plan: Plan) -> bool:
+def consents(consent: Consent | None, plan: PlanState) -> bool:
     """Whether a dataset's owner consents to the plan's terms as they are."""
     return consent is not None and consent.given and consent.terms_sha256 == plan.terms_sha256
 

@@ -9,7 +9,7 @@ from chaincode.schema.base import PageArgs
 from chaincode.schema.consortium import Subject
 from chaincode.schema.errors import Code, MedFabricError
 from chaincode.schema.motions import Motion
-from chaincode.schema.plans import Plan
+from chaincode.schema.plans import PlanState
 from chaincode.schema.rounds import (
     DeprecateArgs,
     Model,
@@ -35,7 +35,7 @@ class ModelContract:
     @transaction("model:Deprecate")
     def deprecate(self, context: Context, args: DeprecateArgs) -> Model:
         model = context.get(keys.model(args.sha256), Model)
-        proposer = context.get(keys.plan(model.plan_id), Plan).proposed_by
+        proposer = context.get(keys.plan(model.plan_id), PlanState).proposed_by
         if proposer != context.msp_id:
             raise MedFabricError(
                 Code.NOT_OWNER, f"the model is of a plan of {proposer}; ask its admin to decide"

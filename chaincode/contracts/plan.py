@@ -14,6 +14,7 @@ from chaincode.schema.plans import (
     PlanArgs,
     PlanPage,
     PlanReasonArgs,
+    PlanState,
     PlanStatus,
     PlanTerms,
     PlanVersion,
@@ -31,16 +32,15 @@ class PlanContract:
     """A plan is approved by the hospitals' vote; consent per dataset is separate."""
 
     @transaction("plan:Propose")
-    def propose(self, context: Context, terms: PlanTerms) -> Plan:
-        if context.find(keys.plan(terms.plan_id), Plan) is not None:
+    def propose(self, context: Context, terms: PlanTerms) -> PlanState:
+        if context.find(keys.plan(terms.plan_id), PlanState) is not None:
             raise MedFabricError(Code.EXISTS, f"plan {terms.plan_id} exists; name another")
         plan = _proposed(context, terms, 1)
-        context.put(keys.plan(terms.plan_id), plan)
         context.emit("plan.proposed", plan_id=terms.plan_id, msp_id=context.msp_id)
         return plan
 
     @transaction("plan:Amend")
-    def amend(self, context: Context, terms: PlanTerms) -> Plan:
+    def amend(self, context: Context, terms: PlanTerms) -> PlanState:
         plan = _own(context, terms.plan_id)
         if plan.status is not PlanStatus.PROPOSED:
             raise MedFabricError(
@@ -54,56 +54,57 @@ class PlanContract:
             replaced_at=context.now,
         )
         context.put(keys.plan_version(terms.plan_id, plan.terms.version), replaced)
-        context.put(keys.plan(terms.plan_id), amended)
         context.emit("plan.amended", plan_id=terms.plan_id, msp_id=context.msp_id)
         return amended
 
     @transaction("plan:Advance")
-    def advance(self, context: Context, args: PlanArgs) -> Plan:
-        plan = context.get(keys.plan(args.plan_id), Plan)
+    def advance(self, context: Context, args: PlanArgs) -> PlanState:
+        plan = get(context, args.plan_id)
         if plan.status is not PlanStatus.PROPOSED:
-            return _without(context, plan, lost_holders(context, plan.terms))
+            failed = _without(context, plan, lost_holders(context, plan.terms))
+            return PlanState.of(failed)
         ballot = voting.ballot(context, question(context, plan))
         if not voting.decided(ballot):
             why = "the vote has lapsed" if ballot.lapsed else "refused by vote"
-            return move(context, plan, PlanStatus.REJECTED, reason=why)
+            return PlanState.of(move(context, plan, PlanStatus.REJECTED, why))
         if gone := gone_holders(context, plan.terms):
-            return move(context, plan, PlanStatus.REJECTED, reason=departed(gone))
+            return PlanState.of(move(context, plan, PlanStatus.REJECTED, departed(gone)))
         _open_ceremony(context, plan)
-        return move(context, plan, PlanStatus.APPROVED)
+        return PlanState.of(move(context, plan, PlanStatus.APPROVED))
 
     @transaction("plan:Pause")
-    def pause(self, context: Context, args: PlanReasonArgs) -> Plan:
-        return move(
-            context, _own(context, args.plan_id), PlanStatus.PAUSED, args.reason, "plan.paused"
-        )
+    def pause(self, context: Context, args: PlanReasonArgs) -> PlanState:
+        plan = _own(context, args.plan_id)
+        return PlanState.of(move(context, plan, PlanStatus.PAUSED, args.reason, "plan.paused"))
 
     @transaction("plan:Resume")
-    def resume(self, context: Context, args: PlanReasonArgs) -> Plan:
+    def resume(self, context: Context, args: PlanReasonArgs) -> PlanState:
         plan = _own(context, args.plan_id)
         if plan.status is not PlanStatus.PAUSED:
             raise MedFabricError(
                 Code.BAD_STATE, f"plan {args.plan_id} is {plan.status}, not {PlanStatus.PAUSED}"
             )
-        return move(context, plan, PlanStatus.ACTIVE, args.reason, "plan.resumed")
+        return PlanState.of(move(context, plan, PlanStatus.ACTIVE, args.reason, "plan.resumed"))
 
     @transaction("plan:Abort")
-    def abort(self, context: Context, args: PlanReasonArgs) -> Plan:
+    def abort(self, context: Context, args: PlanReasonArgs) -> PlanState:
         plan = _own(context, args.plan_id)
         aborted = move(context, plan, PlanStatus.ABORTED, args.reason)
         _end_ceremony(context, plan, f"{Code.PLAN_ABORTED}: {args.reason}"[:512])
         _end_round(context, plan, args.reason)
-        return aborted
+        return PlanState.of(aborted)
 
     @transaction("plan:Get")
     def get(self, context: Context, args: PlanArgs) -> PlanView:
-        plan = context.get(keys.plan(args.plan_id), Plan)
+        plan = get(context, args.plan_id)
         votes = context.all("vote", (Subject.PLAN.value, args.plan_id, plan.terms_sha256), Vote)
         return PlanView(plan=plan, votes=votes)
 
     @transaction("plan:List")
     def list(self, context: Context, args: PageArgs) -> PlanPage:
-        plans, bookmark = context.page("plan", (), Plan, args.page_size, args.bookmark)
+        found, bookmark = context.page("plan", (), PlanState, args.page_size, args.bookmark)
+        terms = context.existing([keys.plan_terms(plan.plan_id) for plan in found], PlanTerms)
+        plans = tuple(Plan.joined(*pair) for pair in zip(found, terms, strict=True))
         return PlanPage(plans=plans, bookmark=bookmark)
 
     @transaction("plan:Versions")
@@ -122,6 +123,22 @@ def question(context: Context, plan: Plan) -> voting.Question:
     )
 
 
+def get(context: Context, plan_id: str) -> Plan:
+    """A plan, by requests to the peer that are one.
+
+    Raises:
+        MedFabricError: ``NOT_FOUND``.
+    """
+    context.values([keys.plan(plan_id), keys.plan_terms(plan_id)])
+    state = context.get(keys.plan(plan_id), PlanState)
+    return Plan.joined(state, context.get(keys.plan_terms(plan_id), PlanTerms))
+
+
+def put(context: Context, plan: Plan) -> None:
+    """Write where a plan stands; its terms stay as they were."""
+    context.put(keys.plan(plan.plan_id), PlanState.of(plan))
+
+
 def move(
     context: Context,
     plan: Plan,
@@ -133,7 +150,7 @@ def move(
     states.check(states.PLAN, plan.status, to)
     said = {} if reason is None else {"reason": reason}
     moved = plan.model_copy(update={"status": to, "changed_at": context.now, **said})
-    context.put(keys.plan(plan.terms.plan_id), moved)
+    put(context, moved)
     context.emit(event or f"plan.{to.value.lower()}", plan_id=plan.terms.plan_id)
     return moved
 
@@ -144,7 +161,7 @@ def running(context: Context, plan_id: str, *wanted: PlanStatus) -> Plan:
     Raises:
         MedFabricError: ``PLAN_NOT_APPROVED``.
     """
-    plan = context.get(keys.plan(plan_id), Plan)
+    plan = get(context, plan_id)
     if plan.status not in (wanted or RUNNING):
         raise MedFabricError(
             Code.PLAN_NOT_APPROVED,
@@ -188,14 +205,14 @@ def last_round(context: Context, plan: Plan) -> Round | None:
     return context.get(keys.round_(plan.terms.plan_id, plan.rounds_opened), Round)
 
 
-def _proposed(context: Context, terms: PlanTerms, version: int) -> Plan:
+def _proposed(context: Context, terms: PlanTerms, version: int) -> PlanState:
     if terms.version != version:
         raise MedFabricError(
             Code.PLAN_INVALID, f"these terms are version {version}, not {terms.version}"
         )
     plan_terms.check(context, terms)
-    return Plan(
-        terms=terms,
+    plan = PlanState(
+        plan_id=terms.plan_id,
         terms_sha256=terms.sha256,
         status=PlanStatus.PROPOSED,
         proposed_by=context.msp_id,
@@ -206,11 +223,14 @@ def _proposed(context: Context, terms: PlanTerms, version: int) -> Plan:
         reason="",
         expires_at=context.now + voting.rules(context).plan.open_seconds,
     )
+    context.put(keys.plan(terms.plan_id), plan)
+    context.put(keys.plan_terms(terms.plan_id), terms)
+    return plan
 
 
 def _own(context: Context, plan_id: str) -> Plan:
     """A plan that the caller proposed; or takes part in, where the proposer is no member."""
-    plan = context.get(keys.plan(plan_id), Plan)
+    plan = get(context, plan_id)
     orphan = plan.proposed_by not in context.consortium().hospitals
     if plan.proposed_by != context.msp_id and not (
         orphan and context.msp_id in plan.terms.hospitals

@@ -76,7 +76,7 @@ class RoundContract:
         )
         context.put(keys.round_(args.plan_id, args.number), opened)
         changed = plan.model_copy(update={"rounds_opened": args.number, "changed_at": context.now})
-        context.put(keys.plan(args.plan_id), changed)
+        plans.put(context, changed)
         context.emit("round.opened", plan_id=args.plan_id, round=args.number)
         return RoundState.of(opened)
 
@@ -88,6 +88,7 @@ class RoundContract:
         context.values(
             [
                 keys.plan(args.plan_id),
+                keys.plan_terms(args.plan_id),
                 keys.round_(args.plan_id, args.round),
                 key,
                 content,
@@ -249,7 +250,7 @@ class RoundContract:
 
     @transaction("round:Get")
     def get(self, context: Context, args: RoundArgs) -> RoundView:
-        plan = context.get(keys.plan(args.plan_id), Plan)
+        plan = plans.get(context, args.plan_id)
         round_ = context.get(keys.round_(args.plan_id, args.number), Round)
         place = keys.round_(args.plan_id, args.number)[1]
         return RoundView(

@@ -83,7 +83,7 @@ def carry_out(context: Context, plan: Plan, round_: Round, outcome: Outcome) -> 
     elif ended and lost:
         plans.move(context, plan, PlanStatus.FAILED, plans.departed(lost))
     elif outcome.model is not None:
-        context.put(keys.plan(round_.plan_id), plan)
+        plans.put(context, plan)
     if states.is_final(states.ROUND, outcome.to):
         reputation.book(context, moved, _posts(context, plan.terms, round_))
     name = f"round.{outcome.to.value.lower()}"

@@ -85,6 +85,10 @@ def plan(plan_id: str) -> Key:
     return ("plan", (plan_id,))
 
 
+def plan_terms(plan_id: str) -> Key:
+    return ("plan-terms", (plan_id,))
+
+
 def plan_version(plan_id: str, version: int) -> Key:
     return ("plan-version", (plan_id, _padded(version)))
 

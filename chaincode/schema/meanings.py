@@ -150,7 +150,7 @@ MEANINGS: Mapping[str, Meaning | None] = {
     "plan": Meaning(
         CoreType.ENTITY,
         (_to(Relation.ATTRIBUTED_TO, keys.hospital, "proposed_by"),),
-        ("terms_sha256", "status", "terms.title"),
+        ("terms_sha256", "status"),
     ),
     "plan-version": Meaning(
         CoreType.ENTITY,
@@ -308,6 +308,7 @@ MEANINGS: Mapping[str, Meaning | None] = {
         ("terms_sha256", "status", "terms.recipe_sha256", "terms.simulated"),
     ),
     # What follows from other elements and says nothing of where anything came from.
+    "plan-terms": None,
     "place-of-node": None,
     "place-of-dataset": None,
     "account": None,

@@ -197,10 +197,11 @@ class PlanTerms(Language):
         )
 
 
-class Plan(Language):
-    """``expires_at``: votes on these terms are taken until then."""
+class PlanState(Language):
+    """Where a plan stands: what changes, without the terms. ``expires_at``: votes on these terms
+    are taken until then."""
 
-    terms: PlanTerms
+    plan_id: Id
     terms_sha256: Sha256
     status: PlanStatus
     proposed_by: MspId
@@ -211,6 +212,22 @@ class Plan(Language):
     rounds_opened: Count
     reason: Reason
     expires_at: Seconds = 0
+
+    @classmethod
+    def of(cls, plan: Plan) -> PlanState:
+        """Of a plan."""
+        return cls(**{name: getattr(plan, name) for name in cls.model_fields})
+
+
+class Plan(PlanState):
+    """A plan as it stands. On the ledger its terms have a key of their own, for they stay."""
+
+    terms: PlanTerms
+
+    @classmethod
+    def joined(cls, state: PlanState, terms: PlanTerms) -> Plan:
+        """A plan of its two parts, as they are on the ledger."""
+        return cls.model_construct(**dict(state), terms=terms)
 
 
 class PlanVersion(Language):

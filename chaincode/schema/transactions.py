@@ -272,7 +272,7 @@ _ROWS = (
     Transaction(
         "plan:Propose",
         p.PlanTerms,
-        p.Plan,
+        p.PlanState,
         ADMIN,
         True,
         "Propose a training plan.",
@@ -280,7 +280,7 @@ _ROWS = (
     Transaction(
         "plan:Amend",
         p.PlanTerms,
-        p.Plan,
+        p.PlanState,
         ADMIN,
         True,
         "Replace the terms of one's own plan before it is approved; votes on the old are void.",
@@ -288,7 +288,7 @@ _ROWS = (
     Transaction(
         "plan:Advance",
         p.PlanArgs,
-        p.Plan,
+        p.PlanState,
         ADMIN | VALIDATOR,
         True,
         "Carry out what the votes on a plan decided, opening its key ceremony; or fail a plan "
@@ -297,7 +297,7 @@ _ROWS = (
     Transaction(
         "plan:Pause",
         p.PlanReasonArgs,
-        p.Plan,
+        p.PlanState,
         ADMIN,
         True,
         "Let no further round of one's own plan open; the open one goes on.",
@@ -305,7 +305,7 @@ _ROWS = (
     Transaction(
         "plan:Resume",
         p.PlanReasonArgs,
-        p.Plan,
+        p.PlanState,
         ADMIN,
         True,
         "Let rounds of one's own paused plan open again.",
@@ -313,7 +313,7 @@ _ROWS = (
     Transaction(
         "plan:Abort",
         p.PlanReasonArgs,
-        p.Plan,
+        p.PlanState,
         ADMIN,
         True,
         "Stop one's own plan for good; its open round or key ceremony fails.",

@@ -14,7 +14,7 @@ from chaincode.schema.base import Language
 from chaincode.schema.consortium import Node, Subject, Vote
 from chaincode.schema.datasets import Consent, Dataset, PrivacyAccount
 from chaincode.schema.errors import Code, MedFabricError
-from chaincode.schema.plans import Plan
+from chaincode.schema.plans import Plan, PlanState, PlanTerms
 from chaincode.schema.rounds import (
     Attestation,
     DecryptionShare,
@@ -77,7 +77,7 @@ def of(ledger: Ledger, address: str) -> Lineage:
         raise MedFabricError(
             Code.MODEL_UNKNOWN, f"no model {address} on this ledger; it came from elsewhere"
         )
-    plan = reader.get(keys.plan(model.plan_id), Plan)
+    plan = reader.plan(model.plan_id)
     return Lineage(
         address=address,
         plan=reader.fact(keys.plan(model.plan_id), _plan_says(plan)),
@@ -170,6 +170,11 @@ class Reader:
             endorsed_by=list(writing.endorsers),
         )
 
+    def plan(self, plan_id: str) -> Plan:
+        """A plan with its terms."""
+        state = self.get(keys.plan(plan_id), PlanState)
+        return Plan.joined(state, self.get(keys.plan_terms(plan_id), PlanTerms))
+
     def votes(self, plan: Plan) -> Iterator[Fact]:
         place = (Subject.PLAN.value, plan.terms.plan_id, plan.terms_sha256)
         for vote in self.all("vote", Vote, *place):
@@ -221,7 +226,7 @@ def _step(reader: Reader, model: Model) -> Step:
     round_ = reader.get(keys.round_(plan_id, number), Round)
     if round_.model_sha256 != address or round_.aggregate_sha256 != model.aggregate_sha256:
         raise MedFabricError(Code.LINEAGE_BROKEN, f"round {number} published another model")
-    hospitals = reader.get(keys.plan(plan_id), Plan).terms.hospitals
+    hospitals = reader.plan(plan_id).terms.hospitals
     updates = [
         reader.get(keys.update(plan_id, number, c.msp_id, c.node_id), Update)
         for c in round_.contributions

@@ -15,7 +15,6 @@ from chaincode.schema.ceremonies import Ceremony, CeremonyStatus
 from chaincode.schema.classifiers import AdoptedClassifier, Classifier, ClassifierTerms
 from chaincode.schema.conduct import Events, Posts, Subject
 from chaincode.schema.errors import Code
-from chaincode.schema.plans import Plan
 from chaincode.schema.reputation import (
     Complaint,
     ComplaintStatus,
@@ -120,7 +119,7 @@ def _posts(reader: Reader, round_: Round, before: RoundStatus) -> Posts:
     below = keys.round_(*place)[1]
     attempt = keys.share(*place, round_.attempt, "")[1][:-1]
     shares = list(reader.all("share", DecryptionShare, *attempt))
-    terms = reader.get(keys.plan(round_.plan_id), Plan).terms
+    terms = reader.plan(round_.plan_id).terms
     unusable = [
         share.msp_id
         for share in shares

@@ -208,7 +208,9 @@ class Life:
 
     def check_plans(self) -> None:
         for plan in self.all("plan"):
-            plan_id = plan["terms"]["plan_id"]
+            plan_id = plan["plan_id"]
+            terms = PlanTerms.model_validate_json(json.dumps(self.found(keys.plan_terms(plan_id))))
+            assert plan["terms_sha256"] == terms.sha256
             found = self.all("round", plan_id)
             assert [r["number"] for r in found] == [*range(1, plan["rounds_opened"] + 1)]
             going = [r for r in found if r["status"] not in ("PUBLISHED", "FAILED")]

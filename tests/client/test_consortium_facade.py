@@ -8,7 +8,7 @@ from support.scripted_gateway import fail
 
 from chaincode.schema.base import PageArgs
 from chaincode.schema.errors import Code, MedFabricError
-from chaincode.schema.plans import Plan, PlanArgs, PlanPage, PlanView
+from chaincode.schema.plans import PlanArgs, PlanPage, PlanState, PlanView
 from chaincode.schema.transactions import TRANSACTIONS
 from client import consortium as facade
 from client.consortium import Call, Consortium
@@ -55,6 +55,6 @@ def test_what_is_done_already_is_no_error_when_asked_once(peer, consortium: Cons
     args = PlanArgs(plan_id="wdbc")
     peer.service.script("Endorse", *[fail(grpc.StatusCode.ABORTED, "refused", refusal)] * 2)
 
-    assert consortium.submit_once("plan:Advance", args, Plan) is None
+    assert consortium.submit_once("plan:Advance", args, PlanState) is None
     with pytest.raises(MedFabricError, match="MF-1011"):
         consortium.plans.advance(args)

@@ -10,7 +10,7 @@ import pytest
 from fabric_protos.peer import transaction_pb2
 from support.scripted_gateway import fail, hang
 
-from chaincode.schema.plans import Plan, PlanArgs
+from chaincode.schema.plans import PlanArgs, PlanState
 from client.gateway import (
     CommitStatusError,
     EndorseError,
@@ -129,7 +129,7 @@ def test_a_scope_that_is_over_stays_over(peer, consortium):
     with pytest.raises(EvaluateError):
         consortium.gateway.evaluate(ARGUMENTS, scope=scope)
     with pytest.raises(EndorseError):
-        consortium.submit("plan:Advance", PlanArgs(plan_id="p"), Plan, scope=scope)
+        consortium.submit("plan:Advance", PlanArgs(plan_id="p"), PlanState, scope=scope)
 
     assert peer.service.asked == {}
 

@@ -100,6 +100,7 @@ def _terms() -> PlanTerms:
 def _plan(status: PlanStatus = PlanStatus.ACTIVE, rounds_opened: int = 1) -> Plan:
     terms = _terms()
     return Plan(
+        plan_id=terms.plan_id,
         terms=terms,
         terms_sha256=terms.sha256,
         status=status,

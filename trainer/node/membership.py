@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from chaincode.schema.errors import Code, MedFabricError
-from chaincode.schema.plans import Plan, PlanArgs
+from chaincode.schema.plans import PlanArgs, PlanState
 from client import places
 from client.consortium import Consortium
 from trainer.node.duties import Duty, Snapshot
@@ -29,4 +29,4 @@ class Membership:
 
     def advance_plan(self, duty: Duty, _: Snapshot) -> None:
         """End a plan whose key lost a holder."""
-        self._consortium.submit("plan:Advance", PlanArgs(plan_id=duty.plan_id), Plan)
+        self._consortium.submit("plan:Advance", PlanArgs(plan_id=duty.plan_id), PlanState)

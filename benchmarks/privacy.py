@@ -3,7 +3,8 @@
 Peer: polynomial degree 8192, moduli [60, 40, 40], scale 2^40, values in slots, public-key
 encryption, one shared secret key (as in FLARE's tutorial on homomorphic encryption). Sizes and
 processor time per million parameters, one core; the runs of both alternate, the fastest counts.
-Ours: terms chosen for 64 hospitals and an error of 5e-6.
+Ours: terms chosen for 64 hospitals and an error of 5e-6, with one value to a coefficient; and
+packed, with as many as fit, at that error and at coarser ones (of a clip of 1).
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ MANY = 4096
 ADDED = 8
 """Clients whose ciphertexts are added; the times are per client."""
 LARGE = (10_000_000, 100_000_000)
+PACKED_ERRORS = (5e-6, 1e-3, 4e-3)
 _PER_MILLION = 1_000_000 / PARAMETERS
 _PEER = "NVIDIA FLARE's parameters"
 Values = NDArray[np.float64]
@@ -44,7 +46,7 @@ def rows() -> list[dict[str, Any]]:
     """Measure both, side by side, and compare."""
     generator = np.random.default_rng(1)
     values = generator.normal(0, 0.1, PARAMETERS)
-    ours, theirs = _Ours(values), _Theirs(values)
+    ours, theirs = _Ours(PARAMETERS), _Theirs(values)
     sides = [
         ("encrypted bytes per parameter", "bytes", "0.42", ours.bytes, theirs.bytes),
         ("pack and encrypt", _SECONDS, "0.6", *_timed(ours.encrypt, theirs.encrypt)),
@@ -63,6 +65,8 @@ def rows() -> list[dict[str, Any]]:
     }
     for what, work in alone.items():
         rows.append(_row(what, _SECONDS, "", _timed(work, work)[0], None))
+    for packed in (_Ours(error=error) for error in PACKED_ERRORS):
+        rows += _packed_rows(packed, theirs)
     many = [generator.normal(0, 0.1, MANY) for _ in range(HOSPITALS)]
     what = f"largest error of the mean over its largest value, {HOSPITALS} hospitals"
     rows.append(_row(what, "relative", "", _our_error(many), _their_error(many)))
@@ -72,6 +76,21 @@ def rows() -> list[dict[str, Any]]:
 
 
 _SECONDS = "s per 1M parameters"
+
+
+def _packed_rows(packed: _Ours, theirs: _Theirs) -> list[dict[str, Any]]:
+    name = f"packed {packed.per_coefficient} to a coefficient, error {packed.error:.0e}"
+    scale = 1_000_000 / packed.parameters
+    encrypt, add, combine = (
+        _seconds(work) * scale for work in (packed.encrypt, packed.add, packed.combine)
+    )
+    return [
+        _row(f"{name}: bytes per parameter", "bytes", "0.42", packed.bytes, theirs.bytes),
+        _row(f"{name}: pack and encrypt", _SECONDS, "", encrypt, None),
+        _row(f"{name}: add, per client", _SECONDS, "", add / ADDED, None),
+        _row(f"{name}: combine shares", _SECONDS, "", combine, None),
+        _row(f"{name}: largest error of the mean", "absolute", "", packed.largest_error(), None),
+    ]
 
 
 def _row(what: str, unit: str, aim: str, ours: float, peer: float | None) -> dict[str, Any]:
@@ -90,7 +109,7 @@ def _row(what: str, unit: str, aim: str, ours: float, peer: float | None) -> dic
 
 def _scheme(hospitals: int, parameters: int) -> Scheme:
     work = Workload(hospitals, hospitals, parameters, 1)
-    terms = choose(work, clip_micro=1_000_000, error_nano=5_000, statistical_bits=30)
+    terms = choose(work, clip_micro=1_000_000, error_nano=5_000, statistical_bits=30, packed=False)
     return Scheme(terms, work, b"b" * 32)
 
 
@@ -99,22 +118,38 @@ def _key(scheme: Scheme, secrets: list[KeySecret]) -> CollectiveKey:
 
 
 class _Ours:
-    """Two hospitals' keys under the terms of 64: the work per hospital is the same."""
+    """Two hospitals' keys under the terms of 64: the work per hospital is the same.
 
-    def __init__(self, values: Values) -> None:
-        work = Workload(HOSPITALS, HOSPITALS, PARAMETERS, 1)
-        terms = choose(work, clip_micro=1_000_000, error_nano=5_000, statistical_bits=30)
-        self._scheme = Scheme(terms, Workload(2, 2, PARAMETERS, 1), b"b" * 32)
+    Args:
+        parameters: None for two whole ciphertexts of a packed model of ten million.
+    """
+
+    def __init__(self, parameters: int | None = None, error: float = 5e-6) -> None:
+        work = Workload(HOSPITALS, HOSPITALS, parameters or LARGE[0], 1)
+        terms = choose(
+            work,
+            clip_micro=1_000_000,
+            error_nano=round(error * 1e9),
+            statistical_bits=30,
+            packed=parameters is None,
+        )
+        self.error, self.per_coefficient = error, terms.per_coefficient
+        self.parameters = parameters or 2 * terms.poly_modulus_degree * terms.per_coefficient
+        self._scheme = Scheme(terms, Workload(2, 2, self.parameters, 1), b"b" * 32)
         secrets = [KeySecret(os.urandom(32)) for _ in range(2)]
         self._key = _key(self._scheme, secrets)
-        self._values = values
+        self._values = np.random.default_rng(1).normal(0, 0.1, self.parameters)
         self._update = self.encrypt()
-        self.bytes = len(self._update) / PARAMETERS
+        self.bytes = len(self._update) / self.parameters
         self._share_keys = [self._scheme.share_key(s, i, ()) for i, s in enumerate(secrets, 1)]
         self._shares = [self._share(0), self._share(1)]
         form = self._scheme.form(Kind.CIPHERTEXT)
         self._residues: list[Residues] = list(form.decode(self._update))
         self.share = partial(self._share, 0)
+
+    def largest_error(self) -> float:
+        """Of the decrypted values, in their own unit."""
+        return float(np.abs(np.concatenate(self.combine()) - self._values).max())
 
     def encrypt(self) -> bytes:
         return b"".join(self._scheme.encrypt(self._values, self._key))
@@ -206,6 +241,16 @@ def _timed(ours: Callable[[], object], theirs: Callable[[], object]) -> tuple[fl
             work()
             taken.append(time.process_time() - started)
     return tuple(min(taken) * _PER_MILLION for taken in seconds)  # type: ignore[return-value]
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    """Processor seconds at its fastest."""
+    taken = []
+    for _ in range(RUNS):
+        started = time.process_time()
+        work()
+        taken.append(time.process_time() - started)
+    return min(taken)
 
 
 def _per_client(seconds: tuple[float, float]) -> tuple[float, float]:

@@ -30,14 +30,23 @@ _MOST_PRIMES = 8
 _LARGEST_FLOOD = 78
 
 
+class PackingTerms(Language):
+    """Values are rounded to whole multiples of clip / ``levels``, and ``per_coefficient`` of them
+    stand in one coefficient, each in a lane that the weighted sum cannot leave."""
+
+    levels: Annotated[int, Field(ge=1, le=2**40)]
+    per_coefficient: Annotated[int, Field(ge=1, le=64)]
+
+
 class EncryptionTerms(Language):
-    """Threshold CKKS with coefficient packing. ``clip_micro`` bounds every value of an update.
+    """Threshold CKKS, values in coefficients. ``clip_micro`` bounds every value of an update.
 
     ``security_bits``: of the ring, by the homomorphic encryption standard's table.
     ``flood_bits``: the noise of a decryption share is the sum of four uniform numbers in
     [-2^flood, 2^flood). ``statistical_bits``: all shares of the plan together tell at most
     2^-statistical_bits more (statistical distance) than the decrypted sums do.
     ``threshold``: hospitals whose shares decrypt; None for all of them.
+    ``packing``: None where every coefficient carries one value, rounded to a multiple of 2^-36.
     """
 
     scheme: Literal["ckks-threshold-v2"] = "ckks-threshold-v2"
@@ -52,6 +61,16 @@ class EncryptionTerms(Language):
     weight_bits: Annotated[int, Field(ge=1, le=14)] = 10
     clip_micro: Annotated[int, Field(ge=1, le=10**9)] = 8_000_000
     threshold: Annotated[int, Field(ge=2, le=64)] | None = None
+    packing: PackingTerms | None = None
+
+    @property
+    def per_coefficient(self) -> int:
+        """Values that a coefficient carries."""
+        return self.packing.per_coefficient if self.packing else 1
+
+    def chunks(self, parameters: int) -> int:
+        """Ciphertexts of an update."""
+        return -(-parameters // (self.poly_modulus_degree * self.per_coefficient))
 
 
 @dataclass(frozen=True)
@@ -81,9 +100,11 @@ def refusal(terms: EncryptionTerms, work: Workload) -> str | None:
         return "the threshold must be more than half of the hospitals and fewer than all"
     if 2 * work.updates > 1 << terms.weight_bits:
         return "the weights' resolution is too small for so many updates"
-    if terms.clip_micro << terms.weight_bits > 10**6 << (53 - FRACTION_BITS):
+    if _largest_sum(terms) > 1 << 53:
         return "weights times clip exceed what is decoded exactly; lower one of them"
-    if _needed_bits(terms, work.hospitals) > bits:
+    if terms.packing is not None and _noise(terms, work) >= 1 << (terms.scale_bits - 1):
+        return "the decryption's noise reaches the packed values"
+    if _needed_bits(terms, work) > bits:
         return "the weighted sum of updates does not fit into the modulus"
     distance = statistical_bits(terms, work)
     if distance < terms.statistical_bits:
@@ -103,11 +124,13 @@ def choose(
     security_bits: int = 128,
     statistical_bits: int = 40,
     threshold: int | None = None,
+    packed: bool = True,
 ) -> EncryptionTerms:
-    """The smallest ciphertexts that do.
+    """The smallest updates that do.
 
     Args:
         security_bits: 128, 192 or 256.
+        packed: whether several values may share a coefficient, where that is smaller.
         error_nano: largest absolute error of the decrypted mean, in units of 1e-9.
         statistical_bits: at least so many.
 
@@ -115,11 +138,12 @@ def choose(
         MedFabricError: ``PARAMETERS_REFUSED`` with the reason where no terms do.
     """
     why = "no ring of the homomorphic encryption standard's table is large enough"
+    found: list[EncryptionTerms] = []
     for bits in sorted(_moduli(), key=lambda bits: (sum(bits), len(bits))):
         degree = _degree(security_bits, sum(bits))
         if degree is None:
             break
-        found = {
+        ring = {
             "security_bits": security_bits,
             "poly_modulus_degree": degree,
             "modulus_bits": bits,
@@ -128,20 +152,34 @@ def choose(
             "statistical_bits": statistical_bits,
             "threshold": threshold,
         }
-        terms = EncryptionTerms.model_validate(found)
-        fitted = _fitted(terms, work, error_nano)
-        if fitted is None:
-            continue
-        refused = refusal(fitted, work)
-        if refused is None:
-            return EncryptionTerms.model_validate(fitted.model_dump())
-        why = refused
-        if fitted.flood_bits == _LARGEST_FLOOD:
-            break
+        terms = EncryptionTerms.model_validate(ring)
+        fitted = [_packed(terms, work, error_nano)] if packed else []
+        # Of those with one value to a coefficient, the smallest modulus is the best.
+        if all(one.packing for one in found):
+            fitted.append(_fitted(terms, work, error_nano))
+        for one in fitted:
+            if one is not None:
+                refused = refusal(one, work)
+                found += [] if refused else [EncryptionTerms.model_validate(one.model_dump())]
+                why = refused or why
+    if found:
+        return min(found, key=lambda terms: update_bytes(terms, work.parameters))
     raise MedFabricError(
         Code.PARAMETERS_REFUSED,
         f"no encryption terms do: {why}; allow a larger error, clip less or ask for less",
     )
+
+
+def update_bytes(terms: EncryptionTerms, parameters: int) -> int:
+    """What an update's residues take."""
+    residues = 2 * terms.poly_modulus_degree * terms.chunks(parameters)
+    return residues * sum(terms.modulus_bits) // 8
+
+
+def lane_bits(levels: int, weight_bits: int) -> int:
+    """Bits for a weighted sum of quantised values: one for its sign, and one that stays free, so
+    that a sum beyond what honest updates give is seen and does not change its neighbour's."""
+    return (levels << weight_bits).bit_length() + 2
 
 
 def statistical_bits(terms: EncryptionTerms, work: Workload) -> int:
@@ -155,8 +193,7 @@ def statistical_bits(terms: EncryptionTerms, work: Workload) -> int:
     coefficients, and the statistical distance is at most sqrt(2) times the root: below
     sqrt(M) e / 2^(flood + 1) for M coefficients.
     """
-    chunks = -(-work.parameters // terms.poly_modulus_degree)
-    coefficients = chunks * terms.poly_modulus_degree * work.rounds
+    coefficients = terms.chunks(work.parameters) * terms.poly_modulus_degree * work.rounds
     if terms.threshold is not None:
         # Each time that a key holder drops out, the others share in the same sum once more.
         coefficients *= work.hospitals - terms.threshold + 1
@@ -175,17 +212,55 @@ def largest_noise(terms: EncryptionTerms, holders: int, hospitals: int) -> int:
 
 def error_nano(terms: EncryptionTerms, hospitals: int) -> int:
     """Largest absolute error of a decrypted mean, in units of 1e-9, rounded up."""
+    if terms.packing is not None:
+        # Half a level: the sum of what was rounded is decoded exactly.
+        return 1 + -(-1000 * terms.clip_micro // (2 * terms.packing.levels))
     holders = terms.threshold or hospitals
     noise = 10**9 * largest_noise(terms, holders, hospitals)
     # The weights sum to at least half of their resolution.
     return 1 + -(-noise // (1 << (terms.scale_bits + terms.weight_bits - 1)))
 
 
-def _needed_bits(terms: EncryptionTerms, hospitals: int) -> int:
+def _noise(terms: EncryptionTerms, work: Workload) -> int:
+    return largest_noise(terms, terms.threshold or work.hospitals, work.hospitals)
+
+
+def _largest_sum(terms: EncryptionTerms) -> int:
+    """Of one value, in units of its resolution."""
+    if terms.packing is not None:
+        return terms.packing.levels << terms.weight_bits
+    return (terms.clip_micro << (terms.weight_bits + FRACTION_BITS)) // 10**6
+
+
+def _needed_bits(terms: EncryptionTerms, work: Workload) -> int:
     """Bits of a modulus in which no sum wraps around, with two to spare."""
     largest = (terms.clip_micro << (terms.weight_bits + terms.scale_bits)) // 10**6
-    noise = largest_noise(terms, terms.threshold or hospitals, hospitals)
-    return (largest + noise).bit_length() + 2
+    if terms.packing is not None:
+        width = lane_bits(terms.packing.levels, terms.weight_bits)
+        # All lanes below the highest are less than one of its units.
+        highest = (_largest_sum(terms) + 1) << (width * (terms.per_coefficient - 1))
+        largest = highest << terms.scale_bits
+    return (largest + _noise(terms, work)).bit_length() + 2
+
+
+def _packed(terms: EncryptionTerms, work: Workload, error: int) -> EncryptionTerms | None:
+    """The terms with as many values to a coefficient as their modulus allows; None if none."""
+    # The error is told rounded up, and one more.
+    levels = -(-1000 * terms.clip_micro // (2 * max(1, error - 1)))
+    width, bits = lane_bits(levels, terms.weight_bits), sum(terms.modulus_bits)
+    holders = (terms.threshold or work.hospitals).bit_length()
+    for number in range(min(64, bits // width), 0, -1):
+        scale = min(bits - width * number, _LARGEST_FLOOD + holders + 4)
+        flood = scale - holders - 4
+        if flood < 10 or scale <= FRACTION_BITS:
+            continue
+        packing = PackingTerms(levels=levels, per_coefficient=number)
+        changes = {"packing": packing, "flood_bits": flood, "scale_bits": scale}
+        tried = terms.model_copy(update=changes)
+        distance = statistical_bits(tried, work)
+        if distance >= terms.statistical_bits and _needed_bits(tried, work) <= bits:
+            return tried.model_copy(update={"statistical_bits": min(distance, 128)})
+    return None
 
 
 def _fitted(terms: EncryptionTerms, work: Workload, error: int) -> EncryptionTerms | None:
@@ -197,7 +272,7 @@ def _fitted(terms: EncryptionTerms, work: Workload, error: int) -> EncryptionTer
                 break
         else:
             continue
-        if _needed_bits(tried, work.hospitals) <= sum(terms.modulus_bits):
+        if _needed_bits(tried, work) <= sum(terms.modulus_bits):
             distance = min(max(statistical_bits(tried, work), terms.statistical_bits), 128)
             return tried.model_copy(update={"statistical_bits": distance})
     return None

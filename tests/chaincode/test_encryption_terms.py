@@ -9,7 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chaincode.schema import encryption
-from chaincode.schema.encryption import EncryptionTerms, Workload, choose, refusal
+from chaincode.schema.encryption import (
+    EncryptionTerms,
+    PackingTerms,
+    Workload,
+    choose,
+    lane_bits,
+    refusal,
+    update_bytes,
+)
 from chaincode.schema.errors import MedFabricError
 
 WORK = Workload(hospitals=4, updates=4, parameters=62, rounds=6)
@@ -48,6 +56,7 @@ def test_terms_that_do_not_do_are_refused_with_the_reason(
     error=st.integers(1_000, 100_000),
     security=st.sampled_from([128, 192, 256]),
     threshold=st.booleans(),
+    packed=st.booleans(),
 )
 def test_what_is_chosen_keeps_every_rule_and_the_error(
     hospitals: int,
@@ -57,6 +66,7 @@ def test_what_is_chosen_keeps_every_rule_and_the_error(
     error: int,
     security: int,
     threshold: bool,
+    packed: bool,
 ) -> None:
     work = Workload(hospitals, hospitals, parameters, rounds)
     least = hospitals // 2 + 1
@@ -67,11 +77,61 @@ def test_what_is_chosen_keeps_every_rule_and_the_error(
         security_bits=security,
         statistical_bits=30,
         threshold=least if threshold and least < hospitals else None,
+        packed=packed,
     )
 
     assert refusal(terms, work) is None
     assert encryption.error_nano(terms, hospitals) <= error
     assert terms.statistical_bits >= 30
+
+
+def test_packing_makes_large_updates_smaller_at_the_same_error() -> None:
+    work = Workload(64, 64, 3_500_000, 10)
+    one, several = (
+        choose(work, clip_micro=8_000_000, error_nano=10_000, packed=packed)
+        for packed in (False, True)
+    )
+
+    assert one.packing is None
+    assert several.packing is not None
+    assert 2 * update_bytes(several, 3_500_000) < update_bytes(one, 3_500_000)
+    assert encryption.error_nano(several, 64) <= 10_000
+
+
+def test_a_small_model_is_not_packed_into_a_larger_ring() -> None:
+    assert choose(WORK, clip_micro=8_000_000, error_nano=10_000).packing is None
+
+
+PACKED = EncryptionTerms(
+    poly_modulus_degree=8192,
+    modulus_bits=(48, 48, 48),
+    scale_bits=76,
+    packing=PackingTerms(levels=2047, per_coefficient=2),
+)
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"packing": PackingTerms(levels=2047, per_coefficient=3)}, "does not fit"),
+        ({"packing": PackingTerms(levels=2**24, per_coefficient=2)}, "does not fit"),
+        ({"packing": PackingTerms(levels=2**40, per_coefficient=1), "weight_bits": 14}, "exactly"),
+        ({"scale_bits": 68}, "noise reaches the packed values"),
+    ],
+)
+def test_packed_values_that_do_not_fit_are_refused(changes: dict[str, object], why: str) -> None:
+    assert refusal(PACKED, WORK) is None
+    refused = refusal(PACKED.model_copy(update=changes), WORK)
+
+    assert refused is not None
+    assert why in refused
+
+
+@given(levels=st.integers(1, 2**40), bits=st.integers(1, 14))
+def test_a_lane_holds_twice_the_largest_sum_and_its_sign(levels: int, bits: int) -> None:
+    width = lane_bits(levels, bits)
+
+    assert 2 * (levels << bits) < 1 << (width - 1) <= 4 * (levels << bits)
 
 
 def test_what_cannot_be_is_refused_with_the_reason() -> None:

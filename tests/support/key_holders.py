@@ -10,10 +10,12 @@ from functools import lru_cache
 
 import numpy as np
 
-from chaincode.schema.encryption import EncryptionTerms, Workload
+from chaincode.schema.encryption import EncryptionTerms, PackingTerms, Workload
 from trainer.privacy import CollectiveKey, KeySecret, Scheme, ShareKey
 
 SEED = b"s" * 32
+PACKED = {"poly_modulus_degree": 8192, "modulus_bits": (48, 48, 48), "scale_bits": 76}
+"""A ring with room for several values in a coefficient, above the noise of 66 bits of flooding."""
 
 
 @dataclass(frozen=True)
@@ -54,11 +56,17 @@ class KeyHolders:
 
 @lru_cache(maxsize=16)
 def key_holders(
-    hospitals: int = 4, threshold: int | None = None, parameters: int = 40
+    hospitals: int = 4,
+    threshold: int | None = None,
+    parameters: int = 40,
+    packing: PackingTerms | None = None,
 ) -> KeyHolders:
     """A whole ceremony."""
     work = Workload(hospitals, hospitals, parameters, 1)
-    scheme = Scheme(EncryptionTerms(threshold=threshold), work, SEED)
+    terms = EncryptionTerms(threshold=threshold)
+    if packing is not None:
+        terms = EncryptionTerms.model_validate(terms.model_dump() | PACKED | {"packing": packing})
+    scheme = Scheme(terms, work, SEED)
     secrets = [KeySecret(os.urandom(32)) for _ in range(hospitals)]
     documents = [scheme.dealing.make(secret, i) for i, secret in enumerate(secrets, 1)]
     share_keys = []

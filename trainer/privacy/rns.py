@@ -84,26 +84,32 @@ class Rns:
         Returns:
             ``int64[N]``; where a coefficient is larger, the largest 64-bit integer.
         """
-        offset = self.residues(1 << bits)
-        digits = self._digits(ring.add(self.inverse(values), offset, self.column))
-        limbs = self._limbs(digits)
-        _carry(_plus(limbs, 1 << (shift - 1)))
-        whole = np.zeros(self.degree, dtype=np.int64)
-        beyond = np.zeros(self.degree, dtype=np.int64)
-        for index, limb in enumerate(limbs):
-            place = index * _LIMB - shift
-            if place <= -_LIMB:
-                continue
-            if place > bits + 1 - shift:
-                beyond |= limb
-            elif place < 0:
-                whole += limb >> -place
-            else:
-                kept = limb & ((1 << max(0, min(_LIMB, bits + 2 - shift - place))) - 1)
-                beyond |= limb - kept
-                whole += kept << place
-        outside = (beyond != 0) | (whole > 1 << (bits + 1 - shift))
+        limbs = self._shifted(values, (1 << bits) + (1 << (shift - 1)))
+        whole = _field(limbs, shift, bits + 2 - shift)
+        outside = _beyond(limbs, bits + 2) | (whole > 1 << (bits + 1 - shift))
         return np.where(outside, np.iinfo(np.int64).max, whole - (1 << (bits - shift)))
+
+    def lanes(self, values: Residues, shift: int, width: int, number: int) -> NDArray[np.int64]:
+        """Signed integers of ``width`` bits that stand side by side in every coefficient, from
+        bit ``shift`` on; what is below is rounded away.
+
+        Args:
+            width: at most 60.
+
+        Returns:
+            ``int64[number, N]``; where a coefficient is larger than its lanes hold, the largest
+            64-bit integer in all of them.
+        """
+        middle, places = 1 << (width - 1), [shift + width * lane for lane in range(number)]
+        offset = sum(middle << place for place in places) + (1 << (shift - 1))
+        limbs = self._shifted(values, offset)
+        lanes = np.stack([_field(limbs, place, width) - middle for place in places])
+        return np.where(_beyond(limbs, shift + width * number), np.iinfo(np.int64).max, lanes)
+
+    def _shifted(self, values: Residues, offset: int) -> list[NDArray[np.int64]]:
+        """Limbs of the coefficients, made positive by an offset."""
+        coefficients = ring.add(self.inverse(values), self.residues(offset), self.column)
+        return self._limbs(self._digits(coefficients))
 
     def _digits(self, coefficients: Residues) -> list[NDArray[np.int64]]:
         """Mixed-radix digits (Garner): x = d0 + q0 (d1 + q1 (d2 + ...))."""
@@ -130,9 +136,24 @@ class Rns:
         return limbs
 
 
-def _plus(limbs: list[NDArray[np.int64]], number: int) -> list[NDArray[np.int64]]:
-    limbs[(number.bit_length() - 1) // _LIMB] += 1 << ((number.bit_length() - 1) % _LIMB)
-    return limbs
+def _field(limbs: list[NDArray[np.int64]], first: int, width: int) -> NDArray[np.int64]:
+    """``width`` bits, at most 62, from bit ``first`` on."""
+    value = np.zeros_like(limbs[0])
+    for index, limb in enumerate(limbs):
+        place = index * _LIMB - first
+        if -_LIMB < place < 0:
+            value |= limb >> -place
+        elif 0 <= place < width:
+            value |= (limb & ((1 << min(_LIMB, width - place)) - 1)) << place
+    return value & ((1 << width) - 1)
+
+
+def _beyond(limbs: list[NDArray[np.int64]], first: int) -> NDArray[np.bool_]:
+    """Whether any bit is set from ``first`` on."""
+    found = np.zeros_like(limbs[0])
+    for index, limb in enumerate(limbs):
+        found |= limb >> min(max(first - index * _LIMB, 0), _LIMB)
+    return np.asarray(found != 0)
 
 
 def _carry(limbs: list[NDArray[np.int64]]) -> list[NDArray[np.int64]]:

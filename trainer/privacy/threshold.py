@@ -24,11 +24,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chaincode.schema import canonical, encryption
-from chaincode.schema.encryption import FRACTION_BITS, EncryptionTerms, Workload
+from chaincode.schema.encryption import EncryptionTerms, Workload
 from chaincode.schema.errors import Code, MedFabricError
 from chaincode.schema.rounds import Round
 from trainer.privacy import ring, sampling
 from trainer.privacy.dealing import KeyDealing, KeySecret
+from trainer.privacy.packing import Packing
 from trainer.privacy.ring import Residues
 from trainer.privacy.rns import Rns
 from trainer.privacy.seal import Encryptor, Seal
@@ -85,7 +86,8 @@ class Scheme:
         self.dealing = KeyDealing(
             self._rns, self._reference, self.context, work.hospitals, self.threshold
         )
-        self.chunks = -(-work.parameters // self._rns.degree)
+        self._packing = Packing(terms, self._rns)
+        self.chunks = terms.chunks(work.parameters)
         self._encryptors: dict[str, Encryptor] = {}
 
     def form(self, kind: Kind) -> Form:
@@ -136,7 +138,7 @@ class Scheme:
         key: CollectiveKey,
         test_stream: sampling.Stream | None = None,
     ) -> Iterator[bytes]:
-        """Encrypt values, clipped to the terms' range, N to a ciphertext.
+        """Encrypt values, clipped to the terms' range, a chunk to a ciphertext.
 
         Args:
             values: ``float[parameters]``; read chunk by chunk, so it may be a mapped file.
@@ -149,15 +151,11 @@ class Scheme:
             raise MedFabricError(
                 Code.WRONG_SIZE, f"{values.shape} values instead of {self._work.parameters}"
             )
-        form, degree = self.form(Kind.CIPHERTEXT), self._rns.degree
-        scale = self._rns.residues(1 << (self._terms.scale_bits - FRACTION_BITS))
+        form, size = self.form(Kind.CIPHERTEXT), self._packing.values
         encryptor = self._encryptor(key, test_stream)
         yield form.header()
-        for first in range(0, values.size, degree):
-            fixed = np.zeros(degree, dtype=np.int64)
-            some = self._fixed_point(values[first : first + degree])
-            fixed[: some.size] = some
-            message = self._rns.forward(self._rns.multiply(self._rns.lift(fixed), scale))
+        for first in range(0, values.size, size):
+            message = self._rns.forward(self._packing.encode(values[first : first + size]))
             zero = encryptor.zero()
             yield form.pack((self._rns.add(zero[0], message), zero[1]))
 
@@ -243,36 +241,19 @@ class Scheme:
             MedFabricError: a share is malformed, or ``DECODE_RANGE``: the shares are not all
                 there or not of this aggregate, for the sum is not where an honest one is.
         """
-        largest, noise = self._bounds(total_weight, len(shares))
-        shift = self._terms.scale_bits - FRACTION_BITS
-        bits = max((largest + noise).bit_length(), shift + 1)
+        noise = encryption.largest_noise(self._terms, len(shares), self._work.hospitals)
         readers = [self.form(Kind.SHARE).read(share) for share in shares]
         left = self._work.parameters
         for chunks in zip(self.form(Kind.CIPHERTEXT).read(aggregate), *readers, strict=True):
             total = chunks[0][0].copy()
             for share in chunks[1:]:
                 total += share[0]
-            sums = self._rns.rounded(ring.lift(total, self._rns.column), shift, bits)
-            number = min(left, self._rns.degree)
-            self._check_sums(sums, number, (largest + noise) >> shift, noise >> shift)
+            number = min(left, self._packing.values)
             left -= number
-            # Both are whole numbers that double precision holds: the quotient is rounded once,
-            # correctly, on any machine.
-            yield sums[:number] / np.float64(total_weight << FRACTION_BITS)
+            residues = ring.lift(total, self._rns.column)
+            yield self._packing.decode(residues, number, total_weight, noise)
 
     # helpers
-
-    def _bounds(self, total_weight: int, holders: int) -> tuple[int, int]:
-        noise = encryption.largest_noise(self._terms, holders, self._work.hospitals)
-        return (total_weight * self._terms.clip_micro << self._terms.scale_bits) // 10**6, noise
-
-    def _check_sums(self, sums: NDArray[np.int64], number: int, largest: int, noise: int) -> None:
-        values, unused = np.abs(sums[:number]), np.abs(sums[number:])
-        if values.max() > largest + 1 or (unused.size and unused.max() > noise + 1):
-            raise MedFabricError(
-                Code.DECODE_RANGE,
-                "the shares do not decrypt this aggregate: one is missing, or not what it claims",
-            )
 
     def _lagrange(self, point: int, holders: Sequence[int]) -> int:
         """The factor of f(point) in f(0), from the values at the holders' points."""
@@ -292,16 +273,6 @@ class Scheme:
         high, low = stream.flood(self._rns.degree, self._terms.flood_bits)
         shifted = self._rns.multiply(self._rns.lift(high), self._rns.residues(1 << 40))
         return self._rns.add(shifted, self._rns.lift(low))
-
-    def _fixed_point(self, values: NDArray[np.floating]) -> NDArray[np.int64]:
-        if not np.isfinite(values).all():
-            raise MedFabricError(
-                Code.VALUE_NOT_FINITE,
-                "the update does not hold finite values only; lower the learning rate",
-            )
-        clip = self._terms.clip_micro / 1e6
-        clipped = np.clip(values.astype(np.float64), -clip, clip)
-        return np.rint(clipped * 2.0**FRACTION_BITS).astype(np.int64)
 
     def _encryptor(
         self, key: CollectiveKey, test_stream: sampling.Stream | None

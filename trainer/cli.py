@@ -136,6 +136,35 @@ def base(
     show(base_model_terms(config, architecture, settings), as_json=as_json)
 
 
+@node.command("check-model")
+@click.argument("architecture")
+@click.option(
+    "settings", "--set", multiple=True, metavar="NAME=NUMBER", help="A setting; once for each."
+)
+@click.option("--classes", type=click.IntRange(2), help="Where it is no setting of the model's.")
+@json_option
+def check_model(
+    architecture: str, settings: tuple[str, ...], classes: int | None, as_json: bool
+) -> None:
+    """Say which layers of ARCHITECTURE differential privacy or encryption cannot take, and what to
+    put instead. Ends with exit code 7 where training would be refused.
+    """
+    from trainer.models.check import refuse
+    from trainer.node.models import check_architecture
+
+    found, facts = check_architecture(architecture, _settings(settings), classes)
+    show({**facts, "findings": [vars(finding) for finding in found]}, as_json=as_json)
+    refuse(architecture, found)
+
+
+def _settings(given: tuple[str, ...]) -> dict[str, int]:
+    pairs = [each.partition("=") for each in given]
+    try:
+        return {name: int(value) for name, _, value in pairs}
+    except ValueError:
+        raise click.BadParameter("write NAME=NUMBER", param_hint="--set") from None
+
+
 @node.command()
 @click.argument("name")
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True)

@@ -62,6 +62,13 @@ class NoisyOptimizer(DPOptimizer):  # type: ignore[misc]
         self._key = key
         self._next = first
 
+    def pre_step(self, closure: Callable[[], float] | None = None) -> bool:
+        if all(parameter.grad_sample is None for parameter in self.params):
+            # The batch was empty: the step is noise alone.
+            for parameter in self.params:
+                parameter.grad_sample = parameter.new_zeros((0, *parameter.shape))
+        return bool(super().pre_step(closure))
+
     def clip_and_accumulate(self) -> None:
         """Clip, and leave out records whose gradient is not finite.
 

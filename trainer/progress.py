@@ -10,6 +10,7 @@ many steps of which mechanism are behind it: the privacy account of the training
 from __future__ import annotations
 
 import hashlib
+import hmac
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,10 +18,10 @@ from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from chaincode.schema import canonical
-from chaincode.schema.base import Count, Language, Micro, Sha256
+from chaincode.schema.base import Count, Language, Micro
 from chaincode.schema.errors import Code, MedFabricError
 
 CHECKPOINT_SECONDS = 20.0
@@ -47,14 +48,13 @@ class Checkpoint:
 
 
 class _Header(Language):
-    """First line of a checkpoint. ``course`` binds it to the key, and so to what is trained."""
+    """Second line of a checkpoint. The first authenticates all that follows by the training's key
+    (HMAC-SHA-256), and so binds it to what is trained."""
 
-    course: Sha256
     mechanism: Mechanism
     steps: Annotated[int, Field(ge=1)]
     parameters: Annotated[int, Field(ge=1)]
     momentum: bool
-    body_sha256: Sha256
 
 
 @dataclass
@@ -83,7 +83,7 @@ class Course:
         content = self.kept()
         if content is None:
             return None
-        found = _decode(content, self._name)
+        found = _decode(content, self.key)
         if found.mechanism != mechanism or found.parameters.size != parameters:
             raise _damaged("it is of another training")
         return found
@@ -91,44 +91,38 @@ class Course:
     def reached(self, now: Callable[[], Checkpoint]) -> None:
         """Keep a checkpoint if one is due."""
         if self.keep is not None and time.monotonic() - self._last >= self.every:
-            self.keep(_encode(now(), self._name))
+            self.keep(_encode(now(), self.key))
             self._last = time.monotonic()
 
-    @property
-    def _name(self) -> str:
-        return hashlib.sha256(b"MedFabric course" + self.key).hexdigest()
 
-
-def _encode(checkpoint: Checkpoint, course: str) -> bytes:
+def _encode(checkpoint: Checkpoint, key: bytes) -> bytes:
     arrays = [checkpoint.parameters]
     if checkpoint.momentum is not None:
         arrays.append(checkpoint.momentum)
     body = b"".join(array.astype("<f4").tobytes() for array in arrays)
     header = _Header(
-        course=course,
         mechanism=checkpoint.mechanism,
         steps=checkpoint.steps,
         parameters=checkpoint.parameters.size,
         momentum=checkpoint.momentum is not None,
-        body_sha256=hashlib.sha256(body).hexdigest(),
     )
-    return canonical.dumps(header) + b"\n" + body
+    content = canonical.dumps(header) + b"\n" + body
+    return _tag(content, key) + b"\n" + content
 
 
-def _decode(content: bytes, course: str) -> Checkpoint:
-    first, _, body = content.partition(b"\n")
-    try:
-        header = _Header.model_validate_json(first)
-    except ValidationError:
-        raise _damaged("its header is unreadable") from None
-    whole = 4 * header.parameters * (1 + header.momentum)
-    if len(body) != whole or hashlib.sha256(body).hexdigest() != header.body_sha256:
-        raise _damaged("it is not whole")
-    if header.course != course:
-        raise _damaged("it is of another training")
+def _decode(content: bytes, key: bytes) -> Checkpoint:
+    tag, _, rest = content.partition(b"\n")
+    if not hmac.compare_digest(tag, _tag(rest, key)):
+        raise _damaged("it is not whole, or of another training")
+    first, _, body = rest.partition(b"\n")
+    header = _Header.model_validate_json(first)
     values = np.frombuffer(body, dtype="<f4").astype(np.float32).reshape(-1, header.parameters)
     momentum = values[1] if header.momentum else None
     return Checkpoint(header.mechanism, header.steps, values[0], momentum)
+
+
+def _tag(content: bytes, key: bytes) -> bytes:
+    return hmac.new(key, b"MedFabric checkpoint" + content, hashlib.sha256).hexdigest().encode()
 
 
 def _damaged(why: str) -> MedFabricError:

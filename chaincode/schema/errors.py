@@ -159,6 +159,7 @@ class Code(StrEnum):
     PATIENT_SPLIT = "MF-9011"
     CLASS_EMPTY = "MF-9012"
     UPDATE_REFUSED = "MF-9013"
+    ARCHITECTURE_UNFIT = "MF-9014"
     # trainer: the node's own folder and agent
     HOME_BUSY = "MF-9101"
     HOME_DAMAGED = "MF-9102"

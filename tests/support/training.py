@@ -21,10 +21,16 @@ from trainer import presets
 
 @contextmanager
 def training(
-    folder: Path, kind: Kind, rounds: int, stage_seconds: int, *, start: bool = True
+    folder: Path,
+    kind: Kind,
+    rounds: int,
+    stage_seconds: int,
+    *,
+    start: bool = True,
+    hospitals: int = 4,
 ) -> Iterator[Run]:
     """A run with an agreed plan; with ``start``, its agents are at work."""
-    options = Options(folder, kind, rounds=rounds, stage_seconds=stage_seconds)
+    options = Options(folder, kind, hospitals, rounds=rounds, stage_seconds=stage_seconds)
     with demo.prepared(options, lambda _: None) as run:
         if start:
             run.agents.start()

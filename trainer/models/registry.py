@@ -73,21 +73,35 @@ def size(shapes: Layout) -> int:
     return sum(math.prod(shape) for _, shape in shapes)
 
 
+def is_ours(architecture: str) -> bool:
+    """Whether it comes with MedFabric, and so needs no check on every node."""
+    return architecture in _OURS
+
+
 def _find(architecture: str) -> Architecture:
     if architecture in _OURS:
         return _OURS[architecture]
-    installed = _installed()
-    if architecture not in installed:
+    others = entry_points(group=GROUP)
+    if architecture not in others.names:
+        known = ", ".join(sorted({*_OURS, *others.names}))
         raise MedFabricError(
             Code.ARCHITECTURE_UNKNOWN,
-            f"no architecture {architecture}; there are {', '.join(sorted(installed))}",
+            f"no architecture {architecture}; there are {known}; install the package that brings "
+            "it",
         )
-    return installed[architecture]
-
-
-def _installed() -> dict[str, Architecture]:
-    found = {point.name: point for point in entry_points(group=GROUP)}
-    return {**{name: point.load() for name, point in found.items()}, **_OURS}
+    try:
+        found = others[architecture].load()
+    except (ImportError, AttributeError) as error:
+        found, why = None, f" ({error})"
+    else:
+        why = ""
+    if not isinstance(found, Architecture):
+        raise MedFabricError(
+            Code.ARCHITECTURE_UNKNOWN,
+            f"{others[architecture].value} gives no Architecture{why}; correct the package that "
+            f"brings {architecture}",
+        )
+    return found
 
 
 _OURS = {

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
+from functools import cached_property
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from chaincode.schema import canonical
 from chaincode.schema.errors import Code, MedFabricError
 from chaincode.schema.plans import PlanTerms
 from trainer import strategies
 from trainer.data.dataset import Recorded, open_recorded
 from trainer.models import registry, weights
+from trainer.models.check import check, refuse
 from trainer.node.config import ComputeConfig, DataConfig
 from trainer.progress import Course
 from trainer.training import Compute, Trained, evaluate, parameters, train
@@ -35,9 +38,6 @@ class Learner:
         # Many small operations: one thread is faster than a pool, and several nodes share cores.
         torch.set_num_threads(1)
         self.dataset_id = data.dataset_id
-        # By the ledger's salted hashes: what the records are was checked against them.
-        pinned = (recorded.dataset.commitment_sha256, recorded.dataset.split_sha256)
-        self.records_sha256 = canonical.sha256(pinned)
         self._terms = terms
         self._compute = Compute(compute.accelerator, compute.precision)
         _check_data(terms)
@@ -45,8 +45,18 @@ class Learner:
         self._model = registry.build(terms.model.architecture, terms.model.config)
         self._layout = registry.layout(self._model)
         _check_architecture(terms, self._layout)
+        if not registry.is_ours(terms.model.architecture):
+            found = check(self._model, terms.data.shape, len(terms.data.classes))
+            refuse(terms.model.architecture, found)
         opened = open_recorded(data, terms.data, recorded)
         self._training, self._validation = opened.training, opened.validation
+
+    @cached_property
+    def records_sha256(self) -> str:
+        """Hash of the training records, unsalted: never leaves the node."""
+        digest = hashlib.sha256(np.ascontiguousarray(self._training.features))
+        digest.update(np.ascontiguousarray(self._training.labels))
+        return digest.hexdigest()
 
     def train(self, base: bytes, course: Course) -> Trained:
         """One round's training from the base model's file."""

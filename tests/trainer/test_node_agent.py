@@ -518,6 +518,20 @@ def test_few_values_beyond_the_range_are_cut_as_the_plan_says(tmp_path: Path) ->
     assert [name for name, _ in ledger.submitted] == ["round:SubmitUpdate"]
 
 
+def test_a_narrow_range_cuts_honest_noise_and_refuses_none_of_it(tmp_path: Path) -> None:
+    ledger = _Ledger()
+    narrow = EncryptionTerms(clip_micro=100_000)
+    terms = _terms().model_copy(update={"encryption": narrow})
+    plan = _plan().model_copy(update={"terms": terms, "terms_sha256": terms.sha256})
+    noise = np.random.default_rng(1).normal(0, 0.1, 2000)
+    rounds = _rounds(ledger, tmp_path, _Learner(list(noise)))
+
+    now = _now(_view(RoundStatus.OPEN), plan=plan)
+    rounds.submit_update(Duty(Task.SUBMIT_UPDATE, "plan", 1), now)
+
+    assert [name for name, _ in ledger.submitted] == ["round:SubmitUpdate"]
+
+
 def test_no_node_trains_on_from_a_recalled_model(tmp_path: Path) -> None:
     rounds = _rounds(_Recalled(), tmp_path)
 

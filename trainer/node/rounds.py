@@ -47,8 +47,11 @@ if TYPE_CHECKING:
 
 Facts = dict[str, int | str]
 
-_MOST_BEYOND = 0.001
-"""Part of an update's values that may be cut to the plan's range."""
+_EXPLODED = 8.0
+"""What no weight moves by in a round that goes well. The plan's range is no measure: a narrow one
+cuts the noise of honest updates, and is meant to."""
+_MOST_EXPLODED = 0.001
+"""Part of an update's values that may be larger, and than the plan's range."""
 _UNDECODABLE = frozenset(
     {
         Code.WIRE_MALFORMED,
@@ -347,15 +350,16 @@ class Rounds:
 
 
 def _refuse_exploded(delta: NDArray[np.float64], terms: PlanTerms) -> None:
-    """Refuse an update that is no number, or that the encryption's range would cut short.
+    """Refuse an update that is no number, or so large that training has failed.
 
     What is looked at has its noise already: whether it is refused tells nothing more of a record.
     """
-    beyond = int((np.abs(delta) > terms.encryption.clip_micro / 1e6).sum())
+    limit = max(_EXPLODED, terms.encryption.clip_micro / 1e6)
+    beyond = int((np.abs(delta) > limit).sum())
     if not np.isfinite(delta).all():
         why = "it holds values that are not finite"
-    elif beyond > delta.size * _MOST_BEYOND:
-        why = f"{beyond} of its {delta.size} values are beyond the plan's range"
+    elif beyond > delta.size * _MOST_EXPLODED:
+        why = f"{beyond} of its {delta.size} values are beyond {limit:g}"
     else:
         return
     raise MedFabricError(

@@ -2,24 +2,10 @@
 
 from __future__ import annotations
 
-import html
-import io
-from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
+from client.pages import document, figure, svg, table, text
 from demo.record import RunRecord
-
-_STYLE = """
-body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222}
-h1{margin-bottom:0}h2{margin-top:2.5rem;border-bottom:1px solid #ccc}
-table{border-collapse:collapse;width:100%;font-size:.9rem}
-td,th{padding:.3rem .6rem;text-align:right;border-bottom:1px solid #eee}
-td:first-child,th:first-child{text-align:left}code{font-size:.85rem;word-break:break-all}
-pre{background:#f6f6f6;padding:1rem;overflow:auto;font-size:.8rem}
-.note{background:#fff7e0;padding:.6rem 1rem;border-left:4px solid #e0a800}
-.ok{color:#17692b}.bad{color:#a31515}svg{max-width:100%;height:auto}
-"""
 
 
 def write(run: RunRecord, lineage: str, folder: Path) -> Path:
@@ -34,16 +20,16 @@ def page(run: RunRecord, lineage: str) -> str:
     verdict = "ok" if run.audit.verdict == "proven" else "bad"
     kind = "simulated records" if run.data.simulated else "real records"
     parts = [
-        f"<h1>MedFabric run of {_text(run.started)}</h1>",
-        f"<p>{len(run.network.hospitals)} hospitals on {_text(_network(run))}, content in a "
-        f"{_text(run.store)} store; {_text(run.data.name)} ({kind}), {_text(run.data.partition)}; "
+        f"<h1>MedFabric run of {text(run.started)}</h1>",
+        f"<p>{len(run.network.hospitals)} hospitals on {text(_network(run))}, content in a "
+        f"{text(run.store)} store; {text(run.data.name)} ({kind}), {text(run.data.partition)}; "
         f"{run.seconds:.0f} s, {run.peak_memory_mb:.0f} MB.</p>",
         _notice(run),
-        f"<p>Model <code>{_text(run.model_address)}</code>: test accuracy "
+        f"<p>Model <code>{text(run.model_address)}</code>: test accuracy "
         f"<b>{run.final_accuracy:.3f}</b> at epsilon {run.epsilon_limit:g}, delta {run.delta:g} "
         f"(unprotected FedAvg {run.baselines.fedavg_accuracy:.3f}, centralised "
         f"{run.baselines.centralised_accuracy:.3f}). Lineage: "
-        f"<b class={verdict}>{_text(run.audit.verdict)}</b> over {run.audit.blocks} blocks.</p>",
+        f"<b class={verdict}>{text(run.audit.verdict)}</b> over {run.audit.blocks} blocks.</p>",
         "<h2>Accuracy on held-out test records</h2>",
         _accuracy_plot(run),
         "<h2>Privacy budget spent</h2>",
@@ -55,12 +41,11 @@ def page(run: RunRecord, lineage: str) -> str:
         "<h2>What each node gave</h2>",
         _nodes_table(run),
         "<h2>Lineage of the model, proven from the ledger's blocks</h2>",
-        f"<pre>{_text(lineage)}</pre>",
+        f"<pre>{text(lineage)}</pre>",
     ]
     if run.audit.findings:
-        parts.append(f"<ul>{''.join(f'<li>{_text(f)}</li>' for f in run.audit.findings)}</ul>")
-    head = f"<meta charset=utf-8><title>MedFabric run</title><style>{_STYLE}</style>"
-    return f"<!doctype html><html lang=en><head>{head}</head><body>{''.join(parts)}</body></html>"
+        parts.append(f"<ul>{''.join(f'<li>{text(f)}</li>' for f in run.audit.findings)}</ul>")
+    return document("MedFabric run", parts)
 
 
 def _network(run: RunRecord) -> str:
@@ -104,7 +89,7 @@ def _rounds_table(run: RunRecord) -> str:
         )
         for r in run.rounds
     )
-    return _table(header, rows)
+    return table(header, rows)
 
 
 def _nodes_table(run: RunRecord) -> str:
@@ -131,11 +116,11 @@ def _nodes_table(run: RunRecord) -> str:
         )
         for n in run.nodes
     )
-    return _table(header, rows)
+    return table(header, rows)
 
 
 def _accuracy_plot(run: RunRecord) -> str:
-    figure, axes = _figure()
+    drawn, axes = figure()
     numbers = [r.number for r in run.rounds]
     axes.plot(numbers, [r.accuracy for r in run.rounds], "o-", label="MedFabric, DP and encrypted")
     axes.plot(numbers, [r.fedavg_accuracy for r in run.rounds], "s--", label="unprotected FedAvg")
@@ -144,11 +129,11 @@ def _accuracy_plot(run: RunRecord) -> str:
     )
     axes.set(xlabel="round", ylabel="test accuracy", ylim=(0.5, 1.0), xticks=numbers)
     axes.legend(loc="lower right")
-    return _svg(figure)
+    return svg(drawn)
 
 
 def _budget_plot(run: RunRecord) -> str:
-    figure, axes = _figure()
+    drawn, axes = figure()
     numbers = [r.number for r in run.rounds]
     for hospital in run.network.hospitals:
         spent = [r.epsilon.get(hospital, 0.0) for r in run.rounds]
@@ -156,11 +141,11 @@ def _budget_plot(run: RunRecord) -> str:
     axes.axhline(run.epsilon_limit, color="red", linestyle=":", label="budget")
     axes.set(xlabel="round", ylabel="epsilon spent", ylim=(0, None), xticks=numbers)
     axes.legend(loc="lower right")
-    return _svg(figure)
+    return svg(drawn)
 
 
 def _stages_plot(run: RunRecord) -> str:
-    figure, axes = _figure()
+    drawn, axes = figure()
     tasks = list(dict.fromkeys(s.task for r in run.rounds for s in r.stages))
     left = [0.0] * len(run.rounds)
     labels = [f"round {r.number}" for r in run.rounds]
@@ -171,31 +156,4 @@ def _stages_plot(run: RunRecord) -> str:
     axes.invert_yaxis()
     axes.set(xlabel="seconds, slowest hospital of each stage")
     axes.legend(fontsize="x-small")
-    return _svg(figure)
-
-
-def _figure() -> tuple[Any, Any]:
-    # A Figure without pyplot: no display, no global state.
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8, 3.2), layout="constrained")
-    return figure, figure.subplots()
-
-
-def _svg(figure: Any) -> str:
-    buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None})
-    text = buffer.getvalue()
-    return text[text.index("<svg") :]
-
-
-def _table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    head = "".join(f"<th>{_text(name)}</th>" for name in header)
-    body = "".join(
-        "<tr>" + "".join(f"<td>{_text(cell)}</td>" for cell in row) + "</tr>" for row in rows
-    )
-    return f"<table><tr>{head}</tr>{body}</table>"
-
-
-def _text(value: object) -> str:
-    return html.escape(str(value))
+    return svg(drawn)

@@ -185,3 +185,29 @@ def classifier(name: str, seed: int, consortia: int, out: Path, as_json: bool) -
     from trainer.reputation.export import write
 
     show(write(name, seed, consortia, out), as_json=as_json)
+
+
+@node.command()
+@click.argument("application")
+@click.option("--epsilon", "epsilons", type=click.FloatRange(min=0, min_open=True), multiple=True)
+@click.option("--seeds", type=click.IntRange(1, 100), default=3, show_default=True)
+@click.option("--hospitals", type=click.IntRange(2, 64), default=4, show_default=True)
+@click.option("--rounds", type=click.IntRange(1), help="Else those that it is tuned for.")
+@json_option
+def utility(
+    application: str,
+    epsilons: tuple[float, ...],
+    seeds: int,
+    hospitals: int,
+    rounds: int | None,
+    as_json: bool,
+) -> None:
+    """Train APPLICATION's plan at several epsilons on its own records, in this process.
+
+    What --json prints, `medfabric admin budget --utility` draws. Nothing touches a ledger.
+    """
+    from trainer.utility import measure
+
+    show(
+        measure(application, epsilons or (1.0, 3.0, 8.0), seeds, hospitals, rounds), as_json=as_json
+    )

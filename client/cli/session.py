@@ -13,10 +13,11 @@ from chaincode.schema.errors import Code, MedFabricError
 from client.cli.output import json_option, show
 
 if TYPE_CHECKING:
-    from chaincode.schema.base import Language
+    from pydantic import BaseModel
+
     from client.consortium import Consortium
 
-Model = TypeVar("Model", bound="Language")
+Model = TypeVar("Model", bound="BaseModel")
 
 FOLDER = click.Path(path_type=Path, file_okay=False)
 FILE = click.Path(path_type=Path, dir_okay=False)
@@ -68,7 +69,7 @@ def connect(identity: Path, connection: Path | None) -> Consortium:
 
 
 def read_model(path: Path, model: type[Model]) -> Model:
-    """A JSON file as one of the ledger's models.
+    """A JSON file as a model, of the ledger's or another.
 
     Raises:
         MedFabricError: ``FILE_UNUSABLE``, naming the field.

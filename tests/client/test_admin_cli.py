@@ -565,9 +565,6 @@ def test_help_and_usage_errors_do_not_touch_the_ledger():
     assert runner.invoke(cli, ["admin", "plan", "vote", "--help"]).exit_code == 0
     assert runner.invoke(cli, ["admin", "plan", "vote", "x"]).exit_code == Exit.USAGE
     assert runner.invoke(cli, ["nothing"]).exit_code == Exit.USAGE
-    planner = ["admin", "privacy", "plan", "--samples", "100", "--batch-size", "20", "--json"]
-    result = runner.invoke(cli, [*planner, "--steps", "10", "--rounds", "5", "--epsilon", "3"])
-    assert json.loads(result.stdout)["epsilon_after_last_round"] <= 3
 
 
 def test_words_on_the_ledger_write_no_control_sequences_on_the_terminal(planned):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from client.cli.admin.applications import application
+from client.cli.admin.budget import budget
 from client.cli.admin.charter import charter
 from client.cli.admin.config import config
 from client.cli.admin.datasets import dataset
@@ -23,7 +24,7 @@ def admin() -> None:
     """Govern: hospitals, nodes, datasets, plans, models, reputations, the channel."""
 
 
-for group in (
+for command in (
     charter,
     node,
     dataset,
@@ -33,6 +34,7 @@ for group in (
     application,
     sharing,
     storage,
+    budget,
     privacy,
     private,
     reputation,
@@ -40,4 +42,4 @@ for group in (
     classifier,
     config,
 ):
-    admin.add_command(group)
+    admin.add_command(command)

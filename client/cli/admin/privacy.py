@@ -1,4 +1,4 @@
-"""What was spent of the patients' privacy, and what a plan would spend."""
+"""What was spent of the patients' privacy, and terms that protect it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from chaincode.schema.errors import Code, MedFabricError
 from client.cli.output import json_option, show
 from client.cli.session import ledger_command
 
@@ -18,7 +17,7 @@ AT_LEAST_ONE = click.IntRange(min=1)
 
 @click.group()
 def privacy() -> None:
-    """See what was spent of every budget; plan what to spend."""
+    """See what was spent of every budget; choose encryption terms."""
 
 
 @ledger_command(privacy, "report")
@@ -42,46 +41,6 @@ def report(consortium: Consortium) -> Any:
             for account in accounts
         ],
     }
-
-
-@privacy.command("plan")
-@click.option("--samples", type=AT_LEAST_ONE, required=True, help="Of the smallest dataset.")
-@click.option("--batch-size", type=AT_LEAST_ONE, required=True, help="Expected size of a batch.")
-@click.option("--steps", type=AT_LEAST_ONE, required=True, help="Optimiser steps per round.")
-@click.option("--rounds", type=AT_LEAST_ONE, required=True, help="Rounds of the plan.")
-@click.option("--epsilon", type=click.FloatRange(min=0, min_open=True), required=True)
-@click.option("--delta", type=click.FloatRange(1e-9, 0.5), default=1e-5, show_default=True)
-@json_option
-def plan_budget(
-    samples: int,
-    batch_size: int,
-    steps: int,
-    rounds: int,
-    epsilon: float,
-    delta: float,
-    as_json: bool,
-) -> None:
-    """The noise multiplier that keeps a plan within epsilon, as the ledger will account for it."""
-    from chaincode.schema import accounting
-
-    target, delta_nano = round(epsilon * 1_000_000), round(delta * 1_000_000_000)
-    try:
-        noise = accounting.calibrate(batch_size, samples, steps * rounds, target, delta_nano)
-        spent = [
-            accounting.epsilon_micro(
-                accounting.rdp_pico(batch_size, samples, noise, steps * after), delta_nano
-            )
-            for after in (1, rounds)
-        ]
-    except ValueError as error:
-        raise MedFabricError(Code.BAD_ARGUMENT, f"{error}; change the plan") from None
-    result = {
-        "noise_multiplier_micro": noise,
-        "sampling_rate": batch_size / samples,
-        "epsilon_after_first_round": spent[0] / 1_000_000,
-        "epsilon_after_last_round": spent[1] / 1_000_000,
-    }
-    show(result, as_json=as_json)
 
 
 @privacy.command("clip")

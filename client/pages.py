@@ -1,0 +1,56 @@
+"""Results as a page: one HTML file that loads nothing from elsewhere, plots as inline SVG."""
+
+from __future__ import annotations
+
+import html
+import io
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+_STYLE = """
+body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222}
+h1{margin-bottom:0}h2{margin-top:2.5rem;border-bottom:1px solid #ccc}
+table{border-collapse:collapse;width:100%;font-size:.9rem}
+td,th{padding:.3rem .6rem;text-align:right;border-bottom:1px solid #eee}
+td:first-child,th:first-child{text-align:left}code{font-size:.85rem;word-break:break-all}
+pre{background:#f6f6f6;padding:1rem;overflow:auto;font-size:.8rem}
+.note{background:#fff7e0;padding:.6rem 1rem;border-left:4px solid #e0a800}
+.ok{color:#17692b}.bad{color:#a31515}svg{max-width:100%;height:auto}
+"""
+
+
+def document(title: str, parts: Iterable[str]) -> str:
+    """A whole page of parts that are HTML already."""
+    head = f"<meta charset=utf-8><title>{text(title)}</title><style>{_STYLE}</style>"
+    return f"<!doctype html><html lang=en><head>{head}</head><body>{''.join(parts)}</body></html>"
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A table of plain values."""
+    head = "".join(f"<th>{text(name)}</th>" for name in header)
+    body = "".join(
+        "<tr>" + "".join(f"<td>{text(cell)}</td>" for cell in row) + "</tr>" for row in rows
+    )
+    return f"<table><tr>{head}</tr>{body}</table>"
+
+
+def text(value: object) -> str:
+    """A value that is no HTML."""
+    return html.escape(str(value))
+
+
+def figure(columns: int = 1) -> tuple[Any, Any]:
+    """A figure and its axes, or a tuple of axes side by side."""
+    # A Figure without pyplot: no display, no global state.
+    from matplotlib.figure import Figure
+
+    made = Figure(figsize=(8, 3.2), layout="constrained")
+    return made, made.subplots(1, columns)
+
+
+def svg(made: Any) -> str:
+    """A figure as an element of the page."""
+    buffer = io.StringIO()
+    made.savefig(buffer, format="svg", metadata={"Date": None})
+    drawn = buffer.getvalue()
+    return drawn[drawn.index("<svg") :]

@@ -42,6 +42,44 @@ def data(config: Path, terms: Path, as_json: bool) -> None:
     show(describe_data(config, terms), as_json=as_json)
 
 
+@node.command("data-report")
+@click.argument("config", type=_FILE)
+@click.argument("terms", type=_FILE, required=False)
+@click.option("--plan", "plan_id", help="The terms of this plan on the ledger, instead of TERMS.")
+@click.option("--out", type=_FILE, help="Write a page with plots here (HTML).")
+@json_option
+def data_report(
+    config: Path, terms: Path | None, plan_id: str | None, out: Path | None, as_json: bool
+) -> None:
+    """CONFIG's records before the hospital consents: sizes, classes, what is missing, and how far
+    they are from what the plan expects. Exact, so for the hospital alone.
+
+    TERMS as for `data`. Bad records are refused, as before training.
+    """
+    from trainer.node.main import report_data
+
+    if (terms is None) == (plan_id is None):
+        raise click.UsageError("name either TERMS or --plan")
+    show(report_data(config, terms, plan_id, out), as_json=as_json)
+
+
+@node.command()
+@click.argument("records", type=click.Path(path_type=Path, exists=True))
+@click.argument("terms", type=_FILE)
+@json_option
+def expectation(records: Path, terms: Path, as_json: bool) -> None:
+    """What other records should look like, if like RECORDS: for a plan's terms, as `expected`.
+
+    RECORDS must be public or simulated: a plan is on the ledger.
+    """
+    from trainer.data.columns import expectation as made
+    from trainer.data.files import load
+    from trainer.node.main import read_terms
+
+    wanted = read_terms(terms)
+    show(made(load(records, wanted), wanted), as_json=as_json)
+
+
 @node.command()
 @click.argument("source", type=click.Path(path_type=Path, exists=True))
 @click.argument("terms", type=_FILE)

@@ -3,15 +3,19 @@ and on the ledger the hospital's privacy account stays as it was."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from support.training import until
 
 from chaincode.schema.base import PageArgs
+from chaincode.schema.data import Distribution, Expectation
 from chaincode.schema.datasets import PrivacyAccount
 from chaincode.schema.plans import PlanTerms
+from client.cli.main import cli
 from demo import run as demo
 from demo.run import Options, Run
 from network import base
@@ -36,6 +40,7 @@ def test_bad_records_are_refused_by_name_and_nothing_is_charged(
         records = run.options.folder / "records"
         _change(records / "hospital1.csv", "999.0")
         before = _accounts(run)
+        report = _report(run, "hospital3")
         run.agents.start()
         until(run, 1, lambda view: len(view.updates) == 1)
         for slug, code in (("hospital1", "MF-9010"), ("hospital2", "MF-9005")):
@@ -51,12 +56,27 @@ def test_bad_records_are_refused_by_name_and_nothing_is_charged(
         assert after[refused] == before[refused]
         assert (after[refused].epsilon_micro, after[refused].plans) == (0, ())
     assert after["Hospital3MSP"].epsilon_micro > 0
+    # What the plan on the ledger expects is what the hospital compares its records with.
+    assert report["columns"][0]["expected"] == [0.25, 0.75]
+    assert "mean radius has drifted from what the plan expects" in report["findings"]
 
 
 def _plan_of_two(*args: Any, **others: Any) -> PlanTerms:
     plan = AGREED(*args, **others)
     two = plan.participation.model_copy(update={"quorum": 2})
-    return plan.model_copy(update={"participation": two})
+    small = Distribution(
+        name="mean radius", edges_micro=(28_000_000,), shares_micro=(250_000, 750_000)
+    )
+    expecting = plan.data.model_copy(update={"expected": Expectation(columns=(small,))})
+    return plan.model_copy(update={"participation": two, "data": expecting})
+
+
+def _report(run: Run, slug: str) -> dict[str, Any]:
+    """What the hospital sees of its dataset before it consents."""
+    command = ["node", "data-report", str(run.agents.home(slug) / "node.json")]
+    result = CliRunner().invoke(cli, [*command, "--plan", demo.PLAN_ID, "--json"])
+    found: dict[str, Any] = json.loads(result.output)
+    return found
 
 
 def _described(path: Path, terms: Path) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from chaincode.schema.private import Statistics
 from client.consortium import Consortium
 from client.content.directory import DirectoryStore
 from client.content.store import ContentStore
+from client.files import write_whole
 from client.identity import Identity
 from client.places import join
 from trainer.node.agent import Agent
@@ -37,6 +38,7 @@ from trainer.randomness import Secrets
 
 if TYPE_CHECKING:
     from trainer.data.dataset import Recorded
+    from trainer.data.report import DataReport
     from trainer.node.learner import Learner
 
 log = logging.getLogger("medfabric.node")
@@ -130,9 +132,47 @@ def data_statistics(path: Path, terms: Path) -> Statistics:
     return statistics(data.file, wanted)
 
 
+def report_data(
+    path: Path, terms: Path | None, plan_id: str | None, out: Path | None
+) -> DataReport:
+    """The node's dataset beside what is expected of it.
+
+    Args:
+        terms: a file with data terms; without it they are those of ``plan_id`` on the ledger.
+        out: where to write the report as a page, if anywhere.
+
+    Raises:
+        MedFabricError: the configuration, the terms or the records are unusable.
+    """
+    from trainer.data.report import report
+    from trainer.data.report_page import page
+
+    config = load(path)
+    if config.data is None:
+        raise _no_data(path)
+    made = report(config.data, read_terms(terms) if terms else _plan_data(config, plan_id or ""))
+    if out is not None:
+        try:
+            write_whole(out, page(made).encode(), mode=0o600)
+        except OSError as error:
+            raise MedFabricError(
+                Code.FILE_UNUSABLE, f"cannot write {out}: {error.strerror}; name another place"
+            ) from None
+    return made
+
+
+def _plan_data(config: NodeConfig, plan_id: str) -> DataTerms:
+    with Consortium.connect(config.connection, Identity.load(config.identity)) as consortium:
+        return consortium.plans.get(plan_id=plan_id).plan.terms.data
+
+
+def _no_data(path: Path) -> MedFabricError:
+    return MedFabricError(Code.NODE_CONFIG, f"{path}: no data; name the node's records there")
+
+
 def _data(path: Path, config: NodeConfig, terms: Path) -> tuple[DataConfig, DataTerms]:
     if config.data is None:
-        raise MedFabricError(Code.NODE_CONFIG, f"{path}: no data; name the node's records there")
+        raise _no_data(path)
     return config.data, read_terms(terms)
 
 

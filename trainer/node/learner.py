@@ -54,8 +54,8 @@ class Learner:
     @cached_property
     def records_sha256(self) -> str:
         """Hash of the training records, unsalted: never leaves the node."""
-        digest = hashlib.sha256(np.ascontiguousarray(self._training.features))
-        digest.update(np.ascontiguousarray(self._training.labels))
+        digest = hashlib.sha256(np.ascontiguousarray(self._training.features).data)
+        digest.update(np.ascontiguousarray(self._training.labels).data)
         return digest.hexdigest()
 
     def train(self, base: bytes, course: Course) -> Trained:

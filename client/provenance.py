@@ -22,6 +22,7 @@ from chaincode.schema.provenance import (
     Element,
     Relation,
     TraceArgs,
+    key_of,
     name_of,
 )
 from client.consortium import Consortium
@@ -112,6 +113,8 @@ class Graph:
 def walk(source: Source, start: str, *, ancestors: bool = True, descendants: bool = False) -> Graph:
     """Everything that ``start`` came from, and that came of it, with what is said of each.
 
+    Applications' own records about any of it belong to it, with the schemas that judged them.
+
     Raises:
         MedFabricError: as the source's methods.
     """
@@ -119,13 +122,24 @@ def walk(source: Source, start: str, *, ancestors: bool = True, descendants: boo
     up = _closure(start, lambda name: _targets(source, name)) if ancestors else {start}
     down = _closure(start, lambda name: _sources(source, name)) if descendants else set()
     found: set[Edge] = set()
-    for name in sorted(up | down):
+    for name in sorted(_with_records(source, up | down)):
         told = source.ancestors(name)
         graph.elements[name] = told.element
         graph.acts |= {act.tx_id: act for act in told.acts}
         found |= set(told.edges)
     graph.edges = {e for e in found if {e.source, e.target} <= graph.elements.keys()}
     return graph
+
+
+def _with_records(source: Source, names: set[str]) -> set[str]:
+    records = {
+        edge.source
+        for name in names
+        for edge in source.descendants(name)
+        if key_of(edge.source)[0] == "record"
+    }
+    schemas = {target for name in records for target in _targets(source, name)}
+    return names | records | {name for name in schemas if key_of(name)[0] == "application"}
 
 
 def models_from(source: Source, dataset_id: str) -> list[str]:

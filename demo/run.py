@@ -21,6 +21,7 @@ from client.content import ContentStore
 from demo import consortium as steps
 from demo import measure, stores
 from demo.agents import Agents
+from demo.provenance import Provenance
 from network import base
 from network.base import Network
 from network.processes import proportional_memory_kb
@@ -81,6 +82,7 @@ class Run:
     agents: Agents
     clock: Clock
     started: str
+    provenance: Provenance
     terms: PlanTerms | None = None
     rounds: list[RoundView] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
@@ -106,6 +108,8 @@ class Run:
 @contextmanager
 def prepared(options: Options, progress: Progress) -> Iterator[Run]:
     """Bring everything up to an agreed plan; take everything down at the end."""
+    from trainer import applications
+
     clock = Clock()
     started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     folder = options.folder
@@ -120,9 +124,11 @@ def prepared(options: Options, progress: Progress) -> Iterator[Run]:
         names = [hospital.slug for hospital in hospitals]
         with clock.part("opening content stores", progress):
             opened = closing.enter_context(stores.opened(options.store, folder, names))
-        run = Run(options, network, opened, hospitals, agents, clock, started)
+        provenance = Provenance(applications.find(options.application), hospitals[0])
+        run = Run(options, network, opened, hospitals, agents, clock, started, provenance)
         with clock.part("founding the consortium", progress):
             steps.found(hospitals, "MedFabric demonstration")
+            provenance.register()
             for hospital in hospitals:
                 steps.register_node(hospital, NODE, "server")
         with clock.part("offering datasets and agreeing the plan", progress):
@@ -149,11 +155,13 @@ def train(run: Run, progress: Progress, each: Callable[[Run, RoundView], None]) 
         run.agents.start()
         _await_key(run, progress)
         assert run.terms is not None
+        run.provenance.use(run.terms.model.base.sha256)
         for number in range(1, run.terms.training.rounds + 1):
             begin = time.monotonic()
             view = _await_round(run, number)
             run.seconds.append(round(time.monotonic() - begin, 3))
             run.rounds.append(view)
+            run.provenance.learned(view)
             run.measure_memory()
             each(run, view)
 
@@ -202,6 +210,7 @@ def _agree(run: Run) -> None:
             delta_nano=presets.DELTA_NANO,
         )
         steps.register_dataset(hospital, args)
+        run.provenance.dataset(hospital, config.dataset_id)
         datasets[hospital.slug] = config.dataset_id
         samples.append(args.train_samples)
     content, digest, parameters = measure.apart(

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from chaincode.schema import keys
-from chaincode.schema.provenance import CoreType, Edge, Element, Relation, key_of, name_of
+from chaincode.schema.provenance import CoreType, Edge, Element, Relation, encoded, key_of, name_of
 
 Asset = Mapping[str, Any]
 """An asset as it is on the ledger: parsed canonical JSON."""
@@ -39,8 +39,9 @@ class Meaning:
     """One kind of asset.
 
     ``owner`` is the field that names the hospital whose lineage it is; reading it takes a recorded
-    access by others. ``content`` is the field that names content outside the ledger. ``ended`` is
-    the field with an activity's end, once its status is a ``final`` one.
+    access by others. ``content`` is the field that names content outside the ledger. ``tells`` is a
+    field with an object of an application's own: its plain members are said, lists and objects in
+    it are not. ``ended`` is the field with an activity's end, once its status is a ``final`` one.
     """
 
     type: CoreType
@@ -48,6 +49,7 @@ class Meaning:
     says: tuple[str, ...] = ()
     owner: str | None = None
     content: str | None = None
+    tells: str | None = None
     began: str | None = None
     ended: str | None = None
     final: tuple[str, ...] = ()
@@ -277,6 +279,7 @@ MEANINGS: Mapping[str, Meaning | None] = {
         ),
         ("application", "version"),
         "msp_id",
+        tells="record",
     ),
     "holding": Meaning(
         CoreType.ENTITY, (_BY_HOSPITAL,), ("content.sha256", "until"), content="content"
@@ -326,6 +329,9 @@ def element(name: str, asset: Asset) -> Element:
     if meaning is None:
         raise ValueError(f"{name} means nothing in the provenance graph")
     said = {path.replace(".", "_"): value for path in meaning.says for value in _at(asset, path)}
+    if meaning.tells is not None:
+        told = sorted(asset[meaning.tells].items())
+        said |= {f"{meaning.tells}_{encoded(n)}": value for n, value in told if _is_plain(value)}
     over = meaning.ended is not None and asset["status"] in meaning.final
     return Element(
         name=name,
@@ -334,6 +340,10 @@ def element(name: str, asset: Asset) -> Element:
         began_at=asset[meaning.began] if meaning.began else None,
         ended_at=asset[meaning.ended] if meaning.ended and over else None,
     )
+
+
+def _is_plain(value: object) -> bool:
+    return isinstance(value, str | int)
 
 
 def edges(name: str, asset: Asset) -> tuple[Edge, ...]:

@@ -78,7 +78,7 @@ def name_of(key: Key) -> str:
     """The element at a key. Every part is percent-encoded (RFC 3986), so that names take apart
     again."""
     kind, parts = key
-    return "/".join((kind, *map(_encoded, parts)))
+    return "/".join((kind, *map(encoded, parts)))
 
 
 def key_of(name: str) -> Key:
@@ -87,9 +87,9 @@ def key_of(name: str) -> Key:
     Raises:
         MedFabricError: ``NOT_FOUND`` where it is no name that :func:`name_of` gives.
     """
-    kind, *encoded = name.split("/")
+    kind, *rest = name.split("/")
     try:
-        key = (kind, tuple(map(_decoded, encoded)))
+        key = (kind, tuple(map(_decoded, rest)))
     except ValueError:
         key = ("", ())
     forbidden = any(c in part for part in key[1] for c in ("\x00", "\U0010ffff"))
@@ -98,7 +98,8 @@ def key_of(name: str) -> Key:
     return key
 
 
-def _encoded(part: str) -> str:
+def encoded(part: str) -> str:
+    """A part of a name, percent-encoded (RFC 3986)."""
     return "".join(
         c if c in _PLAIN else "".join(f"%{byte:02X}" for byte in c.encode("utf-8")) for c in part
     )

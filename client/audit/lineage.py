@@ -10,11 +10,13 @@ from typing import Any, TypeVar
 from pydantic import BaseModel
 
 from chaincode.schema import accounting, keys
+from chaincode.schema.applications import ApplicationSchema, SpecificRecord
 from chaincode.schema.base import Language
 from chaincode.schema.consortium import Node, Subject, Vote
 from chaincode.schema.datasets import Consent, Dataset, PrivacyAccount
 from chaincode.schema.errors import Code, MedFabricError
 from chaincode.schema.plans import Plan, PlanState, PlanTerms
+from chaincode.schema.provenance import key_of
 from chaincode.schema.rounds import (
     Attestation,
     DecryptionShare,
@@ -55,13 +57,18 @@ class Step(BaseModel):
 
 
 class Lineage(BaseModel):
-    """From a model back to its plan's base model, newest first, and the plan they follow."""
+    """From a model back to its plan's base model, newest first, and the plan they follow.
+
+    ``records``: applications' own about any of these models, updates and datasets; ``schemas``: by
+    which they were judged."""
 
     address: str
     plan: Fact
     approvals: list[Fact]
     consents: list[Fact]
     steps: list[Step]
+    schemas: list[Fact]
+    records: list[Fact]
 
 
 def of(ledger: Ledger, address: str) -> Lineage:
@@ -78,12 +85,18 @@ def of(ledger: Ledger, address: str) -> Lineage:
             Code.MODEL_UNKNOWN, f"no model {address} on this ledger; it came from elsewhere"
         )
     plan = reader.plan(model.plan_id)
+    steps = list(_steps(reader, model))
+    records = list(_records(reader, steps))
     return Lineage(
         address=address,
         plan=reader.fact(keys.plan(model.plan_id), _plan_says(plan)),
         approvals=list(reader.votes(plan)),
         consents=list(reader.consents(plan)),
-        steps=list(_steps(reader, model)),
+        steps=steps,
+        schemas=[
+            _schema(reader, *one) for one in sorted({(r.application, r.version) for r in records})
+        ],
+        records=[_record(reader, record) for record in records],
     )
 
 
@@ -132,6 +145,8 @@ def text(lineage: Lineage) -> str:
             lines.append(f"    round {_line(step.round)}")
         for name in ("updates", "datasets", "nodes", "attestations", "shares", "evaluations"):
             lines += [f"      {_line(fact)}" for fact in getattr(step, name)]
+    lines += [f"  schema {_line(schema)}" for schema in lineage.schemas]
+    lines += [f"    {_line(record)}" for record in lineage.records]
     return "\n".join(lines)
 
 
@@ -249,6 +264,26 @@ def _step(reader: Reader, model: Model) -> Step:
             reader, Evaluation, [keys.evaluation(plan_id, number, h) for h in hospitals]
         ),
     )
+
+
+def _records(reader: Reader, steps: list[Step]) -> Iterator[SpecificRecord]:
+    facts = [fact for s in steps for fact in (s.model, *s.updates, *s.datasets)]
+    about = {(fact.kind, fact.name) for fact in facts}
+    for record in reader.all("record", SpecificRecord):
+        kind, parts = key_of(record.subject)
+        if (kind, "/".join(parts)) in about:
+            yield record
+
+
+def _record(reader: Reader, record: SpecificRecord) -> Fact:
+    key = keys.record(record.application, record.msp_id, record.record_id)
+    return reader.fact(key, {"subject": record.subject, **record.record})
+
+
+def _schema(reader: Reader, application: str, version: int) -> Fact:
+    key = keys.application(application, version)
+    schema = reader.get(key, ApplicationSchema)
+    return reader.fact(key, {"title": schema.title, "definition": schema.definition_sha256})
 
 
 def _facts(reader: Reader, model: type[Language], wanted: list[keys.Key]) -> list[Fact]:

@@ -117,6 +117,40 @@ def test_the_public_prov_library_reads_the_export_back(completed):
     assert again == document
 
 
+def test_an_applications_records_about_ancestors_are_told_and_exported(authority, tmp_path):
+    made = at("published")
+    definition = {"type": "object", "properties": {"camera of": {"type": "string"}}}
+    schema = {"application": "falls", "version": 1, "title": "Falls", "definition": definition}
+    made.do(ONE, "application:Register", schema)
+    about = {"application": "falls", "version": 1, "record_id": "r1"}
+    content = {"camera of": "ward 3", "none": None, "lists": [1]}
+    subject = f"dataset/{dataset_of(ONE)}"
+    made.do(ONE, "application:Record", {**about, "subject": subject, "record": content})
+    service = LedgerGateway()
+    service.ledger = made.ledger
+    make_identity(authority, "admin", msp_id=ONE, roles=(Role.ADMIN,)).save(tmp_path / "admin")
+    first = f"model/{sha('model 1')}"
+
+    replayed = walk(Replay(proven(made.ledger)), first)
+    with (
+        serve(service, authority, tmp_path) as (connection, _),
+        Consortium.connect(connection, tmp_path / "admin") as admin,
+    ):
+        access = admin.provenance.open_access(hospitals=HOSPITALS, purpose="an audit").access
+        asked = walk(LedgerSource(admin, access), first)
+
+    assert asked == replayed
+    record = f"record/falls/{ONE}/r1"
+    assert asked.elements[record].says == {
+        "application": "falls",
+        "version": 1,
+        "record_camera%20of": "ward 3",
+    }
+    document = prov.model.ProvDocument.deserialize(content=json.dumps(prov_json(asked)))
+    names = {str(r.identifier) for r in document.get_records() if r.is_element()}
+    assert {f"mf:{record}", "mf:application/falls/00001", f"mf:{subject}"} <= names
+
+
 def test_models_that_learned_from_a_dataset_are_found_through_all_rounds(source):
     found = models_from(source, dataset_of(ONE))
 

@@ -95,6 +95,26 @@ def test_auditor_proves_the_files_and_refutes_another_model(latest: Path, tmp_pa
     assert bad.returncode == 5
 
 
+def test_auditor_reads_what_the_application_recorded_of_its_own(latest: Path) -> None:
+    from chaincode.schema import jsonschema
+    from client.audit.lineage import Lineage
+    from trainer import applications
+
+    told = Lineage.model_validate_json((latest / "lineage" / "lineage.json").read_text())
+
+    (schema,) = told.schemas
+    assert schema.name == "breast-cancer/00001"
+    registered = applications.find("breast-cancer").provenance.schema()
+    about: dict[str, list[str]] = {}
+    for fact in told.records:
+        record = dict(fact.says)
+        about.setdefault(record["about"], []).append(record.pop("subject"))
+        jsonschema.validate(registered, record)
+    assert len(about["dataset"]) == 4
+    assert about["use"] == [f"model/{told.steps[-1].model.name}"]
+    assert set(about["learned"]) == {f"model/{step.model.name}" for step in told.steps[:-1]}
+
+
 def test_report_loads_nothing_from_elsewhere(latest: Path) -> None:
     page = (latest / "report.html").read_text()
 

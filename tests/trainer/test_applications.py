@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from chaincode.schema import jsonschema
 from chaincode.schema.encryption import EncryptionTerms
 from chaincode.schema.errors import MedFabricError
 from trainer import applications, presets
@@ -93,6 +94,23 @@ def test_model_takes_the_records_and_learns_with_privacy(written: Written) -> No
     assert np.abs(trained.delta).max() < LIMIT
     correct, total = evaluate(model, base + trained.delta.astype(np.float32), hospitals[0])
     assert 0 < correct <= total == len(hospitals[0])
+
+
+@pytest.mark.parametrize("name", applications.NAMES)
+def test_own_records_fit_the_schema_that_the_application_registers(name: str) -> None:
+    provenance = applications.find(name).provenance
+    schema = provenance.schema()
+    records = (provenance.dataset(), provenance.stated_use(), provenance.learned(3, 100))
+
+    jsonschema.check_schema(schema)
+    for record in records:
+        jsonschema.validate(schema, record)
+        for field in record:
+            missing = {name: value for name, value in record.items() if name != field}
+            with pytest.raises(MedFabricError, match="MF-"):
+                jsonschema.validate(schema, missing)
+        with pytest.raises(MedFabricError, match="MF-"):
+            jsonschema.validate(schema, {**record, "patient": "x"})
 
 
 def test_unknown_application_is_refused() -> None:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chaincode.schema.data import DataTerms
+from trainer.applications.provenance import Provenance
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,7 @@ class Application:
     about: str
     terms: Callable[[], DataTerms]
     sample: Callable[[int], Sample]
+    provenance: Provenance
     architecture: str
     config: Mapping[str, int]
     tuned: Tuned

@@ -9,6 +9,7 @@ import numpy as np
 
 from chaincode.schema.data import DataTerms, Feature
 from trainer.applications.application import Application, Sample, Tuned
+from trainer.applications.provenance import Provenance, Use, text
 
 REACH = Fraction(13, 20)
 """The columns have long upper tails: values above this part of the range are clipped, so that the
@@ -61,6 +62,29 @@ def _bounds(description: str) -> list[tuple[str, tuple[int, int]]]:
     return found
 
 
+PROVENANCE = Provenance(
+    fields={
+        "source": text(),
+        "specimen": text("fine needle aspirate", "core biopsy"),
+        "measured": text("cell nuclei in a digitised image"),
+        "diagnosis_by": text("histology", "cytology"),
+    },
+    origin={
+        "source": "Breast Cancer Wisconsin (Diagnostic), as scikit-learn ships it",
+        "specimen": "fine needle aspirate",
+        "measured": "cell nuclei in a digitised image",
+        "diagnosis_by": "histology",
+    },
+    use=Use(
+        intended="Tells malignant from benign breast masses by measures of cell nuclei; for study.",
+        users="Researchers, and pathologists who review every result.",
+        not_for="Diagnosis without histology; specimens prepared or measured in another way.",
+        factors="How the image was taken and its nuclei outlined; the mix of patients.",
+        caveats="One centre's patients of the early 1990s; age and origin are not recorded.",
+    ),
+    per_record={"patients": 1},
+)
+
 APPLICATION = Application(
     id="breast-cancer",
     title="Breast cancer Wisconsin (diagnostic)",
@@ -68,6 +92,7 @@ APPLICATION = Application(
     about="569 real patients of the University of Wisconsin, as scikit-learn ships them",
     terms=terms,
     sample=sample,
+    provenance=PROVENANCE,
     architecture="logistic",
     config={"features": 20, "classes": 2},
     tuned=Tuned(rounds=6, steps=10, batch=32, learning_rate=2.0, clip=0.5),

@@ -11,6 +11,7 @@ import numpy as np
 
 from chaincode.schema.data import DataTerms, Feature
 from trainer.applications.application import Application, Sample, Tuned
+from trainer.applications.provenance import Provenance, Use, text, whole
 
 RECORDS = 2400
 # Name, healthy mean, spread between healthy patients, shift at severity 1, bounds.
@@ -62,6 +63,31 @@ def sample(seed: int) -> Sample:
     return Sample(np.round(values, 2), ill, np.arange(RECORDS))
 
 
+PROVENANCE = Provenance(
+    fields={
+        "ward": text(),
+        "vital_signs": whole(1, 50),
+        "laboratory_values": whole(0, 200),
+        "outcome_within_hours": whole(1, 168),
+        "outcome_by": text("simulation", "chart review", "intensive care admission"),
+    },
+    origin={
+        "ward": "general medicine, simulated",
+        "vital_signs": 8,
+        "laboratory_values": 4,
+        "outcome_within_hours": 24,
+        "outcome_by": "simulation",
+    },
+    use=Use(
+        intended="Warns that a ward patient may deteriorate within a day; for study.",
+        users="Researchers; ward staff beside the early-warning score in use, never instead.",
+        not_for="Withholding care; intensive care, children, pregnancy: not in the records.",
+        factors="Age, number of chronic diseases, how often values are measured.",
+        caveats="The records are simulated: nothing is known of real patients.",
+    ),
+    per_record={"stays": 1},
+)
+
 APPLICATION = Application(
     id="deterioration",
     title="Deterioration of ward patients",
@@ -69,6 +95,7 @@ APPLICATION = Application(
     about="vital signs and laboratory values of 2400 simulated ward patients",
     terms=terms,
     sample=sample,
+    provenance=PROVENANCE,
     architecture="mlp",
     config={"features": 14, "classes": 2, "hidden": 16},
     tuned=Tuned(rounds=6, steps=20, batch=96, learning_rate=1.0, clip=1.0),

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from chaincode.schema.data import DataTerms, TensorTerms
 from trainer.applications.application import Application, Sample, Tuned
+from trainer.applications.provenance import Provenance, Use, text, whole
 
 PATIENTS, WINDOWS = 1200, 3
 RATE, LENGTH = 64, 512
@@ -85,6 +86,29 @@ def _beats(draw: np.random.Generator, rhythm: int) -> NDArray[np.float64]:
     return np.asarray(beats[beats < LENGTH / RATE + 0.5])
 
 
+PROVENANCE = Provenance(
+    fields={
+        "leads": whole(1, 12),
+        "samples_per_second": whole(32, 4000),
+        "seconds": whole(1, 3600),
+        "rhythm_by": text("simulation", "cardiologist", "device"),
+    },
+    origin={
+        "leads": 1,
+        "samples_per_second": RATE,
+        "seconds": LENGTH // RATE,
+        "rhythm_by": "simulation",
+    },
+    use=Use(
+        intended="Names the rhythm in eight seconds of one lead; for study.",
+        users="Researchers; cardiologists who look at the trace themselves.",
+        not_for="Monitors' alarms; rhythms other than the three that it was taught.",
+        factors="Lead placement, noise of muscles and mains, sampling rate.",
+        caveats="The traces are simulated: nothing is known of real patients.",
+    ),
+    per_record={"windows": 1, "seconds": LENGTH // RATE},
+)
+
 APPLICATION = Application(
     id="ecg",
     title="Rhythm of an electrocardiogram",
@@ -92,6 +116,7 @@ APPLICATION = Application(
     about="three windows of eight seconds each of 1200 simulated patients",
     terms=terms,
     sample=sample,
+    provenance=PROVENANCE,
     architecture="hybrid",
     config={"channels": 1, "length": LENGTH, "classes": 3, "filters": 8, "hidden": 12},
     tuned=Tuned(

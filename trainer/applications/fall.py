@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from chaincode.schema.data import DataTerms, TensorTerms
 from trainer.applications.application import Application, Sample, Tuned
+from trainer.applications.provenance import Provenance, Use, text, whole
 
 PATIENTS, WINDOWS = 1000, 4
 RATE, LENGTH = 32, 128
@@ -92,6 +93,31 @@ def _turned(
     )
 
 
+PROVENANCE = Provenance(
+    fields={
+        "worn_at": text("waist", "wrist", "chest"),
+        "axes": whole(1, 9),
+        "samples_per_second": whole(8, 1000),
+        "seconds": whole(1, 60),
+        "falls": text("simulated", "staged by volunteers", "observed"),
+    },
+    origin={
+        "worn_at": "waist",
+        "axes": 3,
+        "samples_per_second": RATE,
+        "seconds": LENGTH // RATE,
+        "falls": "simulated",
+    },
+    use=Use(
+        intended="Tells falls from daily activities by a worn accelerometer; for study.",
+        users="Researchers; services that call back before they send anybody.",
+        not_for="Being the only way to call for help; sensors worn elsewhere.",
+        factors="Where the sensor sits, kind of activity, height and speed of the fall.",
+        caveats="The traces are simulated: nothing is known of real falls.",
+    ),
+    per_record={"windows": 1, "seconds": LENGTH // RATE},
+)
+
 APPLICATION = Application(
     id="fall",
     title="Falls from a worn accelerometer",
@@ -99,6 +125,7 @@ APPLICATION = Application(
     about="four windows of four seconds each of 1000 simulated persons",
     terms=terms,
     sample=sample,
+    provenance=PROVENANCE,
     architecture="hybrid",
     config={"channels": 3, "length": LENGTH, "classes": 2, "filters": 8, "hidden": 12},
     tuned=Tuned(

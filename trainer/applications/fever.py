@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from chaincode.schema.data import DataTerms, TensorTerms
 from trainer.applications.application import Application, Sample, Tuned
+from trainer.applications.provenance import Provenance, Use, text, whole
 
 PERSONS = 2000
 SIDE = 24
@@ -53,6 +54,33 @@ def _face(draw: np.random.Generator, core: float) -> NDArray[np.float64]:
     return np.asarray(face + draw.normal(0, 0.15) + draw.normal(0, 0.12, (SIDE, SIDE)))
 
 
+PROVENANCE = Provenance(
+    fields={
+        "camera": text(),
+        "width": whole(8, 2048),
+        "height": whole(8, 2048),
+        "black_body_in_view": {"type": "boolean"},
+        "temperature_by": text("simulation", "ear thermometer", "oral thermometer"),
+        "fever_from_millicelsius": whole(37_000, 39_000),
+    },
+    origin={
+        "camera": "simulated, with an offset of its own for each image",
+        "width": SIDE,
+        "height": SIDE,
+        "black_body_in_view": False,
+        "temperature_by": "simulation",
+        "fever_from_millicelsius": 38_000,
+    },
+    use=Use(
+        intended="Says whether a thermal image shows a person with a fever; for study.",
+        users="Researchers; staff who then measure the temperature.",
+        not_for="Admitting or turning away anybody by the image alone.",
+        factors="Camera and its calibration, distance, ambient temperature, hair and glasses.",
+        caveats="The faces are simulated: nothing is known of real persons.",
+    ),
+    per_record={"images": 1},
+)
+
 APPLICATION = Application(
     id="fever",
     title="Fever from a thermal image",
@@ -60,6 +88,7 @@ APPLICATION = Application(
     about="thermal images of 2000 simulated faces",
     terms=terms,
     sample=sample,
+    provenance=PROVENANCE,
     architecture="cnn",
     config={"channels": 1, "height": SIDE, "width": SIDE, "classes": 2, "filters": 6},
     tuned=Tuned(rounds=6, steps=12, batch=96, learning_rate=0.5, clip=0.5, momentum=0.5),

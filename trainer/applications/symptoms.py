@@ -10,6 +10,7 @@ import numpy as np
 
 from chaincode.schema.data import DataTerms, TextTerms
 from trainer.applications.application import Application, Sample, Tuned
+from trainer.applications.provenance import Provenance, Use, text
 
 PATIENTS, BUCKETS = 2400, 256
 _PHRASES = {
@@ -124,6 +125,29 @@ def _misspelt(draw: np.random.Generator, word: str) -> str:
     return word[:place] + word[place + 1 :]
 
 
+PROVENANCE = Provenance(
+    fields={
+        "language": {"type": "string", "minLength": 2, "maxLength": 8},
+        "written_by": text("simulation", "patients", "staff"),
+        "clinic_by": text("simulation", "triage", "final diagnosis"),
+        "names_removed": {"type": "boolean"},
+    },
+    origin={
+        "language": "en",
+        "written_by": "simulation",
+        "clinic_by": "simulation",
+        "names_removed": True,
+    },
+    use=Use(
+        intended="Proposes the clinic that a description of symptoms belongs to; for study.",
+        users="Researchers; booking staff who can send the patient elsewhere.",
+        not_for="Emergencies, or telling a patient what the illness is.",
+        factors="Language, spelling, several complaints at once.",
+        caveats="The sentences are simulated: nothing is known of how patients write.",
+    ),
+    per_record={"descriptions": 1},
+)
+
 APPLICATION = Application(
     id="symptoms",
     title="Clinic from a description of symptoms",
@@ -131,6 +155,7 @@ APPLICATION = Application(
     about="2400 simulated descriptions of symptoms",
     terms=terms,
     sample=sample,
+    provenance=PROVENANCE,
     architecture="logistic",
     config={"features": BUCKETS, "classes": len(_PHRASES)},
     tuned=Tuned(rounds=6, steps=12, batch=96, learning_rate=8.0, clip=0.5),

@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import hashlib
 
-from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-
 from chaincode.schema.errors import Code, MedFabricError
 from chaincode.schema.sharing import EnvelopeBinding, Grant, KeyBinding, LocalKind, LocalModel
 from client.consortium import Consortium
@@ -66,7 +62,7 @@ def grant(
     """
     msp_id, node_id = recipient
     own = consortium.identity.msp_id
-    public, digest = _public_key(certificate_pem)
+    public, digest = envelopes.recipient(certificate_pem)
     node = consortium.nodes.get(msp_id=msp_id, node_id=node_id)
     if node.public_key_sha256 != digest:
         raise MedFabricError(
@@ -117,14 +113,3 @@ def receive(consortium: Consortium, store: ContentStore, owner: str, model_id: s
             Code.CONTENT_TAMPERED, f"{owner} enciphered another model than its record names; ask it"
         )
     return content
-
-
-def _public_key(certificate_pem: bytes) -> tuple[ec.EllipticCurvePublicKey, str]:
-    try:
-        key = x509.load_pem_x509_certificate(certificate_pem).public_key()
-    except ValueError:
-        key = None
-    if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
-        raise MedFabricError(Code.BAD_IDENTITY, "not a certificate of a P-256 key; name another")
-    der = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    return key, hashlib.sha256(der).hexdigest()

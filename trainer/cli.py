@@ -9,6 +9,7 @@ import click
 from client.cli.output import json_option, show
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
+_FOLDER = click.Path(path_type=Path, file_okay=False)
 
 
 @click.group()
@@ -110,6 +111,37 @@ def statistics(config: Path, terms: Path, as_json: bool) -> None:
     from trainer.node.main import data_statistics
 
     show(data_statistics(config, terms), as_json=as_json)
+
+
+@node.command()
+@click.argument("config", type=_FILE)
+@click.argument("folder", type=_FOLDER)
+@click.option("--for", "recipients", type=_FILE, multiple=True, help="A node's certificate.")
+@json_option
+def seal(config: Path, folder: Path, recipients: tuple[Path, ...], as_json: bool) -> None:
+    """Encrypt CONFIG's dataset into a new FOLDER, for this node and others.
+
+    `medfabric node data` comes first. Name FOLDER as the data's file in CONFIG then, and delete the
+    records that are not encrypted.
+    """
+    from trainer.node.main import seal_data
+
+    show(seal_data(config, folder, recipients), as_json=as_json)
+
+
+@node.command()
+@click.argument("config", type=_FILE)
+@click.argument("folder", type=_FOLDER)
+@click.option("--for", "recipients", type=_FILE, multiple=True, help="A node's certificate.")
+@click.option("--new-key", is_flag=True, help="Encrypt anew: nobody else's key opens it then.")
+@json_option
+def reseal(
+    config: Path, folder: Path, recipients: tuple[Path, ...], new_key: bool, as_json: bool
+) -> None:
+    """Seal FOLDER for further nodes; with --new-key, for these alone, as after a revocation."""
+    from trainer.node.main import reseal_data
+
+    show(reseal_data(config, folder, recipients, new_key=new_key), as_json=as_json)
 
 
 @node.command()

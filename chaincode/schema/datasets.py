@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from chaincode.schema import accounting
+from chaincode.schema import accounting, canonical
 from chaincode.schema.base import Count, Id, Language, Micro, MspId, Name, Nano, Reason, Seconds
 from chaincode.schema.base import Sha256 as Sha256Hex
 
@@ -72,6 +72,33 @@ class PrivacyAccount(Language):
     delta_nano: Nano
     epsilon_micro: Micro
     plans: tuple[Spending, ...]
+
+
+class SealedFileBinding(Language):
+    """What an envelope of one of a dataset's files belongs to: its hash is the associated data of
+    the encryption. ``part``: the file's number, ``index`` for the names of all."""
+
+    msp_id: MspId
+    dataset_id: Id
+    commitment_sha256: Sha256Hex
+    part: str
+
+    @property
+    def digest(self) -> bytes:
+        return bytes.fromhex(canonical.sha256(self))
+
+
+class SealedKeyBinding(Language):
+    """What a dataset's wrapped key belongs to, likewise."""
+
+    msp_id: MspId
+    dataset_id: Id
+    commitment_sha256: Sha256Hex
+    public_key_sha256: Sha256Hex
+
+    @property
+    def digest(self) -> bytes:
+        return bytes.fromhex(canonical.sha256(self))
 
 
 # Arguments

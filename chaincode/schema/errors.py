@@ -160,6 +160,7 @@ class Code(StrEnum):
     CLASS_EMPTY = "MF-9012"
     UPDATE_REFUSED = "MF-9013"
     ARCHITECTURE_UNFIT = "MF-9014"
+    SEALED_DAMAGED = "MF-9015"
     # trainer: the node's own folder and agent
     HOME_BUSY = "MF-9101"
     HOME_DAMAGED = "MF-9102"

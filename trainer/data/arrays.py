@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import zipfile
 import zlib
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from chaincode.schema.errors import Code, MedFabricError
 from trainer.data.raw import Raw, numbered
+from trainer.data.sealed import Readable
 from trainer.data.split import part_named
 
 _BAD_ARCHIVE = (zipfile.BadZipFile, zlib.error, NotImplementedError)
 
 
-def read(path: Path, split_column: str | None = None) -> Raw:
+def read(path: Readable, split_column: str | None = None) -> Raw:
     """Read an ``.npz`` file; nothing in it is executed.
 
     Args:
         split_column: the array of text that says which part a record is in.
     """
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             features, labels = arrays["features"], arrays["labels"]
             patients = arrays.get("patients")
             parts = None if split_column is None else arrays[split_column]
@@ -45,7 +45,7 @@ def read(path: Path, split_column: str | None = None) -> Raw:
     )
 
 
-def _parts(path: Path, names: NDArray[np.str_]) -> NDArray[np.int8]:
+def _parts(path: Readable, names: NDArray[np.str_]) -> NDArray[np.int8]:
     if names.dtype.kind != "U" or names.ndim != 1:
         raise MedFabricError(Code.DATA_VALUE, f"{path}: the parts are an array of text")
     places = numbered(names.size)

@@ -13,11 +13,13 @@ from chaincode.schema import canonical
 from chaincode.schema.data import DataTerms
 from chaincode.schema.datasets import Dataset
 from chaincode.schema.errors import Code, MedFabricError
+from client.identity import Identity
 from trainer.data.files import load
 from trainer.data.inputs import inputs
 from trainer.data.manifest import Manifest
 from trainer.data.raw import Raw
 from trainer.data.records import VALIDATION_FRACTION, Records
+from trainer.data.sealed import Readable, readable, record_of
 from trainer.data.split import PARTS, TEST, TRAINING, VALIDATION, Split
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
@@ -72,15 +74,19 @@ class Opened:
         return self.records.take(self.split.rows(TEST))
 
 
-def open_dataset(source: Source, terms: DataTerms) -> Opened:
+def open_dataset(source: Source, terms: DataTerms, identity: Identity | None = None) -> Opened:
     """Read and split the records.
+
+    Args:
+        identity: opens them where they are sealed.
 
     Raises:
         MedFabricError: as :func:`trainer.data.files.load`; ``PATIENT_SPLIT``; ``CLASS_EMPTY`` where
             a class has fewer training records than the plan needs.
     """
-    raw = load(source.file, terms, source.split_column)
-    split = _split(source, raw)
+    path = readable(source.file, identity)
+    raw = load(path, terms, source.split_column)
+    split = _split(source, path, raw)
     trained = np.bincount(raw.labels[split.rows(TRAINING)], minlength=len(terms.classes))
     for name, number in zip(terms.classes, trained, strict=True):
         if number < terms.least_per_class:
@@ -92,13 +98,17 @@ def open_dataset(source: Source, terms: DataTerms) -> Opened:
     return Opened(raw, split, Records(inputs(raw, terms), raw.labels, raw.patients))
 
 
-def open_recorded(source: Source, terms: DataTerms, recorded: Recorded) -> Opened:
+def open_recorded(
+    source: Source, terms: DataTerms, recorded: Recorded, identity: Identity | None = None
+) -> Opened:
     """The same, of files and a split that are still those on the ledger.
 
     Raises:
         MedFabricError: ``DATA_CHANGED``, naming the file; as :func:`open_dataset`.
     """
-    dataset, now = recorded.dataset, Manifest.of(source.file)
+    dataset, path = recorded.dataset, readable(source.file, identity)
+    _check_sealed(path, dataset)
+    now = Manifest.of(path)
     if now.commitment(recorded.salt) != dataset.commitment_sha256:
         which = recorded.files.difference(now) or "its hash is not the recorded one"
         raise MedFabricError(
@@ -106,7 +116,7 @@ def open_recorded(source: Source, terms: DataTerms, recorded: Recorded) -> Opene
             f"{source.file} is not what {dataset.dataset_id} was registered with: {which}; "
             "restore it, or register the new records as another dataset",
         )
-    opened = open_dataset(source, terms)
+    opened = open_dataset(source, terms, identity)
     if opened.split.sha256(recorded.salt) != dataset.split_sha256:
         raise MedFabricError(
             Code.DATA_CHANGED,
@@ -116,14 +126,16 @@ def open_recorded(source: Source, terms: DataTerms, recorded: Recorded) -> Opene
     return opened
 
 
-def describe(source: Source, terms: DataTerms, salt: bytes) -> tuple[dict[str, Any], Manifest]:
+def describe(
+    source: Source, terms: DataTerms, salt: bytes, identity: Identity | None = None
+) -> tuple[dict[str, Any], Manifest]:
     """The fields of a registration that follow from the records, and the hashes of the files.
 
     Args:
         salt: kept by the hospital; without it the commitments could be tried out.
     """
-    files = Manifest.of(source.file)
-    opened = open_dataset(source, terms)
+    files = Manifest.of(readable(source.file, identity))
+    opened = open_dataset(source, terms, identity)
     about = {
         "application": terms.application,
         "commitment_sha256": files.commitment(salt),
@@ -136,9 +148,22 @@ def describe(source: Source, terms: DataTerms, salt: bytes) -> tuple[dict[str, A
     return about, files
 
 
-def _split(source: Source, raw: Raw) -> Split:
+def _check_sealed(path: Readable, dataset: Dataset) -> None:
+    record = record_of(path)
+    if record is None:
+        return
+    named = (record.msp_id, record.dataset_id, record.commitment_sha256)
+    if named != (dataset.msp_id, dataset.dataset_id, dataset.commitment_sha256):
+        raise MedFabricError(
+            Code.DATA_CHANGED,
+            f"{path} is sealed as {record.dataset_id} of {record.msp_id}, not as the ledger has "
+            f"{dataset.dataset_id}; restore it, or seal the registered records",
+        )
+
+
+def _split(source: Source, path: Readable, raw: Raw) -> Split:
     if source.split_column is not None:
-        return Split.told(source.file, raw)
+        return Split.told(path, raw)
     return Split.drawn(
         raw.labels.size,
         raw.patients,

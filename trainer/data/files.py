@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-from pathlib import Path
 
 import numpy as np
 
@@ -12,12 +11,13 @@ from chaincode.schema.errors import Code, MedFabricError
 from trainer.data.inputs import Values, inputs
 from trainer.data.raw import Raw, wrong_value
 from trainer.data.records import Records
+from trainer.data.sealed import Readable, size
 
 FILE_LIMIT = 4 * 1024**3
 """Bytes of a records file."""
 
 
-def read(path: Path, terms: DataTerms) -> Records:
+def read(path: Readable, terms: DataTerms) -> Records:
     """All records, as models take them.
 
     Raises:
@@ -27,7 +27,7 @@ def read(path: Path, terms: DataTerms) -> Records:
     return Records(inputs(raw, terms), raw.labels, raw.patients)
 
 
-def load(path: Path, terms: DataTerms, split_column: str | None = None) -> Raw:
+def load(path: Readable, terms: DataTerms, split_column: str | None = None) -> Raw:
     """The records as they are in a ``.csv`` or ``.npz`` file, in a folder with one folder of images
     per class, or in one of recordings.
 
@@ -41,7 +41,7 @@ def load(path: Path, terms: DataTerms, split_column: str | None = None) -> Raw:
     if wrong := problem(terms):
         raise MedFabricError(Code.DATA_MISMATCH, f"{wrong}; amend the plan")
     try:
-        if path.is_file() and path.stat().st_size > FILE_LIMIT:
+        if path.is_file() and size(path) > FILE_LIMIT:
             raise MedFabricError(Code.DATA_FILE, f"{path} is larger than {FILE_LIMIT} bytes")
         raw = _raw(path, terms, split_column)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
@@ -57,7 +57,7 @@ def load(path: Path, terms: DataTerms, split_column: str | None = None) -> Raw:
     return raw
 
 
-def _raw(path: Path, terms: DataTerms, split_column: str | None) -> Raw:
+def _raw(path: Readable, terms: DataTerms, split_column: str | None) -> Raw:
     if path.is_dir():
         if terms.tensor is not None and terms.tensor.recording is not None:
             from trainer.data import recordings
@@ -79,7 +79,7 @@ def _raw(path: Path, terms: DataTerms, split_column: str | None) -> Raw:
     return tables.read(path, terms, split_column)
 
 
-def _check_shape(path: Path, raw: Raw, terms: DataTerms) -> None:
+def _check_shape(path: Readable, raw: Raw, terms: DataTerms) -> None:
     number = raw.labels.size
     if not number:
         raise MedFabricError(Code.DATA_MISMATCH, f"{path} has no records")
@@ -94,13 +94,13 @@ def _check_shape(path: Path, raw: Raw, terms: DataTerms) -> None:
             raise MedFabricError(Code.DATA_MISMATCH, f"{path}: not one {what} for every record")
 
 
-def _check_labels(path: Path, raw: Raw, terms: DataTerms) -> None:
+def _check_labels(path: Readable, raw: Raw, terms: DataTerms) -> None:
     wrong = np.flatnonzero((raw.labels < 0) | (raw.labels >= len(terms.classes)))
     if wrong.size:
         raise wrong_value(path, raw.places[wrong[0]], "the label is none of the plan's classes")
 
 
-def _check_columns(path: Path, raw: Raw, terms: DataTerms) -> None:
+def _check_columns(path: Readable, raw: Raw, terms: DataTerms) -> None:
     for column, values in zip(terms.features, raw.values.T, strict=True):
         if isinstance(column, Category):
             usable = np.isin(values, np.arange(len(column.codes)))
@@ -113,7 +113,7 @@ def _check_columns(path: Path, raw: Raw, terms: DataTerms) -> None:
             raise wrong_value(path, raw.places[wrong[0]], f"column {column.name!r} {what}")
 
 
-def _check_arrays(path: Path, raw: Raw) -> None:
+def _check_arrays(path: Readable, raw: Raw) -> None:
     row = _first_not_finite(raw.values)
     if row is not None:
         at = tuple(map(int, np.argwhere(~np.isfinite(raw.values[row]))[0]))

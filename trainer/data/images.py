@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 from numpy.typing import NDArray
 
 from chaincode.schema.data import DataTerms
 from chaincode.schema.errors import Code, MedFabricError
 from trainer.data.raw import Raw
+from trainer.data.sealed import Readable, entries
 
 _MODES = {1: "L", 3: "RGB"}
 
 
-def read(folder: Path, terms: DataTerms) -> Raw:
+def read(folder: Readable, terms: DataTerms) -> Raw:
     """Read every class's folder, files in order of their names.
 
     Raises:
@@ -31,19 +30,19 @@ def read(folder: Path, terms: DataTerms) -> Raw:
     for label, name in enumerate(terms.classes):
         if not (folder / name).is_dir():
             raise MedFabricError(Code.DATA_MISMATCH, f"{folder} has no folder {name!r}")
-        for path in sorted((folder / name).iterdir()):
+        for path in entries(folder / name):
             images.append(_image(path, terms.shape))
             labels.append(label)
             places.append(f"{name}/{path.name}")
     return Raw(np.array(images), np.array(labels, dtype=np.int64), places)
 
 
-def _image(path: Path, shape: tuple[int, ...]) -> NDArray[np.float32]:
+def _image(path: Readable, shape: tuple[int, ...]) -> NDArray[np.float32]:
     from PIL import Image
 
     channels, height, width = shape
     try:
-        with Image.open(path, formats=("PNG", "JPEG")) as image:
+        with path.open("rb") as file, Image.open(file, formats=("PNG", "JPEG")) as image:
             # The size is in the header: a picture that would fill the memory is not unpacked.
             if image.size != (width, height):
                 raise MedFabricError(

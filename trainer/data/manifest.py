@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
+from typing import Any, cast
 
 from chaincode.schema import canonical
 from chaincode.schema.base import Language
 from chaincode.schema.errors import Code, MedFabricError
+from trainer.data.sealed import Readable, files_below
 
 
 class FileHash(Language):
@@ -23,18 +24,14 @@ class Manifest(Language):
     files: tuple[FileHash, ...]
 
     @classmethod
-    def of(cls, path: Path) -> Manifest:
+    def of(cls, path: Readable) -> Manifest:
         """Of a file, or of everything below a folder.
 
         Raises:
             MedFabricError: ``DATA_FILE`` where one cannot be read.
         """
-        inside = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
         try:
-            files = [
-                FileHash(name=file.relative_to(path).as_posix(), sha256=_sha256(file))
-                for file in inside
-            ]
+            files = [FileHash(name=name, sha256=_sha256(file)) for name, file in files_below(path)]
         except OSError as error:
             raise MedFabricError(
                 Code.DATA_FILE, f"cannot read {error.filename}: {error.strerror}; make it readable"
@@ -60,6 +57,6 @@ class Manifest(Language):
         return None
 
 
-def _sha256(path: Path) -> str:
+def _sha256(path: Readable) -> str:
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return hashlib.file_digest(cast(Any, file), "sha256").hexdigest()

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from chaincode.schema.errors import Code, MedFabricError
+from trainer.data.sealed import Readable
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,6 @@ def whose(names: Sequence[str]) -> NDArray[np.int64]:
     return patients.astype(np.int64)
 
 
-def wrong_value(path: Path, place: str, why: str) -> MedFabricError:
+def wrong_value(path: Readable, place: str, why: str) -> MedFabricError:
     """A refusal that names file and row. The value itself is a patient's: it is not repeated."""
     return MedFabricError(Code.DATA_VALUE, f"{path}, {place}: {why}")

@@ -18,6 +18,7 @@ from chaincode.schema.data import DataTerms, RecordingTerms
 from chaincode.schema.errors import Code, MedFabricError
 from trainer.data import tables
 from trainer.data.raw import Raw, whose, wrong_value
+from trainer.data.sealed import Readable
 from trainer.data.split import part_named
 
 INDEX = "index.csv"
@@ -35,7 +36,7 @@ class _Recording:
     windows: NDArray[np.float32]
 
 
-def read(folder: Path, terms: DataTerms, split_column: str | None = None) -> Raw:
+def read(folder: Readable, terms: DataTerms, split_column: str | None = None) -> Raw:
     """Read every recording that the index names, in its order.
 
     Windows of one recording are one patient's, whether or not the plan names a patient's column.
@@ -67,7 +68,7 @@ def read(folder: Path, terms: DataTerms, split_column: str | None = None) -> Raw
 
 
 def _recording(
-    folder: Path, place: str, row: tables.Row, terms: DataTerms, split_column: str | None
+    folder: Readable, place: str, row: tables.Row, terms: DataTerms, split_column: str | None
 ) -> _Recording:
     assert terms.tensor is not None
     assert terms.tensor.recording is not None
@@ -92,7 +93,7 @@ def _recording(
     )
 
 
-def _check_rate(index: Path, place: str, written: str, terms: RecordingTerms) -> None:
+def _check_rate(index: Readable, place: str, written: str, terms: RecordingTerms) -> None:
     try:
         millihertz = 1000 * Decimal(written.strip())
     except InvalidOperation:
@@ -105,7 +106,7 @@ def _check_rate(index: Path, place: str, written: str, terms: RecordingTerms) ->
         )
 
 
-def _samples(path: Path, terms: RecordingTerms) -> NDArray[np.float32]:
+def _samples(path: Readable, terms: RecordingTerms) -> NDArray[np.float32]:
     """float32[samples, channels]."""
     found = [
         [_number(path, place, row, channel) for channel in terms.channels]
@@ -114,7 +115,7 @@ def _samples(path: Path, terms: RecordingTerms) -> NDArray[np.float32]:
     return np.array(found, dtype=np.float32).reshape(-1, len(terms.channels))
 
 
-def _number(path: Path, place: str, row: tables.Row, channel: str) -> float:
+def _number(path: Readable, place: str, row: tables.Row, channel: str) -> float:
     try:
         value = float(row[channel])
     except ValueError:

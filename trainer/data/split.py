@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from chaincode.schema.errors import Code, MedFabricError
 from trainer.data.raw import Raw
+from trainer.data.sealed import Readable
 
 TRAINING, VALIDATION, TEST = range(3)
 PARTS = ("training", "validation", "test")
@@ -51,7 +51,7 @@ class Split:
         return cls(part)
 
     @classmethod
-    def told(cls, path: Path, raw: Raw) -> Split:
+    def told(cls, path: Readable, raw: Raw) -> Split:
         """As the file itself says.
 
         Raises:
@@ -80,7 +80,7 @@ class Split:
         return hashlib.sha256(salt + self.part.astype(np.int8).tobytes()).hexdigest()
 
 
-def part_named(path: Path, place: str, name: str) -> int:
+def part_named(path: Readable, place: str, name: str) -> int:
     """The index of a part that a file names.
 
     Raises:

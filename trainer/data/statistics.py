@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 from numpy.typing import NDArray
 
 from chaincode.schema.data import DataTerms, Feature
 from chaincode.schema.private import ClassCount, FeatureStatistics, Statistics
 from trainer.data.files import load
+from trainer.data.sealed import Readable
 
 _MICRO = 1_000_000
 
 
-def statistics(file: Path, terms: DataTerms) -> Statistics:
+def statistics(file: Readable, terms: DataTerms) -> Statistics:
     """Samples, classes and, of each column of numbers, how many are missing, and the range, mean
     and standard deviation (of the population) of the others, in the file's own units. A column
     without any number is left out.

@@ -6,7 +6,6 @@ import csv
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +14,7 @@ from chaincode.schema.data import Category, Column, DataTerms
 from chaincode.schema.errors import Code, MedFabricError
 from trainer.data import text
 from trainer.data.raw import Raw, whose, wrong_value
+from trainer.data.sealed import Readable
 from trainer.data.split import part_named
 
 MISSING = frozenset({"", "na", "n/a", "nan", "null", "none"})
@@ -33,7 +33,7 @@ class _Record:
     part: int
 
 
-def read(path: Path, terms: DataTerms, split_column: str | None = None) -> Raw:
+def read(path: Readable, terms: DataTerms, split_column: str | None = None) -> Raw:
     """Read the plan's columns of a CSV file with a header; others are passed over."""
     if terms.tensor is not None:
         raise MedFabricError(
@@ -56,7 +56,7 @@ def read(path: Path, terms: DataTerms, split_column: str | None = None) -> Raw:
     )
 
 
-def rows(path: Path, columns: list[str]) -> Iterator[tuple[str, Row]]:
+def rows(path: Readable, columns: list[str]) -> Iterator[tuple[str, Row]]:
     """Rows of a CSV file that has each of these columns once, with their lines.
 
     Raises:
@@ -78,7 +78,7 @@ def rows(path: Path, columns: list[str]) -> Iterator[tuple[str, Row]]:
             yield place, {name: value or "" for name, value in row.items()}
 
 
-def label_of(path: Path, place: str, row: Row, terms: DataTerms) -> int:
+def label_of(path: Readable, place: str, row: Row, terms: DataTerms) -> int:
     """The index of a row's class.
 
     Raises:
@@ -89,7 +89,7 @@ def label_of(path: Path, place: str, row: Row, terms: DataTerms) -> int:
     return terms.classes.index(row[terms.label])
 
 
-def patient_of(path: Path, place: str, row: Row, terms: DataTerms) -> str:
+def patient_of(path: Readable, place: str, row: Row, terms: DataTerms) -> str:
     """Whose a row is; nobody's where the plan names no such column.
 
     Raises:
@@ -103,7 +103,7 @@ def patient_of(path: Path, place: str, row: Row, terms: DataTerms) -> str:
 
 
 def _record(
-    path: Path, place: str, row: Row, terms: DataTerms, split_column: str | None
+    path: Readable, place: str, row: Row, terms: DataTerms, split_column: str | None
 ) -> _Record:
     if terms.text is not None:
         values: Values = text.hashed(row[terms.text.column], terms.text.buckets)
@@ -118,7 +118,7 @@ def _record(
     )
 
 
-def _value(path: Path, place: str, column: Column, row: Row) -> float:
+def _value(path: Readable, place: str, column: Column, row: Row) -> float:
     """NaN where there is none."""
     written = row[column.name].strip()
     if isinstance(column, Category) and written in column.codes:

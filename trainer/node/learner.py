@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from chaincode.schema.errors import Code, MedFabricError
 from chaincode.schema.plans import PlanTerms
+from client.identity import Identity
 from trainer import strategies
 from trainer.data.dataset import Recorded, open_recorded
 from trainer.models import registry, weights
@@ -34,6 +35,7 @@ class Learner:
         data: DataConfig,
         recorded: Recorded,
         compute: ComputeConfig,
+        identity: Identity | None = None,
     ) -> None:
         # Many small operations: one thread is faster than a pool, and several nodes share cores.
         torch.set_num_threads(1)
@@ -48,7 +50,7 @@ class Learner:
         if not registry.is_ours(terms.model.architecture):
             found = check(self._model, terms.data.shape, len(terms.data.classes))
             refuse(terms.model.architecture, found)
-        opened = open_recorded(data, terms.data, recorded)
+        opened = open_recorded(data, terms.data, recorded, identity)
         self._training, self._validation = opened.training, opened.validation
 
     @cached_property

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import secrets
 import signal
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -114,7 +114,7 @@ def describe_data(path: Path, terms: Path) -> dict[str, Any]:
     data, wanted = _data(path, config, terms)
     home = Home(config.home)
     salt = home.secret(_data_name(data), lambda: secrets.token_bytes(32))
-    about, files = describe(data, wanted, salt)
+    about, files = describe(data, wanted, salt, _opener(config, data))
     home.keep(_data_name(data), _FILES, files)
     home.close()
     return {"dataset_id": data.dataset_id, **about}
@@ -126,10 +126,71 @@ def data_statistics(path: Path, terms: Path) -> Statistics:
     Raises:
         MedFabricError: the configuration, the terms or the records are unusable.
     """
+    from trainer.data.sealed import readable
     from trainer.data.statistics import statistics
 
-    data, wanted = _data(path, load(path), terms)
-    return statistics(data.file, wanted)
+    config = load(path)
+    data, wanted = _data(path, config, terms)
+    return statistics(readable(data.file, _opener(config, data)), wanted)
+
+
+def seal_data(path: Path, target: Path, recipients: Sequence[Path]) -> dict[str, Any]:
+    """Seal the node's dataset, as it was described, for this node and others.
+
+    Raises:
+        MedFabricError: ``DATA_CHANGED`` where the files are not those that were described;
+            as :func:`trainer.data.sealed.seal`.
+    """
+    from trainer.data.manifest import Manifest
+    from trainer.data.sealed import SealedRecord, seal
+
+    config = load(path)
+    if config.data is None:
+        raise MedFabricError(Code.NODE_CONFIG, f"{path}: no data; name the node's records there")
+    identity, home = Identity.load(config.identity), Home(config.home)
+    name = _data_name(config.data)
+    described, now = home.record(name, _FILES, Manifest), Manifest.of(config.data.file)
+    if described != now:
+        raise MedFabricError(
+            Code.DATA_CHANGED,
+            f"{config.data.file} is not what `medfabric node data` described; describe it first",
+        )
+    record = SealedRecord(
+        msp_id=identity.msp_id,
+        dataset_id=config.data.dataset_id,
+        commitment_sha256=now.commitment(home.secret(name, bytes)),
+    )
+    home.close()
+    certificates = [identity.certificate_pem, *map(_certificate, recipients)]
+    keys = seal(config.data.file, target, record, certificates)
+    return {"folder": str(target), "files": len(now.files), "sealed_for": keys}
+
+
+def _opener(config: NodeConfig, data: DataConfig) -> Identity | None:
+    """Who opens the dataset, where it is sealed."""
+    from trainer.data.sealed import is_sealed
+
+    return Identity.load(config.identity) if is_sealed(data.file) else None
+
+
+def reseal_data(
+    path: Path, folder: Path, recipients: Sequence[Path], *, new_key: bool
+) -> dict[str, Any]:
+    """Seal for further nodes; or, under a new key, for these alone and this node."""
+    from trainer.data.sealed import reseal
+
+    identity = Identity.load(load(path).identity)
+    certificates = list(map(_certificate, recipients))
+    return {"sealed_for": reseal(folder, identity, certificates, new_key=new_key)}
+
+
+def _certificate(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise MedFabricError(
+            Code.FILE_UNUSABLE, f"cannot read {path}: {error.strerror}; name another file"
+        ) from None
 
 
 def report_data(
@@ -254,7 +315,9 @@ class _Learners:
                     Code.NODE_CONFIG, "this node has no data to learn from; name it in node.json"
                 )
             recorded = self._recorded(data)
-            self._made[terms.plan_id] = Learner(terms, data, recorded, self._config.compute)
+            self._made[terms.plan_id] = Learner(
+                terms, data, recorded, self._config.compute, self._consortium.identity
+            )
         return self._made[terms.plan_id]
 
     def _recorded(self, data: DataConfig) -> Recorded:

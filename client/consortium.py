@@ -200,6 +200,7 @@ class Ceremonies(Group):
 
 class Rounds(Group):
     open = Call("round:Open", r.RoundArgs, r.RoundState)
+    decline = Call("round:Decline", r.DeclineArgs, r.Decline)
     submit_update = Call("round:SubmitUpdate", r.SubmitUpdateArgs, r.Update)
     attest = Call("round:Attest", r.AttestArgs, r.Attestation)
     submit_share = Call("round:SubmitShare", r.ShareArgs, r.DecryptionShare)

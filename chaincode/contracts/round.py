@@ -17,6 +17,8 @@ from chaincode.schema.plans import Participant, Plan, PlanStatus, PlanTerms
 from chaincode.schema.rounds import (
     AttestArgs,
     Attestation,
+    Decline,
+    DeclineArgs,
     DecryptionShare,
     EvaluateArgs,
     Evaluation,
@@ -134,6 +136,39 @@ class RoundContract:
         )
         context.put(content, NodeRef(msp_id=context.msp_id, node_id=context.node_id))
         return context.post(key, update, "round.update", plan_id=args.plan_id, round=args.round)
+
+    @transaction("round:Decline")
+    def decline(self, context: Context, args: DeclineArgs) -> Decline:
+        plan = plans.running(context, args.plan_id)
+        plans.participating(context, plan.terms)
+        round_ = context.get(keys.round_(args.plan_id, args.round), Round)
+        if states.is_final(states.ROUND, round_.status):
+            raise MedFabricError(Code.BAD_STATE, f"round {args.round} is {round_.status}")
+        participant = _participant(context, round_)
+        place = (args.plan_id, args.round, context.msp_id, context.node_id)
+        if context.find(keys.update(*place), Update) is not None:
+            raise MedFabricError(
+                Code.DUPLICATE_UPDATE, f"{context.node_id} has submitted an update; it stands"
+            )
+        steps = plan.terms.training.steps if args.trained else 0
+        if args.trained:
+            dataset = _consented_dataset(context, plan, participant, participant.dataset_id)
+            datasets.charge(context, plan.terms, dataset, steps)
+        decline = Decline(
+            plan_id=args.plan_id,
+            round=args.round,
+            msp_id=context.msp_id,
+            node_id=context.node_id,
+            dataset_id=participant.dataset_id,
+            code=args.code,
+            steps=steps,
+            batch_size=plan.terms.training.batch_size,
+            noise_multiplier_micro=plan.terms.privacy.noise_multiplier_micro,
+            posted_at=context.now,
+        )
+        return context.post(
+            keys.decline(*place), decline, "round.declined", plan_id=args.plan_id, round=args.round
+        )
 
     @transaction("round:Attest")
     def attest(self, context: Context, args: AttestArgs) -> Attestation:
@@ -260,6 +295,7 @@ class RoundContract:
             shares=stages.shares(context, round_),
             evaluations=stages.evaluations(context, plan.terms, args.number),
             objections=context.all("objection", place, Objection),
+            declines=stages.declines(context, round_),
         )
 
 

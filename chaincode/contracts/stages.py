@@ -22,6 +22,7 @@ from chaincode.schema.plans import Plan, PlanStatus, PlanTerms
 from chaincode.schema.rounds import (
     Attestation,
     Contribution,
+    Decline,
     DecryptionShare,
     Evaluation,
     Model,
@@ -101,6 +102,13 @@ def updates(context: Context, round_: Round) -> tuple[Update, ...]:
     return context.existing(wanted, Update)
 
 
+def declines(context: Context, round_: Round) -> tuple[Decline, ...]:
+    """Why nodes give no update, sorted by hospital and node."""
+    place = round_.plan_id, round_.number
+    wanted = [keys.decline(*place, p.msp_id, p.node_id) for p in round_.participants]
+    return context.existing(wanted, Decline)
+
+
 def attestations(context: Context, terms: PlanTerms, number: int) -> tuple[Attestation, ...]:
     """Posted attestations, by hospital."""
     wanted = [keys.attestation(terms.plan_id, number, h) for h in terms.hospitals]
@@ -164,7 +172,13 @@ def _seal(context: Context, plan: Plan, round_: Round) -> Outcome:
     wanted = [(p.msp_id, p.node_id) for p in round_.participants]
     missing = [name for name in wanted if name not in present]
     gone = plans.gone_holders(context, plan.terms)
-    if awaited := [f"{node} of {msp_id}" for msp_id, node in missing if msp_id not in gone]:
+    declined = {(d.msp_id, d.node_id) for d in declines(context, round_)} if missing else set()
+    awaited = [
+        f"{node} of {msp_id}"
+        for msp_id, node in missing
+        if msp_id not in gone and (msp_id, node) not in declined
+    ]
+    if awaited:
         _await(context, round_, awaited)
     refs = tuple(NodeRef(msp_id=msp_id, node_id=node) for msp_id, node in missing)
     if len(posted) < terms.quorum or len({u.msp_id for u in posted}) < 2:

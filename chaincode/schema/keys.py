@@ -153,6 +153,10 @@ def update_content(plan_id: str, sha256: str) -> Key:
     return ("update-content", (plan_id, sha256))
 
 
+def decline(plan_id: str, number: int, msp_id: str, node_id: str) -> Key:
+    return ("decline", (plan_id, _padded(number), msp_id, node_id))
+
+
 def objection(plan_id: str, number: int, msp_id: str, subject_sha256: str) -> Key:
     return ("objection", (plan_id, _padded(number), msp_id, subject_sha256))
 

@@ -215,6 +215,12 @@ MEANINGS: Mapping[str, Meaning | None] = {
         "msp_id",
         "update",
     ),
+    "decline": Meaning(
+        CoreType.ENTITY,
+        (_BY_NODE, _IN_ROUND, _to(Relation.DERIVED_FROM, keys.dataset, "dataset_id")),
+        ("code", "steps"),
+        "msp_id",
+    ),
     "attestation": _posted("aggregate", "aggregate_sha256"),
     "share": _posted("share", "aggregate_sha256"),
     "evaluation": _posted("candidate", "correct", "total", "accept", "failure"),

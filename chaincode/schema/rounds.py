@@ -134,6 +134,26 @@ class Update(Language):
     posted_at: Seconds
 
 
+class Decline(Language):
+    """A node's word that it gives no update to a round, and why, by code.
+
+    Where it had trained, ``steps`` are those, and the dataset is charged as for an update: that
+    there is none is something that training told. Else ``steps`` is 0 and nothing is charged. A
+    late update is declined by ``MF-5003``.
+    """
+
+    plan_id: Id
+    round: RoundNumber
+    msp_id: MspId
+    node_id: Id
+    dataset_id: Id
+    code: str
+    steps: Count
+    batch_size: Count
+    noise_multiplier_micro: Micro
+    posted_at: Seconds
+
+
 class Attestation(Language):
     """The aggregate as this hospital computed it."""
 
@@ -234,6 +254,15 @@ class SubmitUpdateArgs(Language):
     noise_multiplier_micro: Annotated[int, Field(ge=50_000, le=10**9)]
 
 
+class DeclineArgs(Language):
+    """``trained``: whether the update was made already."""
+
+    plan_id: Id
+    round: RoundNumber
+    code: Annotated[str, Field(pattern=r"^MF-\d{4}$")]
+    trained: bool
+
+
 class AttestArgs(Language):
     plan_id: Id
     round: RoundNumber
@@ -293,6 +322,7 @@ class RoundView(Language):
     shares: tuple[DecryptionShare, ...]
     evaluations: tuple[Evaluation, ...]
     objections: tuple[Objection, ...]
+    declines: tuple[Decline, ...] = ()
 
 
 class ModelPage(Language):

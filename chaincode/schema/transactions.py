@@ -425,6 +425,14 @@ _ROWS = (
         "Submit a node's encrypted update; charges the dataset's privacy account.",
     ),
     Transaction(
+        "round:Decline",
+        r.DeclineArgs,
+        r.Decline,
+        TRAINER,
+        True,
+        "Say why a node gives no update; charges the dataset's account where it had trained.",
+    ),
+    Transaction(
         "round:Attest",
         r.AttestArgs,
         r.Attestation,

@@ -19,6 +19,7 @@ from chaincode.schema.plans import Plan, PlanState, PlanTerms
 from chaincode.schema.provenance import key_of
 from chaincode.schema.rounds import (
     Attestation,
+    Decline,
     DecryptionShare,
     Evaluation,
     Model,
@@ -115,10 +116,15 @@ def address_of(file: Path) -> str:
 
 
 def check_privacy(ledger: Ledger) -> Iterator[Finding]:
-    """Recompute every privacy account from the updates on the ledger."""
+    """Recompute every privacy account from the updates on the ledger, and from what was trained
+    and declined."""
     reader = Reader(ledger)
     spent: dict[str, tuple[int, ...]] = {}
-    for update in reader.all("update", Update):
+    posted: list[Update | Decline] = [
+        *reader.all("update", Update),
+        *reader.all("decline", Decline),
+    ]
+    for update in posted:
         dataset = reader.get(keys.dataset(update.dataset_id), Dataset)
         loss = accounting.rdp_pico(
             update.batch_size, dataset.train_samples, update.noise_multiplier_micro, update.steps

@@ -61,6 +61,7 @@ FIRST = {name: next(iter(table)) for name, table in TABLES.items()}
 WRITTEN_ONCE = (
     "vote",
     "update",
+    "decline",
     "attestation",
     "share",
     "evaluation",

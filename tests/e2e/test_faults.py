@@ -3,6 +3,7 @@ content that was tampered with, are named on the ledger."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,11 +14,13 @@ from chaincode.schema.rounds import RoundStatus, RoundView
 from client.consortium import Consortium
 from demo import run as demo
 from demo.run import PLAN_ID, Run
+from network.processes import Spec
 from network.topology import Kind
 from trainer.privacy import Scheme
 from trainer.privacy.sampling import fresh
 from trainer.privacy.wire import Kind as Content
 
+_EXPLODING = Path(__file__).parents[1] / "support" / "exploding_agent.py"
 LEDGER = {Kind.DEVNET: ["devnet"], Kind.FABRIC: ["hospital4.peer", "hospital4.orderer"]}
 """Processes that keep the ledger."""
 
@@ -154,6 +157,36 @@ def test_share_that_decrypts_nothing_fails_the_round(
     assert "MF-6008" in failed.round.reason
     assert {e.failure for e in failed.evaluations} == {"MF-6008"}
     assert address == failed.round.base_sha256
+
+
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("kind", KINDS)
+def test_update_that_is_no_number_stays_home_and_the_round_goes_on(
+    kind: Kind, tmp_path: Path
+) -> None:
+    with training(tmp_path / "run", kind, rounds=1, stage_seconds=100, start=False) as run:
+        broken = run.hospitals[3]
+        home = run.agents.home(broken.slug)
+        # In its place, and stopped with the others.
+        command = [sys.executable, str(_EXPLODING)]
+        run.network.processes.start(Spec(f"{broken.slug}.agent", command, {}, home))
+        for hospital in run.hospitals[:3]:
+            run.agents.restart(hospital.slug)
+        view = until(run, 1, ended)
+        accounts = run.ledger.datasets.privacy().accounts
+
+    assert view.round.status is RoundStatus.PUBLISHED, view.round.reason
+    assert [n.msp_id for n in view.round.missing] == [broken.msp_id]
+    assert len(view.round.contributions) == 3
+    # Nobody waited for the deadline.
+    assert view.round.changed_at - view.round.opened_at < 60
+    (declined,) = view.declines
+    assert (declined.msp_id, declined.code) == (broken.msp_id, "MF-9013")
+    # Who declined has spent as much as the others.
+    assert [spent.updates for account in accounts for spent in account.plans] == [1] * 4
+    log = run.network.processes.log(f"{broken.slug}.agent").read_text()
+    assert "MF-9013" in log
+    assert "not finite" in log
 
 
 def _false_share(run: Run) -> bytes:

@@ -89,6 +89,7 @@ WRONG: dict[str, tuple[dict[str, Any], Code]] = {
     "ceremony:Advance": ({}, Code.ALREADY),
     "round:Open": ({}, Code.PLAN_NOT_APPROVED),
     "round:SubmitUpdate": ({}, Code.PLAN_NOT_APPROVED),
+    "round:Decline": ({}, Code.PLAN_NOT_APPROVED),
     "round:Attest": ({}, Code.PLAN_NOT_APPROVED),
     "round:SubmitShare": ({}, Code.PLAN_NOT_APPROVED),
     "round:Evaluate": ({}, Code.PLAN_NOT_APPROVED),

@@ -85,6 +85,7 @@ EXAMPLES: dict[str, Callable[[], dict[str, Any]]] = {
         "batch_size": 1,
         "noise_multiplier_micro": 50_000,
     },
+    "DeclineArgs": lambda: {"plan_id": PLAN, "round": 1, "code": "MF-9013", "trained": True},
     "AttestArgs": lambda: {
         "plan_id": PLAN,
         "round": 1,

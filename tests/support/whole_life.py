@@ -214,6 +214,8 @@ def _join(life: Scenario, user: str, slot: int) -> None:
 
 def _training(life: Scenario) -> None:
     life.open(TRAINED)
+    late = {"plan_id": PLAN, "round": 1, "code": "MF-5003", "trained": False}
+    life.do(FOUR, "round:Decline", late)
     life.submit(TRAINED)
     sealed = life.advance(TRAINED)
     unusable = {"subject_sha256": sealed["contributions"][1]["update"]["sha256"]}

@@ -33,6 +33,8 @@ from chaincode.schema.plans import (
 from chaincode.schema.rounds import (
     Attestation,
     Contribution,
+    Decline,
+    DeclineArgs,
     Model,
     ModelArgs,
     ModelStatus,
@@ -473,8 +475,9 @@ def _rounds(ledger: Any, folder: Path, learner: Any = None) -> Rounds:
 class _Ledger:
     """A ledger on which the base model stands, and that takes what is submitted."""
 
-    def __init__(self) -> None:
+    def __init__(self, refuses: dict[str, MedFabricError] | None = None) -> None:
         self.submitted: list[tuple[str, Any]] = []
+        self._refuses = refuses or {}
 
     def evaluate(self, name: str, _args: ModelArgs, _result: Any) -> Model:
         assert name == "model:Get"
@@ -485,6 +488,8 @@ class _Ledger:
         )
 
     def submit(self, name: str, args: Any, _result: Any) -> None:
+        if name in self._refuses:
+            raise self._refuses[name]
         self.submitted.append((name, args))
 
 
@@ -496,17 +501,57 @@ class _Ledger:
         ([0.1, -8.5, 0, 0], "1 of its 4 values are beyond"),
     ],
 )
-def test_update_that_exploded_stays_with_the_node(
-    tmp_path: Path, delta: list[float], why: str
+def test_update_that_exploded_stays_with_the_node_and_is_not_trained_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, delta: list[float], why: str
 ) -> None:
-    ledger = _Ledger()
-    rounds = _rounds(ledger, tmp_path, _Learner(delta))
+    ledger, learner = _Ledger(), _Learner(delta)
+    rounds = _rounds(ledger, tmp_path, learner)
+    duty, now = Duty(Task.SUBMIT_UPDATE, "plan", 1), _now(_view(RoundStatus.OPEN))
 
-    with pytest.raises(MedFabricError, match=f"MF-9013.*{why}"):
-        rounds.submit_update(Duty(Task.SUBMIT_UPDATE, "plan", 1), _now(_view(RoundStatus.OPEN)))
+    facts = rounds.submit_update(duty, now)
+    # As after a crash before the ledger's answer came.
+    rounds.submit_update(duty, now)
 
+    assert facts == {"declined": "MF-9013"}
+    assert "MF-9013" in caplog.text
+    assert why in caplog.text
     assert not (tmp_path / "outbox").exists()
-    assert ledger.submitted == []
+    declined = DeclineArgs(plan_id="plan", round=1, code="MF-9013", trained=True)
+    assert ledger.submitted == [("round:Decline", declined)] * 2
+    assert learner.trained == 1
+
+
+@pytest.mark.parametrize("code", [Code.DEADLINE_PASSED, Code.BAD_STATE])
+def test_update_that_comes_too_late_is_named(tmp_path: Path, code: Code) -> None:
+    ledger = _Ledger(refuses={"round:SubmitUpdate": MedFabricError(code, "the round went on")})
+    rounds = _rounds(ledger, tmp_path, _Learner([0.1, 0, 0, 0]))
+
+    rounds.submit_update(Duty(Task.SUBMIT_UPDATE, "plan", 1), _now(_view(RoundStatus.OPEN)))
+
+    late = DeclineArgs(plan_id="plan", round=1, code="MF-5003", trained=False)
+    assert ledger.submitted == [("round:Decline", late)]
+
+
+def test_a_node_that_declined_owes_nothing_and_the_round_moves_on() -> None:
+    mine = Decline(
+        plan_id="plan",
+        round=1,
+        msp_id=ME.msp_id,
+        node_id=ME.node_id,
+        dataset_id="data1",
+        code="MF-9013",
+        steps=3,
+        batch_size=4,
+        noise_multiplier_micro=4_000_000,
+        posted_at=1,
+    )
+    all_declined = tuple(mine.model_copy(update={"msp_id": h}) for h in HOSPITALS)
+
+    waiting = duties(ME, _now(_view(RoundStatus.OPEN, declines=(mine,))))
+    over = duties(ME, _now(_view(RoundStatus.OPEN, declines=all_declined)))
+
+    assert [(d.task, d.not_before) for d in waiting] == [(Task.ADVANCE_ROUND, 1001)]
+    assert [(d.task, d.not_before) for d in over] == [(Task.ADVANCE_ROUND, 0)]
 
 
 def test_few_values_beyond_the_range_are_cut_as_the_plan_says(tmp_path: Path) -> None:

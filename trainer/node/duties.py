@@ -16,7 +16,7 @@ from chaincode.schema.base import Role
 from chaincode.schema.ceremonies import CeremonyStatus, CeremonyView
 from chaincode.schema.places import Place
 from chaincode.schema.plans import Plan, PlanStatus
-from chaincode.schema.rounds import RoundStatus, RoundView
+from chaincode.schema.rounds import Decline, RoundStatus, RoundView, Update
 
 CONCERNING = (PlanStatus.APPROVED, PlanStatus.ACTIVE, PlanStatus.PAUSED)
 """States in which a plan gives its nodes anything to do."""
@@ -199,8 +199,14 @@ def _owes_update(me: Me, view: RoundView) -> bool:
     takes_part = any(
         (p.msp_id, p.node_id) == (me.msp_id, me.node_id) for p in view.round.participants
     )
-    posted = any((u.msp_id, u.node_id) == (me.msp_id, me.node_id) for u in view.updates)
+    posted = (me.msp_id, me.node_id) in _settled(view)
     return takes_part and not posted
+
+
+def _settled(view: RoundView) -> set[tuple[str, str]]:
+    """Nodes that have given their update, or said why they give none."""
+    posts: list[Update | Decline] = [*view.updates, *view.declines]
+    return {(post.msp_id, post.node_id) for post in posts}
 
 
 def _owes(me: Me, posted: Sequence[object]) -> bool:
@@ -213,8 +219,7 @@ def _stage_complete(now: Snapshot, view: RoundView) -> bool:
     hospitals = len(now.plan.terms.hospitals)
     match view.round.status:
         case RoundStatus.OPEN:
-            posted = {(u.msp_id, u.node_id) for u in view.updates}
-            owed = {(p.msp_id, p.node_id) for p in view.round.participants} - posted
+            owed = {(p.msp_id, p.node_id) for p in view.round.participants} - _settled(view)
             return all(msp_id in now.gone for msp_id, _ in owed)
         case RoundStatus.SEALED:
             hashes = Counter(a.aggregate_sha256 for a in view.attestations)

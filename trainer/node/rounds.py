@@ -3,6 +3,7 @@ share; combine, evaluate, publish."""
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -19,6 +20,8 @@ from chaincode.schema.plans import PlanTerms
 from chaincode.schema.rounds import (
     AttestArgs,
     Attestation,
+    Decline,
+    DeclineArgs,
     DecryptionShare,
     EvaluateArgs,
     Evaluation,
@@ -44,6 +47,8 @@ from trainer.privacy.wire import Kind
 
 if TYPE_CHECKING:
     from trainer.node.learner import Learner
+
+log = logging.getLogger("medfabric.node")
 
 Facts = dict[str, int | str]
 
@@ -72,6 +77,13 @@ class _PreparedUpdate(Language):
     dataset_id: str
     samples: int
     steps: int
+
+
+class _Declined(Language):
+    """That a round's training led to nothing that may be released, and why. Kept first: to train
+    until something comes out would spend privacy that no account knows of."""
+
+    code: str
 
 
 class _Decrypted(Language):
@@ -134,10 +146,21 @@ class Rounds:
         name = f"update-{duty.round}"
         facts: Facts = {}
         prepared = self._home.record(duty.plan_id, name, _PreparedUpdate)
-        if prepared is None:
-            prepared, facts = self._train(now)
-            self._home.keep(duty.plan_id, name, prepared)
+        refused = self._home.record(duty.plan_id, f"declined-{duty.round}", _Declined)
+        if prepared is None and refused is None:
+            try:
+                prepared, facts = self._train(now)
+                self._home.keep(duty.plan_id, name, prepared)
+            except MedFabricError as error:
+                if error.code != Code.UPDATE_REFUSED:
+                    raise
+                log.warning("%s round %d: %s", duty.plan_id, duty.round, error)
+                refused = _Declined(code=error.code)
+                self._home.keep(duty.plan_id, f"declined-{duty.round}", refused)
         self._courses.end(duty.plan_id, duty.round)
+        if prepared is None:
+            assert refused is not None
+            return self._decline(duty, refused.code, trained=True)
         ref = self._exchange.release_kept(prepared.content_sha256)
         terms = now.plan.terms
         args = SubmitUpdateArgs(
@@ -151,8 +174,20 @@ class Rounds:
             batch_size=terms.training.batch_size,
             noise_multiplier_micro=terms.privacy.noise_multiplier_micro,
         )
-        self._consortium.submit("round:SubmitUpdate", args, Update)
+        try:
+            self._consortium.submit("round:SubmitUpdate", args, Update)
+        except MedFabricError as error:
+            if error.code not in (Code.DEADLINE_PASSED, Code.BAD_STATE):
+                raise
+            log.warning("%s round %d: %s", duty.plan_id, duty.round, error)
+            return self._decline(duty, Code.DEADLINE_PASSED, trained=False)
         return {**facts, "bytes": ref.size_bytes}
+
+    def _decline(self, duty: Duty, code: str, *, trained: bool) -> Facts:
+        """Say on the ledger why this node gives no update; the round goes on without it."""
+        args = DeclineArgs(plan_id=duty.plan_id, round=duty.round, code=code, trained=trained)
+        self._consortium.submit("round:Decline", args, Decline)
+        return {"declined": code}
 
     def attest(self, duty: Duty, now: Snapshot) -> Facts:
         """Add the sealed updates and attest the sum."""

@@ -5,7 +5,11 @@ from __future__ import annotations
 import html
 import io
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
+
+from chaincode.schema.errors import Code, MedFabricError
+from client.files import write_whole
 
 _STYLE = """
 body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222}
@@ -23,6 +27,20 @@ def document(title: str, parts: Iterable[str]) -> str:
     """A whole page of parts that are HTML already."""
     head = f"<meta charset=utf-8><title>{text(title)}</title><style>{_STYLE}</style>"
     return f"<!doctype html><html lang=en><head>{head}</head><body>{''.join(parts)}</body></html>"
+
+
+def write(path: Path, page: str) -> None:
+    """Write a page that its owner alone reads: reports hold exact figures of a hospital's records.
+
+    Raises:
+        MedFabricError: ``FILE_UNUSABLE``.
+    """
+    try:
+        write_whole(path, page.encode(), mode=0o600)
+    except OSError as error:
+        raise MedFabricError(
+            Code.FILE_UNUSABLE, f"cannot write {path}: {error.strerror}; name another place"
+        ) from None
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from network.processes import Processes, Spec
+from trainer.report.resources import journal
 
 
 class Agents:
@@ -63,9 +64,7 @@ class Agents:
 
     def journal(self, slug: str) -> Iterator[dict[str, Any]]:
         """What a node wrote down of its duties."""
-        path = self.home(slug) / "state" / "journal.jsonl"
-        if path.exists():
-            yield from map(json.loads, path.read_text().splitlines())
+        yield from journal(self.home(slug) / "state")
 
     def _spec(self, slug: str) -> Spec:
         command = [sys.executable, "-m", "client.cli", "node", "run", "node.json"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 
 from fabric_protos.peer import chaincode_event_pb2
@@ -12,27 +13,34 @@ from fabric_protos.peer import chaincode_event_pb2
 from chaincode.schema.base import Event
 from chaincode.schema.errors import MedFabricError
 from client import blocks
-from client.audit import lineage, proof
+from client.audit import card, lineage, proof
 from client.audit.transactions import chaincode_action, header
 from client.connection import Connection
 from client.identity import Identity
 from demo import record
 
 
+@dataclass(frozen=True)
+class Told:
+    """The verdict; where it is proven, the model's lineage as text and its card; the ledger's bytes
+    by round."""
+
+    verdict: record.Audit
+    lineage: str
+    card: card.ModelCard | None
+    ledger_bytes: Counter[int]
+
+
 def audit(
     connection: Connection, auditor: Identity, genesis: Path, folder: Path, model: Path
-) -> tuple[record.Audit, str, Counter[int]]:
-    """Leave a lineage bundle in ``folder`` and prove it.
-
-    Returns:
-        The verdict, the model's lineage as text, and the ledger's bytes by round.
-    """
+) -> Told:
+    """Leave a lineage bundle in ``folder`` and prove it."""
     height = blocks.fetch(connection, auditor, folder / "blocks")
     shutil.copyfile(genesis, folder / "genesis.block")
     started = time.monotonic()
     verdict, ledger = proof.prove(folder / "blocks", genesis.read_bytes(), height)
     findings = [f"{f.code} block {f.block}: {f.message}" for f in verdict.findings]
-    text = ""
+    text, made = "", None
     if verdict.proven:
         findings += [f"{f.code}: {f.message}" for f in lineage.check_privacy(ledger)]
         try:
@@ -40,6 +48,8 @@ def audit(
             text = lineage.text(found)
             (folder / "lineage.json").write_text(found.model_dump_json(indent=1))
             (folder / "lineage.txt").write_text(text + "\n")
+            made = card.of(ledger, found)
+            (folder / "model-card.md").write_text(card.markdown(made))
         except MedFabricError as error:
             findings.append(str(error))
     result = record.Audit(
@@ -49,7 +59,7 @@ def audit(
         seconds=round(time.monotonic() - started, 3),
         findings=findings,
     )
-    return result, text, _bytes_by_round(folder / "blocks")
+    return Told(result, text, made, _bytes_by_round(folder / "blocks"))
 
 
 def _bytes_by_round(folder: Path) -> Counter[int]:

@@ -14,19 +14,24 @@ from pathlib import Path
 from typing import TypeVar
 
 from chaincode.schema.plans import PlanTerms
+from trainer.report.node import NodeReport, report
+from trainer.report.quality import Quality
 
 Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
 class Measured:
-    """Accuracies of each model in order, and of the baselines."""
+    """Accuracies of each model in order, and of the baselines; ``quality`` of the last model on the
+    test records; each hospital's own report."""
 
     test: tuple[float, ...]
     train: tuple[float, ...]
     fedavg: tuple[float, ...]
     centralised: float
     test_records: int
+    quality: Quality
+    nodes: tuple[NodeReport, ...]
 
 
 def apart(function: Callable[..., Result], *args: object) -> Result:
@@ -49,6 +54,7 @@ def measure(
     seed: int,
     terms: str,
     models: Sequence[bytes],
+    nodes: Sequence[Path],
 ) -> Measured:
     """Evaluate models and train the baselines.
 
@@ -57,6 +63,7 @@ def measure(
         records: folder that the data set was written to.
         terms: the plan's terms as JSON.
         models: model files, one per round.
+        nodes: the nodes' configurations.
     """
     import torch
 
@@ -64,6 +71,7 @@ def measure(
     from trainer.applications.files import existing, load
     from trainer.data.records import VALIDATION_FRACTION, Records, split
     from trainer.models import registry, weights
+    from trainer.report.quality import assess
     from trainer.simulation import pooled
     from trainer.training import evaluate
 
@@ -83,6 +91,7 @@ def measure(
         return correct / total
 
     plain = presets.unprotected(chosen.tuned, plan.training)
+    last, _ = weights.decode(models[-1], shapes, slots)
     unprotected = baselines.run(model, training, test, plain, seed)
     return Measured(
         test=tuple(accuracy(content, test) for content in models),
@@ -90,4 +99,6 @@ def measure(
         fedavg=unprotected.fedavg,
         centralised=unprotected.centralised,
         test_records=len(test),
+        nodes=tuple(report(path, plan.plan_id) for path in nodes),
+        quality=assess(model, last, test, plan.data.classes),
     )

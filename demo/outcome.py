@@ -10,12 +10,16 @@ from typing import Any
 
 from chaincode.schema.base import PageArgs
 from chaincode.schema.rounds import Model, RoundStatus, RoundView
+from client import pages
 from client.connection import Connection
 from client.consortium import every
 from client.identity import Identity
 from demo import measure, record
-from demo.audit import audit
+from demo.audit import Told, audit
 from demo.run import PLAN_ID, Progress, Run
+from trainer.report.ledger import account, links, shares
+from trainer.report.node import page as node_page
+from trainer.report.resources import used
 
 _TASKS = ("submit-update", "attest", "submit-share", "evaluate", "advance-round", "open-round")
 
@@ -26,13 +30,14 @@ def conclude(run: Run, progress: Progress) -> tuple[record.RunRecord, str]:
     models = _models(run)
     with run.clock.part("measuring accuracy and the unprotected baselines", progress):
         measured = _measure(run, models)
+        _leave_reports(run, measured)
     with run.clock.part("proving the lineage from the ledger's blocks", progress):
         connection = Connection.load(run.network.layout.connection(run.hospitals[0].slug))
         auditor = Identity.load(run.hospitals[0].user("auditor"))
         final = models[-1]
         model_file = run.options.folder / "model.safetensors"
         model_file.write_bytes(run.store.get(final.model))
-        verdict, lineage, by_round = audit(
+        told = audit(
             connection,
             auditor,
             run.network.layout.genesis,
@@ -40,7 +45,7 @@ def conclude(run: Run, progress: Progress) -> tuple[record.RunRecord, str]:
             model_file,
         )
     run.measure_memory()
-    return _record(run, models, measured, verdict, by_round), lineage
+    return _record(run, models, measured, told), told.lineage
 
 
 def _models(run: Run) -> list[Model]:
@@ -63,15 +68,22 @@ def _measure(run: Run, models: list[Model]) -> measure.Measured:
         run.options.seed,
         run.terms.model_dump_json(),
         contents,
+        [run.agents.home(slug) / "node.json" for slug in run.agents.names],
     )
+
+
+def _leave_reports(run: Run, measured: measure.Measured) -> None:
+    """What `medfabric node report` tells each hospital, in its node's folder."""
+    for slug, made in zip(run.agents.names, measured.nodes, strict=True):
+        pages.write(run.agents.home(slug) / "report.html", node_page(made))
+        (run.agents.home(slug) / "report.json").write_text(made.model_dump_json(indent=1) + "\n")
 
 
 def _record(
     run: Run,
     models: list[Model],
     measured: measure.Measured,
-    verdict: record.Audit,
-    ledger_bytes: Counter[int],
+    told: Told,
 ) -> record.RunRecord:
     assert run.terms is not None
     final = models[-1]
@@ -90,10 +102,15 @@ def _record(
         epsilon_limit=run.terms.privacy.epsilon_micro / 1e6,
         delta=run.terms.privacy.delta_nano / 1e9,
         rounds=[
-            _round(run, index, models[index], measured, ledger_bytes)
+            _round(run, index, models[index], measured, told.ledger_bytes)
             for index in range(len(run.rounds))
         ],
         nodes=[_node(slug, list(run.agents.journal(slug))) for slug in run.agents.names],
+        quality=measured.quality,
+        fairness=shares(run.rounds),
+        accounts=[account(view) for view in run.ledger.datasets.page(PageArgs()).datasets],
+        lineage=links(run.rounds),
+        card=told.card,
         baselines=record.Baselines(
             centralised_accuracy=measured.centralised, fedavg_accuracy=measured.fedavg[-1]
         ),
@@ -102,7 +119,7 @@ def _record(
         model_address=final.model.sha256,
         model_cid=final.model.cid,
         identical_models=_identical(run, final),
-        audit=verdict,
+        audit=told.verdict,
         timings=[
             record.Timing(stage=name, seconds=seconds)
             for name, seconds in run.clock.timings.items()
@@ -153,22 +170,8 @@ def _round(
     )
 
 
-def _node(slug: str, journal: list[dict[str, Any]]) -> record.NodeRecord:
-    def total(name: str) -> int:
-        return sum(entry.get(name, 0) for entry in journal)
-
-    estimated = any(entry.get("energy") == "estimated" for entry in journal)
-    return record.NodeRecord(
-        hospital=slug,
-        train_seconds=total("train_ms") / 1000,
-        encrypt_seconds=total("encrypt_ms") / 1000,
-        cpu_seconds=total("cpu_ms") / 1000,
-        peak_memory_mb=round(max((e.get("peak_kb", 0) for e in journal), default=0) / 1024, 1),
-        sent_bytes=total("bytes"),
-        received_bytes=total("received"),
-        energy_joules=total("energy_mj") / 1000,
-        energy="estimated" if estimated else "measured",
-    )
+def _node(slug: str, entries: list[dict[str, Any]]) -> record.NodeRecord:
+    return record.NodeRecord(hospital=slug, **used(entries).model_dump())
 
 
 def _stages(run: Run, view: RoundView) -> list[record.Stage]:

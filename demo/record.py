@@ -10,6 +10,11 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
+from client.audit.card import ModelCard
+from trainer.report.ledger import Account, Link, Share
+from trainer.report.quality import Quality
+from trainer.report.resources import Resources
+
 
 class Network(BaseModel):
     """``kind``: fabric or devnet. ``version``: of the peer binary, empty on the devnet."""
@@ -39,19 +44,10 @@ class Stage(BaseModel):
     bytes: int
 
 
-class NodeRecord(BaseModel):
-    """What taking part took of one node, over all its duties. ``energy`` says whether the machine
-    measured it or it was estimated from processor time."""
+class NodeRecord(Resources):
+    """What taking part took of one node."""
 
     hospital: str
-    train_seconds: float
-    encrypt_seconds: float
-    cpu_seconds: float
-    peak_memory_mb: float
-    sent_bytes: int
-    received_bytes: int
-    energy_joules: float
-    energy: str
 
 
 class RoundRecord(BaseModel):
@@ -97,7 +93,9 @@ class Timing(BaseModel):
 
 
 class RunRecord(BaseModel):
-    """The whole run."""
+    """The whole run. ``quality``: of the last model in force on the held-out test records.
+    ``fairness``: how each hospital judged it. ``accounts``: as they stand at the end. ``lineage``:
+    how the models came to be. ``card``: None where the ledger was not proven."""
 
     version: Literal[1] = 1
     started: str
@@ -114,6 +112,11 @@ class RunRecord(BaseModel):
     baselines: Baselines
     final_accuracy: float
     final_train_accuracy: float
+    quality: Quality
+    fairness: list[Share]
+    accounts: list[Account]
+    lineage: list[Link]
+    card: ModelCard | None
     model_address: str
     model_cid: str
     identical_models: bool = Field(description="all hospitals hold the same bytes")

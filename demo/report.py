@@ -6,6 +6,7 @@ from pathlib import Path
 
 from client.pages import document, figure, svg, table, text
 from demo.record import RunRecord
+from trainer.report import parts
 
 
 def write(run: RunRecord, lineage: str, folder: Path) -> Path:
@@ -19,7 +20,7 @@ def page(run: RunRecord, lineage: str) -> str:
     """The page as one HTML document that loads nothing from elsewhere."""
     verdict = "ok" if run.audit.verdict == "proven" else "bad"
     kind = "simulated records" if run.data.simulated else "real records"
-    parts = [
+    body = [
         f"<h1>MedFabric run of {text(run.started)}</h1>",
         f"<p>{len(run.network.hospitals)} hospitals on {text(_network(run))}, content in a "
         f"{text(run.store)} store; {text(run.data.name)} ({kind}), {text(run.data.partition)}; "
@@ -32,20 +33,30 @@ def page(run: RunRecord, lineage: str) -> str:
         f"<b class={verdict}>{text(run.audit.verdict)}</b> over {run.audit.blocks} blocks.</p>",
         "<h2>Accuracy on held-out test records</h2>",
         _accuracy_plot(run),
+        "<h2>Which classes are taken for which, on the test records</h2>",
+        parts.confusion(run.quality),
+        "<h2>Calibration</h2>",
+        parts.calibration(run.quality),
+        "<h2>Hospital by hospital</h2>",
+        parts.fairness(run.fairness),
         "<h2>Privacy budget spent</h2>",
         _budget_plot(run),
+        parts.accounts(run.accounts),
         "<h2>Rounds</h2>",
         _rounds_table(run),
         "<h2>Where the time goes</h2>",
         _stages_plot(run),
         "<h2>What each node gave</h2>",
-        _nodes_table(run),
+        parts.resources([(n.hospital, n) for n in run.nodes]),
+        "<h2>How the models came to be</h2>",
+        parts.picture(run.lineage),
+        *_card(run),
         "<h2>Lineage of the model, proven from the ledger's blocks</h2>",
         f"<pre>{text(lineage)}</pre>",
     ]
     if run.audit.findings:
-        parts.append(f"<ul>{''.join(f'<li>{text(f)}</li>' for f in run.audit.findings)}</ul>")
-    return document("MedFabric run", parts)
+        body.append(f"<ul>{''.join(f'<li>{text(f)}</li>' for f in run.audit.findings)}</ul>")
+    return document("MedFabric run", body)
 
 
 def _network(run: RunRecord) -> str:
@@ -61,6 +72,16 @@ def _notice(run: RunRecord) -> str:
         "<p class=note>The devnet keeps all hospitals in one process and one trust domain: for "
         "teaching and tests, not for production.</p>"
     )
+
+
+def _card(run: RunRecord) -> list[str]:
+    if run.card is None:
+        return []
+    found = ["<h2>Model card</h2>", "<p>Every line with where it stands on the ledger.</p>"]
+    for section in run.card.sections:
+        rows = [(line.says, line.where) for line in section.lines]
+        found += [f"<h3>{text(section.title)}</h3>", table(("", "ledger"), rows)]
+    return found
 
 
 def _rounds_table(run: RunRecord) -> str:
@@ -88,33 +109,6 @@ def _rounds_table(run: RunRecord) -> str:
             f"{r.seconds:.1f}",
         )
         for r in run.rounds
-    )
-    return table(header, rows)
-
-
-def _nodes_table(run: RunRecord) -> str:
-    header = (
-        "hospital",
-        "training, s",
-        "encryption, s",
-        "processor, s",
-        "peak memory, MB",
-        "sent, bytes",
-        "received, bytes",
-        "energy, J",
-    )
-    rows = (
-        (
-            n.hospital,
-            f"{n.train_seconds:.2f}",
-            f"{n.encrypt_seconds:.2f}",
-            f"{n.cpu_seconds:.2f}",
-            f"{n.peak_memory_mb:.0f}",
-            f"{n.sent_bytes:,}",
-            f"{n.received_bytes:,}",
-            f"{n.energy_joules:.0f} ({n.energy})",
-        )
-        for n in run.nodes
     )
     return table(header, rows)
 

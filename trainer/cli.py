@@ -65,6 +65,25 @@ def data_report(
 
 
 @node.command()
+@click.argument("config", type=_FILE)
+@click.argument("plan_id")
+@click.option("--out", type=_FILE, help="Write a page with plots here (HTML).")
+@json_option
+def report(config: Path, plan_id: str, out: Path | None, as_json: bool) -> None:
+    """What came of a plan for CONFIG's hospital: its curve, confusion matrix and calibration on the
+    hospital's own validation records, every hospital's accuracy, the privacy account, what the node
+    gave, the lineage. Exact, so for the hospital alone. The agent may be running.
+    """
+    from client import pages
+    from trainer.report import node as reports
+
+    found = reports.report(config, plan_id)
+    if out is not None:
+        pages.write(out, reports.page(found))
+    show(found, as_json=as_json)
+
+
+@node.command()
 @click.argument("records", type=click.Path(path_type=Path, exists=True))
 @click.argument("terms", type=_FILE)
 @json_option

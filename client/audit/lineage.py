@@ -179,8 +179,10 @@ class Reader:
         for _, entry in self._ledger.state.range(NAMESPACE, prefix, prefix + "\U0010ffff"):
             yield model.model_validate_json(entry.value)
 
-    def fact(self, key: keys.Key, says: dict[str, Any]) -> Fact:
-        writing = self._first(key)
+    def fact(self, key: keys.Key, says: dict[str, Any], *, newest: bool = False) -> Fact:
+        """What stands at a key, and the transaction that first wrote it; with ``newest``, the last
+        that did."""
+        writing = self._writings(key)[-1 if newest else 0]
         return Fact(
             kind=key[0],
             name="/".join(key[1]),
@@ -208,13 +210,13 @@ class Reader:
                 key = keys.consent(consent.dataset_id, consent.plan_id)
                 yield self.fact(key, {"given": consent.given})
 
-    def _first(self, key: keys.Key) -> Writing:
+    def _writings(self, key: keys.Key) -> list[Writing]:
         writings = self._ledger.writings.get(keys.composite(key))
         if not writings:
             raise MedFabricError(
                 Code.LINEAGE_BROKEN, f"nothing on this ledger wrote {key[0]} {'/'.join(key[1])}"
             )
-        return writings[0]
+        return writings
 
 
 def _steps(reader: Reader, newest: Model) -> Iterator[Step]:
@@ -283,7 +285,7 @@ def _records(reader: Reader, steps: list[Step]) -> Iterator[SpecificRecord]:
 
 def _record(reader: Reader, record: SpecificRecord) -> Fact:
     key = keys.record(record.application, record.msp_id, record.record_id)
-    return reader.fact(key, {"subject": record.subject, **record.record})
+    return reader.fact(key, {**record.record, "subject": record.subject})
 
 
 def _schema(reader: Reader, application: str, version: int) -> Fact:

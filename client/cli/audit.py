@@ -96,6 +96,36 @@ def lineage(folder: Path, model: str, genesis: Path, height: int | None, as_json
             show(line)
 
 
+@audit.command("model-card")
+@_BLOCKS
+@click.argument("model")
+@_GENESIS
+@_HEIGHT
+@click.option("--out", type=_FILE, help="Write it here (Markdown) instead.")
+@json_option
+def model_card(
+    folder: Path, model: str, genesis: Path, height: int | None, out: Path | None, as_json: bool
+) -> None:
+    """Make the model card of MODEL (an address, or a file) from proven blocks alone: each line with
+    the block and the transaction that it follows from."""
+    from client import pages
+    from client.audit import card as cards
+    from client.audit import lineage as lineages
+
+    verdict, ledger = _prove(folder, genesis, height)
+    if not verdict.proven:
+        show({"verdict": "refuted", "findings": [vars(f) for f in verdict.findings]})
+        sys.exit(Exit.UNVERIFIED)
+    address = lineages.address_of(Path(model)) if Path(model).exists() else model
+    card = cards.of(ledger, lineages.of(ledger, address))
+    if out is not None:
+        pages.write(out, cards.markdown(card))
+    if as_json or out is not None:
+        show(card if as_json else {"file": str(out)}, as_json=as_json)
+    else:
+        click.echo(cards.markdown(card))
+
+
 @audit.command("export")
 @_BLOCKS
 @click.argument("name")

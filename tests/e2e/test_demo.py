@@ -11,7 +11,10 @@ from pathlib import Path
 import pytest
 from safetensors.numpy import load_file
 
+from client.audit.card import ModelCard
+from client.audit.lineage import Lineage
 from demo.record import RunRecord
+from trainer.report.node import NodeReport
 
 MEDFABRIC = [sys.executable, "-m", "client.cli"]
 
@@ -97,7 +100,6 @@ def test_auditor_proves_the_files_and_refutes_another_model(latest: Path, tmp_pa
 
 def test_auditor_reads_what_the_application_recorded_of_its_own(latest: Path) -> None:
     from chaincode.schema import jsonschema
-    from client.audit.lineage import Lineage
     from trainer import applications
 
     told = Lineage.model_validate_json((latest / "lineage" / "lineage.json").read_text())
@@ -118,10 +120,80 @@ def test_auditor_reads_what_the_application_recorded_of_its_own(latest: Path) ->
 def test_report_loads_nothing_from_elsewhere(latest: Path) -> None:
     page = (latest / "report.html").read_text()
 
-    assert page.count("<svg") == 3
+    assert page.count("<svg") == 5
     for outside in ("src=", "@import", "<link", "<script"):
         assert outside not in page
     assert "Lineage of the model" in page
+
+
+def test_run_record_tells_quality_fairness_accounts_and_lineage(latest: Path) -> None:
+    run = RunRecord.model_validate_json((latest / "run.json").read_text())
+    told = Lineage.model_validate_json((latest / "lineage" / "lineage.json").read_text())
+
+    quality = run.quality
+    assert quality.records == run.data.test_records == sum(map(sum, quality.confusion))
+    assert quality.accuracy == run.final_accuracy
+    assert sum(row[place] for place, row in enumerate(quality.confusion)) == round(
+        quality.accuracy * quality.records
+    )
+    assert sum(one.records for one in quality.calibration) == quality.records
+    last = run.rounds[-1]
+    assert sum(one.correct for one in run.fairness) == last.validation_correct
+    assert {a.hospital for a in run.accounts} == {s.hospital for s in run.fairness}
+    assert sorted(a.spent for a in run.accounts) == sorted(last.epsilon.values())
+    assert [link.model for link in run.lineage][::-1] == [s.model.name for s in told.steps[:-1]]
+    assert run.lineage[0].base == told.steps[-1].model.name
+    assert all(len(link.datasets) == 4 for link in run.lineage)
+
+
+def test_model_card_names_where_each_fact_stands_on_the_ledger(latest: Path) -> None:
+    from client.audit import proof
+
+    lineage = latest / "lineage"
+    command = [*MEDFABRIC, "audit", "model-card", str(lineage / "blocks"), "--json"]
+    command += [str(latest / "model.safetensors"), "--genesis", str(lineage / "genesis.block")]
+    done = subprocess.run(command, capture_output=True, check=True)
+    _, ledger = proof.prove(lineage / "blocks", (lineage / "genesis.block").read_bytes())
+    written = {(w.block, w.tx_id) for ws in ledger.writings.values() for w in ws}
+
+    card = ModelCard.model_validate_json(done.stdout)
+
+    run = RunRecord.model_validate_json((latest / "run.json").read_text())
+    assert card == run.card
+    assert [section.title for section in card.sections] == [
+        "Model details",
+        "Intended use",
+        "Factors",
+        "Metrics",
+        "Evaluation data",
+        "Training data",
+        "Quantitative analyses",
+        "Ethical considerations",
+        "Caveats and recommendations",
+    ]
+    for section in card.sections:
+        for line in section.lines:
+            assert line.sources, line.says
+            assert {(s.block, s.tx_id) for s in line.sources} <= written
+    spent = max(a.spent for a in run.accounts)
+    assert any(f"has spent epsilon {spent:g}" in line.says for line in card.sections[7].lines)
+
+
+def test_each_hospital_has_its_own_report(latest: Path) -> None:
+    run = RunRecord.model_validate_json((latest / "run.json").read_text())
+    for slug in run.network.hospitals:
+        home = latest / "nodes" / slug
+        made = NodeReport.model_validate_json((home / "report.json").read_text())
+        page = home / "report.html"
+
+        assert made.model_address == run.model_address
+        assert made.quality is not None
+        assert made.quality.records == run.data.validation_records[slug]
+        own = next(one for one in made.fairness if one.hospital == made.hospital)
+        assert own.correct == round(made.quality.accuracy * made.quality.records)
+        assert made.resources.sent_bytes > run.rounds[0].update_bytes
+        assert page.read_text().count("<svg") == 3
+        assert page.stat().st_mode & 0o077 == 0
 
 
 def test_nothing_is_left_running(latest: Path) -> None:

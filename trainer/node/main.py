@@ -17,10 +17,10 @@ from chaincode.schema.errors import Code, MedFabricError
 from chaincode.schema.places import Place
 from chaincode.schema.plans import ModelTerms, PlanTerms
 from chaincode.schema.private import Statistics
+from client import pages
 from client.consortium import Consortium
 from client.content.directory import DirectoryStore
 from client.content.store import ContentStore
-from client.files import write_whole
 from client.identity import Identity
 from client.places import join
 from trainer.node.agent import Agent
@@ -213,12 +213,7 @@ def report_data(
         raise _no_data(path)
     made = report(config.data, read_terms(terms) if terms else _plan_data(config, plan_id or ""))
     if out is not None:
-        try:
-            write_whole(out, page(made).encode(), mode=0o600)
-        except OSError as error:
-            raise MedFabricError(
-                Code.FILE_UNUSABLE, f"cannot write {out}: {error.strerror}; name another place"
-            ) from None
+        pages.write(out, page(made))
     return made
 
 

@@ -1,0 +1,197 @@
+"""A node's report on a plan: for its hospital, from the ledger, its own journal and records."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel
+
+from chaincode.schema.errors import Code, MedFabricError
+from client.consortium import Consortium
+from client.identity import Identity
+from client.pages import document, figure, svg, table, text
+from trainer.node.config import NodeConfig, load
+from trainer.report import parts
+from trainer.report.ledger import Account, Link, Share, account, links, shares
+from trainer.report.quality import Quality
+from trainer.report.resources import Resources, journal, used
+
+if TYPE_CHECKING:
+    from chaincode.schema.plans import Plan
+    from chaincode.schema.rounds import RoundView
+
+
+class RoundLine(BaseModel):
+    """A round as this hospital saw it: counts on its own validation records and on everybody's;
+    ``epsilon``: charged to this node's dataset by then."""
+
+    number: int
+    status: str
+    reason: str
+    own_correct: int
+    own_total: int
+    correct: int
+    total: int
+    epsilon: float | None
+
+
+class NodeReport(BaseModel):
+    """``quality``: of the model in force on the node's own validation records, None where it has
+    none. Exact, so for the hospital alone."""
+
+    plan_id: str
+    title: str
+    status: str
+    hospital: str
+    node: str
+    model_address: str | None
+    rounds: list[RoundLine]
+    quality: Quality | None
+    fairness: list[Share]
+    account: Account | None
+    resources: Resources
+    lineage: list[Link]
+
+
+def report(path: Path, plan_id: str) -> NodeReport:
+    """Report on a plan as it stands; the agent may be running.
+
+    Args:
+        path: the node's configuration.
+
+    Raises:
+        MedFabricError: the plan or the node's configuration, records or store are unusable.
+    """
+    config = load(path)
+    identity = Identity.load(config.identity)
+    with Consortium.connect(config.connection, identity) as consortium:
+        plan = consortium.plans.get(plan_id=plan_id).plan
+        rounds = [
+            consortium.rounds.get(plan_id=plan_id, number=number)
+            for number in range(1, plan.rounds_opened + 1)
+        ]
+        model = _in_force(plan, rounds)
+        data = config.data
+        dataset = consortium.datasets.get(dataset_id=data.dataset_id) if data else None
+        quality = _quality(config, plan, consortium, model)
+    return NodeReport(
+        plan_id=plan_id,
+        title=plan.terms.title,
+        status=plan.status.value,
+        hospital=identity.msp_id,
+        node=identity.name,
+        model_address=model,
+        rounds=[_line(view, identity) for view in rounds],
+        quality=quality,
+        fairness=shares(rounds),
+        account=account(dataset) if dataset else None,
+        resources=used(
+            [entry for entry in journal(config.home) if entry.get("plan_id") == plan_id]
+        ),
+        lineage=links(rounds),
+    )
+
+
+def page(made: NodeReport) -> str:
+    """One HTML document that loads nothing from elsewhere."""
+    quality = made.quality
+    body = [
+        f"<h1>{text(made.title)}</h1>",
+        f"<p>Plan {text(made.plan_id)} ({text(made.status)}) as {text(made.node)} of "
+        f"{text(made.hospital)} sees it; model in force <code>{text(made.model_address or '-')}"
+        "</code>.</p>",
+        "<p class=note>Exact figures of this hospital's own records: for the hospital alone.</p>",
+        "<h2>Rounds</h2>",
+        _curve(made),
+        _rounds(made),
+        "<h2>Which classes are taken for which, on this hospital's validation records</h2>",
+        parts.confusion(quality) if quality else "<p>No validation records.</p>",
+        "<h2>Calibration</h2>",
+        parts.calibration(quality) if quality else "<p>No validation records.</p>",
+        "<h2>Hospital by hospital</h2>",
+        parts.fairness(made.fairness),
+        "<h2>Privacy account</h2>",
+        parts.accounts([made.account] if made.account else []),
+        "<h2>What this node gave</h2>",
+        parts.resources([(made.node, made.resources)]),
+        "<h2>Lineage</h2>",
+        parts.picture(made.lineage),
+    ]
+    return document(f"{made.plan_id}: {made.node} of {made.hospital}", body)
+
+
+def _in_force(plan: Plan, rounds: list[RoundView]) -> str:
+    if not rounds:
+        return plan.terms.model.base.sha256
+    last = rounds[-1].round
+    return last.model_sha256 or last.base_sha256
+
+
+def _quality(
+    config: NodeConfig, plan: Plan, consortium: Consortium, address: str
+) -> Quality | None:
+    from trainer import strategies
+    from trainer.data.dataset import open_dataset
+    from trainer.models import registry, weights
+    from trainer.node.main import open_store
+    from trainer.report.quality import assess
+
+    if config.data is None:
+        return None
+    terms = plan.terms
+    if config.data.dataset_id not in {p.dataset_id for p in terms.participation.participants}:
+        raise MedFabricError(
+            Code.NODE_CONFIG,
+            f"{config.data.dataset_id} takes no part in {terms.plan_id}; name a plan that it does",
+        )
+    records = open_dataset(config.data, terms.data).validation
+    if not len(records):
+        return None
+    content = open_store(config).get(consortium.models.get(sha256=address).model)
+    model = registry.build(terms.model.architecture, terms.model.config)
+    slots = strategies.find(terms.training.strategy).slots
+    values, _ = weights.decode(content, registry.layout(model), slots)
+    return assess(model, values, records, terms.data.classes)
+
+
+def _line(view: RoundView, identity: Identity) -> RoundLine:
+    own = [e for e in view.evaluations if e.msp_id == identity.msp_id]
+    mine = [u for u in view.updates if (u.msp_id, u.node_id) == (identity.msp_id, identity.name)]
+    return RoundLine(
+        number=view.round.number,
+        status=view.round.status.value,
+        reason=view.round.reason,
+        own_correct=sum(e.correct for e in own),
+        own_total=sum(e.total for e in own),
+        correct=sum(e.correct for e in view.evaluations),
+        total=sum(e.total for e in view.evaluations),
+        epsilon=mine[0].epsilon_micro / 1e6 if mine else None,
+    )
+
+
+def _rounds(made: NodeReport) -> str:
+    rows = (
+        (
+            r.number,
+            f"{r.status}: {r.reason}" if r.reason else r.status,
+            f"{r.own_correct}/{r.own_total}",
+            f"{r.correct}/{r.total}",
+            "" if r.epsilon is None else f"{r.epsilon:.3f}",
+        )
+        for r in made.rounds
+    )
+    return table(("round", "outcome", "here", "everywhere", "epsilon here"), rows)
+
+
+def _curve(made: NodeReport) -> str:
+    judged = [r for r in made.rounds if r.own_total and r.total]
+    if not judged:
+        return ""
+    drawn, axes = figure()
+    numbers = [r.number for r in judged]
+    axes.plot(numbers, [r.own_correct / r.own_total for r in judged], "o-", label="this hospital")
+    axes.plot(numbers, [r.correct / r.total for r in judged], "s--", label="all hospitals")
+    axes.set(xlabel="round", ylabel="validation accuracy of the candidate", xticks=numbers)
+    axes.legend(loc="lower right")
+    return svg(drawn)

@@ -206,7 +206,7 @@ class Rounds(Group):
     submit_share = Call("round:SubmitShare", r.ShareArgs, r.DecryptionShare)
     evaluate = Call("round:Evaluate", r.EvaluateArgs, r.Evaluation)
     object = Call("round:Object", r.ObjectArgs, r.Objection)
-    advance = Call("round:Advance", r.RoundArgs, r.RoundState)
+    advance = Call("round:Advance", r.AdvanceArgs, r.RoundState)
     get = Call("round:Get", r.RoundArgs, r.RoundView)
 
 

@@ -1,7 +1,7 @@
 """Who takes part in a plan's rounds: the nodes it names, and those that take a place in it.
 
-A place is a key of its own, (plan, hospital, number): nodes join without conflict, and a round
-reads as many keys as the plan has places, however many nodes the hospitals have.
+A place is a key of its own, (plan, hospital, number): nodes join without conflict. Named nodes and
+places have positions in a plan, in this order, by which a round takes them page by page.
 """
 
 from __future__ import annotations
@@ -72,10 +72,11 @@ class PlaceContract:
 
 
 def for_next_round(
-    context: Context, plan: Plan
+    context: Context, plan: Plan, span: range
 ) -> tuple[tuple[Participant, ...], tuple[Exclusion, ...]]:
-    """Who takes part in a round that opens now, and who does not although named or admitted."""
-    candidates = _candidates(context, plan.terms)
+    """Who at these positions takes part in a round that opens now, and who does not although named
+    or admitted, sorted by hospital and node."""
+    candidates = _candidates(context, plan.terms, span)
     nodes = context.find_all([keys.node(c.who.msp_id, c.who.node_id) for c in candidates], Node)
     barred = [keys.suspension(c.who.msp_id, c.who.node_id) for c in candidates]
     suspensions = context.find_all(barred, Suspension)
@@ -94,6 +95,19 @@ def for_next_round(
     return tuple(participants), tuple(excluded)
 
 
+def position(context: Context, terms: PlanTerms, msp_id: str, node_id: str) -> int | None:
+    """Where a node is in the plan, or None."""
+    who = (msp_id, node_id)
+    for number, named in enumerate(_named(terms)):
+        if (named.msp_id, named.node_id) == who:
+            return number
+    rule = terms.participation.dynamic
+    place = context.find(keys.place_of_node(terms.plan_id, *who), Place) if rule else None
+    if rule is None or place is None:
+        return None
+    return len(_named(terms)) + _places(rule).index((msp_id, place.slot))
+
+
 @dataclass(frozen=True)
 class _Candidate:
     """``rule``: by which it was admitted, None for one that the plan names."""
@@ -102,14 +116,23 @@ class _Candidate:
     rule: DynamicTerms | None
 
 
-def _candidates(context: Context, terms: PlanTerms) -> Sequence[_Candidate]:
-    """All whom the plan names or admitted, sorted by hospital and node."""
-    found = [_Candidate(participant, None) for participant in terms.participation.participants]
+def _named(terms: PlanTerms) -> Sequence[Participant]:
+    return sorted(terms.participation.participants, key=lambda p: (p.msp_id, p.node_id))
+
+
+def _places(rule: DynamicTerms) -> Sequence[tuple[str, int]]:
+    return [(h, slot) for h in sorted(set(rule.hospitals)) for slot in range(rule.slots)]
+
+
+def _candidates(context: Context, terms: PlanTerms, span: range) -> Sequence[_Candidate]:
+    """Whom the plan names or admitted at these positions, sorted by hospital and node."""
+    named = _named(terms)
+    found = [_Candidate(participant, None) for participant in named[span.start : span.stop]]
     rule = terms.participation.dynamic
     if rule is not None:
-        wanted = [
-            keys.place(terms.plan_id, h, s) for h in rule.hospitals for s in range(rule.slots)
-        ]
+        first = max(0, span.start - len(named))
+        taken = _places(rule)[first : max(0, span.stop - len(named))]
+        wanted = [keys.place(terms.plan_id, *place) for place in taken]
         for place in context.existing(wanted, Place):
             if place.left_at is None:
                 who = Participant(

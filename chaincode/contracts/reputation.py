@@ -76,12 +76,13 @@ def owner(context: Context, subject: Rated, subject_id: str) -> str | None:
     )
 
 
-def book(context: Context, round_: Round, posts: Posts) -> None:
-    """Book what a round that has ended showed on everybody who had or owed a part in it."""
+def book(context: Context, round_: Round, posts: Posts, page: int) -> None:
+    """Book what a round that is over showed: on the nodes of one page, and with the first page on
+    everybody else who had or owed a part in it."""
     classifier = adopted_classifier(context)
     terms = None if classifier is None else classifier.terms
     before = partial(of, context)
-    for reputation in conduct.after_round(round_, posts, before, context.now, terms):
+    for reputation in conduct.after_round(round_, posts, before, context.now, terms, page):
         _put(context, reputation)
 
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
+from chaincode.contracts import cohort as cohorts
 from chaincode.contracts import dataset as datasets
 from chaincode.contracts import model as models
-from chaincode.contracts import place as places
 from chaincode.contracts import plan as plans
 from chaincode.contracts import stages
 from chaincode.contracts.framework import Context, transaction
@@ -15,17 +13,19 @@ from chaincode.schema.datasets import Consent, Dataset
 from chaincode.schema.errors import Code, MedFabricError
 from chaincode.schema.plans import Participant, Plan, PlanStatus, PlanTerms
 from chaincode.schema.rounds import (
+    AdvanceArgs,
     AttestArgs,
     Attestation,
+    Cohort,
     Decline,
     DeclineArgs,
     DecryptionShare,
     EvaluateArgs,
     Evaluation,
-    Exclusion,
     NodeRef,
     ObjectArgs,
     Objection,
+    Objections,
     Round,
     RoundArgs,
     RoundState,
@@ -38,6 +38,8 @@ from chaincode.schema.rounds import (
 
 UPDATE_LIMIT = 2**40
 """Bytes; the largest update that the ledger will name."""
+OBJECTIONS_LIMIT = 64
+"""What one hospital may object to in one round."""
 
 
 class RoundContract:
@@ -60,22 +62,24 @@ class RoundContract:
             )
         models.usable(context, plan.model_sha256)
         last = plans.last_round(context, plan)
-        if last is not None and not states.is_final(states.ROUND, last.status):
-            raise MedFabricError(Code.NOT_YET, f"round {last.number} is still {last.status}")
+        if last is not None and not stages.ended(last):
+            raise MedFabricError(Code.NOT_YET, f"round {last.number} has not ended; advance it")
         _on_schedule(context, plan.terms, last)
-        participants, excluded = places.for_next_round(context, plan)
-        _enough(plan.terms, participants, excluded)
+        cohort = cohorts.enlist(context, plan, args.number, 0)
+        pages = cohorts.pages(plan.terms)
+        if pages == 1:
+            _enough(plan.terms, cohort)
         opened = Round(
             plan_id=args.plan_id,
             number=args.number,
-            status=RoundStatus.OPEN,
+            status=RoundStatus.OPEN if pages == 1 else RoundStatus.ENLISTING,
             base_sha256=plan.model_sha256,
             opened_at=context.now,
             changed_at=context.now,
             deadline=context.now + plan.terms.participation.update_seconds,
-            participants=participants,
-            excluded=excluded,
+            pages=pages,
         )
+        context.put(keys.cohort(args.plan_id, args.number, 0), cohort)
         context.put(keys.round_(args.plan_id, args.number), opened)
         changed = plan.model_copy(update={"rounds_opened": args.number, "changed_at": context.now})
         plans.put(context, changed)
@@ -86,13 +90,16 @@ class RoundContract:
     def submit_update(self, context: Context, args: SubmitUpdateArgs) -> Update:
         key = keys.update(args.plan_id, args.round, context.msp_id, context.node_id)
         content = keys.update_content(args.plan_id, args.update.sha256)
+        decline = keys.decline(args.plan_id, args.round, context.msp_id, context.node_id)
         # A thousand nodes submit within a short time: one request to the peer for all that is read.
         context.values(
             [
                 keys.plan(args.plan_id),
                 keys.plan_terms(args.plan_id),
                 keys.round_(args.plan_id, args.round),
+                keys.cohort(args.plan_id, args.round, 0),
                 key,
+                decline,
                 content,
                 keys.consent(args.dataset_id, args.plan_id),
                 keys.dataset(args.dataset_id),
@@ -102,10 +109,14 @@ class RoundContract:
         plan = plans.running(context, args.plan_id)
         plans.participating(context, plan.terms)
         round_ = _in_stage(context, args.plan_id, args.round, RoundStatus.OPEN)
-        participant = _participant(context, round_)
+        participant = cohorts.participant(context, plan, round_)
         if context.find(key, Update) is not None:
             raise MedFabricError(
                 Code.DUPLICATE_UPDATE, f"{context.node_id} has submitted an update; it stands"
+            )
+        if context.find(decline, Decline) is not None:
+            raise MedFabricError(
+                Code.DUPLICATE_UPDATE, f"{context.node_id} has declined this round; it stands"
             )
         _in_time(context, round_)
         if context.find(content, NodeRef) is not None:
@@ -144,7 +155,7 @@ class RoundContract:
         round_ = context.get(keys.round_(args.plan_id, args.round), Round)
         if states.is_final(states.ROUND, round_.status):
             raise MedFabricError(Code.BAD_STATE, f"round {args.round} is {round_.status}")
-        participant = _participant(context, round_)
+        participant = cohorts.participant(context, plan, round_)
         place = (args.plan_id, args.round, context.msp_id, context.node_id)
         if context.find(keys.update(*place), Update) is not None:
             raise MedFabricError(
@@ -255,7 +266,7 @@ class RoundContract:
         round_ = context.get(keys.round_(args.plan_id, args.round), Round)
         if states.is_final(states.ROUND, round_.status):
             raise MedFabricError(Code.BAD_STATE, f"round {args.round} is {round_.status}")
-        if args.subject_sha256 not in stages.named_content(context, plan.terms, round_):
+        if not stages.names(context, plan.terms, round_, args.subject_sha256):
             raise MedFabricError(
                 Code.NOT_FOUND, "the round names no such content; object to what it names"
             )
@@ -268,19 +279,22 @@ class RoundContract:
             code=args.code,
             posted_at=context.now,
         )
+        _note(context, args)
         key = keys.objection(args.plan_id, args.round, context.msp_id, args.subject_sha256)
         return context.post(
             key, objection, "round.objection", plan_id=args.plan_id, round=args.round
         )
 
     @transaction("round:Advance")
-    def advance(self, context: Context, args: RoundArgs) -> RoundState:
+    def advance(self, context: Context, args: AdvanceArgs) -> RoundState:
         round_ = context.get(keys.round_(args.plan_id, args.number), Round)
-        if states.is_final(states.ROUND, round_.status):
+        if stages.ended(round_):
             raise MedFabricError(Code.ALREADY, f"round {args.number} is {round_.status} already")
         plan = plans.running(context, args.plan_id)
         plans.participating(context, plan.terms)
-        outcome = stages.conclude(context, plan, round_)
+        if states.is_final(states.ROUND, round_.status):
+            return RoundState.of(stages.book(context, plan, round_, args.page))
+        outcome = stages.conclude(context, plan, round_, args.page)
         return RoundState.of(stages.carry_out(context, plan, round_, outcome))
 
     @transaction("round:Get")
@@ -289,13 +303,11 @@ class RoundContract:
         round_ = context.get(keys.round_(args.plan_id, args.number), Round)
         place = keys.round_(args.plan_id, args.number)[1]
         return RoundView(
-            round=round_,
-            updates=stages.updates(context, round_),
+            **cohorts.whole(context, plan, round_),
             attestations=stages.attestations(context, plan.terms, args.number),
             shares=stages.shares(context, round_),
             evaluations=stages.evaluations(context, plan.terms, args.number),
             objections=context.all("objection", place, Objection),
-            declines=stages.declines(context, round_),
         )
 
 
@@ -309,28 +321,30 @@ def _on_schedule(context: Context, terms: PlanTerms, last: Round | None) -> None
         )
 
 
-def _enough(
-    terms: PlanTerms, participants: Sequence[Participant], excluded: Sequence[Exclusion]
-) -> None:
-    hospitals = {p.msp_id for p in participants}
+def _enough(terms: PlanTerms, cohort: Cohort) -> None:
+    hospitals = {p.msp_id for p in cohort.participants}
     needed = terms.participation.quorum
-    if len(participants) < needed or len(hospitals) < 2:
-        why = [f"{e.node_id} of {e.msp_id} with {e.dataset_id}: {e.code}" for e in excluded[:8]]
+    if len(cohort.participants) < needed or len(hospitals) < 2:
+        excluded = cohort.excluded[:8]
+        why = [f"{e.node_id} of {e.msp_id} with {e.dataset_id}: {e.code}" for e in excluded]
         raise MedFabricError(
             Code.TOO_FEW_PARTICIPANTS,
-            f"{len(participants)} of at least {needed} nodes, of {len(hospitals)} hospitals, can "
-            f"take part ({'; '.join(why) or 'no other has joined'}); ask the hospitals' admins",
+            f"{len(cohort.participants)} of at least {needed} nodes of {len(hospitals)} hospitals "
+            f"can take part ({'; '.join(why) or 'no other joined'}); ask the hospitals' admins",
         )
 
 
-def _participant(context: Context, round_: Round) -> Participant:
-    for participant in round_.participants:
-        if (participant.msp_id, participant.node_id) == (context.msp_id, context.node_id):
-            return participant
-    raise MedFabricError(
-        Code.NOT_A_PARTICIPANT,
-        f"node {context.node_id} takes no part in round {round_.number} of {round_.plan_id}",
-    )
+def _note(context: Context, args: ObjectArgs) -> None:
+    """Add to the list of what the hospital objects to, by which a round finds what most do."""
+    key = keys.objections(args.plan_id, args.round, context.msp_id)
+    said = context.find(key, Objections)
+    subjects = said.subjects if said else ()
+    if len(subjects) >= OBJECTIONS_LIMIT:
+        raise MedFabricError(
+            Code.BAD_STATE,
+            f"{context.msp_id} objected {len(subjects)} times; audit the ledger",
+        )
+    context.put(key, Objections(subjects=(*subjects, args.subject_sha256)))
 
 
 def _in_stage(context: Context, plan_id: str, number: int, *stage: RoundStatus) -> Round:

@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from chaincode.contracts import cohort as cohorts
 from chaincode.contracts import plan as plans
-from chaincode.contracts import reputation, weights
+from chaincode.contracts import reputation
 from chaincode.contracts.framework import Context
 from chaincode.schema import keys, states
 from chaincode.schema.base import ContentRef
@@ -21,13 +22,14 @@ from chaincode.schema.errors import Code, MedFabricError
 from chaincode.schema.plans import Plan, PlanStatus, PlanTerms
 from chaincode.schema.rounds import (
     Attestation,
-    Contribution,
-    Decline,
+    Cohort,
+    Contributions,
     DecryptionShare,
     Evaluation,
     Model,
     NodeRef,
     Objection,
+    Objections,
     Round,
     RoundStatus,
     Update,
@@ -36,11 +38,15 @@ from chaincode.schema.rounds import (
 
 @dataclass(frozen=True)
 class Outcome:
-    """Where a stage leads and what it fixes on the round."""
+    """Where a stage leads and what it fixes on the round.
 
-    to: RoundStatus
+    ``page``: of the round's nodes, done by it; ``to`` is None where others remain to be done.
+    """
+
+    to: RoundStatus | None
     changes: dict[str, Any] = field(default_factory=dict)
     model: Model | None = None
+    page: Cohort | Contributions | None = None
 
     @property
     def failure(self) -> str | None:
@@ -48,17 +54,27 @@ class Outcome:
         return self.changes.get("failure")
 
 
-def conclude(context: Context, plan: Plan, round_: Round) -> Outcome:
-    """The outcome of the present stage.
+def ended(round_: Round) -> bool:
+    """Whether nothing of a round remains to be done. A plan's abort ends its round as it is."""
+    over = states.is_final(states.ROUND, round_.status)
+    return over and (round_.booked == round_.pages or round_.failure == Code.PLAN_ABORTED)
+
+
+def conclude(context: Context, plan: Plan, round_: Round, page: int) -> Outcome:
+    """The outcome of the present stage, or of one page of it.
 
     Raises:
-        MedFabricError: ``NOT_YET`` while the stage is neither complete nor overdue.
+        MedFabricError: ``NOT_YET`` while the stage is neither complete nor overdue, ``ALREADY`` or
+            ``BAD_STATE`` for a page that is not the next.
     """
     lost = plans.lost_holders(context, plan.terms)
     if lost and not _decryptable(context, round_, lost):
         return _failed(Code.KEY_HOLDER_LEFT, plans.departed(lost), absent=lost)
+    if round_.status is RoundStatus.ENLISTING:
+        return _enlist(context, plan, round_, page)
+    if round_.status is RoundStatus.OPEN:
+        return _seal(context, plan, round_, page)
     by_stage: dict[RoundStatus, Callable[[Context, Plan, Round], Outcome]] = {
-        RoundStatus.OPEN: _seal,
         RoundStatus.SEALED: _aggregate,
         RoundStatus.AGGREGATED: _decrypt,
         RoundStatus.DECRYPTED: _publish,
@@ -68,45 +84,69 @@ def conclude(context: Context, plan: Plan, round_: Round) -> Outcome:
 
 def carry_out(context: Context, plan: Plan, round_: Round, outcome: Outcome) -> Round:
     """Write the round in its next state, and what follows for plan, model and reputations."""
+    if isinstance(page := outcome.page, Cohort):
+        context.put(keys.cohort(page.plan_id, page.number, page.page), page)
+    elif page is not None:
+        context.put(keys.contributions(page.plan_id, page.number, page.page), page)
+    if outcome.to is None:
+        context.emit("round.page", plan_id=round_.plan_id, round=round_.number)
+        return round_
     states.check(states.ROUND, round_.status, outcome.to)
-    deadline = context.now + plan.terms.participation.stage_seconds
+    deadline = context.now + _seconds(plan, outcome.to)
+    over = states.is_final(states.ROUND, outcome.to)
     fixed = {"status": outcome.to, "changed_at": context.now, "deadline": deadline}
-    moved = round_.model_copy(update={**fixed, **outcome.changes})
+    moved = round_.model_copy(update={**fixed, "booked": int(over), **outcome.changes})
     context.put(keys.round_(round_.plan_id, round_.number), moved)
     if outcome.model is not None:
         _publish_model(context, outcome.model)
         plan = plan.model_copy(update={"model_sha256": outcome.model.model.sha256})
-    lost = plans.lost_holders(context, plan.terms)
-    ended = states.is_final(states.ROUND, outcome.to)
-    completed = outcome.failure != Code.KEY_HOLDER_LEFT
-    if ended and completed and round_.number == plan.terms.training.rounds:
-        plans.move(context, plan, PlanStatus.COMPLETED)
-    elif ended and lost:
-        plans.move(context, plan, PlanStatus.FAILED, plans.departed(lost))
-    elif outcome.model is not None:
+    if over:
+        sealing = page if isinstance(page, Contributions) else None
+        posts = _posts(context, plan.terms, round_, sealing=sealing)
+        reputation.book(context, moved, posts, 0)
+    if not (ended(moved) and _end_plan(context, plan, moved)) and outcome.model is not None:
         plans.put(context, plan)
-    if states.is_final(states.ROUND, outcome.to):
-        reputation.book(context, moved, _posts(context, plan.terms, round_))
     name = f"round.{outcome.to.value.lower()}"
     context.emit(name, plan_id=round_.plan_id, round=round_.number)
     return moved
 
 
+def book(context: Context, plan: Plan, round_: Round, page: int) -> Round:
+    """Book the conduct of a further page of a round that is over, and end the plan with the last.
+
+    Raises:
+        MedFabricError: ``ALREADY`` or ``BAD_STATE`` for a page that is not the next.
+    """
+    if page != round_.booked:
+        code = Code.ALREADY if page < round_.booked else Code.BAD_STATE
+        raise MedFabricError(code, f"page {round_.booked} is the next to book; read it again")
+    booked = round_.model_copy(update={"booked": page + 1})
+    context.put(keys.round_(round_.plan_id, round_.number), booked)
+    reputation.book(context, booked, _posts(context, plan.terms, round_, page), page)
+    if ended(booked):
+        _end_plan(context, plan, booked)
+    context.emit("round.page", plan_id=round_.plan_id, round=round_.number)
+    return booked
+
+
+def _end_plan(context: Context, plan: Plan, round_: Round) -> bool:
+    """End the plan with its round, if it does; whether it did."""
+    lost = plans.lost_holders(context, plan.terms)
+    if round_.failure != Code.KEY_HOLDER_LEFT and round_.number == plan.terms.training.rounds:
+        plans.move(context, plan, PlanStatus.COMPLETED)
+    elif lost:
+        plans.move(context, plan, PlanStatus.FAILED, plans.departed(lost))
+    else:
+        return False
+    return True
+
+
+def _seconds(plan: Plan, status: RoundStatus) -> int:
+    terms = plan.terms.participation
+    return terms.update_seconds if status is RoundStatus.OPEN else terms.stage_seconds
+
+
 # What was posted, in the order of the round's participants or the plan's hospitals.
-
-
-def updates(context: Context, round_: Round) -> tuple[Update, ...]:
-    """Posted updates, sorted by hospital and node."""
-    place = round_.plan_id, round_.number
-    wanted = [keys.update(*place, p.msp_id, p.node_id) for p in round_.participants]
-    return context.existing(wanted, Update)
-
-
-def declines(context: Context, round_: Round) -> tuple[Decline, ...]:
-    """Why nodes give no update, sorted by hospital and node."""
-    place = round_.plan_id, round_.number
-    wanted = [keys.decline(*place, p.msp_id, p.node_id) for p in round_.participants]
-    return context.existing(wanted, Decline)
 
 
 def attestations(context: Context, terms: PlanTerms, number: int) -> tuple[Attestation, ...]:
@@ -128,8 +168,16 @@ def evaluations(context: Context, terms: PlanTerms, number: int) -> tuple[Evalua
     return context.existing(wanted, Evaluation)
 
 
-def _posts(context: Context, terms: PlanTerms, round_: Round) -> Posts:
-    """All that was posted; which shares could not be used counts where a decryption ended."""
+def _posts(
+    context: Context,
+    terms: PlanTerms,
+    round_: Round,
+    page: int = 0,
+    *,
+    sealing: Contributions | None = None,
+) -> Posts:
+    """All that was posted, of the nodes those of one page; which shares could not be used counts
+    where a decryption ended. ``sealing``: the page that this transaction itself writes."""
     number = round_.number
     posted = shares(context, round_)
     unusable = [
@@ -138,8 +186,17 @@ def _posts(context: Context, terms: PlanTerms, round_: Round) -> Posts:
         if round_.status is RoundStatus.DECRYPTED
         and _objected(context, terms, number, share.share.sha256)
     ]
+    found, last = (
+        sealing
+        if sealing is not None and sealing.page == wanted
+        else cohorts.sealed(context, round_, wanted)
+        for wanted in (page, round_.pages - 1)
+    )
+    cohort = context.find(keys.cohort(round_.plan_id, number, page), Cohort)
     return Posts(
-        updates=updates(context, round_),
+        updates=cohorts.updates(context, cohort) if cohort else (),
+        missing=found.missing if found else (),
+        sealed=last,
         attestations=attestations(context, terms, number),
         shares=posted,
         evaluations=evaluations(context, terms, number),
@@ -153,44 +210,44 @@ def _objected(context: Context, terms: PlanTerms, number: int, subject_sha256: s
     return len(context.existing(wanted, Objection)) >= terms.participation.agreement
 
 
-def named_content(context: Context, terms: PlanTerms, round_: Round) -> set[str]:
-    """Hashes of all content that the round names."""
-    number = round_.number
-    refs: list[ContentRef] = [u.update for u in updates(context, round_)]
-    refs += [a.aggregate for a in attestations(context, terms, number)]
+def names(context: Context, terms: PlanTerms, round_: Round, sha256: str) -> bool:
+    """Whether the round names content with this hash."""
+    update = update_of(context, round_, sha256)
+    refs: list[ContentRef] = [a.aggregate for a in attestations(context, terms, round_.number)]
     refs += [s.share for s in shares(context, round_)]
-    return {ref.sha256 for ref in refs}
+    return update is not None or sha256 in {ref.sha256 for ref in refs}
+
+
+def update_of(context: Context, round_: Round, sha256: str) -> Update | None:
+    """The round's update with this content, or None."""
+    owner = context.find(keys.update_content(round_.plan_id, sha256), NodeRef)
+    if owner is None:
+        return None
+    place = (round_.plan_id, round_.number)
+    update = context.find(keys.update(*place, owner.msp_id, owner.node_id), Update)
+    return update if update is not None and update.update.sha256 == sha256 else None
 
 
 # The stages.
 
 
-def _seal(context: Context, plan: Plan, round_: Round) -> Outcome:
-    terms = plan.terms.participation
-    posted = updates(context, round_)
-    present = {(u.msp_id, u.node_id) for u in posted}
-    wanted = [(p.msp_id, p.node_id) for p in round_.participants]
-    missing = [name for name in wanted if name not in present]
-    gone = plans.gone_holders(context, plan.terms)
-    declined = {(d.msp_id, d.node_id) for d in declines(context, round_)} if missing else set()
-    awaited = [
-        f"{node} of {msp_id}"
-        for msp_id, node in missing
-        if msp_id not in gone and (msp_id, node) not in declined
-    ]
-    if awaited:
-        _await(context, round_, awaited)
-    refs = tuple(NodeRef(msp_id=msp_id, node_id=node) for msp_id, node in missing)
-    if len(posted) < terms.quorum or len({u.msp_id for u in posted}) < 2:
-        why = f"{len(posted)} of at least {terms.quorum} updates came in time"
-        return _failed(Code.QUORUM_MISSED, why, missing=refs)
-    contributions = _contributions(context, plan.terms, posted)
-    changes = {
-        "contributions": contributions,
-        "total_weight": sum(c.weight for c in contributions),
-        "missing": refs,
-    }
-    return Outcome(RoundStatus.SEALED, changes)
+def _enlist(context: Context, plan: Plan, round_: Round, page: int) -> Outcome:
+    cohorts.check_next(context, round_, page, Cohort)
+    cohort = cohorts.enlist(context, plan, round_.number, page)
+    last = page + 1 == round_.pages
+    return Outcome(RoundStatus.OPEN if last else None, page=cohort)
+
+
+def _seal(context: Context, plan: Plan, round_: Round, page: int) -> Outcome:
+    cohorts.check_next(context, round_, page, Contributions)
+    sealed = cohorts.seal(context, plan, round_, page)
+    if page + 1 < round_.pages:
+        return Outcome(None, page=sealed)
+    quorum = plan.terms.participation.quorum
+    if sealed.updates < quorum or len(sealed.hospitals) < 2:
+        why = f"{sealed.updates} of at least {quorum} updates came in time"
+        return _failed(Code.QUORUM_MISSED, why, page=sealed)
+    return Outcome(RoundStatus.SEALED, {"sealed_page": page}, page=sealed)
 
 
 def _aggregate(context: Context, plan: Plan, round_: Round) -> Outcome:
@@ -216,13 +273,22 @@ def _aggregate(context: Context, plan: Plan, round_: Round) -> Outcome:
 def _overdue_aggregate(
     context: Context, plan: Plan, round_: Round, absent: tuple[str, ...]
 ) -> Outcome:
-    for contribution in round_.contributions:
-        if _objected(context, plan.terms, round_.number, contribution.update.sha256):
-            node = NodeRef(msp_id=contribution.msp_id, node_id=contribution.node_id)
-            why = f"most hospitals cannot use the update of {node.node_id} of {node.msp_id}"
-            return _failed(Code.CONTENT_UNUSABLE, why, unusable=node)
+    if (node := _unusable(context, plan.terms, round_)) is not None:
+        why = f"most hospitals cannot use the update of {node.node_id} of {node.msp_id}"
+        return _failed(Code.CONTENT_UNUSABLE, why, unusable=node)
     why = f"too few attestations in time; absent: {', '.join(absent)}"
     return _failed(Code.NO_AGREEMENT, why, absent=absent)
+
+
+def _unusable(context: Context, terms: PlanTerms, round_: Round) -> NodeRef | None:
+    """The first node whose update an agreement of hospitals objects to, or None."""
+    wanted = [keys.objections(terms.plan_id, round_.number, h) for h in terms.hospitals]
+    said = context.existing(wanted, Objections)
+    tally = Counter(sha256 for objections in said for sha256 in objections.subjects)
+    agreed = [s for s, votes in tally.items() if votes >= terms.participation.agreement]
+    found = [u for s in sorted(agreed) if (u := update_of(context, round_, s)) is not None]
+    names = sorted((update.msp_id, update.node_id) for update in found)
+    return NodeRef(msp_id=names[0][0], node_id=names[0][1]) if names else None
 
 
 def _decrypt(context: Context, plan: Plan, round_: Round) -> Outcome:
@@ -307,28 +373,6 @@ def _publish(context: Context, plan: Plan, round_: Round) -> Outcome:
     return Outcome(RoundStatus.PUBLISHED, changes, model=model)
 
 
-def _contributions(
-    context: Context, terms: PlanTerms, posted: tuple[Update, ...]
-) -> tuple[Contribution, ...]:
-    standings = reputation.standing_milli(context, posted)
-    claims = [
-        weights.Claim(u.msp_id, u.node_id, u.samples, standing)
-        for u, standing in zip(posted, standings, strict=True)
-    ]
-    return tuple(
-        Contribution(
-            msp_id=update.msp_id,
-            node_id=update.node_id,
-            update=update.update,
-            samples=update.samples,
-            weight=weight,
-        )
-        for update, weight in zip(
-            posted, weights.weigh(claims, terms.encryption.weight_bits), strict=True
-        )
-    )
-
-
 def _model(context: Context, plan: Plan, round_: Round, naming: list[Evaluation]) -> Model:
     candidate = naming[0].candidate
     assert candidate is not None
@@ -371,5 +415,6 @@ def _await(context: Context, round_: Round, whom: Iterable[str]) -> None:
         raise MedFabricError(Code.NOT_YET, f"{round_.status}: waiting for {', '.join(whom)}")
 
 
-def _failed(code: Code, why: str, **changes: object) -> Outcome:
-    return Outcome(RoundStatus.FAILED, {"failure": code.value, "reason": why[:512], **changes})
+def _failed(code: Code, why: str, page: Contributions | None = None, **changes: object) -> Outcome:
+    said = {"failure": code.value, "reason": why[:512], **changes}
+    return Outcome(RoundStatus.FAILED, said, page=page)

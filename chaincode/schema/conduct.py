@@ -12,14 +12,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 
 from chaincode.schema.classifiers import ClassifierTerms, assess
 from chaincode.schema.errors import Code
 from chaincode.schema.reputation import Evidence, Rated, Reputation, Tally
 from chaincode.schema.rounds import (
     Attestation,
+    Contributions,
     DecryptionShare,
     Evaluation,
+    NodeRef,
     Round,
     RoundStatus,
     Update,
@@ -58,10 +61,13 @@ _NOTHING = Tally(good=0, bad=0, recent_good_milli=0, recent_bad_milli=0)
 
 @dataclass(frozen=True)
 class Posts:
-    """What was posted in a round. ``unusable_shares`` are the hospitals whose decryption share an
-    agreement of hospitals objected to."""
+    """What was posted in a round, updates by the nodes of one page; ``missing`` are its nodes
+    without one, ``sealed`` sums up all pages. ``unusable_shares`` are the hospitals whose
+    decryption share an agreement of hospitals objected to."""
 
     updates: Sequence[Update] = ()
+    missing: Sequence[NodeRef] = ()
+    sealed: Contributions | None = None
     attestations: Sequence[Attestation] = ()
     shares: Sequence[DecryptionShare] = ()
     evaluations: Sequence[Evaluation] = ()
@@ -71,6 +77,20 @@ class Posts:
     def duties(self) -> Sequence[Duty]:
         """What validators posted."""
         return (*self.attestations, *self.shares, *self.evaluations)
+
+    @property
+    def hospitals(self) -> Sequence[str]:
+        """Hospitals with an update."""
+        if self.sealed is not None:
+            return self.sealed.hospitals
+        return sorted({update.msp_id for update in self.updates})
+
+    @property
+    def silent(self) -> Sequence[str]:
+        """Hospitals whose nodes are all missing."""
+        if self.sealed is not None:
+            return self.sealed.silent
+        return sorted({node.msp_id for node in self.missing} - set(self.hospitals))
 
 
 def node_name(msp_id: str, node_id: str) -> str:
@@ -138,8 +158,10 @@ def after_round(
     find: Callable[[Sequence[Subject]], Sequence[Reputation]],
     now: int,
     classifier: ClassifierTerms | None,
+    page: int = 0,
 ) -> list[Reputation]:
-    """The reputations of everybody who had or owed a part in a round, now that it has ended.
+    """The reputations of everybody who had or owed a part in a round, now that it is over: of the
+    nodes of one page and their datasets; with the first page also of all others.
 
     ``find`` gives the reputations before; ``classifier`` is the one adopted, which scores nodes.
     """
@@ -147,10 +169,13 @@ def after_round(
     known = find([(Rated.HOSPITAL, msp_id) for msp_id in hospitals])
     validators = {r.subject_id: r.validator for r in known if r.validator is not None}
     validators |= {post.msp_id: post.node_id for post in posts.duties}
-    found = evidence(round_, posts, validators)
+    found = evidence(round_, posts, validators, page)
+    # What a validator did of its duties is booked with the first page: a round fades once.
+    faded = _on_duty(round_, posts, validators) if page else set()
     changed = [
-        book(before, found[before.subject, before.subject_id], now)
+        book(before, found[subject], now, fade=subject not in faded)
         for before in find(sorted(found))
+        for subject in [(before.subject, before.subject_id)]
     ]
     return [_finished(reputation, validators, classifier) for reputation in changed]
 
@@ -172,13 +197,19 @@ def _finished(
     return reputation
 
 
-def evidence(round_: Round, posts: Posts, validators: Mapping[str, str]) -> dict[Subject, Events]:
-    """What a round that has ended says of everybody who took part or should have.
+def evidence(
+    round_: Round, posts: Posts, validators: Mapping[str, str], page: int = 0
+) -> dict[Subject, Events]:
+    """What a round that is over says of everybody who took part or should have: of the nodes of
+    one page and their datasets; with the first page also of all others.
 
     ``validators`` names the node known to post for each hospital: a duty missed is its own too.
     """
     found: dict[Subject, dict[Evidence, list[int]]] = {}
-    for subject, kind, good in _seen(round_, posts, validators):
+    seen = _of_nodes(round_, posts)
+    if page == 0:
+        seen = chain(seen, _of_others(round_, posts, validators))
+    for subject, kind, good in seen:
         side = found.setdefault(subject, {}).setdefault(kind, [0, 0])
         side[0 if good else 1] += 1
     return {
@@ -190,27 +221,41 @@ def evidence(round_: Round, posts: Posts, validators: Mapping[str, str]) -> dict
 _Event = tuple[Subject, Evidence, bool]
 
 
-def _seen(round_: Round, posts: Posts, validators: Mapping[str, str]) -> Iterator[_Event]:
+def _of_nodes(round_: Round, posts: Posts) -> Iterator[_Event]:
     yield from _updates(round_, posts)
     yield from _haste(round_, posts)
+    yield from _outcomes(round_, posts)
+
+
+def _of_others(round_: Round, posts: Posts, validators: Mapping[str, str]) -> Iterator[_Event]:
+    yield from _hospitals(round_, posts)
     yield from _duties(round_, posts, validators)
     yield from _agreements(round_, posts)
     yield from _candidate(round_, posts)
 
 
+def _on_duty(round_: Round, posts: Posts, validators: Mapping[str, str]) -> set[Subject]:
+    """Nodes of whose duties the round says anything."""
+    return {subject for subject, _, _ in _duties(round_, posts, validators)}
+
+
 def _updates(round_: Round, posts: Posts) -> Iterator[_Event]:
-    hospitals = {update.msp_id for update in posts.updates}
+    unusable = None if round_.unusable is None else _name(round_.unusable)
     for update in posts.updates:
         yield _node(update), Evidence.UPDATE, True
-    for node in round_.missing:
-        yield (Rated.NODE, node_name(node.msp_id, node.node_id)), Evidence.UPDATE, False
-    for msp_id in sorted(hospitals):
+        if _node(update) == unusable:
+            yield unusable, Evidence.CONTENT, False
+    for node in posts.missing:
+        yield _name(node), Evidence.UPDATE, False
+
+
+def _hospitals(round_: Round, posts: Posts) -> Iterator[_Event]:
+    for msp_id in posts.hospitals:
         yield (Rated.HOSPITAL, msp_id), Evidence.UPDATE, True
-    for msp_id in sorted({node.msp_id for node in round_.missing} - hospitals):
+    for msp_id in posts.silent:
         yield (Rated.HOSPITAL, msp_id), Evidence.UPDATE, False
-    if (node_ := round_.unusable) is not None:
-        yield (Rated.NODE, node_name(node_.msp_id, node_.node_id)), Evidence.CONTENT, False
-        yield (Rated.HOSPITAL, node_.msp_id), Evidence.CONTENT, False
+    if round_.unusable is not None:
+        yield (Rated.HOSPITAL, round_.unusable.msp_id), Evidence.CONTENT, False
 
 
 def _haste(round_: Round, posts: Posts) -> Iterator[_Event]:
@@ -246,32 +291,49 @@ def _agreements(round_: Round, posts: Posts) -> Iterator[_Event]:
                 yield (Rated.HOSPITAL, share.msp_id), Evidence.SHARE, False
 
 
-def _candidate(round_: Round, posts: Posts) -> Iterator[_Event]:
+def _judged(round_: Round) -> bool:
+    """Whether the round came to a candidate that was published or rejected."""
     published = round_.status is RoundStatus.PUBLISHED
-    if not published and round_.failure != Code.CANDIDATE_REJECTED:
+    return published or round_.failure == Code.CANDIDATE_REJECTED
+
+
+def _outcomes(round_: Round, posts: Posts) -> Iterator[_Event]:
+    if not _judged(round_):
         return
+    published = round_.status is RoundStatus.PUBLISHED
+    naming = _naming(posts)
+    progress = sum(e.correct for e in naming) >= sum(e.base_correct for e in naming)
+    for update in posts.updates:
+        for subject in (_node(update), (Rated.DATASET, update.dataset_id)):
+            yield subject, Evidence.OUTCOME, published
+            yield subject, Evidence.PROGRESS, progress
+    for node in posts.missing:
+        yield _name(node), Evidence.OUTCOME_ABSENT, published
+        yield _name(node), Evidence.PROGRESS_ABSENT, progress
+
+
+def _candidate(round_: Round, posts: Posts) -> Iterator[_Event]:
+    if not _judged(round_):
+        return
+    published = round_.status is RoundStatus.PUBLISHED
     for share in posts.shares:
         yield _node(share), Evidence.SHARE, True
         yield (Rated.HOSPITAL, share.msp_id), Evidence.SHARE, True
     agreed = agreed_candidate(posts.evaluations)
     for evaluation in posts.evaluations:
         yield from _verdict(evaluation, agreed, published)
-    naming = [e for e in posts.evaluations if _names(e, agreed)]
-    progress = sum(e.correct for e in naming) >= sum(e.base_correct for e in naming)
-    for update in posts.updates:
-        for subject in (_node(update), (Rated.DATASET, update.dataset_id)):
-            yield subject, Evidence.OUTCOME, published
-            yield subject, Evidence.PROGRESS, progress
-    for msp_id in sorted({update.msp_id for update in posts.updates}):
+    for msp_id in posts.hospitals:
         yield (Rated.HOSPITAL, msp_id), Evidence.OUTCOME, published
-    for node in round_.missing:
-        absent = (Rated.NODE, node_name(node.msp_id, node.node_id))
-        yield absent, Evidence.OUTCOME_ABSENT, published
-        yield absent, Evidence.PROGRESS_ABSENT, progress
     if round_.model_sha256 is not None:
-        for evaluation in naming:
+        for evaluation in _naming(posts):
             if evaluation.accept is not None:
                 yield (Rated.MODEL, round_.model_sha256), Evidence.EVALUATION, evaluation.accept
+
+
+def _naming(posts: Posts) -> Sequence[Evaluation]:
+    """The evaluations of the candidate that most name."""
+    agreed = agreed_candidate(posts.evaluations)
+    return [evaluation for evaluation in posts.evaluations if _names(evaluation, agreed)]
 
 
 def _verdict(evaluation: Evaluation, agreed: str, published: bool) -> Iterator[_Event]:
@@ -296,3 +358,7 @@ def _names(evaluation: Evaluation, address: str) -> bool:
 
 def _node(post: Update | Duty) -> Subject:
     return Rated.NODE, node_name(post.msp_id, post.node_id)
+
+
+def _name(node: NodeRef) -> Subject:
+    return Rated.NODE, node_name(node.msp_id, node.node_id)

@@ -125,6 +125,19 @@ def round_(plan_id: str, number: int) -> Key:
     return ("round", (plan_id, _padded(number)))
 
 
+def cohort(plan_id: str, number: int, page: int) -> Key:
+    return ("cohort", (plan_id, _padded(number), _padded(page)))
+
+
+def contributions(plan_id: str, number: int, page: int) -> Key:
+    return ("contributions", (plan_id, _padded(number), _padded(page)))
+
+
+def contributions_before(plan_id: str, number: int, page: int) -> Key:
+    """Of the page before this one."""
+    return contributions(plan_id, number, page - 1)
+
+
 def update(plan_id: str, number: int, msp_id: str, node_id: str) -> Key:
     return ("update", (plan_id, _padded(number), msp_id, node_id))
 
@@ -159,6 +172,10 @@ def decline(plan_id: str, number: int, msp_id: str, node_id: str) -> Key:
 
 def objection(plan_id: str, number: int, msp_id: str, subject_sha256: str) -> Key:
     return ("objection", (plan_id, _padded(number), msp_id, subject_sha256))
+
+
+def objections(plan_id: str, number: int, msp_id: str) -> Key:
+    return ("objections", (plan_id, _padded(number), msp_id))
 
 
 def model(sha256: str) -> Key:

@@ -190,8 +190,26 @@ MEANINGS: Mapping[str, Meaning | None] = {
         (
             _to(Relation.USED, keys.plan, "plan_id"),
             _to(Relation.USED, keys.model, "base_sha256"),
+            _to(Relation.USED, keys.contributions, "plan_id", "number", "sealed_page"),
+        ),
+        ("status", "aggregate_sha256", "failure"),
+        began="opened_at",
+        ended="changed_at",
+        final=("PUBLISHED", "FAILED"),
+    ),
+    "contributions": Meaning(
+        CoreType.ENTITY,
+        (
             _to(
-                Relation.USED,
+                Relation.DERIVED_FROM,
+                keys.contributions_before,
+                "plan_id",
+                "number",
+                "page",
+                but=("page", 0),
+            ),
+            _to(
+                Relation.DERIVED_FROM,
                 keys.update,
                 "plan_id",
                 "number",
@@ -199,10 +217,7 @@ MEANINGS: Mapping[str, Meaning | None] = {
                 "contributions[].node_id",
             ),
         ),
-        ("status", "aggregate_sha256", "total_weight", "failure"),
-        began="opened_at",
-        ended="changed_at",
-        final=("PUBLISHED", "FAILED"),
+        ("page", "updates"),
     ),
     "update": Meaning(
         CoreType.ENTITY,
@@ -318,6 +333,8 @@ MEANINGS: Mapping[str, Meaning | None] = {
     ),
     # What follows from other elements and says nothing of where anything came from.
     "plan-terms": None,
+    "cohort": None,
+    "objections": None,
     "place-of-node": None,
     "place-of-dataset": None,
     "account": None,

@@ -111,7 +111,7 @@ def states_page() -> str:
     ]
     for name, how, table in _MACHINES:
         lines += ["", f"## {name}", "", how, "", "```mermaid", "stateDiagram-v2"]
-        lines += [f"    [*] --> {next(iter(table))}"]
+        lines += [f"    [*] --> {state}" for state in states.first(table)]
         for state, targets in table.items():
             lines += [f"    {state} --> {to}" for to in table if to in targets]
             lines += [] if targets else [f"    {state} --> [*]"]

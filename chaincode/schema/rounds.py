@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Annotated
 
 from pydantic import Field
 
+from chaincode.schema import weights
 from chaincode.schema.base import (
     ContentRef,
     Count,
@@ -25,7 +27,12 @@ Attempt = Annotated[int, Field(ge=0, le=64)]
 """Which set of key holders shares in the decryption of a round's aggregate; 0 before the first."""
 
 
+Page = Annotated[int, Field(ge=0, le=10_000)]
+"""A round's nodes are taken so many at a time that no transaction grows with their number."""
+
+
 class RoundStatus(StrEnum):
+    ENLISTING = "ENLISTING"
     OPEN = "OPEN"
     SEALED = "SEALED"
     AGGREGATED = "AGGREGATED"
@@ -65,11 +72,52 @@ class Exclusion(Language):
     code: str
 
 
+class Cohort(Language):
+    """A page of a round's nodes, fixed at opening: who takes part and who is ``excluded``, sorted
+    by (msp_id, node_id). Who joins or leaves later does so for the next round."""
+
+    plan_id: Id
+    number: RoundNumber
+    page: Page
+    participants: tuple[Participant, ...]
+    excluded: tuple[Exclusion, ...]
+
+
+class Standing(Language):
+    """What reputation multiplies the samples of a node's update by."""
+
+    msp_id: MspId
+    node_id: Id
+    standing_milli: Annotated[int, Field(ge=1, le=1000)]
+
+
+class Contributions(Language):
+    """A page of a round's updates, fixed at sealing, in the order of its cohort; ``missing`` are
+    the nodes without one. ``updates``, ``hospitals`` with an update and ``owing`` hospitals with a
+    missing node are of all pages up to this one."""
+
+    plan_id: Id
+    number: RoundNumber
+    page: Page
+    contributions: tuple[Standing, ...]
+    missing: tuple[NodeRef, ...]
+    updates: Count
+    hospitals: tuple[MspId, ...]
+    owing: tuple[MspId, ...]
+
+    @property
+    def silent(self) -> tuple[str, ...]:
+        """Hospitals whose nodes are all missing."""
+        return tuple(h for h in self.owing if h not in self.hospitals)
+
+
 class Round(Language):
-    """``deadline`` is that of the present stage. ``participants`` are fixed at opening, sorted by
-    (msp_id, node_id), and so are those ``excluded``; who joins or leaves later does so for the next
-    round. ``contributions`` are fixed at sealing, in the same order. ``missing`` names nodes
-    without an update, ``absent`` hospitals that a later stage ended without, ``disagreed``
+    """Where a round stands: what changes from stage to stage.
+
+    ``deadline`` is that of the present stage. Its nodes are on ``pages`` of their own (see
+    :class:`Cohort`), and so are its updates once it is sealed (see :class:`Contributions`), the
+    last of them ``sealed_page``; ``booked`` counts the pages whose nodes' conduct is booked since
+    the round ended. ``absent`` are hospitals that a stage ended without, ``disagreed``
     hospitals whose attestation differs from the accepted one, ``unusable`` the node whose update an
     agreement of hospitals could not use. ``key_holders`` share in the decryption; a further
     ``attempt`` is made without those who did not. ``failure`` is the code of the reason why a round
@@ -82,11 +130,9 @@ class Round(Language):
     opened_at: Seconds
     changed_at: Seconds
     deadline: Seconds
-    participants: tuple[Participant, ...] = ()
-    excluded: tuple[Exclusion, ...] = ()
-    contributions: tuple[Contribution, ...] = ()
-    total_weight: Count = 0
-    missing: tuple[NodeRef, ...] = ()
+    pages: Annotated[int, Field(ge=1, le=10_000)] = 1
+    sealed_page: Page | None = None
+    booked: Page = 0
     aggregate_sha256: Sha256 | None = None
     attempt: Attempt = 0
     key_holders: tuple[MspId, ...] = ()
@@ -96,6 +142,61 @@ class Round(Language):
     model_sha256: Sha256 | None = None
     failure: str | None = None
     reason: Reason = ""
+
+
+class WholeRound(Round):
+    """A round and all pages of its nodes. ``enlisted`` and ``sealed`` count the pages there are."""
+
+    participants: tuple[Participant, ...] = ()
+    excluded: tuple[Exclusion, ...] = ()
+    contributions: tuple[Contribution, ...] = ()
+    total_weight: Count = 0
+    missing: tuple[NodeRef, ...] = ()
+    enlisted: Page = 1
+    sealed: Page = 0
+
+    @classmethod
+    def of(
+        cls,
+        round_: Round,
+        cohorts: Sequence[Cohort],
+        sealed: Sequence[Contributions],
+        updates: Sequence[Update],
+        weight_bits: int,
+    ) -> WholeRound:
+        """Of its parts as they are on the ledger. The weights follow from the updates' samples and
+        their nodes' standing, once all pages are sealed (see :mod:`~chaincode.schema.weights`)."""
+        found: tuple[Contribution, ...] = ()
+        if round_.sealed_page is not None:
+            standings = [standing for page in sealed for standing in page.contributions]
+            found = _contributions(standings, updates, weight_bits)
+        return cls(
+            **dict(round_),
+            participants=tuple(p for cohort in cohorts for p in cohort.participants),
+            excluded=tuple(e for cohort in cohorts for e in cohort.excluded),
+            contributions=found,
+            total_weight=sum(c.weight for c in found),
+            missing=tuple(node for page in sealed for node in page.missing),
+            enlisted=len(cohorts),
+            sealed=len(sealed),
+        )
+
+
+def _contributions(
+    standings: Sequence[Standing], updates: Sequence[Update], weight_bits: int
+) -> tuple[Contribution, ...]:
+    by_node = {(update.msp_id, update.node_id): update for update in updates}
+    wanted = [by_node[standing.msp_id, standing.node_id] for standing in standings]
+    claims = [
+        weights.Claim(u.msp_id, u.node_id, u.samples, s.standing_milli)
+        for u, s in zip(wanted, standings, strict=True)
+    ]
+    return tuple(
+        Contribution(
+            msp_id=u.msp_id, node_id=u.node_id, update=u.update, samples=u.samples, weight=weight
+        )
+        for u, weight in zip(wanted, weights.weigh(claims, weight_bits), strict=True)
+    )
 
 
 class RoundState(Language):
@@ -211,6 +312,12 @@ class Objection(Language):
     posted_at: Seconds
 
 
+class Objections(Language):
+    """All that a hospital objects to in a round: hashes, in the order of its objections."""
+
+    subjects: tuple[Sha256, ...]
+
+
 class Model(Language):
     """A global model; its address is the SHA-256 of its file. ``parents`` are addresses.
 
@@ -240,6 +347,12 @@ class Model(Language):
 class RoundArgs(Language):
     plan_id: Id
     number: RoundNumber
+
+
+class AdvanceArgs(RoundArgs):
+    """``page``: of the round's nodes, where a stage takes them page by page."""
+
+    page: Page = 0
 
 
 class SubmitUpdateArgs(Language):
@@ -316,7 +429,7 @@ class RecallArgs(Language):
 
 
 class RoundView(Language):
-    round: Round
+    round: WholeRound
     updates: tuple[Update, ...]
     attestations: tuple[Attestation, ...]
     shares: tuple[DecryptionShare, ...]

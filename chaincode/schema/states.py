@@ -62,6 +62,7 @@ CEREMONY = _table(
     FAILED=(),
 )
 ROUND = _table(
+    ENLISTING=(RoundStatus.OPEN, RoundStatus.FAILED),
     OPEN=(RoundStatus.SEALED, RoundStatus.FAILED),
     SEALED=(RoundStatus.AGGREGATED, RoundStatus.FAILED),
     AGGREGATED=(RoundStatus.AGGREGATED, RoundStatus.DECRYPTED, RoundStatus.FAILED),
@@ -102,6 +103,11 @@ def check(table: Mapping[str, frozenset[StrEnum]], now: StrEnum, to: StrEnum) ->
     """
     if to not in table[now.value]:
         raise MedFabricError(Code.BAD_STATE, f"cannot go from {now} to {to}; read the state again")
+
+
+def first(table: Mapping[str, frozenset[StrEnum]]) -> tuple[str, ...]:
+    """The states in which a life by the table begins. A round of one page is OPEN at once."""
+    return (*list(table)[:1], *((RoundStatus.OPEN,) if table is ROUND else ()))
 
 
 def is_final(table: Mapping[str, frozenset[StrEnum]], state: StrEnum) -> bool:

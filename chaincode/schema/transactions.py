@@ -466,11 +466,11 @@ _ROWS = (
     ),
     Transaction(
         "round:Advance",
-        r.RoundArgs,
+        r.AdvanceArgs,
         r.RoundState,
         VALIDATOR,
         True,
-        "Move the round on when its stage is complete or overdue.",
+        "Move the round on when its stage, or the next page of its nodes, is complete or overdue.",
     ),
     Transaction(
         "round:Get",

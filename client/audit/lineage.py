@@ -19,6 +19,8 @@ from chaincode.schema.plans import Plan, PlanState, PlanTerms
 from chaincode.schema.provenance import key_of
 from chaincode.schema.rounds import (
     Attestation,
+    Cohort,
+    Contributions,
     Decline,
     DecryptionShare,
     Evaluation,
@@ -26,6 +28,7 @@ from chaincode.schema.rounds import (
     ModelStatus,
     Round,
     Update,
+    WholeRound,
 )
 from client.audit.proof import NAMESPACE, Finding, Ledger, Writing
 
@@ -198,6 +201,19 @@ class Reader:
         state = self.get(keys.plan(plan_id), PlanState)
         return Plan.joined(state, self.get(keys.plan_terms(plan_id), PlanTerms))
 
+    def round(self, plan_id: str, number: int) -> WholeRound:
+        """A round with its nodes."""
+        place = (plan_id, number)
+        round_ = self.get(keys.round_(*place), Round)
+        below = keys.round_(*place)[1]
+        return WholeRound.of(
+            round_,
+            list(self.all("cohort", Cohort, *below)),
+            list(self.all("contributions", Contributions, *below)),
+            list(self.all("update", Update, *below)),
+            self.plan(plan_id).terms.encryption.weight_bits,
+        )
+
     def votes(self, plan: Plan) -> Iterator[Fact]:
         place = (Subject.PLAN.value, plan.terms.plan_id, plan.terms_sha256)
         for vote in self.all("vote", Vote, *place):
@@ -246,7 +262,7 @@ def _step(reader: Reader, model: Model) -> Step:
             evaluations=[],
         )
     plan_id, number = model.plan_id, model.round
-    round_ = reader.get(keys.round_(plan_id, number), Round)
+    round_ = reader.round(plan_id, number)
     if round_.model_sha256 != address or round_.aggregate_sha256 != model.aggregate_sha256:
         raise MedFabricError(Code.LINEAGE_BROKEN, f"round {number} published another model")
     hospitals = reader.plan(plan_id).terms.hospitals
@@ -309,7 +325,7 @@ def _says(asset: Language) -> dict[str, Any]:
     return {name: getattr(asset, name) for name in names if getattr(asset, name, None) is not None}
 
 
-def _update(reader: Reader, update: Update, round_: Round) -> Fact:
+def _update(reader: Reader, update: Update, round_: WholeRound) -> Fact:
     weight = next(
         c.weight
         for c in round_.contributions
@@ -351,7 +367,7 @@ def _plan_says(plan: Plan) -> dict[str, Any]:
     }
 
 
-def _round_says(round_: Round) -> dict[str, Any]:
+def _round_says(round_: WholeRound) -> dict[str, Any]:
     return {
         "aggregate": round_.aggregate_sha256,
         "missing": [f"{node.node_id} of {node.msp_id}" for node in round_.missing],

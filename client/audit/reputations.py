@@ -24,6 +24,8 @@ from chaincode.schema.reputation import (
 )
 from chaincode.schema.rounds import (
     Attestation,
+    Cohort,
+    Contributions,
     DecryptionShare,
     Evaluation,
     Objection,
@@ -75,7 +77,7 @@ class _Books:
             # A plan that is aborted ends its round, and nothing is booked of that.
             aborted = round_.failure == Code.PLAN_ABORTED
             if states.is_final(states.ROUND, round_.status) and not aborted:
-                self._round(round_, before.status, now)
+                self._round(round_, before.status, now, round_.booked - 1)
         elif event.kind == "ceremony":
             ceremony = Ceremony.model_validate_json(value)
             if ceremony.status is CeremonyStatus.FAILED:
@@ -90,9 +92,9 @@ class _Books:
             name = AdoptedClassifier.model_validate_json(value).classifier_id
             self._classifier = self._reader.get(keys.classifier(name), Classifier).terms
 
-    def _round(self, round_: Round, before: RoundStatus, now: int) -> None:
-        posts = _posts(self._reader, round_, before)
-        after = conduct.after_round(round_, posts, self._find, now, self._classifier)
+    def _round(self, round_: Round, before: RoundStatus, now: int, page: int) -> None:
+        posts = _posts(self._reader, round_, before, page)
+        after = conduct.after_round(round_, posts, self._find, now, self._classifier, page)
         self._known |= {(r.subject, r.subject_id): r for r in after}
 
     def _event(self, subject: Subject, events: Events, now: int, *, fade: bool = True) -> None:
@@ -113,8 +115,9 @@ def _events(ledger: Ledger) -> Iterator[_Event]:
                 before = writing.value
 
 
-def _posts(reader: Reader, round_: Round, before: RoundStatus) -> Posts:
-    """What was posted: posts stand for good, and none are taken once a round has ended."""
+def _posts(reader: Reader, round_: Round, before: RoundStatus, page: int) -> Posts:
+    """What was posted, of the nodes those of one page: posts stand for good, and none are taken
+    once a round is over."""
     place = (round_.plan_id, round_.number)
     below = keys.round_(*place)[1]
     attempt = keys.share(*place, round_.attempt, "")[1][:-1]
@@ -130,10 +133,22 @@ def _posts(reader: Reader, round_: Round, before: RoundStatus) -> Posts:
         )
         >= terms.participation.agreement
     ]
+    sealed = reader.find(keys.contributions(*place, page), Contributions)
     return Posts(
-        updates=list(reader.all("update", Update, *below)),
+        updates=_updates(reader, round_, page),
+        missing=sealed.missing if sealed else (),
+        sealed=reader.find(keys.contributions(*place, round_.pages - 1), Contributions),
         attestations=list(reader.all("attestation", Attestation, *below)),
         shares=shares,
         evaluations=list(reader.all("evaluation", Evaluation, *below)),
         unusable_shares=frozenset(unusable),
     )
+
+
+def _updates(reader: Reader, round_: Round, page: int) -> list[Update]:
+    """What the nodes of a page posted, in their order."""
+    place = (round_.plan_id, round_.number)
+    cohort = reader.find(keys.cohort(*place, page), Cohort)
+    nodes = cohort.participants if cohort else ()
+    found = (reader.find(keys.update(*place, n.msp_id, n.node_id), Update) for n in nodes)
+    return [update for update in found if update is not None]

@@ -66,9 +66,10 @@ def test_a_node_declines_once_and_not_what_it_has_submitted():
 
     again = scenario.refused(FOUR, "round:Decline", EXPLODED)
     submitted = scenario.refused(ONE, "round:Decline", EXPLODED)
+    after = scenario.refused(FOUR, "round:SubmitUpdate", scenario.update_args(terms(), FOUR))
 
     assert again.code == Code.DUPLICATE_CONTRIBUTION
-    assert submitted.code == Code.DUPLICATE_UPDATE
+    assert (submitted.code, after.code) == (Code.DUPLICATE_UPDATE, Code.DUPLICATE_UPDATE)
     assert epsilon(scenario, FOUR) == spent
 
 

@@ -429,7 +429,7 @@ def test_a_resting_node_is_left_out_of_rounds_until_it_wakes():
     resting = scenario.refused(ONE, "round:Open", FIRST)
     scenario.do(TWO, "round:Open", FIRST)
 
-    excluded = scenario.asset(keys.round_(PLAN, 1))["excluded"]
+    excluded = scenario.round_state(terms())["excluded"]
     assert resting.code == Code.NODE_NOT_ACTIVE
     assert [(e["msp_id"], e["code"]) for e in excluded] == [(ONE, Code.NODE_NOT_ACTIVE)]
     scenario.do(ONE, "node:Wake", {"node_id": "node1"}, "node1")

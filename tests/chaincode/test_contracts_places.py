@@ -24,7 +24,6 @@ from support.scenario import (
     terms,
 )
 
-from chaincode.schema import keys
 from chaincode.schema.base import Role
 from chaincode.schema.errors import Code
 from chaincode.schema.plans import DynamicTerms, ParticipationTerms
@@ -69,7 +68,7 @@ def join(scenario, name, msp_id=ONE, slot=0):
 
 
 def part(scenario, number=1):
-    round_ = scenario.asset(keys.round_(PLAN, number))
+    round_ = scenario.round_state(dynamic_terms(), number)
     return [(p["msp_id"], p["node_id"]) for p in round_["participants"]]
 
 
@@ -212,7 +211,7 @@ def test_a_reputation_below_the_plans_least_neither_joins_nor_goes_on(kind, subj
     scenario.do(ONE, "plan:Leave", {"plan_id": PLAN, "node_id": "edge"})
     again = scenario.refused(ONE, "plan:Join", join_args("edge"), "edge")
 
-    excluded = scenario.asset(keys.round_(PLAN, 1))["excluded"]
+    excluded = scenario.round_state(dynamic_terms())["excluded"]
     assert [(e["node_id"], e["code"]) for e in excluded] == [("edge", Code.NOT_ELIGIBLE)]
     assert again.code == Code.NOT_ELIGIBLE
 
@@ -225,7 +224,7 @@ def test_a_node_that_is_suspended_by_vote_takes_no_part_in_rounds_that_open_mean
 
     scenario.open(dynamic_terms())
 
-    excluded = scenario.asset(keys.round_(PLAN, 1))["excluded"]
+    excluded = scenario.round_state(dynamic_terms())["excluded"]
     assert [(e["node_id"], e["code"]) for e in excluded] == [("edge", Code.NODE_NOT_ACTIVE)]
 
 

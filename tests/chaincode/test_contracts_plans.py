@@ -323,4 +323,4 @@ def test_consent_that_is_given_again_lets_the_dataset_take_part_again():
 
     scenario.round(terms(), 2)
 
-    assert scenario.asset(keys.round_(PLAN, 2))["excluded"] == []
+    assert scenario.round_state(terms(), 2)["excluded"] == []

@@ -54,7 +54,12 @@ def test_what_a_model_came_from_is_told_by_its_round():
         ("wasDerivedFrom", f"model/{sha('base')}"),
     }
     used = [e["target"] for e in round_["edges"] if e["relation"] == "used"]
-    assert used == [f"plan/{PLAN}", f"model/{sha('base')}", *UPDATES]
+    sealed = f"contributions/{PLAN}/00001/00000"
+    assert used == [f"plan/{PLAN}", f"model/{sha('base')}", sealed]
+    updates = made.do(TWO, "provenance:Ancestors", {"name": sealed}, "auditor")["edges"]
+    assert [(e["relation"], e["target"]) for e in updates] == [
+        ("wasDerivedFrom", update) for update in UPDATES
+    ]
     assert round_["element"]["type"] == "activity"
     assert round_["element"]["says"]["status"] == "PUBLISHED"
     assert [act["function"] for act in round_["acts"]] == ["round:Open", *["round:Advance"] * 4]

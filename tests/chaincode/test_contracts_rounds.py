@@ -47,7 +47,7 @@ def finish(scenario, *steps):
 
 
 def round_of(scenario, number=1):
-    return scenario.asset(keys.round_(PLAN, number))
+    return scenario.round_state(terms(), number)
 
 
 # the whole life

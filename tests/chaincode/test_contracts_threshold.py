@@ -208,7 +208,7 @@ def test_rounds_go_on_without_a_hospital_that_has_left() -> None:
     leave(scenario)
 
     scenario.open(PLAN_TERMS, 2)
-    round_ = scenario.asset(keys.round_(PLAN, 2))
+    round_ = scenario.round_state(PLAN_TERMS, 2)
     for step in (scenario.submit, scenario.attest, scenario.share, scenario.evaluate):
         step(PLAN_TERMS, 2, who=(ONE, TWO, THREE))
         published = scenario.advance(PLAN_TERMS, 2)

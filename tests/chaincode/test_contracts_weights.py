@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chaincode.contracts.weights import CAP, Claim, weigh
+from chaincode.schema.weights import CAP, Claim, weigh
 
 names = st.sampled_from([f"H{n}" for n in range(8)])
 claims = st.lists(

@@ -57,9 +57,11 @@ TABLES = {
     "round": states.ROUND,
     "complaint": states.COMPLAINT,
 }
-FIRST = {name: next(iter(table)) for name, table in TABLES.items()}
+FIRST = {name: states.first(table) for name, table in TABLES.items()}
 WRITTEN_ONCE = (
     "vote",
+    "cohort",
+    "contributions",
     "update",
     "decline",
     "attestation",
@@ -164,7 +166,7 @@ class Life:
             self.reached.add((kind, now))
             was = None if old is None else parsed(old)["status"]
             if old is None or (kind == "motion" and parsed(old)["terms"] != parsed(new)["terms"]):
-                assert now == FIRST[kind], f"a {kind} began as {now}"
+                assert now in FIRST[kind], f"a {kind} began as {now}"
                 assert was is None or not TABLES[kind][was], f"a {kind} was replaced while {was}"
             elif was != now:
                 assert now in TABLES[kind][was], f"a {kind} went from {was} to {now}"
@@ -228,12 +230,15 @@ class Life:
                 self.check_round(round_)
 
     def check_round(self, round_: dict[str, Any]) -> None:
-        nodes = [(p["msp_id"], p["node_id"]) for p in round_["participants"]]
+        (cohort,) = self.all("cohort", *keys.round_(round_["plan_id"], round_["number"])[1])
+        nodes = [(p["msp_id"], p["node_id"]) for p in cohort["participants"]]
         assert nodes == sorted(set(nodes))
-        datasets = [p["dataset_id"] for p in round_["participants"]]
+        datasets = [p["dataset_id"] for p in cohort["participants"]]
         assert len(set(datasets)) == len(datasets)
-        counted = [(c["msp_id"], c["node_id"]) for c in round_["contributions"]]
-        assert set(counted) <= set(nodes)
+        sealed = self.found(keys.contributions(round_["plan_id"], round_["number"], 0))
+        if sealed is not None:
+            named = sealed["contributions"] + sealed["missing"]
+            assert sorted((c["msp_id"], c["node_id"]) for c in named) == nodes
         assert (round_["failure"] is None) == (round_["status"] != "FAILED")
         if round_["status"] == "PUBLISHED":
             model = self.found(keys.model(round_["model_sha256"]))

@@ -107,7 +107,12 @@ def test_the_public_prov_library_reads_the_export_back(completed):
     wanted = {
         ("ProvGeneration", f"mf:{LAST}", f"mf:round/{PLAN}/0000{ROUNDS}"),
         ("ProvDerivation", f"mf:{LAST}", f"mf:model/{sha(f'model {ROUNDS - 1}')}"),
-        ("ProvUsage", f"mf:round/{PLAN}/00001", f"mf:update/{PLAN}/00001/{ONE}/node1"),
+        ("ProvUsage", f"mf:round/{PLAN}/00001", f"mf:contributions/{PLAN}/00001/00000"),
+        (
+            "ProvDerivation",
+            f"mf:contributions/{PLAN}/00001/00000",
+            f"mf:update/{PLAN}/00001/{ONE}/node1",
+        ),
         ("ProvAttribution", f"mf:update/{PLAN}/00001/{ONE}/node1", f"mf:node/{ONE}/node1"),
         ("ProvDelegation", f"mf:node/{ONE}/node1", f"mf:hospital/{ONE}"),
     }

@@ -29,6 +29,7 @@ from chaincode.schema.plans import (
     PrivacyTerms,
     TrainingTerms,
 )
+from chaincode.schema.rounds import Cohort, Contributions, Round, Update, WholeRound
 from chaincode.schema.strategies import Strategy
 from chaincode.schema.transactions import TRANSACTIONS
 from chaincode.shim.chaincode import Response
@@ -128,6 +129,9 @@ def terms(plan_id: str = PLAN, *, rounds: int = ROUNDS, **participation: Any) ->
     )
 
 
+_PARTS_OF_A_ROUND = {"cohort": Cohort, "contributions": Contributions, "update": Update}
+
+
 class Scenario:
     """The ledger, its users and the time of the next transaction."""
 
@@ -222,8 +226,17 @@ class Scenario:
         self.users[msp_id, user] = creator(msp_id, user, ",".join(roles))
 
     def round_state(self, plan: PlanTerms, number: int = 1) -> dict[str, Any]:
-        """The round as committed."""
-        return self.asset(keys.round_(plan.plan_id, number))
+        """The round as committed, with its nodes."""
+        kind, below = keys.round_(plan.plan_id, number)
+        (round_,) = self._below(Round, kind, below)
+        bits = plan.encryption.weight_bits
+        parts = (self._below(model, kind, below) for kind, model in _PARTS_OF_A_ROUND.items())
+        return WholeRound.of(round_, *parts, bits).model_dump(mode="json")
+
+    def _below(self, model: type[Any], kind: str, prefix: tuple[str, ...]) -> list[Any]:
+        start = composite_key(kind, prefix)
+        found = sorted(key for key in self.ledger.state if key.startswith(start))
+        return [model.model_validate_json(self.ledger.state[key]) for key in found]
 
     def asset(self, key: keys.Key) -> dict[str, Any]:
         """The committed asset at a key."""

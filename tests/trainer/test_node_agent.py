@@ -38,9 +38,9 @@ from chaincode.schema.rounds import (
     Model,
     ModelArgs,
     ModelStatus,
-    Round,
     RoundStatus,
     RoundView,
+    WholeRound,
 )
 from chaincode.schema.strategies import Strategy
 from chaincode.schema.voting import Rulebook, VotingRules
@@ -116,10 +116,11 @@ def _plan(status: PlanStatus = PlanStatus.ACTIVE, rounds_opened: int = 1) -> Pla
 
 
 def _view(status: RoundStatus, **changes: Any) -> RoundView:
-    round_ = Round(
+    round_ = WholeRound(
         plan_id="plan",
         number=1,
         status=status,
+        booked=int(status in (RoundStatus.PUBLISHED, RoundStatus.FAILED)),
         base_sha256=REF.sha256,
         opened_at=1,
         changed_at=1,

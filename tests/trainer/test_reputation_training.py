@@ -161,7 +161,7 @@ def contract(kind):
     scenario.wait()
     scenario.advance(plan)
     if kind is Kind.GARBLER:
-        subject = scenario.asset(keys.round_("plan-1", 1))["contributions"][3]["update"]["sha256"]
+        subject = scenario.round_state(plan)["contributions"][3]["update"]["sha256"]
         args = {"plan_id": "plan-1", "round": 1, "subject_sha256": subject, "code": "MF-7021"}
         for hospital in others:
             scenario.do(hospital, "round:Object", args)

@@ -84,7 +84,7 @@ class Duty:
     """On a plan, or on another ``subject``. ``turn`` is this hospital's place in the queue for a
     transaction that any one may submit: 0 acts at once, others only if the state stays as it is.
     ``not_before`` is a point in time, in seconds of the epoch, before which the ledger would refuse
-    it (0: none)."""
+    it (0: none). ``page``: of the round's nodes, where the round takes them page by page."""
 
     task: Task
     plan_id: str = ""
@@ -92,6 +92,7 @@ class Duty:
     turn: int = 0
     not_before: int = 0
     subject: str = ""
+    page: int = 0
 
     def __str__(self) -> str:
         on = self.subject or f"{self.plan_id} round {self.round}"
@@ -108,7 +109,7 @@ def duties(me: Me, now: Snapshot) -> list[Duty]:
         if now.ceremony and Role.VALIDATOR in me.roles:
             found += _ceremony(me, now, now.ceremony)
         return found
-    if now.round is None or states.is_final(states.ROUND, now.round.round.status):
+    if now.round is None or _ended(now.round):
         return found + list(_between_rounds(me, now))
     return found + list(_round(me, now, now.round))
 
@@ -173,7 +174,8 @@ def _round(me: Me, now: Snapshot, view: RoundView) -> Iterator[Duty]:
         # With a key holder gone a round ends at once, unless it can still be decrypted.
         complete = _stage_complete(now, view) or bool(now.lost)
         number, deadline = view.round.number, view.round.deadline
-        yield _advance(me, plan, Task.ADVANCE_ROUND, number, complete, deadline)
+        page = _page(view)
+        yield _advance(me, plan, Task.ADVANCE_ROUND, number, complete, deadline, page)
 
 
 def _contribute(me: Me, plan: Plan, view: RoundView) -> Iterator[Duty]:
@@ -213,6 +215,23 @@ def _owes(me: Me, posted: Sequence[object]) -> bool:
     return all(getattr(post, "msp_id", None) != me.msp_id for post in posted)
 
 
+def _ended(view: RoundView) -> bool:
+    round_ = view.round
+    return states.is_final(states.ROUND, round_.status) and round_.booked == round_.pages
+
+
+def _page(view: RoundView) -> int:
+    """The page of the round's nodes that is next in its stage."""
+    match view.round.status:
+        case RoundStatus.ENLISTING:
+            return view.round.enlisted
+        case RoundStatus.OPEN:
+            return view.round.sealed
+        case RoundStatus.PUBLISHED | RoundStatus.FAILED:
+            return view.round.booked
+    return 0
+
+
 def _stage_complete(now: Snapshot, view: RoundView) -> bool:
     """Whether the contract's condition for leaving the stage before its deadline holds."""
     needed = now.plan.terms.attestations_needed
@@ -230,14 +249,18 @@ def _stage_complete(now: Snapshot, view: RoundView) -> bool:
             return len(view.shares) == len(holders) or bool(set(holders) & set(now.gone))
         case RoundStatus.DECRYPTED:
             return len(view.evaluations) == hospitals
+        case RoundStatus.ENLISTING | RoundStatus.PUBLISHED | RoundStatus.FAILED:
+            return True
     return False
 
 
-def _advance(me: Me, plan: Plan, task: Task, number: int, complete: bool, deadline: int) -> Duty:
-    turn = _turn(me, plan, number)
+def _advance(
+    me: Me, plan: Plan, task: Task, number: int, complete: bool, deadline: int, page: int = 0
+) -> Duty:
+    turn = _turn(me, plan, number + page)
     # The contract compares strictly: at the deadline's own second the stage is still open.
     not_before = 0 if complete else deadline + 1
-    return Duty(task, plan.terms.plan_id, number, turn=turn, not_before=not_before)
+    return Duty(task, plan.terms.plan_id, number, turn=turn, not_before=not_before, page=page)
 
 
 def _turn(me: Me, plan: Plan, number: int) -> int:

@@ -18,6 +18,7 @@ from chaincode.schema.base import ContentRef, Language, Sha256
 from chaincode.schema.errors import Code, MedFabricError
 from chaincode.schema.plans import PlanTerms
 from chaincode.schema.rounds import (
+    AdvanceArgs,
     AttestArgs,
     Attestation,
     Decline,
@@ -28,13 +29,13 @@ from chaincode.schema.rounds import (
     Model,
     ModelArgs,
     ModelStatus,
-    Round,
     RoundArgs,
     RoundState,
     RoundView,
     ShareArgs,
     SubmitUpdateArgs,
     Update,
+    WholeRound,
 )
 from client.consortium import Consortium
 from trainer.node.ceremony import KeyKeeper
@@ -138,7 +139,7 @@ class Rounds:
 
     def advance(self, duty: Duty, _: Snapshot) -> None:
         """Move the round on."""
-        args = RoundArgs(plan_id=duty.plan_id, number=duty.round)
+        args = AdvanceArgs(plan_id=duty.plan_id, number=duty.round, page=duty.page)
         self._consortium.submit("round:Advance", args, RoundState)
 
     def submit_update(self, duty: Duty, now: Snapshot) -> Facts:
@@ -291,7 +292,7 @@ class Rounds:
             self._aggregates[place] = self._sum(now, round_)
         return self._aggregates[place]
 
-    def _sum(self, now: Snapshot, round_: Round) -> _Aggregate:
+    def _sum(self, now: Snapshot, round_: WholeRound) -> _Aggregate:
         scheme, key = self._keys.scheme(now), self._keys.collective_key(now)
         refs = [contribution.update for contribution in round_.contributions]
         weights = [contribution.weight for contribution in round_.contributions]
@@ -305,7 +306,7 @@ class Rounds:
 
     @contextmanager
     def _opened(
-        self, round_: Round, kind: Kind, refs: Sequence[ContentRef], scheme: Scheme
+        self, round_: WholeRound, kind: Kind, refs: Sequence[ContentRef], scheme: Scheme
     ) -> Iterator[list[BinaryIO]]:
         """Content of a round as open files; what is not of its form is objected to on the ledger.
 
@@ -409,7 +410,7 @@ def _view(now: Snapshot) -> RoundView:
     return now.round
 
 
-def _refused(place: Duty | Round, why: str) -> MedFabricError:
+def _refused(place: Duty | WholeRound, why: str) -> MedFabricError:
     number = place.round if isinstance(place, Duty) else place.number
     return MedFabricError(
         Code.AGGREGATE_REFUSED,

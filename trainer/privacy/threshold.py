@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from chaincode.schema import canonical, encryption
 from chaincode.schema.encryption import EncryptionTerms, Workload
 from chaincode.schema.errors import Code, MedFabricError
-from chaincode.schema.rounds import Round
+from chaincode.schema.rounds import WholeRound
 from trainer.privacy import ring, sampling
 from trainer.privacy.dealing import KeyDealing, KeySecret
 from trainer.privacy.packing import Packing
@@ -187,7 +187,7 @@ class Scheme:
             total += weighted
         return ring.lift(total, self._rns.column)
 
-    def aggregate_sha256(self, key: CollectiveKey, round_: Round, sum_sha256: str) -> str:
+    def aggregate_sha256(self, key: CollectiveKey, round_: WholeRound, sum_sha256: str) -> str:
         """What hospitals attest of a round's encrypted sum.
 
         It binds the sum to the round, the key and the list of contributions.

@@ -150,9 +150,9 @@ class _Plan:
         ended, posts = self._end(came)
         status = RoundStatus.PUBLISHED if ended["model_sha256"] else RoundStatus.FAILED
         make: Any = Round.model_construct
-        round_ = make(status=status, opened_at=opened, missing=missing, **ended)
+        round_ = make(status=status, opened_at=opened, **ended)
         consortium.clock += 1000
-        consortium.book(round_, Posts(updates=updates, **posts))
+        consortium.book(round_, Posts(updates=updates, missing=missing, **posts))
 
     def _update(self, member: Member, opened: int) -> Update:
         profile, rng = member.profile, self._rng

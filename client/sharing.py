@@ -94,7 +94,7 @@ def receive(consortium: Consortium, store: ContentStore, owner: str, model_id: s
     consortium.sharing.receive(msp_id=owner, model_id=model_id)
     shared = consortium.sharing.get(msp_id=owner, model_id=model_id)
     model, granted = shared.model, shared.grant
-    if granted is None:
+    if granted is None or model.content is None:
         raise MedFabricError(Code.GRANT_MISSING, "one's own model needs no grant; open it by key")
     identity = consortium.identity
     binding = KeyBinding(

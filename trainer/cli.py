@@ -225,6 +225,41 @@ def base(
     show(base_model_terms(config, architecture, settings), as_json=as_json)
 
 
+@node.command()
+@click.argument("config", type=_FILE)
+@click.argument("address")
+@click.argument("model_id")
+@click.option("--out", type=_FILE, required=True, help="Where the personal model goes.")
+@click.option("--layer", "layers", multiple=True, help="Train this layer alone; once for each.")
+@click.option("--steps", type=click.IntRange(1), help="Other than the plan's.")
+@click.option("--batch", type=click.IntRange(1), help="Other than the plan's.")
+@click.option("--rate", type=click.FloatRange(1e-6, 1000), help="Learning rate.")
+@json_option
+def personalise(
+    config: Path,
+    address: str,
+    model_id: str,
+    out: Path,
+    layers: tuple[str, ...],
+    steps: int | None,
+    batch: int | None,
+    rate: float | None,
+    as_json: bool,
+) -> None:
+    """Train the global model at ADDRESS on for CONFIG's own patients, while its agent is stopped.
+
+    The model stays here; the ledger records MODEL_ID, its hash and its parent. Prints what it
+    gained on this hospital's validation records.
+    """
+    from trainer.node.main import personalise_model
+
+    micro = None if rate is None else round(rate * 1e6)
+    given = {"steps": steps, "batch_size": batch, "learning_rate_micro": micro}
+    changes = {name: value for name, value in given.items() if value is not None}
+    made = personalise_model(config, address, model_id, out, layers, changes)
+    show(vars(made), as_json=as_json)
+
+
 @node.command("check-model")
 @click.argument("architecture")
 @click.option(

@@ -51,7 +51,12 @@ class SharingContract:
 
     @transaction("sharing:Grant")
     def grant(self, context: Context, args: GrantArgs) -> Grant:
-        context.get(keys.local_model(context.msp_id, args.model_id), LocalModel)
+        model = context.get(keys.local_model(context.msp_id, args.model_id), LocalModel)
+        if model.content is None:
+            raise MedFabricError(
+                Code.BAD_STATE,
+                f"{args.model_id} stays with its node; publish an enciphered copy to share it",
+            )
         node = context.get(keys.node(args.recipient_msp, args.recipient_node), Node)
         if node.status is not NodeStatus.ACTIVE:
             raise MedFabricError(

@@ -36,8 +36,9 @@ class GrantStatus(StrEnum):
 class LocalModel(Language):
     """A hospital's own model, kept enciphered under a content key that the ledger never sees.
 
-    ``content`` is the envelope in the content store, ``plain_sha256`` the model inside it;
-    ``base_sha256`` the global model that it was trained on from.
+    ``content`` is the envelope in the content store, None where the model stays with its node and
+    is granted to nobody; ``plain_sha256`` the model itself; ``base_sha256`` the global model that
+    it was trained on from.
     """
 
     msp_id: MspId
@@ -46,7 +47,7 @@ class LocalModel(Language):
     node_id: Name
     base_sha256: Sha256 | None
     plain_sha256: Sha256
-    content: ContentRef
+    content: ContentRef | None
     published_at: Seconds
 
 
@@ -108,7 +109,7 @@ class PublishLocalArgs(Language):
     kind: LocalKind
     base_sha256: Sha256 | None = None
     plain_sha256: Sha256
-    content: ContentRef
+    content: ContentRef | None = None
 
 
 class GrantArgs(Language):

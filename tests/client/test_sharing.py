@@ -110,6 +110,29 @@ def test_a_granted_node_opens_the_model_and_signs_for_every_download(parties):
     assert all(MODEL not in file.read_bytes() for file in parties.folder.iterdir())
 
 
+def test_a_model_that_stays_with_its_node_has_a_parent_and_no_recipient(parties):
+    parties.owner.sharing.publish(
+        model_id="mine",
+        kind=LocalKind.PERSONAL,
+        base_sha256=sha("model 1"),
+        plain_sha256=sha("personal"),
+    )
+
+    with pytest.raises(MedFabricError, match=f"{Code.BAD_STATE}.*stays with its node"):
+        sharing.grant(
+            parties.owner,
+            parties.store,
+            "mine",
+            envelopes.new_key(),
+            recipient=(TWO, "ward"),
+            certificate_pem=parties.recipient.identity.certificate_pem,
+            until=LATER,
+        )
+    found = parties.owner.provenance.ancestors(name=f"local-model/{ONE}/mine")
+    parents = {edge.target for edge in found.edges if edge.relation == "wasDerivedFrom"}
+    assert parents == {f"model/{sha('model 1')}"}
+
+
 def test_nobody_else_gets_the_model(parties):
     share(parties)
 

@@ -28,9 +28,17 @@ def training(
     *,
     start: bool = True,
     hospitals: int = 4,
+    application: str = "breast-cancer",
 ) -> Iterator[Run]:
     """A run with an agreed plan; with ``start``, its agents are at work."""
-    options = Options(folder, kind, hospitals, rounds=rounds, stage_seconds=stage_seconds)
+    options = Options(
+        folder,
+        kind,
+        hospitals,
+        rounds=rounds,
+        stage_seconds=stage_seconds,
+        application=application,
+    )
     with demo.prepared(options, lambda _: None) as run:
         if start:
             run.agents.start()

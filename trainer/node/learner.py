@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from chaincode.schema.errors import Code, MedFabricError
-from chaincode.schema.plans import PlanTerms
+from chaincode.schema.plans import PlanTerms, TrainingTerms
 from client.identity import Identity
 from trainer import strategies
 from trainer.data.dataset import Recorded, open_recorded
@@ -18,6 +21,7 @@ from trainer.models import registry, weights
 from trainer.models.check import check, refuse
 from trainer.node.config import ComputeConfig, DataConfig
 from trainer.progress import Course
+from trainer.strategies.strategy import moved
 from trainer.training import Compute, Trained, evaluate, parameters, train
 
 
@@ -74,11 +78,25 @@ class Learner:
             compute=self._compute,
         )
 
+    def personalised(self, base: bytes, tuning: Tuning) -> bytes:
+        """The file of the base model with chosen layers trained on from there on the node's own
+        records, without noise: it is for this node alone.
+
+        Raises:
+            MedFabricError: ``ARCHITECTURE_CONFIG`` where the model has no such layer;
+                ``TRAINING_REFUSED``.
+        """
+        start, _ = weights.decode(base, self._layout, self._strategy.slots)
+        model = copy.deepcopy(self._model)
+        _train_only(model, tuning.layers)
+        trained = train(model, start, self._training, tuning.terms, None, compute=self._compute)
+        return weights.encode(moved(start, trained.delta), self._layout)
+
     def apply(self, base: bytes, mean: NDArray[np.float64]) -> bytes:
         """The file of the base model moved by the mean update, by the plan's strategy."""
         start, state = weights.decode(base, self._layout, self._strategy.slots)
-        moved, kept = self._strategy.step(start, state, mean, self._terms.training.settings)
-        return weights.encode(moved, self._layout, kept)
+        after, kept = self._strategy.step(start, state, mean, self._terms.training.settings)
+        return weights.encode(after, self._layout, kept)
 
     def evaluate(self, model: bytes) -> tuple[int, int]:
         """Correct predictions and records of this hospital's validation split."""
@@ -86,6 +104,28 @@ class Learner:
             return 0, 0
         parameters, _ = weights.decode(model, self._layout, self._strategy.slots)
         return evaluate(self._model, parameters, self._validation)
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """How a model is personalised. ``layers``: paths of layers or parameters; empty for all."""
+
+    layers: tuple[str, ...]
+    terms: TrainingTerms
+
+
+def _train_only(model: nn.Module, layers: tuple[str, ...]) -> None:
+    """Freeze all parameters but those of these layers."""
+    names = [name for name, _ in model.named_parameters()]
+    for layer in layers:
+        if not any(name == layer or name.startswith(f"{layer}.") for name in names):
+            known = sorted({name.rpartition(".")[0] or name for name in names})
+            raise MedFabricError(
+                Code.ARCHITECTURE_CONFIG, f"no layer {layer}; there are {', '.join(known)}"
+            )
+    for name, parameter in model.named_parameters():
+        chosen = any(name == layer or name.startswith(f"{layer}.") for layer in layers)
+        parameter.requires_grad_(chosen or not layers)
 
 
 def base_model(architecture: str, config: dict[str, int]) -> tuple[bytes, str, int]:

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from trainer.data.dataset import Recorded
     from trainer.data.report import DataReport
     from trainer.node.learner import Learner
+    from trainer.node.personal import Personal
 
 log = logging.getLogger("medfabric.node")
 
@@ -258,6 +259,35 @@ def base_model_terms(path: Path, architecture: str, settings: dict[str, int]) ->
         parameters=parameters,
         base=open_store(load(path)).put(content),
     )
+
+
+def personalise_model(
+    path: Path,
+    address: str,
+    model_id: str,
+    out: Path,
+    layers: Sequence[str],
+    changes: Mapping[str, int],
+) -> Personal:
+    """Train a global model on for this node alone.
+
+    Args:
+        layers: what is trained; empty for all.
+        changes: of the plan's training terms: steps, batch_size, learning_rate_micro.
+    """
+    from trainer.node.learner import Tuning
+    from trainer.node.personal import personalise
+
+    def tuning(terms: PlanTerms) -> Tuning:
+        return Tuning(tuple(layers), terms.training.model_copy(update=dict(changes)))
+
+    config = load(path)
+    identity, home = Identity.load(config.identity), Home(config.home)
+    with Consortium.connect(config.connection, identity) as consortium:
+        learners = _Learners(config, consortium, home)
+        made = personalise(consortium, open_store(config), learners, address, model_id, tuning, out)
+    home.close()
+    return made
 
 
 def join_plan(path: Path, plan_id: str) -> Place:

@@ -1,0 +1,111 @@
+"""A pre-trained hybrid model is deployed by its ledger address, trained on by another plan, and
+personalised at a hospital; the ledger tells where it came from."""
+
+from __future__ import annotations
+
+import json
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from safetensors.numpy import load_file
+from support.networks import KINDS
+from support.training import ended, training, until
+
+from chaincode.schema.datasets import BudgetArgs, PrivacyAccount
+from chaincode.schema.plans import PlanTerms
+from chaincode.schema.rounds import Model, RoundStatus, RoundView
+from demo import consortium as steps
+from demo.run import Run
+from network import base
+from network.topology import Kind
+
+SECOND = "refinement"
+
+
+@pytest.mark.timeout(500)
+@pytest.mark.parametrize("kind", KINDS)
+def test_hybrid_model_goes_from_plan_to_plan_and_to_a_ward(kind: Kind, tmp_path: Path) -> None:
+    with training(
+        tmp_path / "run", kind, 1, stage_seconds=120, hospitals=2, application="ecg"
+    ) as run:
+        first = until(run, 1, ended, seconds=200)
+        pretrained = _published(run, first)
+
+        terms = _on_from(run, pretrained)
+        second = _trained(run, terms)
+        refined = _published(run, second)
+
+        run.agents.stop()
+        told = _personalised(run, refined.model.sha256)
+        lineage = run.hospitals[0].admin.provenance.ancestors(name=told["element"])
+        file = Path(told["file"])
+        parent = run.store.get(refined.model)
+
+    assert pretrained.architecture_sha256 == refined.architecture_sha256
+    assert second.round.base_sha256 == pretrained.model.sha256
+    assert refined.parents == (pretrained.model.sha256,)
+    assert {edge.target for edge in lineage.edges if edge.relation == "wasDerivedFrom"} == {
+        f"model/{refined.model.sha256}"
+    }
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert told["total"] > 0
+    assert told["gain"] == pytest.approx((told["correct"] - told["base_correct"]) / told["total"])
+    # The convolution and the recurrent layer are the consortium's, the output is the ward's.
+    (tmp_path / "parent").write_bytes(parent)
+    before, after = load_file(tmp_path / "parent"), load_file(file)
+    changed = {name for name in before if (before[name] != after[name]).any()}
+    assert changed == {"output.bias", "output.weight"}
+
+
+def _published(run: Run, view: RoundView) -> Model:
+    assert view.round.status is RoundStatus.PUBLISHED, view.round.reason
+    assert view.round.model_sha256 is not None
+    return run.ledger.models.get(sha256=view.round.model_sha256)
+
+
+def _on_from(run: Run, model: Model) -> PlanTerms:
+    assert run.terms is not None
+    changed = run.terms.model.model_copy(update={"base": model.model})
+    return run.terms.model_copy(update={"plan_id": SECOND, "model": changed})
+
+
+def _trained(run: Run, terms: PlanTerms) -> RoundView:
+    """The round of a further plan that the hospitals agree."""
+    datasets = {}
+    for hospital, participant in zip(run.hospitals, terms.participation.participants, strict=True):
+        assert hospital.msp_id == participant.msp_id
+        datasets[hospital.slug] = participant.dataset_id
+        budget = BudgetArgs(
+            dataset_id=participant.dataset_id,
+            budget_epsilon_micro=3 * terms.privacy.epsilon_micro,
+        )
+        hospital.submit("dataset:SetBudget", budget, PrivacyAccount)
+    steps.agree_plan(run.hospitals, terms, datasets)
+    found: list[RoundView] = []
+
+    def done() -> bool:
+        if run.ledger.plans.get(plan_id=SECOND).plan.rounds_opened:
+            found[:] = [run.ledger.rounds.get(plan_id=SECOND, number=1)]
+        return bool(found) and ended(found[0])
+
+    base.wait_until(done, "the second plan", 200, alive=run.agents.check)
+    return found[0]
+
+
+def _personalised(run: Run, address: str) -> dict[str, str | int | float]:
+    command = [sys.executable, "-m", "client.cli", "node", "personalise", "node.json", address]
+    command += ["ward-1", "--layer", "output", "--steps", "20", "--rate", "0.5", "--json"]
+    home = run.agents.home(run.hospitals[0].slug)
+    done = subprocess.run(
+        [*command, "--out", str(home / "ward-1.safetensors")],
+        cwd=home,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    told: dict[str, str | int | float] = json.loads(done.stdout)
+    return told

@@ -19,7 +19,7 @@ from chaincode.schema.datasets import (
     Spending,
 )
 from chaincode.schema.errors import Code, MedFabricError
-from chaincode.schema.plans import PlanState, PlanTerms
+from chaincode.schema.plans import PlanState, PlanTerms, TrainingTerms
 
 
 class DatasetContract:
@@ -121,27 +121,35 @@ class DatasetContract:
         return consent
 
 
-def charge(context: Context, terms: PlanTerms, dataset: Dataset, steps: int) -> Spending:
+def charge(
+    context: Context, terms: PlanTerms, dataset: Dataset, training: TrainingTerms
+) -> Spending:
     """Charge one update to the dataset's account, within the plan's and the dataset's budget.
+
+    Args:
+        training: the plan's, on the device that trained.
 
     Raises:
         MedFabricError: ``PLAN_BUDGET_EXCEEDED`` or ``BUDGET_EXCEEDED``; nothing is charged then.
     """
     account = context.get(keys.account(dataset.dataset_id), PrivacyAccount)
-    before = next((s for s in account.plans if s.plan_id == terms.plan_id), None)
-    others = tuple(s for s in account.plans if s.plan_id != terms.plan_id)
-    spending = Spending(
+    first = Spending(
         plan_id=terms.plan_id,
-        batch_size=terms.training.batch_size,
+        batch_size=training.batch_size,
         noise_multiplier_micro=terms.privacy.noise_multiplier_micro,
-        steps_each=steps,
-        updates=(before.updates if before else 0) + 1,
+        steps_each=training.steps,
+        updates=1,
         epsilon_micro=0,
     )
-    in_plan = spending.rdp_pico(dataset.train_samples)
-    in_total = in_plan
+    before = next((s for s in account.plans if s.mechanism == first.mechanism), None)
+    others = tuple(s for s in account.plans if s.mechanism != first.mechanism)
+    spending = first.model_copy(update={"updates": before.updates + 1}) if before else first
+    in_plan = in_total = spending.rdp_pico(dataset.train_samples)
     for other in others:
-        in_total = accounting.add(in_total, other.rdp_pico(dataset.train_samples))
+        loss = other.rdp_pico(dataset.train_samples)
+        in_total = accounting.add(in_total, loss)
+        if other.plan_id == terms.plan_id:
+            in_plan = accounting.add(in_plan, loss)
     in_plan_micro = accounting.epsilon_micro(in_plan, terms.privacy.delta_nano)
     spending = spending.model_copy(update={"epsilon_micro": in_plan_micro})
     total = accounting.epsilon_micro(in_total, account.delta_nano)
@@ -149,7 +157,7 @@ def charge(context: Context, terms: PlanTerms, dataset: Dataset, steps: int) -> 
     _within(total, account.budget_epsilon_micro, Code.BUDGET_EXCEEDED, "dataset")
     charged = {
         "epsilon_micro": total,
-        "plans": tuple(sorted((*others, spending), key=lambda s: s.plan_id)),
+        "plans": tuple(sorted((*others, spending), key=lambda s: s.mechanism)),
     }
     changed = account.model_copy(update=charged)
     context.put_owned(keys.account(dataset.dataset_id), changed, account.msp_id)

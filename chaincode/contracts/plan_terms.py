@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from chaincode.contracts import model as models
 from chaincode.contracts.framework import Context
 from chaincode.schema import accounting, data, encryption, keys, strategies
@@ -12,6 +14,9 @@ from chaincode.schema.datasets import Dataset
 from chaincode.schema.errors import Code, MedFabricError
 from chaincode.schema.plans import DynamicTerms, PlanTerms, TrainingTerms
 from chaincode.schema.strategies import Strategy
+
+Trained = tuple[TrainingTerms, int]
+"""How a node trains, and on how many records."""
 
 
 def check(context: Context, terms: PlanTerms) -> None:
@@ -28,15 +33,20 @@ def check(context: Context, terms: PlanTerms) -> None:
     _check_hospitals(context, terms)
     if refused := encryption.refusal(terms.encryption, terms.workload):
         raise _invalid(refused)
-    samples = _check_participants(context, terms)
+    trained = _check_participants(context, terms)
     if terms.participation.dynamic is not None:
-        samples.append(_check_dynamic(terms, terms.participation.dynamic))
-    _check_privacy(terms, min(samples))
+        trained += _check_dynamic(terms, terms.participation.dynamic)
+    for training, samples in _worst(trained):
+        _check_privacy(terms, training, samples)
 
 
 def _check_training(terms: TrainingTerms) -> None:
     if terms.strategy == Strategy.FEDSGD and terms.steps != 1:
         raise _invalid("federated SGD takes one step a round; name federated averaging for more")
+    if not distinct(own.device for own in terms.devices):
+        raise _invalid("two classes of device have the same name")
+    if terms.strategy == Strategy.FEDSGD and any(own.steps != 1 for own in terms.devices):
+        raise _invalid("federated SGD takes one step a round, on every class of device")
     if wrong := strategies.problem(terms.strategy, terms.settings):
         raise _invalid(wrong)
 
@@ -54,54 +64,65 @@ def _check_hospitals(context: Context, terms: PlanTerms) -> None:
         raise _invalid("quorum is larger than the number of participants")
 
 
-def _check_participants(context: Context, terms: PlanTerms) -> list[int]:
-    """Sizes of the static nodes' datasets."""
+def _check_participants(context: Context, terms: PlanTerms) -> list[Trained]:
+    """What the static nodes do, and the sizes of their datasets."""
     participants = terms.participation.participants
     if not distinct((p.msp_id, p.node_id) for p in participants):
         raise _invalid("a node takes part twice")
     if not distinct(p.dataset_id for p in participants):
         raise _invalid("two nodes train on the same dataset")
-    samples = []
+    trained: list[Trained] = []
     for participant in participants:
-        _check_node(context, participant.msp_id, participant.node_id)
+        node = _check_node(context, participant.msp_id, participant.node_id)
+        training = terms.training.on(node.device)
         dataset = context.get(keys.dataset(participant.dataset_id), Dataset)
         if dataset.msp_id != participant.msp_id:
             raise _invalid(f"dataset {dataset.dataset_id} belongs to another hospital")
         if dataset.application != terms.data.application:
             raise _invalid(f"dataset {dataset.dataset_id} is for another application")
-        if terms.training.batch_size > dataset.train_samples:
+        if training.batch_size > dataset.train_samples:
             raise _invalid(f"the batch is larger than dataset {dataset.dataset_id}")
-        samples.append(dataset.train_samples)
-    return samples
+        trained.append((training, dataset.train_samples))
+    return trained
 
 
-def _check_node(context: Context, msp_id: str, node_id: str) -> None:
+def _check_node(context: Context, msp_id: str, node_id: str) -> Node:
     node = context.get(keys.node(msp_id, node_id), Node)
     if Role.TRAINER not in node.roles:
         raise _invalid(f"node {node_id} of {msp_id} is no trainer")
     if node.status in (NodeStatus.REVOKED, NodeStatus.LEFT):
         raise _invalid(f"node {node_id} of {msp_id} is {node.status}")
+    return node
 
 
-def _check_dynamic(terms: PlanTerms, rule: DynamicTerms) -> int:
-    """Size of the smallest dataset that the rule admits."""
+def _check_dynamic(terms: PlanTerms, rule: DynamicTerms) -> list[Trained]:
+    """What nodes that the rule admits may do, and the size of the smallest dataset."""
     if not distinct(rule.hospitals) or not distinct(rule.roles) or not distinct(rule.devices):
         raise _invalid("the rule for dynamic nodes names something twice")
     if Role.TRAINER not in rule.roles:
         raise _invalid("the rule admits nodes that are no trainers")
-    if terms.training.batch_size > rule.least_samples:
+    # A class that the plan says nothing of trains as the plan says in general.
+    classes = rule.devices or ("", *(own.device for own in terms.training.devices))
+    admitted = [terms.training.on(device) for device in classes]
+    if any(training.batch_size > rule.least_samples for training in admitted):
         raise _invalid("the batch is larger than the smallest dataset that the rule admits")
-    return rule.least_samples
+    return [(training, rule.least_samples) for training in admitted]
 
 
-def _check_privacy(terms: PlanTerms, samples: int) -> None:
-    """The smallest dataset loses most: the same batch is a larger part of it."""
+def _worst(trained: Iterable[Trained]) -> list[Trained]:
+    """Of each training the smallest dataset, which loses most: the same batch is a larger part."""
+    smallest: dict[tuple[int, int], Trained] = {}
+    for training, samples in trained:
+        kind = (training.batch_size, training.steps)
+        if kind not in smallest or samples < smallest[kind][1]:
+            smallest[kind] = (training, samples)
+    return [smallest[kind] for kind in sorted(smallest)]
+
+
+def _check_privacy(terms: PlanTerms, training: TrainingTerms, samples: int) -> None:
     # As the rounds will be charged: each is rounded up by itself.
     per_round = accounting.rdp_pico(
-        terms.training.batch_size,
-        samples,
-        terms.privacy.noise_multiplier_micro,
-        terms.training.steps,
+        training.batch_size, samples, terms.privacy.noise_multiplier_micro, training.steps
     )
     loss = [terms.training.rounds * divergence for divergence in per_round]
     epsilon = accounting.epsilon_micro(loss, terms.privacy.delta_nano)

@@ -9,9 +9,10 @@ from chaincode.contracts import plan as plans
 from chaincode.contracts import stages
 from chaincode.contracts.framework import Context, transaction
 from chaincode.schema import keys, states
+from chaincode.schema.consortium import Node
 from chaincode.schema.datasets import Consent, Dataset
 from chaincode.schema.errors import Code, MedFabricError
-from chaincode.schema.plans import Participant, Plan, PlanStatus, PlanTerms
+from chaincode.schema.plans import Participant, Plan, PlanStatus, PlanTerms, TrainingTerms
 from chaincode.schema.rounds import (
     AdvanceArgs,
     AttestArgs,
@@ -101,6 +102,7 @@ class RoundContract:
                 key,
                 decline,
                 content,
+                keys.node(context.msp_id, context.node_id),
                 keys.consent(args.dataset_id, args.plan_id),
                 keys.dataset(args.dataset_id),
                 keys.account(args.dataset_id),
@@ -128,8 +130,9 @@ class RoundContract:
                 Code.WRONG_BASE_MODEL, "trained on another model; fetch the round's base model"
             )
         dataset = _consented_dataset(context, plan, participant, args.dataset_id)
-        _check_terms(args, plan.terms, dataset)
-        spending = datasets.charge(context, plan.terms, dataset, args.steps)
+        training = _training(context, plan.terms)
+        _check_terms(args, plan.terms, training, dataset)
+        spending = datasets.charge(context, plan.terms, dataset, training)
         update = Update(
             plan_id=args.plan_id,
             round=args.round,
@@ -161,10 +164,10 @@ class RoundContract:
             raise MedFabricError(
                 Code.DUPLICATE_UPDATE, f"{context.node_id} has submitted an update; it stands"
             )
-        steps = plan.terms.training.steps if args.trained else 0
+        training = _training(context, plan.terms)
         if args.trained:
             dataset = _consented_dataset(context, plan, participant, participant.dataset_id)
-            datasets.charge(context, plan.terms, dataset, steps)
+            datasets.charge(context, plan.terms, dataset, training)
         decline = Decline(
             plan_id=args.plan_id,
             round=args.round,
@@ -172,8 +175,8 @@ class RoundContract:
             node_id=context.node_id,
             dataset_id=participant.dataset_id,
             code=args.code,
-            steps=steps,
-            batch_size=plan.terms.training.batch_size,
+            steps=training.steps if args.trained else 0,
+            batch_size=training.batch_size,
             noise_multiplier_micro=plan.terms.privacy.noise_multiplier_micro,
             posted_at=context.now,
         )
@@ -378,18 +381,27 @@ def _consented_dataset(
     return context.get(keys.dataset(dataset_id), Dataset)
 
 
-def _check_terms(args: SubmitUpdateArgs, terms: PlanTerms, dataset: Dataset) -> None:
+def _training(context: Context, terms: PlanTerms) -> TrainingTerms:
+    """The plan's training on the caller's class of device."""
+    node = context.get(keys.node(context.msp_id, context.node_id), Node)
+    return terms.training.on(node.device)
+
+
+def _check_terms(
+    args: SubmitUpdateArgs, terms: PlanTerms, training: TrainingTerms, dataset: Dataset
+) -> None:
     given = (args.steps, args.batch_size, args.noise_multiplier_micro, args.samples)
     wanted = (
-        terms.training.steps,
-        terms.training.batch_size,
+        training.steps,
+        training.batch_size,
         terms.privacy.noise_multiplier_micro,
         dataset.train_samples,
     )
     if given != wanted:
         raise MedFabricError(
             Code.PRIVACY_TERMS_MISMATCH,
-            "steps, batch size, noise and sample count must be the plan's and the dataset's",
+            "steps, batch size, noise and sample count must be the plan's on this node's class of "
+            "device, and the dataset's",
         )
     if not 0 < args.update.size_bytes <= UPDATE_LIMIT:
         raise MedFabricError(Code.WRONG_SIZE, "an update is neither empty nor that large")

@@ -46,7 +46,8 @@ class Consent(Language):
 
 class Spending(Language):
     """Privacy loss of one plan on one dataset: ``updates`` of the same subsampled Gaussian
-    mechanism. The divergences at each order follow from it, and are not kept."""
+    mechanism; one for each class of device that trained on it. The divergences at each order follow
+    from it, and are not kept. ``epsilon_micro``: the plan's, after the last of these updates."""
 
     plan_id: Id
     batch_size: Count
@@ -54,6 +55,11 @@ class Spending(Language):
     steps_each: Count
     updates: Count
     epsilon_micro: Micro
+
+    @property
+    def mechanism(self) -> tuple[str, int, int, int]:
+        """What its updates have in common."""
+        return self.plan_id, self.batch_size, self.noise_multiplier_micro, self.steps_each
 
     def rdp_pico(self, samples: int) -> tuple[int, ...]:
         """Divergences at accounting.ORDERS, in 1e-12; every update is rounded up by itself."""

@@ -48,8 +48,18 @@ class ModelTerms(Language):
     base: ContentRef
 
 
+class DeviceTerms(Language):
+    """What nodes of a device class do instead: batch and local steps that suit the machine. The
+    class is the one that the node was registered with."""
+
+    device: Name
+    steps: Annotated[int, Field(ge=1, le=100_000)]
+    batch_size: Annotated[int, Field(ge=1, le=2**30)]
+
+
 class TrainingTerms(Language):
-    """Local training of one round: ``steps`` optimiser steps on Poisson batches.
+    """Local training of one round: ``steps`` optimiser steps on Poisson batches; on nodes of one of
+    the classes ``devices``, those of the class.
 
     ``batch_size`` is the expected size; the sampling rate is batch_size / train_samples.
     ``strategy`` and its ``settings`` (in 1e-6): see :mod:`~chaincode.schema.strategies`.
@@ -63,6 +73,15 @@ class TrainingTerms(Language):
     learning_rate_micro: Annotated[int, Field(ge=1, le=10**9)]
     momentum_micro: Annotated[int, Field(ge=0, lt=10**6)] = 0
     weight_decay_micro: Micro = 0
+    devices: Annotated[tuple[DeviceTerms, ...], Field(max_length=64)] = ()
+
+    def on(self, device: str) -> TrainingTerms:
+        """The training of nodes of this class."""
+        for own in self.devices:
+            if own.device == device:
+                changes = {"steps": own.steps, "batch_size": own.batch_size, "devices": ()}
+                return self.model_copy(update=changes)
+        return self.model_copy(update={"devices": ()})
 
 
 class PrivacyTerms(Language):

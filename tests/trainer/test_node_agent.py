@@ -451,6 +451,7 @@ class _Learner:
 
     dataset_id = "data1"
     records_sha256 = "ab" * 32
+    training = _terms().training
 
     def __init__(self, delta: list[float]) -> None:
         self._delta = np.array(delta)

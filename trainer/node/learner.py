@@ -28,6 +28,9 @@ from trainer.training import Compute, Trained, evaluate, parameters, train
 class Learner:
     """Trains, applies and evaluates one plan's models.
 
+    Args:
+        device: the class that the node was registered with.
+
     Raises:
         MedFabricError: the plan's architecture is not the one it pins by hash, or the data does
             not fit the plan, or is not what the ledger records.
@@ -39,12 +42,14 @@ class Learner:
         data: DataConfig,
         recorded: Recorded,
         compute: ComputeConfig,
+        device: str,
         identity: Identity | None = None,
     ) -> None:
         # Many small operations: one thread is faster than a pool, and several nodes share cores.
         torch.set_num_threads(1)
         self.dataset_id = data.dataset_id
         self._terms = terms
+        self.training = terms.training.on(device)
         self._compute = Compute(compute.accelerator, compute.precision)
         _check_data(terms)
         self._strategy = strategies.find(terms.training.strategy)
@@ -55,13 +60,13 @@ class Learner:
             found = check(self._model, terms.data.shape, len(terms.data.classes))
             refuse(terms.model.architecture, found)
         opened = open_recorded(data, terms.data, recorded, identity)
-        self._training, self._validation = opened.training, opened.validation
+        self._records, self._validation = opened.training, opened.validation
 
     @cached_property
     def records_sha256(self) -> str:
         """Hash of the training records, unsalted: never leaves the node."""
-        digest = hashlib.sha256(np.ascontiguousarray(self._training.features).data)
-        digest.update(np.ascontiguousarray(self._training.labels).data)
+        digest = hashlib.sha256(np.ascontiguousarray(self._records.features).data)
+        digest.update(np.ascontiguousarray(self._records.labels).data)
         return digest.hexdigest()
 
     def train(self, base: bytes, course: Course) -> Trained:
@@ -71,8 +76,8 @@ class Learner:
         return train(
             self._model,
             start,
-            self._training,
-            terms.training,
+            self._records,
+            self.training,
             terms.privacy,
             course=course,
             compute=self._compute,
@@ -89,7 +94,7 @@ class Learner:
         start, _ = weights.decode(base, self._layout, self._strategy.slots)
         model = copy.deepcopy(self._model)
         _train_only(model, tuning.layers)
-        trained = train(model, start, self._training, tuning.terms, None, compute=self._compute)
+        trained = train(model, start, self._records, tuning.terms, None, compute=self._compute)
         return weights.encode(moved(start, trained.delta), self._layout)
 
     def apply(self, base: bytes, mean: NDArray[np.float64]) -> bytes:

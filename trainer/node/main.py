@@ -340,8 +340,10 @@ class _Learners:
                     Code.NODE_CONFIG, "this node has no data to learn from; name it in node.json"
                 )
             recorded = self._recorded(data)
+            identity = self._consortium.identity
+            node = self._consortium.nodes.get(msp_id=identity.msp_id, node_id=identity.name)
             self._made[terms.plan_id] = Learner(
-                terms, data, recorded, self._config.compute, self._consortium.identity
+                terms, data, recorded, self._config.compute, node.device, identity
             )
         return self._made[terms.plan_id]
 

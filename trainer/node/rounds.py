@@ -78,6 +78,7 @@ class _PreparedUpdate(Language):
     dataset_id: str
     samples: int
     steps: int
+    batch_size: int
 
 
 class _Declined(Language):
@@ -172,7 +173,7 @@ class Rounds:
             update=ref,
             samples=prepared.samples,
             steps=prepared.steps,
-            batch_size=terms.training.batch_size,
+            batch_size=prepared.batch_size,
             noise_multiplier_micro=terms.privacy.noise_multiplier_micro,
         )
         try:
@@ -259,10 +260,12 @@ class Rounds:
         base = self._base_model(now)
         key = self._keys.collective_key(now)
         plan_id, number = view.round.plan_id, view.round.number
-        inputs = {
+        inputs: dict[str, str | int] = {
             "terms": now.plan.terms_sha256,
             "base": view.round.base_sha256,
             "records": learner.records_sha256,
+            "steps": learner.training.steps,
+            "batch": learner.training.batch_size,
         }
         trained = learner.train(base, self._courses.of(plan_id, number, inputs))
         _refuse_exploded(trained.delta, now.plan.terms)
@@ -277,6 +280,7 @@ class Rounds:
             dataset_id=learner.dataset_id,
             samples=trained.samples,
             steps=trained.steps,
+            batch_size=learner.training.batch_size,
         )
         return prepared, {
             "train_ms": round(1000 * trained.seconds),

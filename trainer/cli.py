@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from client.cli.output import json_option, show
+from trainer.inference.cli import infer
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
 _FOLDER = click.Path(path_type=Path, file_okay=False)
@@ -335,3 +336,6 @@ def utility(
     show(
         measure(application, epsilons or (1.0, 3.0, 8.0), seeds, hospitals, rounds), as_json=as_json
     )
+
+
+node.add_command(infer)

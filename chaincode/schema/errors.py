@@ -93,6 +93,7 @@ class Code(StrEnum):
     DECODE_RANGE = "MF-6008"
     KEY_SHARE_INVALID = "MF-6009"
     SUBSHARE_WRONG = "MF-6010"
+    NOT_PRIVATE = "MF-6020"
     # client
     BAD_CONNECTION = "MF-7001"
     BAD_IDENTITY = "MF-7002"

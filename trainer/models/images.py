@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from trainer.models.architecture import LARGEST, Architecture, start
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
 
 
@@ -24,6 +25,28 @@ def _cnn(*, channels: int, height: int, width: int, classes: int, filters: int) 
             nn.AdaptiveAvgPool2d(4),
             nn.Flatten(),
             nn.Linear(2 * filters * 16, classes),
+        )
+    )
+
+
+def _square_cnn(
+    *, channels: int, height: int, width: int, classes: int, filters: int, stride: int, pool: int
+) -> nn.Module:
+    from torch import nn
+
+    class Square(nn.Module):  # type: ignore[misc]
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x * x
+
+    # Without padding of the pool: what is left over at the edge is not seen.
+    high, wide = ((side - 1) // stride + 1 for side in (height, width))
+    return start(
+        nn.Sequential(
+            nn.Conv2d(channels, filters, 3, stride=stride, padding=1),
+            nn.AvgPool2d(pool),
+            Square(),
+            nn.Flatten(),
+            nn.Linear(filters * (high // pool) * (wide // pool), classes),
         )
     )
 
@@ -45,3 +68,8 @@ CNN = Architecture(
     _shape,
 )
 """Two convolutions with tanh, pooled: no batch statistics, so per-sample gradients exist."""
+
+SQUARE_CNN = Architecture(
+    1, _square_cnn, {**CNN.most, "filters": 64, "stride": 8, "pool": 64}, _shape
+)
+"""A convolution, averages and squares: what a server computes of encrypted images, too."""

@@ -108,5 +108,6 @@ _OURS = {
     "logistic": records.LOGISTIC,
     "mlp": records.MLP,
     "cnn": images.CNN,
+    "square-cnn": images.SQUARE_CNN,
     "hybrid": signals.HYBRID,
 }

@@ -34,6 +34,12 @@ class Kind(IntEnum):
     SHARE = 3
     PROOF = 4
     SUBSHARE = 5
+    QUERY = 6
+    ANSWER = 7
+
+
+_HIDING = frozenset({Kind.CIPHERTEXT, Kind.QUERY})
+"""Fresh ciphertexts, or sums of them."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +113,7 @@ class Form:
             if len(raw) != self._chunk_length:
                 raise MedFabricError(Code.WIRE_MALFORMED, "it ends before its last chunk")
             chunk = self._unpack(raw)
-            if self.kind is Kind.CIPHERTEXT and not chunk[1].any():
+            if self.kind in _HIDING and not chunk[1].any():
                 raise MedFabricError(
                     Code.TRANSPARENT, "a ciphertext's second polynomial is zero: it hides nothing"
                 )

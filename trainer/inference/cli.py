@@ -1,0 +1,55 @@
+"""``medfabric node infer``: predictions on encrypted images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from client.cli.output import json_option, show
+
+_FILE = click.Path(path_type=Path, dir_okay=False)
+
+
+@click.group()
+def infer() -> None:
+    """Ask a published model about images that its server never sees."""
+
+
+@infer.command()
+@click.argument("config", type=_FILE)
+@click.argument("address")
+@click.argument("images", type=_FILE)
+@click.option("--key", type=_FILE, required=True, help="Where to keep what opens the answer.")
+@click.option("--out", type=_FILE, required=True, help="Where to write the query.")
+@json_option
+def ask(config: Path, address: str, images: Path, key: Path, out: Path, as_json: bool) -> None:
+    """Encrypt IMAGES (NPZ: `features`, in the plan's units) for the model with this ADDRESS."""
+    from trainer.inference.commands import ask_privately
+
+    show(ask_privately(config, address, images, key, out), as_json=as_json)
+
+
+@infer.command()
+@click.argument("config", type=_FILE)
+@click.argument("address")
+@click.argument("query", type=_FILE)
+@click.option("--out", type=_FILE, required=True, help="Where to write the answer.")
+@json_option
+def answer(config: Path, address: str, query: Path, out: Path, as_json: bool) -> None:
+    """Answer the encrypted QUERY by the model with this ledger ADDRESS, without a key."""
+    from trainer.inference.commands import answer_privately
+
+    show(answer_privately(config, address, query, out), as_json=as_json)
+
+
+@infer.command("open")
+@click.argument("config", type=_FILE)
+@click.argument("answer", type=_FILE)
+@click.option("--key", type=_FILE, required=True, help="What `ask` kept.")
+@json_option
+def open_(config: Path, answer: Path, key: Path, as_json: bool) -> None:
+    """Decrypt an ANSWER to one's own query."""
+    from trainer.inference.commands import open_privately
+
+    show(open_privately(config, key, answer), as_json=as_json)

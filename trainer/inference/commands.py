@@ -1,0 +1,156 @@
+"""What ``medfabric node infer`` does: ask, answer and open, by files."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, ValidationError
+
+from chaincode.schema import canonical
+from chaincode.schema.base import Language, Sha256
+from chaincode.schema.data import DataTerms
+from chaincode.schema.errors import Code, MedFabricError
+from chaincode.schema.rounds import ModelStatus
+from client.consortium import Consortium
+from client.files import write_whole
+from client.identity import Identity
+from trainer import strategies
+from trainer.data.inputs import inputs
+from trainer.data.raw import Raw, numbered
+from trainer.inference.network import ARCHITECTURE, Network
+from trainer.inference.private import answer, ask, open_answer
+from trainer.models import registry, weights
+from trainer.node.config import load
+from trainer.node.main import open_store
+from trainer.privacy.dealing import KeySecret
+
+
+class _Kept(Language):
+    """What opens an answer: for the asker's eyes alone."""
+
+    model_sha256: Sha256
+    query_sha256: Sha256
+    images: Annotated[int, Field(ge=1, le=2**20)]
+    secret_hex: Sha256
+
+
+def ask_privately(config: Path, address: str, images: Path, key: Path, out: Path) -> dict[str, Any]:
+    """Encrypt the images of an NPZ file (``features``, in the plan's units) for a model.
+
+    Raises:
+        MedFabricError: ``MODEL_RECALLED``, ``NOT_PRIVATE``, ``DATA_FILE``, ``FILE_UNUSABLE``.
+    """
+    network, terms = _published(config, address)
+    query = ask(_features(images, terms), network, address)
+    kept = _Kept(
+        model_sha256=address,
+        query_sha256=query.sha256,
+        images=query.images,
+        secret_hex=query.secret.seed.hex(),
+    )
+    _write(key, canonical.dumps(kept))
+    _write(out, query.content)
+    return {"model": address, "query": query.sha256, "images": query.images}
+
+
+def answer_privately(config: Path, address: str, query: Path, out: Path) -> dict[str, Any]:
+    """Answer an encrypted query by the model with this address."""
+    network, _ = _published(config, address)
+    try:
+        with query.open("rb") as file:
+            content = answer(file, network, address)
+            file.seek(0)
+            asked = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise _unusable(query, error) from None
+    _write(out, content)
+    return {"model": address, "query": asked, "answer": hashlib.sha256(content).hexdigest()}
+
+
+def open_privately(config: Path, key: Path, content: Path) -> dict[str, Any]:
+    """What the model predicts, by class."""
+    try:
+        kept, sealed = _Kept.model_validate_json(key.read_bytes()), content.read_bytes()
+    except OSError as error:
+        raise _unusable(Path(str(error.filename)), error) from None
+    except ValidationError:
+        raise MedFabricError(Code.FILE_UNUSABLE, f"{key} opens no answer; name its key") from None
+    network, terms = _published(config, kept.model_sha256)
+    secret = KeySecret.from_bytes(bytes.fromhex(kept.secret_hex))
+    asked = (kept.images, network, kept.model_sha256, kept.query_sha256)
+    scores = open_answer(sealed, secret, *asked)
+    return {
+        "model": kept.model_sha256,
+        "answer": hashlib.sha256(sealed).hexdigest(),
+        "predictions": [
+            {"image": number, "class": terms.classes[int(row.argmax())], "scores": _rounded(row)}
+            for number, row in enumerate(scores)
+        ],
+    }
+
+
+def _published(config: Path, address: str) -> tuple[Network, DataTerms]:
+    """The model with this address: on the ledger, not recalled, and its file of this hash."""
+    node = load(config)
+    with Consortium.connect(node.connection, Identity.load(node.identity)) as consortium:
+        found = consortium.models.get(sha256=address)
+        plan = consortium.plans.get(plan_id=found.plan_id).plan.terms
+    if found.model.sha256 != address:
+        raise MedFabricError(
+            Code.CONTENT_TAMPERED, "the peer named another model; audit the hospital's peer"
+        )
+    if found.status is ModelStatus.RECALLED:
+        raise MedFabricError(
+            Code.MODEL_RECALLED, f"model {address} was recalled ({found.reason}); use another"
+        )
+    if plan.model.architecture != ARCHITECTURE:
+        raise MedFabricError(
+            Code.NOT_PRIVATE,
+            f"{address} is a {plan.model.architecture}; private predictions are of {ARCHITECTURE}",
+        )
+    shapes = registry.layout(registry.build(ARCHITECTURE, plan.model.config))
+    slots = strategies.find(plan.training.strategy).slots
+    flat, _ = weights.decode(open_store(node).get(found.model), shapes, slots)
+    return Network.of(plan.model.config, _named(flat, shapes)), plan.data
+
+
+def _named(flat: NDArray[np.float32], shapes: registry.Layout) -> dict[str, NDArray[np.float32]]:
+    places = np.cumsum([registry.size(((name, shape),)) for name, shape in shapes])[:-1]
+    parts = zip(shapes, np.split(flat, places), strict=True)
+    return {name: part.reshape(shape) for (name, shape), part in parts}
+
+
+def _features(path: Path, terms: DataTerms) -> NDArray[np.float32]:
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            features = np.asarray(arrays["features"], dtype=np.float64)
+    except OSError as error:
+        raise _unusable(path, error) from None
+    except (ValueError, TypeError, KeyError) as error:
+        raise MedFabricError(Code.DATA_FILE, f"{path} needs an array 'features': {error}") from None
+    if features.shape[1:] != terms.shape or not np.isfinite(features).all():
+        raise MedFabricError(
+            Code.DATA_MISMATCH, f"{path}: images are finite numbers of the shape {terms.shape}"
+        )
+    raw = Raw(features, np.zeros(len(features), dtype=np.int64), numbered(len(features)))
+    return inputs(raw, terms).reshape(len(features), -1)
+
+
+def _rounded(row: NDArray[np.float64]) -> list[float]:
+    # The last digits hold the encryption's noise, which is nobody's business.
+    return [round(float(score), 2) for score in row]
+
+
+def _write(path: Path, content: bytes) -> None:
+    try:
+        write_whole(path, content, mode=0o600)
+    except OSError as error:
+        raise _unusable(path, error) from None
+
+
+def _unusable(path: Path, error: OSError) -> MedFabricError:
+    return MedFabricError(Code.FILE_UNUSABLE, f"{path}: {error.strerror}; name another file")

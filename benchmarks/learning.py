@@ -1,7 +1,8 @@
-"""What federated learning with privacy reaches on six applications, and what privacy costs.
+"""What federated learning with privacy reaches on our applications, and what privacy costs.
 
 Terms were chosen on hospitals' validation records of other seeds than these; test records are
-evaluated once per training. All but the breast cancer records are simulated.
+evaluated once per training. All but the breast cancer and diabetes records are simulated. The mean
+is over six: diabetes progression, a continuum cut in the middle, and skin lesions are apart.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from benchmarks import _federation as f
 RUNS = 5
 EPSILONS = (0.5, 1.0, 2.0, 3.0, 5.0, 8.0)
 ROUNDS = (1, 3, 6, 12, 24)
+SIX = ("breast-cancer", "deterioration", "ecg", "fall", "fever", "symptoms")
 SKEWED = {
     "dirichlet": "Dirichlet 0.5",
     "quantity": "sizes by Dirichlet 0.5",
@@ -32,7 +34,11 @@ def rows() -> list[dict[str, Any]]:
     from trainer import applications
 
     found = [row for name in applications.NAMES for row in _application(name)]
-    protected = [row["ours"] for row in found if row["what"].endswith(_TEST)]
+    protected = [
+        row["ours"]
+        for row in found
+        if row["what"].endswith(_TEST) and row["what"].split(" ")[0] in SIX
+    ]
     found.append(
         _row(
             f"all six: {_TEST}, mean",

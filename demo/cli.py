@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     "--application",
     default="breast-cancer",
     show_default=True,
-    help="What is trained: breast-cancer (real records), or one of the simulated ones: "
-    "deterioration, ecg, fall, fever, symptoms.",
+    help="What is trained: breast-cancer or diabetes (real records), or one of the simulated "
+    "ones: deterioration, ecg, fall, fever, skin, symptoms.",
 )
 @click.option("--rounds", type=click.IntRange(1, 50), help="Else as the application was tuned.")
 @click.option("--hospitals", type=click.IntRange(2, 10), default=4, show_default=True)

@@ -15,9 +15,11 @@ GROUP = "medfabric.applications"
 _OURS = {
     "breast-cancer": "breast_cancer",
     "deterioration": "deterioration",
+    "diabetes": "diabetes",
     "ecg": "ecg",
     "fall": "fall",
     "fever": "fever",
+    "skin": "skin",
     "symptoms": "symptoms",
 }
 NAMES = tuple(_OURS)

@@ -4,7 +4,8 @@ Peer: polynomial degree 8192, moduli [60, 40, 40], scale 2^40, values in slots, 
 encryption, one shared secret key (as in FLARE's tutorial on homomorphic encryption). Sizes and
 processor time per million parameters, one core; the runs of both alternate, the fastest counts.
 Ours: terms chosen for 64 hospitals and an error of 5e-6, with one value to a coefficient; and
-packed, with as many as fit, at that error and at coarser ones (of a clip of 1).
+packed, with as many as fit, at that error and at coarser ones (of a clip of 1). Additive secret
+sharing, of 16 nodes, stands beside our own CKKS.
 """
 
 from __future__ import annotations
@@ -24,8 +25,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from chaincode.schema import masking
 from chaincode.schema.encryption import Workload, choose
 from trainer.privacy import CollectiveKey, KeySecret, Scheme
+from trainer.privacy.masking import Masker, MaskSecrets, round_context
 from trainer.privacy.ring import Residues
 from trainer.privacy.wire import Kind
 
@@ -33,6 +36,9 @@ PARAMETERS = 40 * 4096
 RUNS = 9
 HOSPITALS = 64
 MANY = 4096
+MASKED = 16
+"""Nodes of a masked round."""
+MASK_WEIGHT = 64
 ADDED = 8
 """Clients whose ciphertexts are added; the times are per client."""
 LARGE = (10_000_000, 100_000_000)
@@ -67,6 +73,8 @@ def rows() -> list[dict[str, Any]]:
         rows.append(_row(what, _SECONDS, "", _timed(work, work)[0], None))
     for packed in (_Ours(error=error) for error in PACKED_ERRORS):
         rows += _packed_rows(packed, theirs)
+    for masked in (_Masked(error) for error in PACKED_ERRORS):
+        rows += _masked_rows(masked, ours)
     many = [generator.normal(0, 0.1, MANY) for _ in range(HOSPITALS)]
     what = f"largest error of the mean over its largest value, {HOSPITALS} hospitals"
     rows.append(_row(what, "relative", "", _our_error(many), _their_error(many)))
@@ -115,6 +123,71 @@ def _scheme(hospitals: int, parameters: int) -> Scheme:
 
 def _key(scheme: Scheme, secrets: list[KeySecret]) -> CollectiveKey:
     return scheme.collective_key([scheme.dealing.make(s, i) for i, s in enumerate(secrets, 1)])
+
+
+def _masked_rows(masked: _Masked, ours: _Ours) -> list[dict[str, Any]]:
+    name = f"secret sharing of {MASKED} nodes, error {masked.error:.0e}"
+    by_ckks = {"peer_name": "ours, threshold CKKS, one value to a coefficient"}
+    added, encrypted = _timed(masked.add, ours.sum_files)
+    sides = [
+        ("bytes per parameter", "bytes", masked.bytes, ours.bytes),
+        ("mask", _SECONDS, *_timed(masked.mask, ours.encrypt)),
+        ("read, add and write an update", _SECONDS, added / ADDED, encrypted),
+        ("unmask, none dropped", _SECONDS, *_timed(masked.unmask, ours.combine)),
+    ]
+    rows = [_row(f"{name}: {what}", unit, "", *pair) | by_ckks for what, unit, *pair in sides]
+    dropped = _timed(masked.unmask_without_one, masked.unmask_without_one)[0]
+    rows.append(_row(f"{name}: unmask, one dropped", _SECONDS, "", dropped, None))
+    what = f"{name}: largest error of the mean"
+    return [*rows, _row(what, "absolute", "", masked.largest_error(), None)]
+
+
+class _Masked:
+    """One round of as many nodes, one of a hospital each."""
+
+    def __init__(self, error: float) -> None:
+        self.error = error
+        work = Workload(MASKED, MASKED, PARAMETERS, 1)
+        terms = masking.choose(
+            work,
+            clip_micro=1_000_000,
+            error_nano=round(error * 1e9),
+            threshold=MASKED // 2 + 1,
+        )
+        context = round_context("b" * 64, 1)
+        self._secrets = [MaskSecrets(os.urandom(32), context) for _ in range(MASKED)]
+        mask_keys = [secrets.mask_key.public_hex for secrets in self._secrets]
+        self._masker = Masker(terms, PARAMETERS, context, mask_keys)
+        generator = np.random.default_rng(1)
+        self._values = [generator.normal(0, 0.1, PARAMETERS) for _ in range(MASKED)]
+        self._updates = [self._update(place) for place in range(MASKED)]
+        self._total, self._less = self._sum(self._updates), self._sum(self._updates[1:])
+        self.bytes = len(self._updates[0]) / PARAMETERS
+        self.mask = partial(self._update, 0)
+
+    def _update(self, place: int) -> bytes:
+        values, secrets = self._values[place], self._secrets[place]
+        return b"".join(self._masker.mask(values, MASK_WEIGHT, secrets, place))
+
+    def _sum(self, updates: list[bytes]) -> bytes:
+        return b"".join(self._masker.add([io.BytesIO(update) for update in updates]))
+
+    def add(self) -> bytes:
+        return self._sum(self._updates[:ADDED])
+
+    def unmask(self) -> list[Values]:
+        own = [secrets.own for secrets in self._secrets]
+        weight = MASK_WEIGHT * MASKED
+        return list(self._masker.unmask(io.BytesIO(self._total), own, {}, weight))
+
+    def unmask_without_one(self) -> list[Values]:
+        own = [secrets.own for secrets in self._secrets[1:]]
+        dropped = {0: self._secrets[0].mask_key}
+        weight = MASK_WEIGHT * (MASKED - 1)
+        return list(self._masker.unmask(io.BytesIO(self._less), own, dropped, weight))
+
+    def largest_error(self) -> float:
+        return float(np.abs(np.concatenate(self.unmask()) - np.mean(self._values, axis=0)).max())
 
 
 class _Ours:

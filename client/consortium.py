@@ -25,6 +25,7 @@ from chaincode.schema import ceremonies as c
 from chaincode.schema import classifiers as k
 from chaincode.schema import consortium as o
 from chaincode.schema import datasets as d
+from chaincode.schema import masking as f
 from chaincode.schema import motions as m
 from chaincode.schema import nodes as n
 from chaincode.schema import places as s
@@ -210,6 +211,11 @@ class Rounds(Group):
     get = Call("round:Get", r.RoundArgs, r.RoundView)
 
 
+class Masks(Group):
+    post_keys = Call("masking:PostKeys", f.PostMaskKeysArgs, f.MaskKeys)
+    unmask = Call("masking:Unmask", f.UnmaskArgs, f.Unmasking)
+
+
 class Models(Group):
     get = Call("model:Get", r.ModelArgs, r.Model)
     page = Call("model:List", PageArgs, r.ModelPage)
@@ -331,6 +337,7 @@ class Consortium(Closing):
         self.plans = Plans(self)
         self.ceremonies = Ceremonies(self)
         self.rounds = Rounds(self)
+        self.masks = Masks(self)
         self.models = Models(self)
         self.reputations = Reputations(self)
         self.complaints = Complaints(self)

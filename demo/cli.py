@@ -42,6 +42,13 @@ if TYPE_CHECKING:
     help="How hospitals differ: not at all, in their labels, in size, in their patients.",
 )
 @click.option(
+    "--aggregation",
+    type=click.Choice(["ckks", "secret-sharing"]),
+    default="ckks",
+    show_default=True,
+    help="How updates are hidden and summed.",
+)
+@click.option(
     "--store",
     type=click.Choice(["directory", "kubo"]),
     help="Content store; else Kubo (a private IPFS node per hospital) where it is found.",
@@ -62,6 +69,7 @@ def demo(
     hospitals: int,
     seed: int,
     partition: str,
+    aggregation: str,
     store: str | None,
     runs: Path,
     as_json: bool,
@@ -76,7 +84,15 @@ def demo(
     kind, chosen = _kind(devnet, fabric), stores.choose(store)
     folder = _fresh(runs)
     options = Options(
-        folder, kind, hospitals, rounds, seed, partition, chosen, application=trained.id
+        folder,
+        kind,
+        hospitals,
+        rounds,
+        seed,
+        partition,
+        chosen,
+        application=trained.id,
+        aggregation=aggregation,
     )
     with _screen(options, trained, quiet=as_json) as screen:
         try:

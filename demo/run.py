@@ -48,6 +48,7 @@ class Options:
     store: str = stores.DIRECTORY
     stage_seconds: int = 60
     application: str = "breast-cancer"
+    aggregation: str = "ckks"
 
 
 @dataclass
@@ -230,6 +231,7 @@ def _agree(run: Run) -> None:
         min(samples),
         options.rounds,
         options.stage_seconds,
+        presets.Aggregation(options.aggregation),
     )
     steps.agree_plan(run.hospitals, run.terms, datasets)
 

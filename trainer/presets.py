@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from chaincode.schema import accounting, clipping
+from enum import StrEnum
+
+from chaincode.schema import accounting, clipping, masking
 from chaincode.schema.base import ContentRef
 from chaincode.schema.encryption import EncryptionTerms, Workload, choose
+from chaincode.schema.masking import MaskingTerms
 from chaincode.schema.plans import (
     AcceptanceTerms,
     ModelTerms,
@@ -16,6 +19,14 @@ from chaincode.schema.plans import (
 )
 from chaincode.schema.strategies import Strategy
 from trainer.applications.application import Application, Tuned
+
+
+class Aggregation(StrEnum):
+    """How a plan's updates are hidden and summed."""
+
+    CKKS = "ckks"
+    SECRET_SHARING = "secret-sharing"  # noqa: S105
+
 
 EPSILON_MICRO, DELTA_NANO = 3_000_000, 10_000
 
@@ -69,6 +80,13 @@ def encryption(work: Workload, clip_micro: int) -> EncryptionTerms:
     return choose(work, clip_micro=clip_micro, error_nano=10_000, threshold=threshold)
 
 
+def masked(work: Workload, clip_micro: int) -> MaskingTerms:
+    """The same error by additive secret sharing; one hospital may be missing from the recovery
+    where there are three or more."""
+    threshold = max(work.hospitals // 2 + 1, work.hospitals - 1)
+    return masking.choose(work, clip_micro=clip_micro, error_nano=10_000, threshold=threshold)
+
+
 def plan(
     plan_id: str,
     application: Application,
@@ -79,8 +97,10 @@ def plan(
     samples: int,
     rounds: int | None = None,
     stage_seconds: int = 60,
+    aggregation: Aggregation = Aggregation.CKKS,
 ) -> PlanTerms:
     """A plan for an application, one node per hospital."""
+    hidden = masked if aggregation is Aggregation.SECRET_SHARING else encryption
     steps = training(application.tuned, samples, rounds)
     noise = privacy(application.tuned, steps, samples)
     hospitals = len({participant.msp_id for participant in participants})
@@ -97,7 +117,7 @@ def plan(
         ),
         training=steps,
         privacy=noise,
-        encryption=encryption(
+        encryption=hidden(
             Workload(hospitals, len(participants), parameters, steps.rounds),
             clipping.clip_micro(steps, noise),
         ),

@@ -7,6 +7,7 @@ from chaincode.contracts.complaint import ComplaintContract
 from chaincode.contracts.consortium import ConsortiumContract
 from chaincode.contracts.dataset import DatasetContract
 from chaincode.contracts.framework import Context, admit
+from chaincode.contracts.masking import MaskingContract
 from chaincode.contracts.model import ModelContract
 from chaincode.contracts.node import NodeContract
 from chaincode.contracts.place import PlaceContract
@@ -36,6 +37,7 @@ def chaincode() -> Router:
             PlaceContract(),
             CeremonyContract(),
             RoundContract(),
+            MaskingContract(),
             ModelContract(),
             ReputationContract(),
             ComplaintContract(),

@@ -27,6 +27,7 @@ from chaincode.schema.ceremonies import (
     commitment,
 )
 from chaincode.schema.errors import Code, MedFabricError
+from chaincode.schema.masking import MaskingTerms
 from chaincode.schema.plans import PlanArgs, PlanStatus
 
 _POSTED: dict[CeremonyStatus, tuple[Callable[[str, str], keys.Key], type[Language]]] = {
@@ -49,6 +50,10 @@ class CeremonyContract:
     def commit(self, context: Context, args: CommitArgs) -> KeyCommitment:
         _in_stage(context, args.plan_id, CeremonyStatus.COMMIT)
         _dealt(context, args.plan_id, args.transport_key, "transport key")
+        if _masked(context, args.plan_id) is not (args.commitment_sha256 is None):
+            raise MedFabricError(
+                Code.BAD_ARGUMENT, "commit to a key share, unless the plan masks its updates"
+            )
         post = KeyCommitment(
             plan_id=args.plan_id,
             msp_id=context.msp_id,
@@ -187,6 +192,11 @@ def _dealt(context: Context, plan_id: str, given: object, what: str) -> None:
         )
 
 
+def _masked(context: Context, plan_id: str) -> bool:
+    """Whether there is no collective key: updates are masked."""
+    return isinstance(plans.get(context, plan_id).terms.encryption, MaskingTerms)
+
+
 def _accusations(context: Context, ceremony: Ceremony) -> tuple[KeyAccusation, ...]:
     wanted = [keys.key_accusation(ceremony.plan_id, h) for h in ceremony.hospitals]
     return context.existing(wanted, KeyAccusation)
@@ -207,6 +217,8 @@ def _missing(context: Context, ceremony: Ceremony) -> tuple[str, ...]:
 
 def _complete(context: Context, ceremony: Ceremony) -> Ceremony:
     to = _NEXT[ceremony.status]
+    if _masked(context, ceremony.plan_id):
+        return _done(context, ceremony, None)
     if to is not CeremonyStatus.DONE:
         return _move(context, ceremony, to, deadline=_deadline(context, ceremony))
     wanted = [keys.key_confirmation(ceremony.plan_id, h) for h in ceremony.hospitals]
@@ -214,8 +226,12 @@ def _complete(context: Context, ceremony: Ceremony) -> Ceremony:
     if len(hashes) != 1:
         reason = f"{Code.KEY_DISAGREEMENT}: the hospitals confirm different keys"
         return _fail(context, ceremony, reason, ())
+    return _done(context, ceremony, hashes.pop())
+
+
+def _done(context: Context, ceremony: Ceremony, key_sha256: str | None) -> Ceremony:
     plan = plans.get(context, ceremony.plan_id)
-    done = _move(context, ceremony, to, collective_key_sha256=hashes.pop())
+    done = _move(context, ceremony, CeremonyStatus.DONE, collective_key_sha256=key_sha256)
     plans.move(context, plan, PlanStatus.ACTIVE)
     return done
 

@@ -15,6 +15,7 @@ from chaincode.contracts import reputation
 from chaincode.contracts.framework import Context
 from chaincode.schema import keys
 from chaincode.schema.errors import Code, MedFabricError
+from chaincode.schema.masking import Masking
 from chaincode.schema.plans import Participant, Plan, PlanTerms
 from chaincode.schema.rounds import (
     Cohort,
@@ -49,8 +50,10 @@ def enlist(context: Context, plan: Plan, number: int, page: int) -> Cohort:
     )
 
 
-def seal(context: Context, plan: Plan, round_: Round, page: int) -> Contributions:
-    """The updates of a page with their nodes' standing.
+def seal(
+    context: Context, plan: Plan, round_: Round, page: int, waived: frozenset[tuple[str, str]]
+) -> Contributions:
+    """The updates of a page with their nodes' standing. Nobody waits for those ``waived``.
 
     Raises:
         MedFabricError: ``NOT_YET`` while there is time for one of them to come.
@@ -61,6 +64,7 @@ def seal(context: Context, plan: Plan, round_: Round, page: int) -> Contribution
     missing = [p for p in cohort.participants if (p.msp_id, p.node_id) not in present]
     gone = plans.gone_holders(context, plan.terms)
     declined = {(d.msp_id, d.node_id) for d in declines(context, cohort)} if missing else set()
+    declined |= waived
     awaited = [
         f"{p.node_id} of {p.msp_id}"
         for p in missing
@@ -135,9 +139,10 @@ def whole(context: Context, plan: Plan, round_: Round) -> dict[str, Any]:
     found = context.existing(wanted, Contributions)
     posted = tuple(update for cohort in cohorts for update in updates(context, cohort))
     bits = plan.terms.encryption.weight_bits
+    masking = context.find(keys.masking(*place), Masking)
     declined = tuple(decline for cohort in cohorts for decline in declines(context, cohort))
     return {
-        "round": WholeRound.of(round_, cohorts, found, posted, bits),
+        "round": WholeRound.of(round_, cohorts, found, posted, bits, masking),
         "updates": posted,
         "declines": declined,
     }

@@ -6,12 +6,13 @@ from collections.abc import Iterable
 
 from chaincode.contracts import model as models
 from chaincode.contracts.framework import Context
-from chaincode.schema import accounting, data, encryption, keys, strategies
+from chaincode.schema import accounting, data, encryption, keys, masking, strategies
 from chaincode.schema.base import Role
 from chaincode.schema.consortium import Node, NodeStatus
 from chaincode.schema.data import distinct
 from chaincode.schema.datasets import Dataset
 from chaincode.schema.errors import Code, MedFabricError
+from chaincode.schema.masking import MaskingTerms
 from chaincode.schema.plans import DynamicTerms, PlanTerms, TrainingTerms
 from chaincode.schema.strategies import Strategy
 
@@ -31,7 +32,13 @@ def check(context: Context, terms: PlanTerms) -> None:
         raise _invalid(wrong)
     _check_training(terms.training)
     _check_hospitals(context, terms)
-    if refused := encryption.refusal(terms.encryption, terms.workload):
+    hidden = terms.encryption
+    refused = (
+        masking.refusal(hidden, terms.workload)
+        if isinstance(hidden, MaskingTerms)
+        else encryption.refusal(hidden, terms.workload)
+    )
+    if refused:
         raise _invalid(refused)
     trained = _check_participants(context, terms)
     if terms.participation.dynamic is not None:

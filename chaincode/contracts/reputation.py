@@ -16,6 +16,7 @@ from chaincode.schema.conduct import Events, Posts, Subject
 from chaincode.schema.consortium import Hospital, Node
 from chaincode.schema.datasets import Dataset
 from chaincode.schema.errors import Code, MedFabricError
+from chaincode.schema.plans import Participant
 from chaincode.schema.reputation import (
     Evidence,
     Rated,
@@ -108,7 +109,9 @@ def complaint_upheld(context: Context, subject: Subject) -> None:
     _put(context, conduct.book(before, events, context.now, fade=False))
 
 
-def standing_milli(context: Context, updates: Sequence[Update]) -> list[int]:
+def standing_milli(
+    context: Context, updates: Sequence[Update] | Sequence[Participant]
+) -> list[int]:
     """What the updates' samples are multiplied by, in the order of the updates, 1 to 1000.
 
     The hospital's score, times the lower of the node's and the dataset's, times the factor that

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from chaincode.contracts import cohort as cohorts
 from chaincode.contracts import dataset as datasets
+from chaincode.contracts import masking, stages
 from chaincode.contracts import model as models
 from chaincode.contracts import plan as plans
-from chaincode.contracts import stages
 from chaincode.contracts.framework import Context, transaction
 from chaincode.schema import keys, states
 from chaincode.schema.consortium import Node
 from chaincode.schema.datasets import Consent, Dataset
 from chaincode.schema.errors import Code, MedFabricError
+from chaincode.schema.masking import MaskingTerms
 from chaincode.schema.plans import Participant, Plan, PlanStatus, PlanTerms, TrainingTerms
 from chaincode.schema.rounds import (
     AdvanceArgs,
@@ -70,10 +71,13 @@ class RoundContract:
         pages = cohorts.pages(plan.terms)
         if pages == 1:
             _enough(plan.terms, cohort)
+        status = RoundStatus.OPEN if pages == 1 else RoundStatus.ENLISTING
+        if isinstance(plan.terms.encryption, MaskingTerms):
+            status = RoundStatus.KEYING
         opened = Round(
             plan_id=args.plan_id,
             number=args.number,
-            status=RoundStatus.OPEN if pages == 1 else RoundStatus.ENLISTING,
+            status=status,
             base_sha256=plan.model_sha256,
             opened_at=context.now,
             changed_at=context.now,
@@ -121,6 +125,7 @@ class RoundContract:
                 Code.DUPLICATE_UPDATE, f"{context.node_id} has declined this round; it stands"
             )
         _in_time(context, round_)
+        _keyed(context, plan, round_)
         if context.find(content, NodeRef) is not None:
             raise MedFabricError(
                 Code.REPLAYED_UPDATE, "this ciphertext was submitted before; encrypt a new update"
@@ -306,11 +311,11 @@ class RoundContract:
         round_ = context.get(keys.round_(args.plan_id, args.number), Round)
         place = keys.round_(args.plan_id, args.number)[1]
         return RoundView(
-            **cohorts.whole(context, plan, round_),
             attestations=stages.attestations(context, plan.terms, args.number),
             shares=stages.shares(context, round_),
             evaluations=stages.evaluations(context, plan.terms, args.number),
             objections=context.all("objection", place, Objection),
+            **masking.whole(context, plan, round_),
         )
 
 
@@ -348,6 +353,18 @@ def _note(context: Context, args: ObjectArgs) -> None:
             f"{context.msp_id} objected {len(subjects)} times; audit the ledger",
         )
     context.put(key, Objections(subjects=(*subjects, args.subject_sha256)))
+
+
+def _keyed(context: Context, plan: Plan, round_: Round) -> None:
+    """Refuse an update under masks that the others do not count on."""
+    if not isinstance(plan.terms.encryption, MaskingTerms):
+        return
+    nodes = masking.fixed(context, round_).nodes
+    if (context.msp_id, context.node_id) not in {(n.msp_id, n.node_id) for n in nodes}:
+        raise MedFabricError(
+            Code.NOT_A_PARTICIPANT,
+            f"node {context.node_id} posted no keys in time; it takes part in the next round",
+        )
 
 
 def _in_stage(context: Context, plan_id: str, number: int, *stage: RoundStatus) -> Round:

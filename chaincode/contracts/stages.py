@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from chaincode.contracts import cohort as cohorts
+from chaincode.contracts import masking as masks
 from chaincode.contracts import plan as plans
 from chaincode.contracts import reputation
 from chaincode.contracts.framework import Context
@@ -19,6 +20,7 @@ from chaincode.schema import keys, states
 from chaincode.schema.base import ContentRef
 from chaincode.schema.conduct import Posts
 from chaincode.schema.errors import Code, MedFabricError
+from chaincode.schema.masking import Masking, MaskingTerms
 from chaincode.schema.plans import Plan, PlanStatus, PlanTerms
 from chaincode.schema.rounds import (
     Attestation,
@@ -47,6 +49,7 @@ class Outcome:
     changes: dict[str, Any] = field(default_factory=dict)
     model: Model | None = None
     page: Cohort | Contributions | None = None
+    masking: Masking | None = None
 
     @property
     def failure(self) -> str | None:
@@ -68,15 +71,16 @@ def conclude(context: Context, plan: Plan, round_: Round, page: int) -> Outcome:
             ``BAD_STATE`` for a page that is not the next.
     """
     lost = plans.lost_holders(context, plan.terms)
-    if lost and not _decryptable(context, round_, lost):
+    if lost and not _decryptable(context, plan.terms, round_, lost):
         return _failed(Code.KEY_HOLDER_LEFT, plans.departed(lost), absent=lost)
     if round_.status is RoundStatus.ENLISTING:
         return _enlist(context, plan, round_, page)
     if round_.status is RoundStatus.OPEN:
         return _seal(context, plan, round_, page)
     by_stage: dict[RoundStatus, Callable[[Context, Plan, Round], Outcome]] = {
+        RoundStatus.KEYING: _key,
         RoundStatus.SEALED: _aggregate,
-        RoundStatus.AGGREGATED: _decrypt,
+        RoundStatus.AGGREGATED: _unmask if _masked(plan.terms) else _decrypt,
         RoundStatus.DECRYPTED: _publish,
     }
     return by_stage[round_.status](context, plan, round_)
@@ -97,6 +101,8 @@ def carry_out(context: Context, plan: Plan, round_: Round, outcome: Outcome) -> 
     fixed = {"status": outcome.to, "changed_at": context.now, "deadline": deadline}
     moved = round_.model_copy(update={**fixed, "booked": int(over), **outcome.changes})
     context.put(keys.round_(round_.plan_id, round_.number), moved)
+    if outcome.masking is not None:
+        context.put(keys.masking(round_.plan_id, round_.number), outcome.masking)
     if outcome.model is not None:
         _publish_model(context, outcome.model)
         plan = plan.model_copy(update={"model_sha256": outcome.model.model.sha256})
@@ -215,6 +221,8 @@ def names(context: Context, terms: PlanTerms, round_: Round, sha256: str) -> boo
     update = update_of(context, round_, sha256)
     refs: list[ContentRef] = [a.aggregate for a in attestations(context, terms, round_.number)]
     refs += [s.share for s in shares(context, round_)]
+    dealt = masks.mask_keys(context, round_) if _masked(terms) else ()
+    refs += [k.dealing for k in dealt]
     return update is not None or sha256 in {ref.sha256 for ref in refs}
 
 
@@ -240,14 +248,38 @@ def _enlist(context: Context, plan: Plan, round_: Round, page: int) -> Outcome:
 
 def _seal(context: Context, plan: Plan, round_: Round, page: int) -> Outcome:
     cohorts.check_next(context, round_, page, Contributions)
-    sealed = cohorts.seal(context, plan, round_, page)
+    waived = masks.unkeyed(context, plan, round_)
+    sealed = cohorts.seal(context, plan, round_, page, waived)
     if page + 1 < round_.pages:
         return Outcome(None, page=sealed)
     quorum = plan.terms.participation.quorum
     if sealed.updates < quorum or len(sealed.hospitals) < 2:
         why = f"{sealed.updates} of at least {quorum} updates came in time"
         return _failed(Code.QUORUM_MISSED, why, page=sealed)
+    if _masked(plan.terms) and (heavy := masks.overweight(masks.among(context, round_, sealed))):
+        why = f"among the nodes that are left, {heavy} weighs more than its cap"
+        return _failed(Code.WEIGHT_CAP, why, page=sealed)
     return Outcome(RoundStatus.SEALED, {"sealed_page": page}, page=sealed)
+
+
+def _key(context: Context, plan: Plan, round_: Round) -> Outcome:
+    terms, cohort = plan.terms.participation, cohorts.of(context, round_, 0)
+    present = {(k.msp_id, k.node_id) for k in masks.mask_keys(context, round_)}
+    keyed = [p for p in cohort.participants if (p.msp_id, p.node_id) in present]
+    missing = [p for p in cohort.participants if (p.msp_id, p.node_id) not in present]
+    gone = plans.gone_holders(context, plan.terms)
+    declined = {(d.msp_id, d.node_id) for d in cohorts.declines(context, cohort)}
+    if awaited := [
+        f"{p.node_id} of {p.msp_id}"
+        for p in missing
+        if p.msp_id not in gone and (p.msp_id, p.node_id) not in declined
+    ]:
+        _await(context, round_, awaited)
+    if len(keyed) < terms.quorum or len({p.msp_id for p in keyed}) < 2:
+        absent = ", ".join(f"{p.node_id} of {p.msp_id}" for p in missing)
+        why = f"{len(keyed)} of at least {terms.quorum} nodes posted mask keys; absent: {absent}"
+        return _failed(Code.QUORUM_MISSED, why)
+    return Outcome(RoundStatus.OPEN, masking=masks.begun(context, plan, round_, keyed))
 
 
 def _aggregate(context: Context, plan: Plan, round_: Round) -> Outcome:
@@ -260,6 +292,8 @@ def _aggregate(context: Context, plan: Plan, round_: Round) -> Outcome:
         disagreed = tuple(a.msp_id for a in posted if a.aggregate_sha256 != digest)
         agreed = tuple(a.msp_id for a in posted if a.aggregate_sha256 == digest)
         holders = {"attempt": 1, "key_holders": _key_holders(plan.terms, agreed)}
+        if _masked(plan.terms):
+            holders = {}
         changes = {"aggregate_sha256": digest, "disagreed": disagreed, **holders}
         return Outcome(RoundStatus.AGGREGATED, changes)
     gone = plans.gone_holders(context, plan.terms)
@@ -300,6 +334,28 @@ def _decrypt(context: Context, plan: Plan, round_: Round) -> Outcome:
         return _decrypt_without(context, plan, round_, absent)
     everyone = tuple(sorted({*round_.disagreed, *disagreed}))
     return Outcome(RoundStatus.DECRYPTED, {"disagreed": everyone})
+
+
+def _unmask(context: Context, plan: Plan, round_: Round) -> Outcome:
+    """Complete when of every node enough shares are there, whichever hospitals posted them."""
+    assert isinstance(plan.terms.encryption, MaskingTerms)
+    threshold = plan.terms.encryption.threshold
+    posted = masks.unmaskings(context, plan.terms, round_.number)
+    disagreed = _late_disagreement(context, plan, round_)
+    lacking = masks.unrecoverable(context, plan.terms, round_, threshold)
+    if not lacking:
+        everyone = tuple(sorted({*round_.disagreed, *disagreed}))
+        return Outcome(RoundStatus.DECRYPTED, {"disagreed": everyone})
+    absent = _absent(plan.terms, posted)
+    gone = plans.gone_holders(context, plan.terms)
+    if awaited := [h for h in absent if h not in gone]:
+        _await(context, round_, awaited)
+    if len(posted) < threshold:
+        why = f"no shares of {', '.join(absent)}; {threshold} hospitals are needed"
+        return _failed(Code.KEY_HOLDER_MISSING, why, absent=absent)
+    node = NodeRef(msp_id=lacking[0].msp_id, node_id=lacking[0].node_id)
+    why = f"too few hospitals can open what {node.node_id} of {node.msp_id} dealt"
+    return _failed(Code.CONTENT_UNUSABLE, why, absent=absent, unusable=node)
 
 
 def _decrypt_without(
@@ -373,6 +429,10 @@ def _publish(context: Context, plan: Plan, round_: Round) -> Outcome:
     return Outcome(RoundStatus.PUBLISHED, changes, model=model)
 
 
+def _masked(terms: PlanTerms) -> bool:
+    return isinstance(terms.encryption, MaskingTerms)
+
+
 def _model(context: Context, plan: Plan, round_: Round, naming: list[Evaluation]) -> Model:
     candidate = naming[0].candidate
     assert candidate is not None
@@ -395,10 +455,14 @@ def _publish_model(context: Context, model: Model) -> None:
         context.put(key, model)
 
 
-def _decryptable(context: Context, round_: Round, lost: tuple[str, ...]) -> bool:
+def _decryptable(context: Context, terms: PlanTerms, round_: Round, lost: tuple[str, ...]) -> bool:
     """Whether the aggregate can be, or was, decrypted although these key holders are gone."""
     if round_.status is RoundStatus.DECRYPTED:
         return True
+    if isinstance(terms.encryption, MaskingTerms):
+        threshold = terms.encryption.threshold
+        unmasking = round_.status is RoundStatus.AGGREGATED
+        return unmasking and not masks.unrecoverable(context, terms, round_, threshold)
     wanted = [keys.share(round_.plan_id, round_.number, round_.attempt, h) for h in lost]
     return round_.status is RoundStatus.AGGREGATED and None not in context.find_all(
         wanted, DecryptionShare

@@ -55,11 +55,11 @@ class Ceremony(Language):
 
 class KeyCommitment(Language):
     """``transport_key``: under what others encrypt what they deal to this hospital, where the plan
-    has a threshold."""
+    has a threshold. Where updates are masked, it is all that a hospital posts."""
 
     plan_id: Id
     msp_id: MspId
-    commitment_sha256: Sha256
+    commitment_sha256: Sha256 | None
     transport_key: TransportKey | None = None
     posted_at: Seconds
 
@@ -120,7 +120,7 @@ def commitment(nonce: str, share_sha256: str) -> str:
 
 class CommitArgs(Language):
     plan_id: Id
-    commitment_sha256: Sha256
+    commitment_sha256: Sha256 | None = None
     transport_key: TransportKey | None = None
 
 

@@ -82,6 +82,8 @@ class Code(StrEnum):
     MODEL_RECALLED = "MF-5014"
     GRANT_MISSING = "MF-5015"
     REPLAYED_UPDATE = "MF-5016"
+    WEIGHT_CAP = "MF-5018"
+    MASK_SHARE_REFUSED = "MF-5019"
     # privacy engine
     WIRE_MALFORMED = "MF-6001"
     WIRE_FOREIGN = "MF-6002"

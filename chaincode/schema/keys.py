@@ -162,6 +162,18 @@ def evaluation(plan_id: str, number: int, msp_id: str) -> Key:
     return ("evaluation", (plan_id, _padded(number), msp_id))
 
 
+def mask_keys(plan_id: str, number: int, msp_id: str, node_id: str) -> Key:
+    return ("mask-keys", (plan_id, _padded(number), msp_id, node_id))
+
+
+def masking(plan_id: str, number: int) -> Key:
+    return ("masking", (plan_id, _padded(number)))
+
+
+def unmasking(plan_id: str, number: int, msp_id: str) -> Key:
+    return ("unmasking", (plan_id, _padded(number), msp_id))
+
+
 def update_content(plan_id: str, sha256: str) -> Key:
     return ("update-content", (plan_id, sha256))
 

@@ -236,6 +236,11 @@ MEANINGS: Mapping[str, Meaning | None] = {
         ("code", "steps"),
         "msp_id",
     ),
+    "mask-keys": Meaning(
+        CoreType.ENTITY, (_BY_NODE, _IN_ROUND), ("own_sha256",), "msp_id", "dealing"
+    ),
+    "masking": Meaning(CoreType.ENTITY, (_IN_ROUND,)),
+    "unmasking": Meaning(CoreType.ENTITY, (_BY_NODE, _IN_ROUND), ("aggregate_sha256",), "msp_id"),
     "attestation": _posted("aggregate", "aggregate_sha256"),
     "share": _posted("share", "aggregate_sha256"),
     "evaluation": _posted("candidate", "correct", "total", "accept", "failure"),

@@ -25,6 +25,7 @@ from chaincode.schema.base import (
 from chaincode.schema.consortium import Vote
 from chaincode.schema.data import DataTerms
 from chaincode.schema.encryption import EncryptionTerms, Workload
+from chaincode.schema.masking import MaskingTerms
 
 
 class PlanStatus(StrEnum):
@@ -170,7 +171,7 @@ class PlanTerms(Language):
     model: ModelTerms
     training: TrainingTerms
     privacy: PrivacyTerms
-    encryption: EncryptionTerms
+    encryption: EncryptionTerms | MaskingTerms
     participation: ParticipationTerms
     acceptance: AcceptanceTerms
     schedule: ScheduleTerms = ScheduleTerms()

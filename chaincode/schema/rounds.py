@@ -17,12 +17,13 @@ from chaincode.schema.base import (
     Micro,
     MspId,
     Reason,
+    RoundNumber,
     Seconds,
     Sha256,
 )
+from chaincode.schema.masking import Masking, MaskKeys, Unmasking
 from chaincode.schema.plans import Participant
 
-RoundNumber = Annotated[int, Field(ge=1, le=10_000)]
 Attempt = Annotated[int, Field(ge=0, le=64)]
 """Which set of key holders shares in the decryption of a round's aggregate; 0 before the first."""
 
@@ -33,6 +34,7 @@ Page = Annotated[int, Field(ge=0, le=10_000)]
 
 class RoundStatus(StrEnum):
     ENLISTING = "ENLISTING"
+    KEYING = "KEYING"
     OPEN = "OPEN"
     SEALED = "SEALED"
     AGGREGATED = "AGGREGATED"
@@ -163,13 +165,15 @@ class WholeRound(Round):
         sealed: Sequence[Contributions],
         updates: Sequence[Update],
         weight_bits: int,
+        masking: Masking | None = None,
     ) -> WholeRound:
         """Of its parts as they are on the ledger. The weights follow from the updates' samples and
-        their nodes' standing, once all pages are sealed (see :mod:`~chaincode.schema.weights`)."""
+        their nodes' standing, once all pages are sealed (see :mod:`~chaincode.schema.weights`);
+        those of masked updates were fixed before."""
         found: tuple[Contribution, ...] = ()
         if round_.sealed_page is not None:
             standings = [standing for page in sealed for standing in page.contributions]
-            found = _contributions(standings, updates, weight_bits)
+            found = _contributions(standings, updates, weight_bits, masking)
         return cls(
             **dict(round_),
             participants=tuple(p for cohort in cohorts for p in cohort.participants),
@@ -183,7 +187,10 @@ class WholeRound(Round):
 
 
 def _contributions(
-    standings: Sequence[Standing], updates: Sequence[Update], weight_bits: int
+    standings: Sequence[Standing],
+    updates: Sequence[Update],
+    weight_bits: int,
+    masking: Masking | None,
 ) -> tuple[Contribution, ...]:
     by_node = {(update.msp_id, update.node_id): update for update in updates}
     wanted = [by_node[standing.msp_id, standing.node_id] for standing in standings]
@@ -191,11 +198,15 @@ def _contributions(
         weights.Claim(u.msp_id, u.node_id, u.samples, s.standing_milli)
         for u, s in zip(wanted, standings, strict=True)
     ]
+    weighed = weights.weigh(claims, weight_bits)
+    if masking is not None:
+        fixed = {(node.msp_id, node.node_id): node.weight for node in masking.nodes}
+        weighed = [fixed[u.msp_id, u.node_id] for u in wanted]
     return tuple(
         Contribution(
             msp_id=u.msp_id, node_id=u.node_id, update=u.update, samples=u.samples, weight=weight
         )
-        for u, weight in zip(wanted, weights.weigh(claims, weight_bits), strict=True)
+        for u, weight in zip(wanted, weighed, strict=True)
     )
 
 
@@ -436,6 +447,9 @@ class RoundView(Language):
     evaluations: tuple[Evaluation, ...]
     objections: tuple[Objection, ...]
     declines: tuple[Decline, ...] = ()
+    mask_keys: tuple[MaskKeys, ...] = ()
+    masking: Masking | None = None
+    unmaskings: tuple[Unmasking, ...] = ()
 
 
 class ModelPage(Language):

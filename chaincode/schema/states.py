@@ -54,7 +54,7 @@ PLAN = _table(
     ABORTED=(),
 )
 CEREMONY = _table(
-    COMMIT=(CeremonyStatus.REVEAL, CeremonyStatus.FAILED),
+    COMMIT=(CeremonyStatus.REVEAL, CeremonyStatus.DONE, CeremonyStatus.FAILED),
     REVEAL=(CeremonyStatus.CONFIRM, CeremonyStatus.FAILED),
     CONFIRM=(CeremonyStatus.DONE, CeremonyStatus.JUDGE, CeremonyStatus.FAILED),
     JUDGE=(CeremonyStatus.FAILED,),
@@ -64,6 +64,7 @@ CEREMONY = _table(
 ROUND = _table(
     ENLISTING=(RoundStatus.OPEN, RoundStatus.FAILED),
     OPEN=(RoundStatus.SEALED, RoundStatus.FAILED),
+    KEYING=(RoundStatus.OPEN, RoundStatus.FAILED),
     SEALED=(RoundStatus.AGGREGATED, RoundStatus.FAILED),
     AGGREGATED=(RoundStatus.AGGREGATED, RoundStatus.DECRYPTED, RoundStatus.FAILED),
     DECRYPTED=(RoundStatus.PUBLISHED, RoundStatus.FAILED),
@@ -106,8 +107,10 @@ def check(table: Mapping[str, frozenset[StrEnum]], now: StrEnum, to: StrEnum) ->
 
 
 def first(table: Mapping[str, frozenset[StrEnum]]) -> tuple[str, ...]:
-    """The states in which a life by the table begins. A round of one page is OPEN at once."""
-    return (*list(table)[:1], *((RoundStatus.OPEN,) if table is ROUND else ()))
+    """The states in which a life by the table begins. A round of one page is OPEN or
+    KEYING at once."""
+    others = (RoundStatus.OPEN, RoundStatus.KEYING) if table is ROUND else ()
+    return (*list(table)[:1], *others)
 
 
 def is_final(table: Mapping[str, frozenset[StrEnum]], state: StrEnum) -> bool:

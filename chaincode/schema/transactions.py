@@ -13,6 +13,7 @@ from chaincode.schema import ceremonies as c
 from chaincode.schema import classifiers as k
 from chaincode.schema import consortium as o
 from chaincode.schema import datasets as d
+from chaincode.schema import masking as f
 from chaincode.schema import motions as m
 from chaincode.schema import nodes as n
 from chaincode.schema import places as s
@@ -447,6 +448,22 @@ _ROWS = (
         VALIDATOR,
         True,
         "Submit this hospital's decryption share of the accepted aggregate.",
+    ),
+    Transaction(
+        "masking:PostKeys",
+        f.PostMaskKeysArgs,
+        f.MaskKeys,
+        TRAINER,
+        True,
+        "Post a node's mask keys of a round, and name what it deals to the hospitals.",
+    ),
+    Transaction(
+        "masking:Unmask",
+        f.UnmaskArgs,
+        f.Unmasking,
+        VALIDATOR,
+        True,
+        "Post this hospital's shares that unmask the accepted aggregate.",
     ),
     Transaction(
         "round:Evaluate",

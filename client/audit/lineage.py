@@ -15,6 +15,7 @@ from chaincode.schema.base import Language
 from chaincode.schema.consortium import Node, Subject, Vote
 from chaincode.schema.datasets import Consent, Dataset, PrivacyAccount
 from chaincode.schema.errors import Code, MedFabricError
+from chaincode.schema.masking import Masking
 from chaincode.schema.plans import Plan, PlanState, PlanTerms
 from chaincode.schema.provenance import key_of
 from chaincode.schema.rounds import (
@@ -212,6 +213,7 @@ class Reader:
             list(self.all("contributions", Contributions, *below)),
             list(self.all("update", Update, *below)),
             self.plan(plan_id).terms.encryption.weight_bits,
+            self.find(keys.masking(*place), Masking),
         )
 
     def votes(self, plan: Plan) -> Iterator[Fact]:

@@ -7,6 +7,7 @@ from collections import Counter
 
 import pytest
 from support.fuzzing import Fuzzer, pool_of
+from support.masking import bring, masked_terms
 from support.memory_stub import creator
 from support.scenario import HOSPITALS, STAGES, Scenario, at
 
@@ -32,7 +33,10 @@ def prepared(stage: str) -> Scenario:
 
 @pytest.fixture(scope="module")
 def ledgers() -> list[Scenario]:
-    return [prepared(stage) for stage in STAGES]
+    masked = masked_terms("masked-plan")
+    return [prepared(stage) for stage in STAGES] + [
+        bring(prepared("enrolled"), masked, stage) for stage in ("keying", "aggregated")
+    ]
 
 
 @pytest.fixture(scope="module")

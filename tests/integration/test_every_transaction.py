@@ -92,6 +92,8 @@ WRONG: dict[str, tuple[dict[str, Any], Code]] = {
     "round:Decline": ({}, Code.PLAN_NOT_APPROVED),
     "round:Attest": ({}, Code.PLAN_NOT_APPROVED),
     "round:SubmitShare": ({}, Code.PLAN_NOT_APPROVED),
+    "masking:PostKeys": ({}, Code.PLAN_NOT_APPROVED),
+    "masking:Unmask": ({}, Code.PLAN_NOT_APPROVED),
     "round:Evaluate": ({}, Code.PLAN_NOT_APPROVED),
     "round:Object": ({}, Code.PLAN_NOT_APPROVED),
     "round:Advance": ({}, Code.ALREADY),

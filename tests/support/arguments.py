@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+from support.masking import keys_args, unmask_args
 from support.scenario import HOSPITALS, PLAN, dataset_args, dataset_of, sha, terms
 
 ONE, TWO = HOSPITALS[:2]
@@ -100,6 +101,8 @@ EXAMPLES: dict[str, Callable[[], dict[str, Any]]] = {
         "aggregate_sha256": sha("x"),
         "share": _ref(),
     },
+    "PostMaskKeysArgs": lambda: keys_args(terms(), ONE),
+    "UnmaskArgs": lambda: unmask_args(terms(), ONE),
     "ObjectArgs": lambda: {
         "plan_id": PLAN,
         "round": 1,

@@ -20,6 +20,7 @@ from chaincode.schema.ceremonies import commitment
 from chaincode.schema.data import DataTerms, Feature
 from chaincode.schema.encryption import EncryptionTerms
 from chaincode.schema.errors import MedFabricError, parse
+from chaincode.schema.masking import Masking
 from chaincode.schema.plans import (
     AcceptanceTerms,
     ModelTerms,
@@ -231,7 +232,8 @@ class Scenario:
         (round_,) = self._below(Round, kind, below)
         bits = plan.encryption.weight_bits
         parts = (self._below(model, kind, below) for kind, model in _PARTS_OF_A_ROUND.items())
-        return WholeRound.of(round_, *parts, bits).model_dump(mode="json")
+        masking = next(iter(self._below(Masking, "masking", below)), None)
+        return WholeRound.of(round_, *parts, bits, masking).model_dump(mode="json")
 
     def _below(self, model: type[Any], kind: str, prefix: tuple[str, ...]) -> list[Any]:
         start = composite_key(kind, prefix)

@@ -29,6 +29,7 @@ def training(
     start: bool = True,
     hospitals: int = 4,
     application: str = "breast-cancer",
+    aggregation: str = "ckks",
 ) -> Iterator[Run]:
     """A run with an agreed plan; with ``start``, its agents are at work."""
     options = Options(
@@ -38,6 +39,7 @@ def training(
         rounds=rounds,
         stage_seconds=stage_seconds,
         application=application,
+        aggregation=aggregation,
     )
     with demo.prepared(options, lambda _: None) as run:
         if start:

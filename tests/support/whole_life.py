@@ -11,6 +11,7 @@ from typing import Any
 from chaincode.schema.encryption import EncryptionTerms
 from chaincode.schema.plans import DynamicTerms, PlanTerms
 from chaincode.schema.private import TRANSIENT
+from support.masking import bring, masked_terms
 from support.scenario import (
     HOSPITALS,
     PLAN,
@@ -34,6 +35,7 @@ _RULE = DynamicTerms(hospitals=HOSPITALS, slots=2, least_samples=SAMPLES)
 TRAINED = terms(dynamic=_RULE, **_TIMES)
 _DEALT = terms("plan-2", **_TIMES).model_copy(update={"encryption": EncryptionTerms(threshold=3)})
 DEALT = [_DEALT.model_copy(update={"version": n, "title": f"Version {n}"}) for n in (1, 2, 3)]
+MASKED = masked_terms("plan-4", **_TIMES)
 CLASSIFIERS = [
     {
         "classifier_id": name,
@@ -80,6 +82,7 @@ def lead(life: Scenario) -> None:
     _plan(life)
     _training(life)
     _dealing(life)
+    _masking(life)
     _storage(life)
     _applications(life)
     _sharing(life)
@@ -254,6 +257,14 @@ def _dealing(life: Scenario) -> None:
     view = life.do(FOUR, "ceremony:Get", {"plan_id": plan.plan_id})
     assert (view["ceremony"]["status"], view["ceremony"]["culprits"]) == ("FAILED", [THREE])
     _abort(life)
+
+
+def _masking(life: Scenario) -> None:
+    bring(life, MASKED, "published")
+
+    view = life.do(THREE, "round:Get", {"plan_id": MASKED.plan_id, "number": 1})
+    assert view["round"]["status"] == "PUBLISHED"
+    assert len(view["mask_keys"]) == len(view["unmaskings"]) == 4
 
 
 def _abort(life: Scenario) -> None:

@@ -469,6 +469,7 @@ def _rounds(ledger: Any, folder: Path, learner: Any = None) -> Rounds:
         home,
         _Exchange(folder),  # type: ignore[arg-type]
         _Keys(),  # type: ignore[arg-type]
+        None,  # type: ignore[arg-type]
         Courses(home, Secrets()),
         lambda _: learner,
     )

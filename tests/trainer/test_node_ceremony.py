@@ -164,7 +164,7 @@ def _damage_part_of_two(content: bytes) -> bytes:
 def test_a_false_accusation_falls_on_the_accuser(ceremony: Ceremony, opens: bool) -> None:
     ceremony.to_confirm()
     now = ceremony.now()
-    secret = ceremony.keepers[FOUR]._transport(now).secret_hex if opens else None
+    secret = ceremony.keepers[FOUR].transport(now).secret_hex if opens else None
     args = AccuseArgs(plan_id=ceremony.terms.plan_id, dealer=ONE, transport_secret=secret)
     _Facade(ceremony.scenario, FOUR).submit("ceremony:Accuse", args, KeyAccusation)
 

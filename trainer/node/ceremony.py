@@ -21,13 +21,16 @@ from chaincode.schema.ceremonies import (
     RevealArgs,
     commitment,
 )
+from chaincode.schema.encryption import EncryptionTerms
 from chaincode.schema.errors import Code, MedFabricError
+from chaincode.schema.masking import MaskingTerms
 from chaincode.schema.plans import PlanArgs, PlanTerms
 from client.consortium import Consortium
 from trainer.node.content import Exchange
 from trainer.node.duties import Duty, Snapshot
 from trainer.node.home import Home
 from trainer.privacy import CollectiveKey, KeySecret, Scheme, ShareKey
+from trainer.privacy.masking import round_context
 from trainer.privacy.ring import Residues
 from trainer.privacy.transport import TransportKey
 from trainer.privacy.wire import Kind
@@ -85,6 +88,7 @@ class KeyKeeper:
     def scheme(self, now: Snapshot) -> Scheme:
         """The plan's encryption scheme; its reference polynomial follows from the terms' hash."""
         terms = now.plan.terms
+        assert isinstance(terms.encryption, EncryptionTerms)
         if terms.plan_id not in self._schemes:
             seed = bytes.fromhex(now.plan.terms_sha256)
             self._schemes[terms.plan_id] = Scheme(terms.encryption, terms.workload, seed)
@@ -130,15 +134,31 @@ class KeyKeeper:
         raw = self._home.secret(now.plan.terms.plan_id, received, "share-key")
         return ShareKey(point, form.decode(raw)[0, 0])
 
+    def transport(self, now: Snapshot) -> TransportKey:
+        """What opens what others deal to this hospital under this plan."""
+        masked = isinstance(now.plan.terms.encryption, MaskingTerms)
+        plan = round_context(now.plan.terms_sha256, 0)
+        return TransportKey.of(self._secret(now), plan if masked else self.scheme(now).context)
+
+    def transport_keys(self, now: Snapshot) -> dict[str, str]:
+        """The public halves, by hospital."""
+        return _transport_keys(now)
+
     # duties
 
     def commit(self, duty: Duty, now: Snapshot) -> None:
-        """Make the share, keep what opens it, and commit to its hash."""
+        """Make the share, keep what opens it, and commit to its hash; or, where updates are masked,
+        post a transport key."""
+        if isinstance(now.plan.terms.encryption, MaskingTerms):
+            key = self.transport(now).public_hex
+            args = CommitArgs(plan_id=duty.plan_id, transport_key=key)
+            self._consortium.submit("ceremony:Commit", args, KeyCommitment)
+            return
         opening = self._opening(now)
         args = CommitArgs(
             plan_id=duty.plan_id,
             commitment_sha256=commitment(opening.nonce, opening.share_sha256),
-            transport_key=self._transport(now).public_hex if self._dealt(now) else None,
+            transport_key=self.transport(now).public_hex if self._dealt(now) else None,
         )
         self._consortium.submit("ceremony:Commit", args, KeyCommitment)
 
@@ -157,7 +177,7 @@ class KeyKeeper:
             for share in _view(now).shares:
                 self._check(now, share)
         except _DealerFaultError as error:
-            opened = self._transport(now).secret_hex if error.opens else None
+            opened = self.transport(now).secret_hex if error.opens else None
             accusation = AccuseArgs(
                 plan_id=duty.plan_id, dealer=error.dealer, transport_secret=opened
             )
@@ -192,7 +212,7 @@ class KeyKeeper:
             _blaming(share.msp_id, lambda: self._received(now, share), opens=True)
 
     def _received(self, now: Snapshot, share: KeyShare) -> Residues:
-        return self._opened(now, share, self._msp_id, self._transport(now))
+        return self._opened(now, share, self._msp_id, self.transport(now))
 
     def _opened(
         self, now: Snapshot, share: KeyShare, recipient: str, transport: TransportKey
@@ -253,9 +273,6 @@ class KeyKeeper:
         raw = self._home.secret(plan_id, lambda: self._secrets.new("key", plan_id), "secret")
         return KeySecret.from_bytes(raw)
 
-    def _transport(self, now: Snapshot) -> TransportKey:
-        return TransportKey.of(self._secret(now), self.scheme(now).context)
-
     def _dealt(self, now: Snapshot) -> bool:
         return self.scheme(now).dealing.dealt
 
@@ -268,7 +285,7 @@ class KeyKeeper:
         ]
         public = [_transport_keys(now)[hospital] for hospital in hospitals]
         dealer = _point(now.plan.terms, self._msp_id)
-        return self._transport(now).seal(scheme.context, dealer, public, subshares)
+        return self.transport(now).seal(scheme.context, dealer, public, subshares)
 
     def _opening(self, now: Snapshot) -> _Opening:
         plan_id = now.plan.terms.plan_id

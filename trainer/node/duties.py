@@ -14,8 +14,9 @@ from enum import StrEnum
 from chaincode.schema import states
 from chaincode.schema.base import Role
 from chaincode.schema.ceremonies import CeremonyStatus, CeremonyView
+from chaincode.schema.masking import Masked, MaskingTerms, MaskKeys
 from chaincode.schema.places import Place
-from chaincode.schema.plans import Plan, PlanStatus
+from chaincode.schema.plans import Participant, Plan, PlanStatus
 from chaincode.schema.rounds import Decline, RoundStatus, RoundView, Update
 
 CONCERNING = (PlanStatus.APPROVED, PlanStatus.ACTIVE, PlanStatus.PAUSED)
@@ -34,6 +35,8 @@ class Task(StrEnum):
     SUBMIT_UPDATE = "submit-update"
     ATTEST = "attest"
     SUBMIT_SHARE = "submit-share"
+    POST_MASK_KEYS = "post-mask-keys"
+    UNMASK = "unmask"
     EVALUATE = "evaluate"
     ADVANCE_ROUND = "advance-round"
     ADVANCE_PLAN = "advance-plan"
@@ -180,6 +183,10 @@ def _round(me: Me, now: Snapshot, view: RoundView) -> Iterator[Duty]:
 
 def _contribute(me: Me, plan: Plan, view: RoundView) -> Iterator[Duty]:
     plan_id, number, status = plan.terms.plan_id, view.round.number, view.round.status
+    if status is RoundStatus.KEYING:
+        if Role.TRAINER in me.roles and _takes_part(me, view) and _is_missing(me, view.mask_keys):
+            yield Duty(Task.POST_MASK_KEYS, plan_id, number)
+        return
     if status is RoundStatus.OPEN:
         if Role.TRAINER in me.roles and _owes_update(me, view):
             yield Duty(Task.SUBMIT_UPDATE, plan_id, number)
@@ -193,16 +200,25 @@ def _contribute(me: Me, plan: Plan, view: RoundView) -> Iterator[Duty]:
     sharing = status is RoundStatus.AGGREGATED and me.msp_id in view.round.key_holders
     if sharing and _owes(me, view.shares):
         yield Duty(Task.SUBMIT_SHARE, plan_id, number)
+    masked = isinstance(plan.terms.encryption, MaskingTerms)
+    if masked and status is RoundStatus.AGGREGATED and _owes(me, view.unmaskings):
+        yield Duty(Task.UNMASK, plan_id, number)
     if status is RoundStatus.DECRYPTED and _owes(me, view.evaluations):
         yield Duty(Task.EVALUATE, plan_id, number)
 
 
 def _owes_update(me: Me, view: RoundView) -> bool:
-    takes_part = any(
-        (p.msp_id, p.node_id) == (me.msp_id, me.node_id) for p in view.round.participants
-    )
-    posted = (me.msp_id, me.node_id) in _settled(view)
-    return takes_part and not posted
+    # Under masks those take part that posted keys in time.
+    able = view.masking is None or not _is_missing(me, view.masking.nodes)
+    return able and _takes_part(me, view) and (me.msp_id, me.node_id) not in _settled(view)
+
+
+def _takes_part(me: Me, view: RoundView) -> bool:
+    return not _is_missing(me, view.round.participants)
+
+
+def _is_missing(me: Me, posted: Sequence[Participant | MaskKeys | Masked]) -> bool:
+    return all((p.msp_id, p.node_id) != (me.msp_id, me.node_id) for p in posted)
 
 
 def _settled(view: RoundView) -> set[tuple[str, str]]:
@@ -237,13 +253,24 @@ def _stage_complete(now: Snapshot, view: RoundView) -> bool:
     needed = now.plan.terms.attestations_needed
     hospitals = len(now.plan.terms.hospitals)
     match view.round.status:
+        case RoundStatus.KEYING:
+            keyed = {(k.msp_id, k.node_id) for k in view.mask_keys}
+            owed = {(p.msp_id, p.node_id) for p in view.round.participants} - keyed
+            owed -= _settled(view)
+            return all(msp_id in now.gone for msp_id, _ in owed)
         case RoundStatus.OPEN:
-            owed = {(p.msp_id, p.node_id) for p in view.round.participants} - _settled(view)
+            able = view.masking.nodes if view.masking else view.round.participants
+            owed = {(p.msp_id, p.node_id) for p in able} - _settled(view)
             return all(msp_id in now.gone for msp_id, _ in owed)
         case RoundStatus.SEALED:
             hashes = Counter(a.aggregate_sha256 for a in view.attestations)
             agreed = max(hashes.values(), default=0) >= needed
             return agreed or len(view.attestations) == hospitals
+        case RoundStatus.AGGREGATED if view.masking is not None:
+            needed = now.plan.terms.encryption.threshold or hospitals
+            shares = [[bool(share) for share in u.shares] for u in view.unmaskings]
+            enough = all(sum(column) >= needed for column in zip(*shares, strict=True))
+            return bool(shares) and (enough or len(shares) == hospitals)
         case RoundStatus.AGGREGATED:
             holders = view.round.key_holders
             return len(view.shares) == len(holders) or bool(set(holders) & set(now.gone))

@@ -57,6 +57,10 @@ class Home:
             _write(path, make())
         return path.read_bytes()
 
+    def forget_secret(self, plan_id: str, name: str) -> None:
+        """Delete a secret that has served its purpose."""
+        (self._plan(plan_id) / name).unlink(missing_ok=True)
+
     def record(self, plan_id: str, name: str, model: type[Record]) -> Record | None:
         """What was recorded under this name, or None.
 

@@ -30,6 +30,7 @@ from trainer.node.content import Exchange
 from trainer.node.courses import Courses
 from trainer.node.duties import Duty, Me, Snapshot, Task
 from trainer.node.home import Home
+from trainer.node.masks import MaskKeeper
 from trainer.node.membership import Membership
 from trainer.node.resources import Meter
 from trainer.node.rounds import Rounds
@@ -76,10 +77,13 @@ def build(config: NodeConfig, identity: Identity, consortium: Consortium, home: 
     made = _secrets(config, identity)
     keys = KeyKeeper(identity.msp_id, consortium, home, exchange, made)
     courses = Courses(home, made, config.compute.checkpoint_seconds)
-    rounds = Rounds(consortium, home, exchange, keys, courses, _Learners(config, consortium, home))
+    place = (identity.msp_id, identity.name)
+    masks = MaskKeeper(place, consortium, home, exchange, keys, made)
+    learners = _Learners(config, consortium, home)
+    rounds = Rounds(consortium, home, exchange, keys, masks, courses, learners)
     joins = config.data.dataset_id if config.data and config.join_plans else None
     me = Me(identity.msp_id, identity.name, frozenset(identity.roles), joins)
-    worker = _Worker(exchange, keys, rounds, Membership(consortium, joins))
+    worker = _Worker(exchange, keys, masks, rounds, Membership(consortium, joins))
     storekeeper = Storekeeper(me, consortium, store)
     return Agent(me, consortium, home, worker, exchange.restore, storekeeper.due)
 
@@ -372,7 +376,12 @@ class _Worker:
     """Carries out a duty by its task, and measures what it takes."""
 
     def __init__(
-        self, exchange: Exchange, keys: KeyKeeper, rounds: Rounds, membership: Membership
+        self,
+        exchange: Exchange,
+        keys: KeyKeeper,
+        masks: MaskKeeper,
+        rounds: Rounds,
+        membership: Membership,
     ) -> None:
         self._exchange = exchange
         self._by_task = {
@@ -385,6 +394,8 @@ class _Worker:
             Task.SUBMIT_UPDATE: rounds.submit_update,
             Task.ATTEST: rounds.attest,
             Task.SUBMIT_SHARE: rounds.submit_share,
+            Task.POST_MASK_KEYS: masks.post_keys,
+            Task.UNMASK: rounds.unmask,
             Task.EVALUATE: rounds.evaluate,
             Task.ADVANCE_ROUND: rounds.advance,
             Task.ADVANCE_PLAN: membership.advance_plan,

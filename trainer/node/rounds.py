@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from chaincode.schema.base import ContentRef, Language, Sha256
 from chaincode.schema.errors import Code, MedFabricError
+from chaincode.schema.masking import MaskingTerms
 from chaincode.schema.plans import PlanTerms
 from chaincode.schema.rounds import (
     AdvanceArgs,
@@ -43,8 +44,10 @@ from trainer.node.content import Exchange
 from trainer.node.courses import Courses
 from trainer.node.duties import Duty, Snapshot
 from trainer.node.home import Home
-from trainer.privacy import Scheme
-from trainer.privacy.wire import Kind
+from trainer.node.masks import MaskKeeper
+from trainer.privacy.masking import MaskedForm
+from trainer.privacy.threshold import aggregate_sha256
+from trainer.privacy.wire import Form, Kind
 
 if TYPE_CHECKING:
     from trainer.node.learner import Learner
@@ -64,6 +67,7 @@ _UNDECODABLE = frozenset(
         Code.WIRE_FOREIGN,
         Code.RESIDUE_RANGE,
         Code.DECODE_RANGE,
+        Code.MASK_SHARE_REFUSED,
     }
 )
 """Why shares decrypt nothing, whoever combines them."""
@@ -122,6 +126,7 @@ class Rounds:
         home: Home,
         exchange: Exchange,
         keys: KeyKeeper,
+        masks: MaskKeeper,
         courses: Courses,
         learner: Callable[[PlanTerms], Learner],
     ) -> None:
@@ -129,6 +134,7 @@ class Rounds:
         self._home = home
         self._exchange = exchange
         self._keys = keys
+        self._masks = masks
         self._courses = courses
         self._learner = learner
         self._aggregates: dict[tuple[str, int], _Aggregate] = {}
@@ -231,6 +237,14 @@ class Rounds:
         self._consortium.submit("round:SubmitShare", args, DecryptionShare)
         return {"bytes": ref.size_bytes}
 
+    def unmask(self, duty: Duty, now: Snapshot) -> None:
+        """Share in unmasking the accepted aggregate, if it is the one computed here.
+
+        Raises:
+            MedFabricError: ``AGGREGATE_REFUSED``.
+        """
+        self._masks.unmask(duty, now, self._agreed(now).aggregate_sha256)
+
     def evaluate(self, duty: Duty, now: Snapshot) -> Facts:
         """Combine the shares into the candidate and evaluate it on this hospital's own data."""
         learner = self._learner(now.plan.terms)
@@ -258,7 +272,6 @@ class Rounds:
         view = _view(now)
         learner = self._learner(now.plan.terms)
         base = self._base_model(now)
-        key = self._keys.collective_key(now)
         plan_id, number = view.round.plan_id, view.round.number
         inputs: dict[str, str | int] = {
             "terms": now.plan.terms_sha256,
@@ -270,9 +283,7 @@ class Rounds:
         trained = learner.train(base, self._courses.of(plan_id, number, inputs))
         _refuse_exploded(trained.delta, now.plan.terms)
         started = time.monotonic()
-        stream = self._courses.test_stream("encryption", plan_id, number)
-        chunks = self._keys.scheme(now).encrypt(trained.delta, key, stream)
-        content_sha256 = self._home.keep_stream(chunks)
+        content_sha256 = self._home.keep_stream(self._hidden(now, trained.delta))
         encrypt_seconds = time.monotonic() - started
         prepared = _PreparedUpdate(
             content_sha256=content_sha256,
@@ -288,29 +299,50 @@ class Rounds:
             "resumed_steps": trained.resumed,
         }
 
+    def _hidden(self, now: Snapshot, delta: NDArray[np.float64]) -> Iterator[bytes]:
+        """The update as it leaves the node: encrypted or masked, as the plan says."""
+        if isinstance(now.plan.terms.encryption, MaskingTerms):
+            return self._masks.masked(now, delta)
+        round_ = _view(now).round
+        stream = self._courses.test_stream("encryption", round_.plan_id, round_.number)
+        return self._keys.scheme(now).encrypt(delta, self._keys.collective_key(now), stream)
+
     def _aggregate(self, now: Snapshot) -> _Aggregate:
         """The weighted sum of the sealed updates."""
         round_ = _view(now).round
         place = (round_.plan_id, round_.number)
         if place not in self._aggregates:
-            self._aggregates[place] = self._sum(now, round_)
+            masked = isinstance(now.plan.terms.encryption, MaskingTerms)
+            summed = self._masked_sum if masked else self._sum
+            self._aggregates[place] = summed(now, round_)
         return self._aggregates[place]
 
     def _sum(self, now: Snapshot, round_: WholeRound) -> _Aggregate:
         scheme, key = self._keys.scheme(now), self._keys.collective_key(now)
         refs = [contribution.update for contribution in round_.contributions]
         weights = [contribution.weight for contribution in round_.contributions]
-        with self._opened(round_, Kind.CIPHERTEXT, refs, scheme) as updates:
+        with self._opened(round_, scheme.form(Kind.CIPHERTEXT), refs) as updates:
             chunks = scheme.weighted_sum(list(zip(updates, weights, strict=True)))
             content_sha256 = self._home.keep_stream(chunks)
+        digest = scheme.aggregate_sha256(key, round_, content_sha256)
+        return self._kept(content_sha256, digest)
+
+    def _masked_sum(self, now: Snapshot, round_: WholeRound) -> _Aggregate:
+        masker = self._masks.masker(now)
+        refs = [contribution.update for contribution in round_.contributions]
+        with self._opened(round_, masker.update, refs) as updates:
+            content_sha256 = self._home.keep_stream(masker.add(updates))
+        digest = aggregate_sha256(masker.update.context, None, round_, content_sha256)
+        return self._kept(content_sha256, digest)
+
+    def _kept(self, content_sha256: str, digest: str) -> _Aggregate:
         path = self._home.content(content_sha256)
         assert path is not None
-        digest = scheme.aggregate_sha256(key, round_, content_sha256)
         return _Aggregate(path, content_sha256, digest)
 
     @contextmanager
     def _opened(
-        self, round_: WholeRound, kind: Kind, refs: Sequence[ContentRef], scheme: Scheme
+        self, round_: WholeRound, form: Form | MaskedForm, refs: Sequence[ContentRef]
     ) -> Iterator[list[BinaryIO]]:
         """Content of a round as open files; what is not of its form is objected to on the ledger.
 
@@ -324,7 +356,7 @@ class Rounds:
                 path = self._exchange.fetch_for_round(*place, ref)
                 file = stack.enter_context(path.open("rb"))
                 try:
-                    for _ in scheme.form(kind).read(file):
+                    for _ in form.read(file):
                         pass
                 except MedFabricError as error:
                     self._exchange.object(*place, ref.sha256, error.code)
@@ -356,22 +388,28 @@ class Rounds:
     def _candidate(
         self, duty: Duty, now: Snapshot, base: bytes, learner: Learner
     ) -> tuple[bytes | None, str | None]:
-        view, scheme = _view(now), self._keys.scheme(now)
-        refs = [share.share for share in view.shares]
+        masked = isinstance(now.plan.terms.encryption, MaskingTerms)
         try:
-            with (
-                self._aggregate(now).path.open("rb") as aggregate,
-                self._opened(view.round, Kind.SHARE, refs, scheme) as shares,
-            ):
-                mean = np.concatenate(
-                    list(scheme.decode_mean(aggregate, shares, view.round.total_weight))
-                )
+            mean = np.concatenate((self._unmasked if masked else self._decrypted)(now))
         except MedFabricError as error:
             if error.code in _UNDECODABLE:
                 # The hospitals say on the ledger that these shares decrypt nothing.
                 return None, error.code
             raise
         return learner.apply(base, mean), None
+
+    def _decrypted(self, now: Snapshot) -> list[NDArray[np.float64]]:
+        view, scheme = _view(now), self._keys.scheme(now)
+        refs = [share.share for share in view.shares]
+        with (
+            self._aggregate(now).path.open("rb") as aggregate,
+            self._opened(view.round, scheme.form(Kind.SHARE), refs) as shares,
+        ):
+            return list(scheme.decode_mean(aggregate, shares, view.round.total_weight))
+
+    def _unmasked(self, now: Snapshot) -> list[NDArray[np.float64]]:
+        with self._aggregate(now).path.open("rb") as aggregate:
+            return list(self._masks.mean(now, aggregate))
 
     def _base_model(self, now: Snapshot) -> bytes:
         """The base model by its ledger address.

@@ -87,8 +87,8 @@ class Packing:
         shift = self._terms.scale_bits - FRACTION_BITS
         largest = (total_weight * self._terms.clip_micro << self._terms.scale_bits) // 10**6 + noise
         sums = self._rns.rounded(total, shift, max(largest.bit_length(), shift + 1))
-        _check(sums[:number], (largest >> shift) + 1)
-        _check(sums[number:], (noise >> shift) + 1)
+        check_sums(sums[:number], (largest >> shift) + 1)
+        check_sums(sums[number:], (noise >> shift) + 1)
         # Both are whole numbers that double precision holds: the quotient is rounded once,
         # correctly, on any machine.
         return sums[:number] / np.float64(total_weight << FRACTION_BITS)
@@ -98,8 +98,8 @@ class Packing:
         levels = self._terms.packing.levels
         lanes = self._rns.lanes(total, self._terms.scale_bits, self._width, self._number)
         sums = lanes.reshape(-1)
-        _check(sums[:number], levels * total_weight)
-        _check(sums[number:], 0)
+        check_sums(sums[:number], levels * total_weight)
+        check_sums(sums[number:], 0)
         return mean(sums[:number], levels, total_weight, self._clip)
 
 
@@ -113,9 +113,14 @@ def mean(
     return sums / np.float64(levels * total_weight) * clip
 
 
-def _check(sums: NDArray[np.int64], largest: int) -> None:
+def check_sums(sums: NDArray[np.int64], largest: int) -> None:
+    """Refuse sums that no honest updates give.
+
+    Raises:
+        MedFabricError: ``DECODE_RANGE``.
+    """
     if sums.size and np.abs(sums).max() > largest:
         raise MedFabricError(
             Code.DECODE_RANGE,
-            "the shares do not decrypt this aggregate: one is missing, or not what it claims",
+            "the shares do not open this aggregate: one is missing, or not what it claims",
         )

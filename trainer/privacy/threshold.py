@@ -188,20 +188,8 @@ class Scheme:
         return ring.lift(total, self._rns.column)
 
     def aggregate_sha256(self, key: CollectiveKey, round_: WholeRound, sum_sha256: str) -> str:
-        """What hospitals attest of a round's encrypted sum.
-
-        It binds the sum to the round, the key and the list of contributions.
-        """
-        return canonical.sha256(
-            {
-                "context": self.context.hex(),
-                "key": key.sha256,
-                "plan": round_.plan_id,
-                "round": round_.number,
-                "inputs": [c.model_dump(mode="json") for c in round_.contributions],
-                "sum": sum_sha256,
-            }
-        )
+        """What hospitals attest of a round's encrypted sum."""
+        return aggregate_sha256(self.context, key.sha256, round_, sum_sha256)
 
     # the decryption
 
@@ -284,6 +272,25 @@ class Scheme:
             public_key = np.stack([key.residues, self._reference])
             self._encryptors[key.sha256] = self._seal.encryptor(public_key)
         return self._encryptors[key.sha256]
+
+
+def aggregate_sha256(
+    context: bytes, key_sha256: str | None, round_: WholeRound, sum_sha256: str
+) -> str:
+    """What hospitals attest of a round's sum, encrypted or masked.
+
+    It binds the sum to the round, the key if there is one, and the list of contributions.
+    """
+    return canonical.sha256(
+        {
+            "context": context.hex(),
+            "key": key_sha256,
+            "plan": round_.plan_id,
+            "round": round_.number,
+            "inputs": [c.model_dump(mode="json") for c in round_.contributions],
+            "sum": sum_sha256,
+        }
+    )
 
 
 def _context(terms: EncryptionTerms, work: Workload, seed: bytes) -> bytes:

@@ -24,7 +24,7 @@ _HEADER = struct.Struct("<4s32sH")
 _MAGIC = b"MFD2"
 _TAG = 16
 # The order of P-256 (SP 800-186, 3.2.1.3).
-_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
+ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 
 
 class TransportKey:
@@ -37,7 +37,7 @@ class TransportKey:
     def of(cls, secret: KeySecret, context: bytes) -> TransportKey:
         """The one that follows from a hospital's secret."""
         drawn = secret.stream(context, b"transport").bytes(48)
-        return cls(int.from_bytes(drawn, "big") % (_ORDER - 1) + 1)
+        return cls(int.from_bytes(drawn, "big") % (ORDER - 1) + 1)
 
     @classmethod
     def opened(cls, secret_hex: str) -> TransportKey:
@@ -47,7 +47,7 @@ class TransportKey:
             MedFabricError: ``WIRE_MALFORMED``.
         """
         number = int(secret_hex, 16)
-        if not 0 < number < _ORDER:
+        if not 0 < number < ORDER:
             raise MedFabricError(Code.WIRE_MALFORMED, "the opened transport secret is no key")
         return cls(number)
 
@@ -65,6 +65,14 @@ class TransportKey:
 
     def __repr__(self) -> str:
         return "TransportKey(...)"
+
+    def agreed(self, context: bytes, info: bytes, public_hex: str) -> bytes:
+        """32 bytes that only the two keys' owners know, for one purpose."""
+        public = ec.EllipticCurvePublicKey.from_encoded_point(
+            ec.SECP256R1(), bytes.fromhex(public_hex)
+        )
+        secret = self._key.exchange(ec.ECDH(), public)
+        return HKDF(hashes.SHA256(), 32, salt=context, info=info).derive(secret)
 
     def seal(
         self, context: bytes, dealer: int, recipients: Sequence[str], subshares: Sequence[bytes]
@@ -118,9 +126,5 @@ class TransportKey:
 
     def _cipher(self, context: bytes, dealer: int, recipient: int, public_hex: str) -> AESGCM:
         # The key serves one message: a fixed nonce never meets it twice.
-        public = ec.EllipticCurvePublicKey.from_encoded_point(
-            ec.SECP256R1(), bytes.fromhex(public_hex)
-        )
-        agreed = self._key.exchange(ec.ECDH(), public)
         info = b"MFD2 subshare" + struct.pack("<II", dealer, recipient)
-        return AESGCM(HKDF(hashes.SHA256(), 32, salt=context, info=info).derive(agreed))
+        return AESGCM(self.agreed(context, info, public_hex))

@@ -27,7 +27,7 @@ _LARGEST_MODULUS: dict[int, dict[int, int]] = {
 }
 _PRIME_BITS = (40, 48)
 _MOST_PRIMES = 8
-_LARGEST_FLOOD = 78
+_LARGEST_FLOOD = 176
 
 
 class PackingTerms(Language):
@@ -266,16 +266,23 @@ def _packed(terms: EncryptionTerms, work: Workload, error: int) -> EncryptionTer
 def _fitted(terms: EncryptionTerms, work: Workload, error: int) -> EncryptionTerms | None:
     """The terms with as much flooding as the modulus and the error allow; None if with none."""
     for flood in range(_LARGEST_FLOOD, 9, -1):
-        for scale in range(FRACTION_BITS + 1, sum(terms.modulus_bits)):
-            tried = terms.model_copy(update={"flood_bits": flood, "scale_bits": scale})
-            if error_nano(tried, work.hospitals) <= error:
-                break
-        else:
+        tried = terms.model_copy(update={"flood_bits": flood})
+        scale = _least_scale(tried, work, error)
+        if scale is None or scale > sum(terms.modulus_bits):
             continue
+        tried = tried.model_copy(update={"scale_bits": scale})
         if _needed_bits(tried, work) <= sum(terms.modulus_bits):
             distance = min(max(statistical_bits(tried, work), terms.statistical_bits), 128)
             return tried.model_copy(update={"statistical_bits": distance})
     return None
+
+
+def _least_scale(terms: EncryptionTerms, work: Workload, error: int) -> int | None:
+    """The smallest scale at which the noise is within the error (see :func:`error_nano`)."""
+    if error < 2:
+        return None
+    least = -(-(10**9) * _noise(terms, work) // (error - 1))
+    return max(FRACTION_BITS + 1, (least - 1).bit_length() - terms.weight_bits + 1)
 
 
 def _moduli() -> list[tuple[int, ...]]:

@@ -134,9 +134,26 @@ def test_a_lane_holds_twice_the_largest_sum_and_its_sign(levels: int, bits: int)
     assert 2 * (levels << bits) < 1 << (width - 1) <= 4 * (levels << bits)
 
 
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("parameters", [62, 3_500_000, 10**9])
+def test_the_largest_models_reach_the_largest_distance(parameters: int, packed: bool) -> None:
+    work = Workload(64, 64, parameters, 10_000)
+    terms = choose(
+        work,
+        clip_micro=8_000_000,
+        error_nano=10_000,
+        statistical_bits=128,
+        threshold=33,
+        packed=packed,
+    )
+
+    assert refusal(terms, work) is None
+    assert encryption.statistical_bits(terms, work) >= terms.statistical_bits == 128
+
+
 def test_what_cannot_be_is_refused_with_the_reason() -> None:
-    with pytest.raises(MedFabricError, match=r"MF-6006.*flooding noise hides"):
-        choose(WORK, clip_micro=8_000_000, error_nano=10_000, statistical_bits=100)
+    with pytest.raises(MedFabricError, match=r"MF-6006.*no ring"):
+        choose(WORK, clip_micro=8_000_000, error_nano=1, packed=False)
     with pytest.raises(MedFabricError, match=r"MF-6006.*threshold"):
         choose(WORK, clip_micro=8_000_000, error_nano=10_000, threshold=2)
 

@@ -60,10 +60,11 @@ def key_holders(
     threshold: int | None = None,
     parameters: int = 40,
     packing: PackingTerms | None = None,
+    terms: EncryptionTerms | None = None,
 ) -> KeyHolders:
     """A whole ceremony."""
     work = Workload(hospitals, hospitals, parameters, 1)
-    terms = EncryptionTerms(threshold=threshold)
+    terms = terms or EncryptionTerms(threshold=threshold)
     if packing is not None:
         terms = EncryptionTerms.model_validate(terms.model_dump() | PACKED | {"packing": packing})
     scheme = Scheme(terms, work, SEED)

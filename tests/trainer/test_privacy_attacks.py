@@ -197,3 +197,19 @@ def test_malleated_residues(holders: KeyHolders, tmp_path: Path) -> None:
     assert naive[0] - VALUES[0][0] == pytest.approx(2.0, abs=1e-3)
     with pytest.raises(MedFabricError, match="MF-7021"):
         store.get(ref)
+
+
+@pytest.mark.xfail(reason="ciphertexts carry no proof of their form", strict=True)
+def test_crafted_ciphertext(holders: KeyHolders) -> None:
+    """A member submits (0, scale) as its update: it decrypts to the secret key, whose coefficients
+    are within the range of honest values, and the mean is everybody's to see."""
+    rns, form = holders.scheme._rns, holders.scheme.form(Kind.CIPHERTEXT)
+    scale = np.broadcast_to(rns.residues(1 << EncryptionTerms().scale_bits), (2, 4096))
+    crafted = form.encode(np.stack([np.zeros_like(scale), scale])[None])
+    honest = [holders.encrypt(0.1 * value / np.abs(value).max()) for value in VALUES[:3]]
+
+    mean = holders.decrypt(holders.add([*honest, crafted], [256] * 4), ALL, 1024)
+
+    secret = sum(holders.scheme.dealing.secret_polynomial(one) for one in holders.secrets)
+    told = np.rint(4 * mean).astype(np.int64)
+    assert (told != np.asarray(secret)[:LENGTH]).any()

@@ -11,8 +11,10 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 from support.key_holders import key_holders
+from support.pki import make_authority, make_identity
 
-from chaincode.schema.errors import MedFabricError
+from chaincode.schema.errors import Code, MedFabricError
+from client.content import envelope as envelopes
 from trainer.privacy import KeySecret
 from trainer.privacy.dealing import KeyDealing
 from trainer.privacy.rns import Rns
@@ -34,10 +36,10 @@ FORMS = [
 MEGABYTES_MORE = 64
 
 
-def _mutations(content: bytes, number: int) -> Iterator[bytes]:
+def _mutations(content: bytes) -> Iterator[bytes]:
     """Flipped bits, cut and lengthened content, swapped parts, headers that claim gigabytes."""
     draw = np.random.default_rng(len(content))
-    for index in range(number):
+    for index in range(MUTATIONS):
         place = int(draw.integers(0, len(content)))
         # Every second one in the header, where sizes are.
         place = place % 52 if index % 2 else place
@@ -61,15 +63,15 @@ def _memory_megabytes() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def _all_refused(content: bytes, number: int, read: Callable[[bytes], object]) -> int:
+def _all_refused(content: bytes, read: Callable[[bytes], object]) -> int:
     """How many of the mutations were refused; what was not is handed to ``read``'s own check."""
     before = _memory_megabytes()
     refused = 0
-    for mutated in _mutations(content, number):
+    for mutated in _mutations(content):
         try:
             read(mutated)
         except MedFabricError as error:
-            refused += error.code.startswith("MF-60")
+            refused += error.code.startswith("MF-60") or error.code == Code.ENVELOPE_REFUSED
     assert _memory_megabytes() - before < MEGABYTES_MORE
     return refused
 
@@ -85,7 +87,7 @@ def test_mutated_content_is_refused_by_code(form: Form) -> None:
         # What is not refused is another value, in the one form that it has.
         assert again == mutated
 
-    assert _all_refused(content, MUTATIONS, read) > 0.7 * MUTATIONS
+    assert _all_refused(content, read) > 0.7 * MUTATIONS
 
 
 def test_mutated_dealings_are_refused_by_code() -> None:
@@ -97,7 +99,7 @@ def test_mutated_dealings_are_refused_by_code() -> None:
         # Another recipient's part may be damaged; this one's is what was sealed, or refused.
         assert key.open(mutated, CONTEXT, 1, key.public_hex, (2, 3), 200) == opened
 
-    assert _all_refused(content, MUTATIONS, read) > 0.7 * MUTATIONS
+    assert _all_refused(content, read) > 0.7 * MUTATIONS
 
 
 def test_mutated_key_shares_are_refused_by_code() -> None:
@@ -106,7 +108,7 @@ def test_mutated_key_shares_are_refused_by_code() -> None:
     dealing = KeyDealing(rns, fresh().uniform(64, PRIMES), CONTEXT, 4, 3)
     secret = KeySecret(b"k" * 32)
     content, subshare = dealing.make(secret, 1), dealing.subshare(secret, 2)
-    unchanged = sum(mutated == content for mutated in _mutations(content, 1000))
+    unchanged = sum(mutated == content for mutated in _mutations(content))
 
     def read(mutated: bytes) -> None:
         # Its middle answers are checked by those who were dealt to.
@@ -114,7 +116,21 @@ def test_mutated_key_shares_are_refused_by_code() -> None:
         dealing.check_subshare(mutated, 1, 2, subshare)
 
     read(content)
-    assert _all_refused(content, 1000, read) > 990 - unchanged
+    assert _all_refused(content, read) > 0.99 * MUTATIONS - unchanged
+
+
+def test_mutated_envelopes_and_wrapped_keys_are_refused_by_code() -> None:
+    key, record = envelopes.new_key(), b"r" * 32
+    recipient = make_identity(make_authority(), "node1")
+    envelope = envelopes.seal(os.urandom(200), key, record)
+    wrapped = envelopes.wrap(key, recipient.public_key, record)
+
+    for content, read in (
+        (envelope, lambda mutated: envelopes.unseal(mutated, key, record)),
+        (wrapped, lambda mutated: envelopes.unwrap(mutated, recipient, record)),
+    ):
+        unchanged = sum(mutated == content for mutated in _mutations(content))
+        assert _all_refused(content, read) == MUTATIONS - unchanged
 
 
 def test_a_key_secret_and_what_shares_are_made_of_are_not_taken_from_others() -> None:

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from support.key_holders import SEED, KeyHolders, key_holders
 
-from chaincode.schema.encryption import EncryptionTerms, Workload, error_nano
+from chaincode.schema.encryption import EncryptionTerms, Workload, choose, error_nano
 from chaincode.schema.errors import MedFabricError
 from trainer.privacy import KeySecret, Scheme
 from trainer.privacy.sampling import Stream
@@ -226,6 +226,18 @@ def test_sixty_four_hospitals_are_exact_to_a_hundred_thousandth() -> None:
 
     exact = np.mean(values, axis=0)
     assert np.abs(mean - exact).max() < 1e-5 * np.abs(exact).max()
+
+
+def test_the_strongest_flooding_leaves_the_mean_within_the_chosen_error() -> None:
+    work = Workload(2, 2, LENGTH, 10_000)
+    terms = choose(work, clip_micro=8_000_000, error_nano=10_000, statistical_bits=128)
+    some = key_holders(hospitals=2, parameters=LENGTH, terms=terms)
+    values = np.random.default_rng(4).normal(0, 1, LENGTH)
+
+    mean = some.decrypt(some.add([some.encrypt(values)], [1000]), (1, 2), 1000)
+
+    assert terms.flood_bits > 150
+    assert np.abs(mean - values).max() < 1e-5
 
 
 def test_terms_that_could_overflow_are_refused() -> None:

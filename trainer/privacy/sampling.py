@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from trainer.privacy.ring import Residues
 
 LARGEST_ERROR = 21
-_LOW_BITS = 40
+LIMB_BITS = 40
 
 
 class Stream:
@@ -51,19 +51,19 @@ class Stream:
         """Uniform residues, by rejection: ``int64[primes, N]``."""
         return np.stack([self._below(degree, prime) for prime in primes])
 
-    def flood(self, degree: int, bits: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """The sum of four uniform integers in [-2^bits, 2^bits), in two parts.
+    def flood(self, degree: int, bits: int) -> list[NDArray[np.int64]]:
+        """The sum of four uniform integers in [-2^bits, 2^bits), in digits.
 
         Returns:
-            ``high`` and ``low``, int64[N] each; the number is ``high * 2^40 + low``.
+            ``int64[N]`` each; digit i counts ``2^(LIMB_BITS i)``, and only the last is signed.
         """
-        below = min(bits + 1, _LOW_BITS)
-        low = sum(self._words(degree, below) for _ in range(4))
-        high = np.zeros(degree, dtype=np.int64)
-        if bits + 1 > _LOW_BITS:
-            high = np.asarray(sum(self._words(degree, bits + 1 - _LOW_BITS) for _ in range(4)))
-            return high - (4 << (bits - _LOW_BITS)), np.asarray(low)
-        return high, np.asarray(low) - (4 << bits)
+        left, limbs = bits + 1, []
+        while left > 0:
+            below = min(left, LIMB_BITS)
+            limbs.append(np.asarray(sum(self._words(degree, below) for _ in range(4))))
+            left -= below
+        limbs[-1] -= 4 << (bits - LIMB_BITS * (len(limbs) - 1))
+        return limbs
 
     def _words(self, number: int, bits: int) -> NDArray[np.int64]:
         drawn = np.frombuffer(self.bytes(8 * number), dtype="<u8") >> np.uint64(64 - bits)

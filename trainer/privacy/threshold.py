@@ -258,9 +258,11 @@ class Scheme:
         return factor
 
     def _flood(self, stream: sampling.Stream) -> Residues:
-        high, low = stream.flood(self._rns.degree, self._terms.flood_bits)
-        shifted = self._rns.multiply(self._rns.lift(high), self._rns.residues(1 << 40))
-        return self._rns.add(shifted, self._rns.lift(low))
+        step = self._rns.residues(1 << sampling.LIMB_BITS)
+        *lower, total = map(self._rns.lift, stream.flood(self._rns.degree, self._terms.flood_bits))
+        for limb in reversed(lower):
+            total = self._rns.add(self._rns.multiply(total, step), limb)
+        return total
 
     def _encryptor(
         self, key: CollectiveKey, test_stream: sampling.Stream | None

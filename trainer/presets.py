@@ -77,7 +77,15 @@ def encryption(work: Workload, clip_micro: int) -> EncryptionTerms:
     """Small ciphertexts; one hospital may be missing from a decryption where there are four or
     more."""
     threshold = work.hospitals - 1 if work.hospitals >= 4 else None
-    return choose(work, clip_micro=clip_micro, error_nano=10_000, threshold=threshold)
+    # Every update weighs at least a unit, and on average two.
+    weight_bits = max(10, (2 * work.updates - 1).bit_length())
+    return choose(
+        work,
+        clip_micro=clip_micro,
+        error_nano=10_000,
+        weight_bits=weight_bits,
+        threshold=threshold,
+    )
 
 
 def masked(work: Workload, clip_micro: int) -> MaskingTerms:

@@ -28,6 +28,7 @@ from chaincode.schema.rounds import (
     ObjectArgs,
     Objection,
     Objections,
+    Posted,
     Round,
     RoundArgs,
     RoundState,
@@ -92,7 +93,7 @@ class RoundContract:
         return RoundState.of(opened)
 
     @transaction("round:SubmitUpdate")
-    def submit_update(self, context: Context, args: SubmitUpdateArgs) -> Update:
+    def submit_update(self, context: Context, args: SubmitUpdateArgs) -> Posted:
         key = keys.update(args.plan_id, args.round, context.msp_id, context.node_id)
         content = keys.update_content(args.plan_id, args.update.sha256)
         decline = keys.decline(args.plan_id, args.round, context.msp_id, context.node_id)
@@ -154,7 +155,8 @@ class RoundContract:
             posted_at=context.now,
         )
         context.put(content, NodeRef(msp_id=context.msp_id, node_id=context.node_id))
-        return context.post(key, update, "round.update", plan_id=args.plan_id, round=args.round)
+        context.post(key, update, "round.update", plan_id=args.plan_id, round=args.round)
+        return Posted(posted_at=context.now)
 
     @transaction("round:Decline")
     def decline(self, context: Context, args: DeclineArgs) -> Decline:
@@ -190,7 +192,7 @@ class RoundContract:
         )
 
     @transaction("round:Attest")
-    def attest(self, context: Context, args: AttestArgs) -> Attestation:
+    def attest(self, context: Context, args: AttestArgs) -> Posted:
         plan = plans.running(context, args.plan_id)
         plans.participating(context, plan.terms)
         # After the agreement an attestation still goes on record.
@@ -205,12 +207,11 @@ class RoundContract:
             posted_at=context.now,
         )
         key = keys.attestation(args.plan_id, args.round, context.msp_id)
-        return context.post(
-            key, attestation, "round.attested", plan_id=args.plan_id, round=args.round
-        )
+        context.post(key, attestation, "round.attested", plan_id=args.plan_id, round=args.round)
+        return Posted(posted_at=context.now)
 
     @transaction("round:SubmitShare")
-    def submit_share(self, context: Context, args: ShareArgs) -> DecryptionShare:
+    def submit_share(self, context: Context, args: ShareArgs) -> Posted:
         plan = plans.running(context, args.plan_id)
         plans.participating(context, plan.terms)
         round_ = _in_stage(context, args.plan_id, args.round, RoundStatus.AGGREGATED)
@@ -235,10 +236,11 @@ class RoundContract:
             posted_at=context.now,
         )
         key = keys.share(args.plan_id, args.round, args.attempt, context.msp_id)
-        return context.post(key, share, "round.share", plan_id=args.plan_id, round=args.round)
+        context.post(key, share, "round.share", plan_id=args.plan_id, round=args.round)
+        return Posted(posted_at=context.now)
 
     @transaction("round:Evaluate")
-    def evaluate(self, context: Context, args: EvaluateArgs) -> Evaluation:
+    def evaluate(self, context: Context, args: EvaluateArgs) -> Posted:
         plan = plans.running(context, args.plan_id)
         plans.participating(context, plan.terms)
         round_ = _in_stage(context, args.plan_id, args.round, RoundStatus.DECRYPTED)
@@ -263,9 +265,8 @@ class RoundContract:
             posted_at=context.now,
         )
         key = keys.evaluation(args.plan_id, args.round, context.msp_id)
-        return context.post(
-            key, evaluation, "round.evaluated", plan_id=args.plan_id, round=args.round
-        )
+        context.post(key, evaluation, "round.evaluated", plan_id=args.plan_id, round=args.round)
+        return Posted(posted_at=context.now)
 
     @transaction("round:Object")
     def object(self, context: Context, args: ObjectArgs) -> Objection:

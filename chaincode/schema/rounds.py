@@ -227,6 +227,13 @@ class RoundState(Language):
         return cls(**{name: getattr(round_, name) for name in cls.model_fields})
 
 
+class Posted(Language):
+    """That a contribution stands. It is read by a query: what a transaction answers stays on the
+    ledger beside what it wrote."""
+
+    posted_at: Seconds
+
+
 class Update(Language):
     """One trainer node's encrypted contribution and the privacy terms it was trained under."""
 

@@ -420,7 +420,7 @@ _ROWS = (
     Transaction(
         "round:SubmitUpdate",
         r.SubmitUpdateArgs,
-        r.Update,
+        r.Posted,
         TRAINER,
         True,
         "Submit a node's encrypted update; charges the dataset's privacy account.",
@@ -436,7 +436,7 @@ _ROWS = (
     Transaction(
         "round:Attest",
         r.AttestArgs,
-        r.Attestation,
+        r.Posted,
         VALIDATOR,
         True,
         "Attest the aggregate as computed by this hospital.",
@@ -444,7 +444,7 @@ _ROWS = (
     Transaction(
         "round:SubmitShare",
         r.ShareArgs,
-        r.DecryptionShare,
+        r.Posted,
         VALIDATOR,
         True,
         "Submit this hospital's decryption share of the accepted aggregate.",
@@ -468,7 +468,7 @@ _ROWS = (
     Transaction(
         "round:Evaluate",
         r.EvaluateArgs,
-        r.Evaluation,
+        r.Posted,
         VALIDATOR,
         True,
         "Submit this hospital's evaluation of the candidate.",

@@ -576,7 +576,10 @@ def test_a_candidate_that_hospitals_reject_keeps_the_base_model():
 def test_a_hospital_accepts_within_the_agreed_drop_to_the_last_record(correct, accept):
     args = evaluate_args(terms(), correct=correct, base_correct=18)  # 5 points of 20 records: one
 
-    assert at("decrypted").do(ONE, "round:Evaluate", args)["accept"] is accept
+    scenario = at("decrypted")
+    scenario.do(ONE, "round:Evaluate", args)
+
+    assert scenario.asset(keys.evaluation(PLAN, 1, ONE))["accept"] is accept
 
 
 def test_half_of_the_hospitals_accepting_is_not_enough():

@@ -6,8 +6,9 @@ import json
 
 import pytest
 from support.replayed import proven
-from support.scenario import HOSPITALS, at, attest_args, commit_args, ref, sha, terms
+from support.scenario import HOSPITALS, PLAN, at, attest_args, commit_args, ref, sha, terms
 
+from chaincode.contracts import cohort
 from chaincode.schema import canonical, keys
 from chaincode.schema.errors import Code
 from client.audit import reputations
@@ -106,6 +107,30 @@ def test_every_reputation_follows_from_the_ledger(eventful):
     assert fallen["tallies"]["complaint"]["bad"] == 1
     assert fallen["suspicion_micro"] == -1_000_000  # of the second classifier
     assert eventful.asset(keys.reputation("hospital", ONE))["tallies"]["share"]["bad"] == 1
+    assert list(reputations.check(ledger)) == []
+
+
+def test_what_is_booked_page_by_page_follows_too(monkeypatch):
+    monkeypatch.setattr(cohort, "PAGE", 1)
+    scenario = at("active")
+    plan = terms()
+    scenario.open(plan)
+    for page in (1, 2, 3):
+        scenario.do(ONE, "round:Advance", {"plan_id": PLAN, "number": 1, "page": page})
+    scenario.submit(plan, who=(ONE, TWO, THREE))
+    scenario.wait()
+    for page in range(4):
+        scenario.do(ONE, "round:Advance", {"plan_id": PLAN, "number": 1, "page": page})
+    for step in (scenario.attest, scenario.share, scenario.evaluate):
+        step(plan)
+        scenario.do(ONE, "round:Advance", {"plan_id": PLAN, "number": 1})
+    for page in (1, 2, 3):
+        scenario.do(TWO, "round:Advance", {"plan_id": PLAN, "number": 1, "page": page})
+        scenario.now += 1
+    ledger = proven(scenario.ledger)
+
+    assert scenario.asset(keys.round_(PLAN, 1))["booked"] == 4
+    assert scenario.asset(keys.reputation("node", f"{FOUR}/node1"))["tallies"]["update"]["bad"] == 1
     assert list(reputations.check(ledger)) == []
 
 

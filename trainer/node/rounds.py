@@ -21,21 +21,18 @@ from chaincode.schema.plans import PlanTerms
 from chaincode.schema.rounds import (
     AdvanceArgs,
     AttestArgs,
-    Attestation,
     Decline,
     DeclineArgs,
-    DecryptionShare,
     EvaluateArgs,
-    Evaluation,
     Model,
     ModelArgs,
     ModelStatus,
+    Posted,
     RoundArgs,
     RoundState,
     RoundView,
     ShareArgs,
     SubmitUpdateArgs,
-    Update,
     WholeRound,
 )
 from client.consortium import Consortium
@@ -183,7 +180,7 @@ class Rounds:
             noise_multiplier_micro=terms.privacy.noise_multiplier_micro,
         )
         try:
-            self._consortium.submit("round:SubmitUpdate", args, Update)
+            self._consortium.submit("round:SubmitUpdate", args, Posted)
         except MedFabricError as error:
             if error.code not in (Code.DEADLINE_PASSED, Code.BAD_STATE):
                 raise
@@ -204,7 +201,7 @@ class Rounds:
         args = AttestArgs(
             plan_id=duty.plan_id, round=duty.round, aggregate_sha256=aggregate.sha256, aggregate=ref
         )
-        self._consortium.submit("round:Attest", args, Attestation)
+        self._consortium.submit("round:Attest", args, Posted)
         return {"bytes": ref.size_bytes}
 
     def submit_share(self, duty: Duty, now: Snapshot) -> Facts:
@@ -234,7 +231,7 @@ class Rounds:
             attempt=round_.attempt,
             share=ref,
         )
-        self._consortium.submit("round:SubmitShare", args, DecryptionShare)
+        self._consortium.submit("round:SubmitShare", args, Posted)
         return {"bytes": ref.size_bytes}
 
     def unmask(self, duty: Duty, now: Snapshot) -> None:
@@ -262,7 +259,7 @@ class Rounds:
             base_correct=base_correct,
             total=total,
         )
-        self._consortium.submit("round:Evaluate", args, Evaluation)
+        self._consortium.submit("round:Evaluate", args, Posted)
         self._aggregates.pop((duty.plan_id, duty.round), None)
         self._exchange.forget(c.update for c in _view(now).round.contributions)
         self._exchange.forget(share.share for share in _view(now).shares)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -68,4 +69,6 @@ class Agents:
 
     def _spec(self, slug: str) -> Spec:
         command = [sys.executable, "-m", "client.cli", "node", "run", "node.json"]
-        return Spec(f"{slug}.agent", command, {}, self.home(slug))
+        # Applications and architectures of other packages may lie there.
+        packages = {name: os.environ[name] for name in ("PYTHONPATH",) if name in os.environ}
+        return Spec(f"{slug}.agent", command, packages, self.home(slug))

@@ -210,6 +210,8 @@ def train(
                 stepping = _private(model, optimizer, loader, training, privacy, course.key, first)
             trainer = _trainer(training.steps - first, compute or Compute())
             trainer.fit(Classifier(model, stepping, course.key, first, reached), loader)
+            # Hooks and module hold each other: the gradients of a batch would stay for long.
+            stepping.zero_grad(set_to_none=True)
         if trainer.global_step != training.steps - first:
             raise MedFabricError(
                 Code.TRAINING_REFUSED,

@@ -49,6 +49,11 @@ if TYPE_CHECKING:
     help="How updates are hidden and summed.",
 )
 @click.option(
+    "--simulated-enclave",
+    is_flag=True,
+    help="The first hospital attests by a simulated enclave; it protects nothing.",
+)
+@click.option(
     "--store",
     type=click.Choice(["directory", "kubo"]),
     help="Content store; else Kubo (a private IPFS node per hospital) where it is found.",
@@ -70,6 +75,7 @@ def demo(
     seed: int,
     partition: str,
     aggregation: str,
+    simulated_enclave: bool,
     store: str | None,
     runs: Path,
     as_json: bool,
@@ -93,6 +99,7 @@ def demo(
         chosen,
         application=trained.id,
         aggregation=aggregation,
+        simulated_enclave=simulated_enclave,
     )
     with _screen(options, trained, quiet=as_json) as screen:
         try:
@@ -195,6 +202,8 @@ def _screen(options: Options, trained: Application, *, quiet: bool) -> Iterator[
         )
         records = "simulated records" if trained.simulated else "real records"
         screen.stage(f"{trained.title}, {records}: {trained.about}")
+        if options.simulated_enclave:
+            screen.stage("a simulated enclave attests for the first hospital: it protects nothing")
         if options.kind != "fabric":
             screen.stage("the devnet is one trust domain: for teaching and tests alone")
         yield screen

@@ -49,6 +49,8 @@ class Options:
     stage_seconds: int = 60
     application: str = "breast-cancer"
     aggregation: str = "ckks"
+    simulated_enclave: bool = False
+    """The first hospital attests by a software attester in an enclave's place."""
 
 
 @dataclass
@@ -233,12 +235,26 @@ def _agree(run: Run) -> None:
         options.stage_seconds,
         presets.Aggregation(options.aggregation),
     )
+    if options.simulated_enclave:
+        from trainer.enclave import SimulatedChip
+
+        first = run.hospitals[0]
+        pinned = SimulatedChip.kept(_enclave(run, first)).terms(first.msp_id)
+        run.terms = run.terms.model_copy(update={"enclaves": (pinned,)})
     steps.agree_plan(run.hospitals, run.terms, datasets)
+
+
+def _enclave(run: Run, hospital: steps.Hospital) -> Path:
+    return run.options.folder.resolve() / "enclaves" / hospital.slug
 
 
 def _node(run: Run, hospital: steps.Hospital, data: dict[str, object]) -> dict[str, object]:
     folder = run.options.folder.resolve()
+    enclave = {}
+    if run.options.simulated_enclave and hospital is run.hospitals[0]:
+        enclave = {"simulated_enclave": str(_enclave(run, hospital))}
     return {
+        **enclave,
         "connection": str(run.network.layout.connection(hospital.slug)),
         "identity": str(run.network.layout.user(hospital.slug, NODE)),
         "store": run.stores.configs[hospital.slug],

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from chaincode.contracts import model as models
 from chaincode.contracts.framework import Context
-from chaincode.schema import accounting, data, encryption, keys, masking, strategies
+from chaincode.schema import accounting, data, enclaves, encryption, keys, masking, strategies
 from chaincode.schema.base import Role
 from chaincode.schema.consortium import Node, NodeStatus
 from chaincode.schema.data import distinct
@@ -40,6 +40,7 @@ def check(context: Context, terms: PlanTerms) -> None:
     )
     if refused:
         raise _invalid(refused)
+    _check_enclaves(terms)
     trained = _check_participants(context, terms)
     if terms.participation.dynamic is not None:
         trained += _check_dynamic(terms, terms.participation.dynamic)
@@ -69,6 +70,15 @@ def _check_hospitals(context: Context, terms: PlanTerms) -> None:
         raise _invalid("agreement must be more than half of the hospitals, and no more than all")
     if participation.quorum > terms.most_updates:
         raise _invalid("quorum is larger than the number of participants")
+
+
+def _check_enclaves(terms: PlanTerms) -> None:
+    owners = [enclave.msp_id for enclave in terms.enclaves]
+    if not distinct(owners) or not set(owners) <= set(terms.hospitals):
+        raise _invalid("an enclave is of a hospital that takes part, and of each there is one")
+    for enclave in terms.enclaves:
+        if wrong := enclaves.problem(enclave):
+            raise _invalid(wrong)
 
 
 def _check_participants(context: Context, terms: PlanTerms) -> list[Trained]:

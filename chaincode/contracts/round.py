@@ -8,9 +8,10 @@ from chaincode.contracts import masking, stages
 from chaincode.contracts import model as models
 from chaincode.contracts import plan as plans
 from chaincode.contracts.framework import Context, transaction
-from chaincode.schema import keys, states
+from chaincode.schema import enclaves, keys, states
 from chaincode.schema.consortium import Node
 from chaincode.schema.datasets import Consent, Dataset
+from chaincode.schema.enclaves import Attested
 from chaincode.schema.errors import Code, MedFabricError
 from chaincode.schema.masking import MaskingTerms
 from chaincode.schema.plans import Participant, Plan, PlanStatus, PlanTerms, TrainingTerms
@@ -196,7 +197,9 @@ class RoundContract:
         plan = plans.running(context, args.plan_id)
         plans.participating(context, plan.terms)
         # After the agreement an attestation still goes on record.
-        _in_stage(context, args.plan_id, args.round, RoundStatus.SEALED, RoundStatus.AGGREGATED)
+        sealed = (RoundStatus.SEALED, RoundStatus.AGGREGATED)
+        round_ = _in_stage(context, args.plan_id, args.round, *sealed)
+        _check_evidence(context, plan, round_, args)
         attestation = Attestation(
             plan_id=args.plan_id,
             round=args.round,
@@ -204,6 +207,7 @@ class RoundContract:
             node_id=context.node_id,
             aggregate_sha256=args.aggregate_sha256,
             aggregate=args.aggregate,
+            evidence_sha256=args.evidence.sha256 if args.evidence else None,
             posted_at=context.now,
         )
         key = keys.attestation(args.plan_id, args.round, context.msp_id)
@@ -354,6 +358,26 @@ def _note(context: Context, args: ObjectArgs) -> None:
             f"{context.msp_id} objected {len(subjects)} times; audit the ledger",
         )
     context.put(key, Objections(subjects=(*subjects, args.subject_sha256)))
+
+
+def _check_evidence(context: Context, plan: Plan, round_: Round, args: AttestArgs) -> None:
+    """Whoever attests by an enclave needs its evidence, and nobody else has any."""
+    enclave = plan.terms.enclave(context.msp_id)
+    if enclave is None or args.evidence is None:
+        if (enclave is None) is not (args.evidence is None):
+            raise MedFabricError(
+                Code.EVIDENCE_REFUSED, "evidence belongs to a hospital whose enclave the plan pins"
+            )
+        return
+    attested = Attested(
+        plan_id=args.plan_id,
+        round=args.round,
+        terms_sha256=plan.terms_sha256,
+        opened_at=round_.opened_at,
+        aggregate_sha256=args.aggregate_sha256,
+    )
+    if why := enclaves.refusal(enclave, args.evidence, attested, context.now):
+        raise MedFabricError(Code.EVIDENCE_REFUSED, f"the evidence does not hold: {why}")
 
 
 def _keyed(context: Context, plan: Plan, round_: Round) -> None:

@@ -84,6 +84,7 @@ class Code(StrEnum):
     REPLAYED_UPDATE = "MF-5016"
     WEIGHT_CAP = "MF-5018"
     MASK_SHARE_REFUSED = "MF-5019"
+    EVIDENCE_REFUSED = "MF-5020"
     # privacy engine
     WIRE_MALFORMED = "MF-6001"
     WIRE_FOREIGN = "MF-6002"

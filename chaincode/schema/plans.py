@@ -24,6 +24,7 @@ from chaincode.schema.base import (
 )
 from chaincode.schema.consortium import Vote
 from chaincode.schema.data import DataTerms
+from chaincode.schema.enclaves import EnclaveTerms
 from chaincode.schema.encryption import EncryptionTerms, Workload
 from chaincode.schema.masking import MaskingTerms
 
@@ -175,11 +176,16 @@ class PlanTerms(Language):
     participation: ParticipationTerms
     acceptance: AcceptanceTerms
     schedule: ScheduleTerms = ScheduleTerms()
+    enclaves: Annotated[tuple[EnclaveTerms, ...], Field(max_length=64)] = ()
 
     @property
     def sha256(self) -> str:
         """What hospitals vote on and what seeds the common reference polynomial."""
         return canonical.sha256(self)
+
+    def enclave(self, msp_id: str) -> EnclaveTerms | None:
+        """What a hospital attests by, if it does by an enclave."""
+        return next((e for e in self.enclaves if e.msp_id == msp_id), None)
 
     @property
     def hospitals(self) -> tuple[str, ...]:

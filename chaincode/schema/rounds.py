@@ -21,6 +21,7 @@ from chaincode.schema.base import (
     Seconds,
     Sha256,
 )
+from chaincode.schema.enclaves import EnclaveEvidence
 from chaincode.schema.masking import Masking, MaskKeys, Unmasking
 from chaincode.schema.plans import Participant
 
@@ -274,7 +275,8 @@ class Decline(Language):
 
 
 class Attestation(Language):
-    """The aggregate as this hospital computed it."""
+    """The aggregate as this hospital computed it, or an enclave for it: then with the hash of the
+    evidence, which the contract has verified."""
 
     plan_id: Id
     round: RoundNumber
@@ -282,6 +284,7 @@ class Attestation(Language):
     node_id: Id
     aggregate_sha256: Sha256
     aggregate: ContentRef
+    evidence_sha256: Sha256 | None = None
     posted_at: Seconds
 
 
@@ -399,6 +402,7 @@ class AttestArgs(Language):
     round: RoundNumber
     aggregate_sha256: Sha256
     aggregate: ContentRef
+    evidence: EnclaveEvidence | None = None
 
 
 class ShareArgs(Language):

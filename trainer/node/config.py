@@ -54,7 +54,8 @@ class NodeConfig(BaseModel):
     With ``join_plans`` the node takes a place, with its ``data``, in every plan whose rule admits
     it; without, it takes part only where a plan names it or its operator joins. ``test_seed``
     switches test mode on: batches, noise and keys all follow from it, so that runs repeat to the
-    byte and nothing is private or secret. Tests alone may set it.
+    byte and nothing is private or secret. Tests alone may set it. ``simulated_enclave``: the folder
+    of a software attester, for plans that accept it (see :mod:`trainer.enclave`).
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -64,6 +65,7 @@ class NodeConfig(BaseModel):
     store: DirectoryStoreConfig | KuboStoreConfig
     data: DataConfig | None = None
     compute: ComputeConfig = ComputeConfig()
+    simulated_enclave: Path | None = None
     join_plans: bool = False
     test_seed: int | None = None
 
@@ -99,4 +101,6 @@ def _absolute(config: NodeConfig, base: Path) -> NodeConfig:
     if data is not None:
         data = data.model_copy(update={"file": base / data.file})
     paths = {name: base / getattr(config, name) for name in ("connection", "identity", "home")}
+    if config.simulated_enclave is not None:
+        paths["simulated_enclave"] = base / config.simulated_enclave
     return config.model_copy(update={**paths, "store": store, "data": data})

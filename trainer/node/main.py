@@ -29,6 +29,7 @@ from trainer.node.config import DataConfig, DirectoryStoreConfig, NodeConfig, lo
 from trainer.node.content import Exchange
 from trainer.node.courses import Courses
 from trainer.node.duties import Duty, Me, Snapshot, Task
+from trainer.node.enclave import Attester, SimulatedEnclave, no_enclave
 from trainer.node.home import Home
 from trainer.node.masks import MaskKeeper
 from trainer.node.membership import Membership
@@ -80,12 +81,21 @@ def build(config: NodeConfig, identity: Identity, consortium: Consortium, home: 
     place = (identity.msp_id, identity.name)
     masks = MaskKeeper(place, consortium, home, exchange, keys, made)
     learners = _Learners(config, consortium, home)
-    rounds = Rounds(consortium, home, exchange, keys, masks, courses, learners)
+    rounds = Rounds(
+        consortium, home, exchange, keys, masks, courses, learners, _attester(config, identity)
+    )
     joins = config.data.dataset_id if config.data and config.join_plans else None
     me = Me(identity.msp_id, identity.name, frozenset(identity.roles), joins)
     worker = _Worker(exchange, keys, masks, rounds, Membership(consortium, joins))
     storekeeper = Storekeeper(me, consortium, store)
     return Agent(me, consortium, home, worker, exchange.restore, storekeeper.due)
+
+
+def _attester(config: NodeConfig, identity: Identity) -> Attester:
+    if config.simulated_enclave is None:
+        return no_enclave
+    log.warning("a simulated enclave: its evidence protects nothing")
+    return SimulatedEnclave(identity.msp_id, config.simulated_enclave)
 
 
 def _secrets(config: NodeConfig, identity: Identity) -> Secrets:

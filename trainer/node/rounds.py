@@ -40,6 +40,7 @@ from trainer.node.ceremony import KeyKeeper
 from trainer.node.content import Exchange
 from trainer.node.courses import Courses
 from trainer.node.duties import Duty, Snapshot
+from trainer.node.enclave import Attester, no_enclave
 from trainer.node.home import Home
 from trainer.node.masks import MaskKeeper
 from trainer.privacy.masking import MaskedForm
@@ -115,6 +116,7 @@ class Rounds:
 
     Args:
         learner: makes a plan's learner on first use; that imports torch.
+        attester: gives an enclave's evidence where a plan pins one.
     """
 
     def __init__(
@@ -126,6 +128,7 @@ class Rounds:
         masks: MaskKeeper,
         courses: Courses,
         learner: Callable[[PlanTerms], Learner],
+        attester: Attester = no_enclave,
     ) -> None:
         self._consortium = consortium
         self._home = home
@@ -134,6 +137,7 @@ class Rounds:
         self._masks = masks
         self._courses = courses
         self._learner = learner
+        self._attester = attester
         self._aggregates: dict[tuple[str, int], _Aggregate] = {}
 
     def open(self, duty: Duty, _: Snapshot) -> None:
@@ -199,7 +203,11 @@ class Rounds:
         aggregate = self._aggregate(now)
         ref = self._exchange.release_kept(aggregate.content_sha256)
         args = AttestArgs(
-            plan_id=duty.plan_id, round=duty.round, aggregate_sha256=aggregate.sha256, aggregate=ref
+            plan_id=duty.plan_id,
+            round=duty.round,
+            aggregate_sha256=aggregate.sha256,
+            aggregate=ref,
+            evidence=self._attester(now, aggregate.sha256),
         )
         self._consortium.submit("round:Attest", args, Posted)
         return {"bytes": ref.size_bytes}

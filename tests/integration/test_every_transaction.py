@@ -43,6 +43,7 @@ PAGED: dict[str, tuple[str, dict[str, Any]]] = {
     "classifier:List": ("classifiers", {}),
     "storage:Holders": ("holdings", {"sha256": sha("kept")}),
     "storage:Challenges": ("challenges", {}),
+    "storage:Pending": ("pending", {}),
     "application:List": ("schemas", {}),
     "application:Records": ("records", {"application": "falls", "msp_id": ONE}),
     "sharing:Grants": ("grants", {"model_id": "mine"}),

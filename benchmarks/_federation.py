@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import statistics
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,12 +24,15 @@ HOSPITALS = 4
 
 @dataclass(frozen=True)
 class Federation:
-    """Four hospitals with an application's records, split by a seed."""
+    """Four hospitals with an application's records, split by a seed. ``validation``: of all of them
+    together, to choose by; ``changes`` to the application's training terms."""
 
     application: Application
     seed: int
     hospitals: tuple[Records, ...]
+    validation: Records
     test: Records
+    changes: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def of(cls, name: str, seed: int, partition: str = "identical") -> Federation:
@@ -37,13 +40,19 @@ class Federation:
         from trainer import applications
         from trainer.applications.files import load, write
         from trainer.data.records import VALIDATION_FRACTION, split
+        from trainer.simulation import pooled
 
         found = applications.find(name)
         with tempfile.TemporaryDirectory() as folder:
             files = write(found, Path(folder), HOSPITALS, seed, partition, sample_seed=seed)
             hospitals, test = load(found, files)
-        training = tuple(split(records, VALIDATION_FRACTION, seed)[0] for records in hospitals)
-        return cls(found, seed, training, test)
+        parts = [split(records, VALIDATION_FRACTION, seed) for records in hospitals]
+        training, validation = zip(*parts, strict=True)
+        return cls(found, seed, training, pooled(validation), test)
+
+    def changed(self, **changes: Any) -> Federation:
+        """The same hospitals with other training terms."""
+        return replace(self, changes=changes)
 
     @property
     def samples(self) -> int:
@@ -62,7 +71,8 @@ class Federation:
         """The application's training terms."""
         from trainer import presets
 
-        return presets.training(self.application.tuned, self.samples)
+        terms = presets.training(self.application.tuned, self.samples)
+        return terms.model_copy(update=dict(self.changes))
 
     @cached_property
     def plain_training(self) -> TrainingTerms:
@@ -78,21 +88,32 @@ class Federation:
         wanted = presets.EPSILON_MICRO if epsilon_micro is None else epsilon_micro
         return presets.privacy(self.application.tuned, self.training, self.samples, wanted)
 
-    def private(self, privacy: PrivacyTerms | None = None) -> tuple[Any, float]:
-        """Weights of the last round with privacy, and the largest value of an update."""
+    def private(
+        self, privacy: PrivacyTerms | None = None, clip: float | None = None
+    ) -> tuple[Any, float]:
+        """Weights of the last round with privacy, and the largest value of an update.
+
+        Args:
+            clip: range of an update's values, instead of that of the encryption.
+        """
         from trainer.simulation import federated
 
         terms = privacy or self.privacy()
-        clip = value_clip(self.training, terms)
+        clip = value_clip(self.training, terms) if clip is None else clip
         rounds = list(federated(self.model, self.hospitals, self.training, terms, self.seed, clip))
         return rounds[-1][0], max(largest for _, largest in rounds)
 
-    def plain(self, hospitals: Sequence[Records] | None = None) -> Any:
-        """Weights of unprotected federated averaging, of all hospitals or of some."""
+    def plain(self, hospitals: Sequence[Records] | None = None, clip: float = float("inf")) -> Any:
+        """Weights of federated averaging without privacy, of all hospitals or of some.
+
+        Args:
+            clip: range of an update's values.
+        """
         from trainer.simulation import federated
 
         members = self.hospitals if hospitals is None else hospitals
-        return list(federated(self.model, members, self.plain_training, None, self.seed))[-1][0]
+        terms = self.plain_training
+        return list(federated(self.model, members, terms, None, self.seed, clip))[-1][0]
 
     def centralised(self) -> Any:
         """Weights of unprotected training on all hospitals' records at once."""

@@ -129,6 +129,6 @@ APPLICATION = Application(
     architecture="hybrid",
     config={"channels": 3, "length": LENGTH, "classes": 2, "filters": 8, "hidden": 12},
     tuned=Tuned(
-        rounds=6, steps=12, batch=128, learning_rate=2.0, clip=1.0, momentum=0.8, plain_rate=1.0
+        rounds=8, steps=12, batch=256, learning_rate=1.0, clip=1.0, momentum=0.8, plain_rate=1.0
     ),
 )

@@ -261,6 +261,19 @@ def personalise(
     show(vars(made), as_json=as_json)
 
 
+@node.command()
+@json_option
+def measure(as_json: bool) -> None:
+    """Say what this machine can give to training: memory, cores, accelerator, energy.
+
+    By it an admin chooses the class of device with which the node is registered, and a plan's
+    proposer the batch and the steps of the class.
+    """
+    from trainer.node.machine import measure as measured
+
+    show(vars(measured()), as_json=as_json)
+
+
 @node.command("check-model")
 @click.argument("architecture")
 @click.option(

@@ -14,7 +14,7 @@ from trainer import training
 from trainer.data.records import Records
 from trainer.models import registry
 from trainer.randomness import Seeds, chosen, normal, source
-from trainer.training import evaluate, parameters, train
+from trainer.training import Compute, evaluate, parameters, train
 
 
 def records(number: int, features: int, seed: int = 0) -> Records:
@@ -256,3 +256,23 @@ def test_a_strong_proximal_term_keeps_the_update_small() -> None:
     ).delta
 
     assert np.linalg.norm(held) < 0.5 * np.linalg.norm(free)
+
+
+def test_precision_and_accelerator_pass_through_and_the_clip_still_holds() -> None:
+    model = registry.build("mlp", {"features": 8, "classes": 2, "hidden": 4})
+    base = parameters(model)
+    data = records(20, 8)
+    compute = Compute(accelerator="auto", precision="bf16-mixed")
+
+    def moved(compute: Compute | None) -> np.ndarray:
+        noise = privacy(0.05, 0.01)
+        return train(model, base, data, terms(20), noise, Seeds(1), compute=compute).delta
+
+    half, full = moved(compute), moved(None)
+
+    # One step of 20 records, all of them clipped, and the same noise.
+    assert not np.array_equal(half, full)
+    assert np.linalg.norm(half - full) < 0.01 * 0.02
+    assert np.linalg.norm(half) < 0.01 + 6 * 0.05 * 0.01 / 20 * half.size**0.5
+    with pytest.raises(Exception, match="quantum"):
+        moved(Compute(accelerator="quantum"))

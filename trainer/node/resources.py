@@ -13,7 +13,7 @@ from pathlib import Path
 
 ESTIMATED_WATTS = 10.0
 """Of one busy core, where no counter is to be read: between a laptop's and a server's."""
-_COUNTERS = Path("/sys/class/powercap")
+COUNTERS = Path("/sys/class/powercap")
 
 
 @dataclass(frozen=True)
@@ -24,15 +24,15 @@ class Meter:
     microjoules: int | None
 
     @classmethod
-    def start(cls, counters: Path = _COUNTERS) -> Meter:
+    def start(cls, counters: Path = COUNTERS) -> Meter:
         """From now on."""
-        return cls(time.process_time(), _microjoules(counters))
+        return cls(time.process_time(), microjoules(counters))
 
-    def facts(self, counters: Path = _COUNTERS) -> dict[str, int | str]:
+    def facts(self, counters: Path = COUNTERS) -> dict[str, int | str]:
         """``cpu_ms``; ``peak_kb``, the most memory that the process ever held; ``energy_mj`` with
         ``energy`` saying whether it was measured or estimated."""
         cpu = time.process_time() - self.cpu_seconds
-        now = _microjoules(counters)
+        now = microjoules(counters)
         told = None if now is None or self.microjoules is None else now - self.microjoules
         # The counters start again from zero once in a while.
         measured = told is not None and told >= 0
@@ -45,7 +45,7 @@ class Meter:
         }
 
 
-def _microjoules(counters: Path) -> int | None:
+def microjoules(counters: Path) -> int | None:
     """Energy of all processor packages since some time past; None where it is not to be read."""
     files = sorted(counters.glob("intel-rapl:[0-9]*/energy_uj"))
     packages = [file for file in files if file.parent.name.count(":") == 1]

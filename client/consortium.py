@@ -25,6 +25,7 @@ from chaincode.schema import ceremonies as c
 from chaincode.schema import classifiers as k
 from chaincode.schema import consortium as o
 from chaincode.schema import datasets as d
+from chaincode.schema import grouptests as u
 from chaincode.schema import masking as f
 from chaincode.schema import motions as m
 from chaincode.schema import nodes as n
@@ -216,6 +217,14 @@ class Masks(Group):
     unmask = Call("masking:Unmask", f.UnmaskArgs, f.Unmasking)
 
 
+class GroupTests(Group):
+    attest = Call("grouptest:Attest", u.AttestGroupsArgs, u.GroupAttestation)
+    submit_shares = Call("grouptest:SubmitShares", u.ShareGroupsArgs, u.GroupShare)
+    score = Call("grouptest:Score", u.ScoreGroupsArgs, u.GroupScore)
+    advance = Call("grouptest:Advance", u.GroupTestArgs, u.GroupTest)
+    get = Call("grouptest:Get", u.GroupTestArgs, u.GroupTestView)
+
+
 class Models(Group):
     get = Call("model:Get", r.ModelArgs, r.Model)
     page = Call("model:List", PageArgs, r.ModelPage)
@@ -338,6 +347,7 @@ class Consortium(Closing):
         self.ceremonies = Ceremonies(self)
         self.rounds = Rounds(self)
         self.masks = Masks(self)
+        self.group_tests = GroupTests(self)
         self.models = Models(self)
         self.reputations = Reputations(self)
         self.complaints = Complaints(self)

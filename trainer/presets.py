@@ -29,6 +29,7 @@ class Aggregation(StrEnum):
 
 
 EPSILON_MICRO, DELTA_NANO = 3_000_000, 10_000
+ACCEPTANCE = AcceptanceTerms(max_drop_micro=100_000)
 
 
 def training(tuned: Tuned, samples: int, rounds: int | None = None) -> TrainingTerms:
@@ -106,11 +107,13 @@ def plan(
     rounds: int | None = None,
     stage_seconds: int = 60,
     aggregation: Aggregation = Aggregation.CKKS,
+    acceptance: AcceptanceTerms = ACCEPTANCE,
 ) -> PlanTerms:
     """A plan for an application, one node per hospital."""
     hidden = masked if aggregation is Aggregation.SECRET_SHARING else encryption
     steps = training(application.tuned, samples, rounds)
     noise = privacy(application.tuned, steps, samples)
+    sums = steps.rounds * (1 + acceptance.group_tests)
     hospitals = len({participant.msp_id for participant in participants})
     return PlanTerms(
         plan_id=plan_id,
@@ -126,7 +129,7 @@ def plan(
         training=steps,
         privacy=noise,
         encryption=hidden(
-            Workload(hospitals, len(participants), parameters, steps.rounds),
+            Workload(hospitals, len(participants), parameters, sums),
             clipping.clip_micro(steps, noise),
         ),
         participation=ParticipationTerms(
@@ -138,5 +141,5 @@ def plan(
             update_seconds=max(60, stage_seconds),
             stage_seconds=stage_seconds,
         ),
-        acceptance=AcceptanceTerms(max_drop_micro=100_000),
+        acceptance=acceptance,
     )

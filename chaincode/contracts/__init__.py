@@ -7,6 +7,7 @@ from chaincode.contracts.complaint import ComplaintContract
 from chaincode.contracts.consortium import ConsortiumContract
 from chaincode.contracts.dataset import DatasetContract
 from chaincode.contracts.framework import Context, admit
+from chaincode.contracts.grouptest import GroupTestContract
 from chaincode.contracts.masking import MaskingContract
 from chaincode.contracts.model import ModelContract
 from chaincode.contracts.node import NodeContract
@@ -38,6 +39,7 @@ def chaincode() -> Router:
             CeremonyContract(),
             RoundContract(),
             MaskingContract(),
+            GroupTestContract(),
             ModelContract(),
             ReputationContract(),
             ComplaintContract(),

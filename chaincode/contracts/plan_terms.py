@@ -12,6 +12,7 @@ from chaincode.schema.consortium import Node, NodeStatus
 from chaincode.schema.data import distinct
 from chaincode.schema.datasets import Dataset
 from chaincode.schema.errors import Code, MedFabricError
+from chaincode.schema.grouptests import MOST_UPDATES
 from chaincode.schema.masking import MaskingTerms
 from chaincode.schema.plans import DynamicTerms, PlanTerms, TrainingTerms
 from chaincode.schema.strategies import Strategy
@@ -68,6 +69,21 @@ def _check_hospitals(context: Context, terms: PlanTerms) -> None:
         raise _invalid("an aggregate of one hospital is that hospital's update")
     if not number // 2 < participation.agreement <= number:
         raise _invalid("agreement must be more than half of the hospitals, and no more than all")
+    groups, least = terms.acceptance.group_tests, terms.acceptance.least_group
+    if groups and isinstance(terms.encryption, MaskingTerms):
+        raise _invalid("masks come off the sum of all updates alone; allow no group tests")
+    if groups and terms.most_updates > MOST_UPDATES:
+        raise _invalid(
+            f"group tests weigh all of a round's updates at once, at most {MOST_UPDATES}; "
+            "allow none"
+        )
+    if groups == 1:
+        raise _invalid("a single group is the whole; allow no group tests, or two")
+    if number < groups * least:
+        raise _invalid(
+            f"{groups} groups of {number} hospitals are of fewer than {least}, and too small a "
+            "group's sum tells of one update"
+        )
     if participation.quorum > terms.most_updates:
         raise _invalid("quorum is larger than the number of participants")
 

@@ -16,6 +16,7 @@ from chaincode.schema.conduct import Events, Posts, Subject
 from chaincode.schema.consortium import Hospital, Node
 from chaincode.schema.datasets import Dataset
 from chaincode.schema.errors import Code, MedFabricError
+from chaincode.schema.grouptests import GroupTest
 from chaincode.schema.plans import Participant
 from chaincode.schema.reputation import (
     Evidence,
@@ -25,7 +26,7 @@ from chaincode.schema.reputation import (
     ReputationPage,
     ReputationPageArgs,
 )
-from chaincode.schema.rounds import Model, Round, Update
+from chaincode.schema.rounds import Contributions, Model, Round, Update
 
 
 class ReputationContract:
@@ -84,6 +85,14 @@ def book(context: Context, round_: Round, posts: Posts, page: int) -> None:
     terms = None if classifier is None else classifier.terms
     before = partial(of, context)
     for reputation in conduct.after_round(round_, posts, before, context.now, terms, page):
+        _put(context, reputation)
+
+
+def book_test(context: Context, test: GroupTest, sealed: Contributions | None) -> None:
+    """Book what a group test that was scored says of who contributed to its round."""
+    classifier = adopted_classifier(context)
+    terms = None if classifier is None else classifier.terms
+    for reputation in conduct.after_test(test, sealed, partial(of, context), context.now, terms):
         _put(context, reputation)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from chaincode.contracts import cohort as cohorts
 from chaincode.contracts import dataset as datasets
-from chaincode.contracts import masking, stages
+from chaincode.contracts import grouptest, masking, stages
 from chaincode.contracts import model as models
 from chaincode.contracts import plan as plans
 from chaincode.contracts.framework import Context, transaction
@@ -13,6 +13,7 @@ from chaincode.schema.consortium import Node
 from chaincode.schema.datasets import Consent, Dataset
 from chaincode.schema.enclaves import Attested
 from chaincode.schema.errors import Code, MedFabricError
+from chaincode.schema.grouptests import commitment
 from chaincode.schema.masking import MaskingTerms
 from chaincode.schema.plans import Participant, Plan, PlanStatus, PlanTerms, TrainingTerms
 from chaincode.schema.rounds import (
@@ -68,6 +69,7 @@ class RoundContract:
         last = plans.last_round(context, plan)
         if last is not None and not stages.ended(last):
             raise MedFabricError(Code.NOT_YET, f"round {last.number} has not ended; advance it")
+        grouptest.settle(context, plan, last)
         _on_schedule(context, plan.terms, last)
         cohort = cohorts.enlist(context, plan, args.number, 0)
         pages = cohorts.pages(plan.terms)
@@ -209,6 +211,7 @@ class RoundContract:
             aggregate=args.aggregate,
             evidence_sha256=args.evidence.sha256 if args.evidence else None,
             posted_at=context.now,
+            draw_sha256=_draw_commitment(plan.terms, round_, args),
         )
         key = keys.attestation(args.plan_id, args.round, context.msp_id)
         context.post(key, attestation, "round.attested", plan_id=args.plan_id, round=args.round)
@@ -238,6 +241,7 @@ class RoundContract:
             attempt=args.attempt,
             share=args.share,
             posted_at=context.now,
+            draw=_draw(context, args),
         )
         key = keys.share(args.plan_id, args.round, args.attempt, context.msp_id)
         context.post(key, share, "round.share", plan_id=args.plan_id, round=args.round)
@@ -447,6 +451,34 @@ def _check_terms(
         )
     if not 0 < args.update.size_bytes <= UPDATE_LIMIT:
         raise MedFabricError(Code.WRONG_SIZE, "an update is neither empty nor that large")
+
+
+def _draw_commitment(terms: PlanTerms, round_: Round, args: AttestArgs) -> str | None:
+    """The hospital's part in the draw of a group test: only while nobody has shown a part."""
+    if not terms.acceptance.group_tests or round_.status is not RoundStatus.SEALED:
+        return None
+    if args.draw_sha256 is None:
+        raise MedFabricError(
+            Code.BAD_ARGUMENT, "the plan has group tests; commit to a part in their draw"
+        )
+    return args.draw_sha256
+
+
+def _draw(context: Context, args: ShareArgs) -> str | None:
+    """What the hospital committed to, shown.
+
+    Raises:
+        MedFabricError: ``COMMITMENT_MISMATCH``.
+    """
+    key = keys.attestation(args.plan_id, args.round, context.msp_id)
+    attestation = context.find(key, Attestation)
+    if attestation is None or attestation.draw_sha256 is None:
+        return None
+    if args.draw is None or commitment(args.draw) != attestation.draw_sha256:
+        raise MedFabricError(
+            Code.COMMITMENT_MISMATCH, "this part in the draw is not the one committed to"
+        )
+    return args.draw
 
 
 def _accepts(args: EvaluateArgs, terms: PlanTerms) -> bool | None:

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from chaincode.contracts import cohort as cohorts
+from chaincode.contracts import grouptest, reputation
 from chaincode.contracts import masking as masks
 from chaincode.contracts import plan as plans
-from chaincode.contracts import reputation
 from chaincode.contracts.framework import Context
 from chaincode.schema import keys, states
 from chaincode.schema.base import ContentRef
@@ -112,6 +112,8 @@ def carry_out(context: Context, plan: Plan, round_: Round, outcome: Outcome) -> 
         reputation.book(context, moved, posts, 0)
     if not (ended(moved) and _end_plan(context, plan, moved)) and outcome.model is not None:
         plans.put(context, plan)
+    if outcome.to is RoundStatus.DECRYPTED:
+        grouptest.draw(context, plan, moved, shares(context, round_))
     name = f"round.{outcome.to.value.lower()}"
     context.emit(name, plan_id=round_.plan_id, round=round_.number)
     return moved

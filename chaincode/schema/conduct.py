@@ -16,6 +16,7 @@ from itertools import chain
 
 from chaincode.schema.classifiers import ClassifierTerms, assess
 from chaincode.schema.errors import Code
+from chaincode.schema.grouptests import GroupTest
 from chaincode.schema.reputation import Evidence, Rated, Reputation, Tally
 from chaincode.schema.rounds import (
     Attestation,
@@ -178,6 +179,30 @@ def after_round(
         for subject in [(before.subject, before.subject_id)]
     ]
     return [_finished(reputation, validators, classifier) for reputation in changed]
+
+
+def after_test(
+    test: GroupTest,
+    sealed: Contributions | None,
+    find: Callable[[Sequence[Subject]], Sequence[Reputation]],
+    now: int,
+    classifier: ClassifierTerms | None,
+) -> list[Reputation]:
+    """The reputations of the hospitals and nodes that a group test was about, ``sealed`` being the
+    contributions to its round; as :func:`after_round`. It belongs to its round: nothing fades once
+    more."""
+    harmful = {quality.msp_id: quality.harmful for quality in test.qualities}
+    found: dict[Subject, Events] = {}
+    for contribution in sealed.contributions if sealed else ():
+        msp_id = contribution.msp_id
+        events: Events = {Evidence.QUALITY: (0, 1) if harmful[msp_id] else (1, 0)}
+        found[Rated.HOSPITAL, msp_id] = events
+        found[Rated.NODE, node_name(msp_id, contribution.node_id)] = events
+    changed = [
+        book(before, found[before.subject, before.subject_id], now, fade=False)
+        for before in find(sorted(found))
+    ]
+    return [_finished(reputation, {}, classifier) for reputation in changed]
 
 
 def _finished(

@@ -76,7 +76,8 @@ class EncryptionTerms(Language):
 @dataclass(frozen=True)
 class Workload:
     """What the terms must carry: ``updates`` nodes of ``hospitals`` key holders submit
-    ``parameters`` values in each of ``rounds`` rounds."""
+    ``parameters`` values in each of ``rounds`` rounds. A round in which sums over groups are
+    decrypted too counts once for each sum."""
 
     hospitals: int
     updates: int

@@ -238,6 +238,26 @@ def check(tx_id: str, msp_id: str) -> Key:
     return ("check", (tx_id, msp_id))
 
 
+def group_test(plan_id: str, number: int) -> Key:
+    return ("group-test", (plan_id, _padded(number)))
+
+
+def group_attestation(plan_id: str, number: int, msp_id: str) -> Key:
+    return ("group-attestation", (plan_id, _padded(number), msp_id))
+
+
+def group_share(plan_id: str, number: int, msp_id: str) -> Key:
+    return ("group-share", (plan_id, _padded(number), msp_id))
+
+
+def group_score(plan_id: str, number: int, msp_id: str) -> Key:
+    return ("group-score", (plan_id, _padded(number), msp_id))
+
+
+def group_regression(plan_id: str) -> Key:
+    return ("group-regression", (plan_id,))
+
+
 def act(msp_id: str, node_id: str, at: int, tx_id: str) -> Key:
     return ("act", (msp_id, node_id, _instant(at), tx_id))
 

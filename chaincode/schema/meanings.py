@@ -62,6 +62,7 @@ def _to(relation: Relation, key: Callable[..., keys.Key], *fields: str, **which:
 _BY_NODE = _to(Relation.ATTRIBUTED_TO, keys.node, "msp_id", "node_id")
 _BY_HOSPITAL = _to(Relation.ATTRIBUTED_TO, keys.hospital, "msp_id")
 _IN_ROUND = _to(Relation.INFLUENCED_BY, keys.round_, "plan_id", "round")
+_IN_TEST = _to(Relation.INFLUENCED_BY, keys.group_test, "plan_id", "round")
 _IN_CEREMONY = _to(Relation.GENERATED_BY, keys.ceremony, "plan_id")
 
 
@@ -326,6 +327,17 @@ MEANINGS: Mapping[str, Meaning | None] = {
         (_to(Relation.ATTRIBUTED_TO, keys.hospital, "opened_by"),),
         ("terms.subject", "terms.subject_id", "terms_sha256", "status"),
     ),
+    "group-test": Meaning(
+        CoreType.ACTIVITY,
+        (_to(Relation.USED, keys.round_, "plan_id", "round"),),
+        ("status", "seed_sha256", "sums_sha256", "failure"),
+        began="opened_at",
+        ended="changed_at",
+        final=("SCORED", "FAILED"),
+    ),
+    "group-attestation": Meaning(CoreType.ENTITY, (_BY_NODE, _IN_TEST), ("sums_sha256",), "msp_id"),
+    "group-share": Meaning(CoreType.ENTITY, (_BY_NODE, _IN_TEST), ("sums_sha256",), "msp_id"),
+    "group-score": Meaning(CoreType.ENTITY, (_BY_NODE, _IN_TEST), ("total",), "msp_id"),
     "suspension": Meaning(
         CoreType.ENTITY,
         (_to(Relation.DERIVED_FROM, keys.complaint, "complaint_id"),),
@@ -348,6 +360,7 @@ MEANINGS: Mapping[str, Meaning | None] = {
     "adopted-classifier": None,
     "access": None,
     "pending-challenge": None,
+    "group-regression": None,
 }
 
 

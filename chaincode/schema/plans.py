@@ -152,11 +152,16 @@ class ScheduleTerms(Language):
 class AcceptanceTerms(Language):
     """A hospital accepts a candidate whose validation accuracy is at least the base model's less
     ``max_drop_micro``; the candidate is published when a majority of the evaluations accept. One
-    over no records is an abstention. ``group_tests``: sums over groups of updates that may be
-    decrypted in a round."""
+    over no records is an abstention.
+
+    ``group_tests``: sums over disjoint groups of hospitals that may be decrypted in a round beside
+    the whole, none or at least two; ``least_group``: hospitals in the smallest group (see
+    :mod:`~chaincode.schema.grouptests`).
+    """
 
     max_drop_micro: Annotated[int, Field(ge=0, le=10**6)] = 50_000
-    group_tests: Annotated[int, Field(ge=0, le=1000)] = 0
+    group_tests: Annotated[int, Field(ge=0, le=63)] = 0
+    least_group: Annotated[int, Field(ge=2, le=64)] = 3
 
 
 class PlanTerms(Language):
@@ -219,7 +224,7 @@ class PlanTerms(Language):
             hospitals=len(self.hospitals),
             updates=self.most_updates,
             parameters=self.model.parameters,
-            rounds=self.training.rounds,
+            rounds=self.training.rounds * (1 + self.acceptance.group_tests),
         )
 
 

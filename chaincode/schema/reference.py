@@ -56,6 +56,11 @@ _MACHINES: tuple[tuple[str, str, Mapping[str, frozenset[StrEnum]]], ...] = (
     ),
     ("Round", "`round:Open`; `round:Advance` moves it.", states.ROUND),
     (
+        "Group test",
+        "Drawn as a round of a plan that allows it is decrypted; `grouptest:Advance` moves it.",
+        states.GROUP_TEST,
+    ),
+    (
         "Model",
         "Published by a round; `model:Deprecate`; recalled by vote, or as a recalled one's child.",
         states.MODEL,

@@ -276,7 +276,8 @@ class Decline(Language):
 
 class Attestation(Language):
     """The aggregate as this hospital computed it, or an enclave for it: then with the hash of the
-    evidence, which the contract has verified."""
+    evidence, which the contract has verified. ``draw_sha256`` commits the hospital to its part in
+    the draw of a group test, where the plan has any."""
 
     plan_id: Id
     round: RoundNumber
@@ -286,9 +287,12 @@ class Attestation(Language):
     aggregate: ContentRef
     evidence_sha256: Sha256 | None = None
     posted_at: Seconds
+    draw_sha256: Sha256 | None = None
 
 
 class DecryptionShare(Language):
+    """A key holder's share in the decryption; with it, its part in the draw of a group test."""
+
     plan_id: Id
     round: RoundNumber
     msp_id: MspId
@@ -297,6 +301,7 @@ class DecryptionShare(Language):
     attempt: Attempt
     share: ContentRef
     posted_at: Seconds
+    draw: Sha256 | None = None
 
 
 class Evaluation(Language):
@@ -403,6 +408,7 @@ class AttestArgs(Language):
     aggregate_sha256: Sha256
     aggregate: ContentRef
     evidence: EnclaveEvidence | None = None
+    draw_sha256: Sha256 | None = None
 
 
 class ShareArgs(Language):
@@ -411,6 +417,7 @@ class ShareArgs(Language):
     aggregate_sha256: Sha256
     attempt: Attempt
     share: ContentRef
+    draw: Sha256 | None = None
 
 
 class ObjectArgs(Language):

@@ -9,6 +9,7 @@ from chaincode.schema.ceremonies import CeremonyStatus
 from chaincode.schema.classifiers import ClassifierStatus
 from chaincode.schema.consortium import ConsortiumStatus, HospitalStatus, NodeStatus
 from chaincode.schema.errors import Code, MedFabricError
+from chaincode.schema.grouptests import GroupTestStatus
 from chaincode.schema.motions import MotionStatus
 from chaincode.schema.plans import PlanStatus
 from chaincode.schema.reputation import ComplaintStatus
@@ -69,6 +70,13 @@ ROUND = _table(
     AGGREGATED=(RoundStatus.AGGREGATED, RoundStatus.DECRYPTED, RoundStatus.FAILED),
     DECRYPTED=(RoundStatus.PUBLISHED, RoundStatus.FAILED),
     PUBLISHED=(),
+    FAILED=(),
+)
+GROUP_TEST = _table(
+    DRAWN=(GroupTestStatus.SUMMED, GroupTestStatus.FAILED),
+    SUMMED=(GroupTestStatus.DECRYPTED, GroupTestStatus.FAILED),
+    DECRYPTED=(GroupTestStatus.SCORED, GroupTestStatus.FAILED),
+    SCORED=(),
     FAILED=(),
 )
 MODEL = _table(

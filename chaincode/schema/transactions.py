@@ -13,6 +13,7 @@ from chaincode.schema import ceremonies as c
 from chaincode.schema import classifiers as k
 from chaincode.schema import consortium as o
 from chaincode.schema import datasets as d
+from chaincode.schema import grouptests as u
 from chaincode.schema import masking as f
 from chaincode.schema import motions as m
 from chaincode.schema import nodes as n
@@ -582,6 +583,46 @@ _ROWS = (
         ANYONE,
         False,
         "What the adopted classifier makes of a node, and each trait's part in it.",
+    ),
+    Transaction(
+        "grouptest:Attest",
+        u.AttestGroupsArgs,
+        u.GroupAttestation,
+        VALIDATOR,
+        True,
+        "Attest the sums over a round's groups, as the caller's hospital computed them.",
+    ),
+    Transaction(
+        "grouptest:SubmitShares",
+        u.ShareGroupsArgs,
+        u.GroupShare,
+        VALIDATOR,
+        True,
+        "Share in the decryption of the accepted sums over groups.",
+    ),
+    Transaction(
+        "grouptest:Score",
+        u.ScoreGroupsArgs,
+        u.GroupScore,
+        VALIDATOR,
+        True,
+        "Say what every group's candidate is worth on the caller's hospital's records.",
+    ),
+    Transaction(
+        "grouptest:Advance",
+        u.GroupTestArgs,
+        u.GroupTest,
+        ADMIN | VALIDATOR,
+        True,
+        "Move a group test on when its stage is complete or overdue; its end is booked.",
+    ),
+    Transaction(
+        "grouptest:Get",
+        u.GroupTestArgs,
+        u.GroupTestView,
+        ANYONE,
+        False,
+        "A round's group test and all that was posted in it.",
     ),
     Transaction(
         "storage:Hold",

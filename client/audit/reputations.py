@@ -15,6 +15,7 @@ from chaincode.schema.ceremonies import Ceremony, CeremonyStatus
 from chaincode.schema.classifiers import AdoptedClassifier, Classifier, ClassifierTerms
 from chaincode.schema.conduct import Events, Posts, Subject
 from chaincode.schema.errors import Code
+from chaincode.schema.grouptests import GroupTest, GroupTestStatus
 from chaincode.schema.reputation import (
     Complaint,
     ComplaintStatus,
@@ -36,7 +37,7 @@ from chaincode.schema.rounds import (
 from client.audit.lineage import Reader
 from client.audit.proof import Finding, Ledger, Writing
 
-_EVENTS = ("round", "ceremony", "complaint", "adopted-classifier")
+_EVENTS = ("round", "ceremony", "complaint", "adopted-classifier", "group-test")
 
 
 def check(ledger: Ledger) -> Iterator[Finding]:
@@ -88,6 +89,8 @@ class _Books:
             if complaint.status is ComplaintStatus.UPHELD:
                 subject = (complaint.terms.subject, complaint.terms.subject_id)
                 self._event(subject, {Evidence.COMPLAINT: (0, 1)}, now, fade=False)
+        elif event.kind == "group-test":
+            self._test(GroupTest.model_validate_json(value), now)
         else:
             name = AdoptedClassifier.model_validate_json(value).classifier_id
             self._classifier = self._reader.get(keys.classifier(name), Classifier).terms
@@ -96,6 +99,17 @@ class _Books:
         posts = _posts(self._reader, round_, before, page)
         after = conduct.after_round(round_, posts, self._find, now, self._classifier, page)
         self._known |= {(r.subject, r.subject_id): r for r in after}
+
+    def _test(self, test: GroupTest, now: int) -> None:
+        if test.status is GroupTestStatus.FAILED:
+            for msp_id in test.absent:
+                self._event((Rated.HOSPITAL, msp_id), {Evidence.DUTY: (0, 1)}, now)
+        elif test.status is GroupTestStatus.SCORED:
+            sealed = self._reader.find(
+                keys.contributions(test.plan_id, test.round, 0), Contributions
+            )
+            after = conduct.after_test(test, sealed, self._find, now, self._classifier)
+            self._known |= {(r.subject, r.subject_id): r for r in after}
 
     def _event(self, subject: Subject, events: Events, now: int, *, fade: bool = True) -> None:
         (before,) = self._find([subject])

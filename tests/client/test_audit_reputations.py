@@ -11,6 +11,7 @@ from support.scenario import HOSPITALS, PLAN, at, attest_args, commit_args, ref,
 from chaincode.contracts import cohort
 from chaincode.schema import canonical, keys
 from chaincode.schema.errors import Code
+from chaincode.schema.plans import AcceptanceTerms
 from client.audit import reputations
 from client.audit.proof import NAMESPACE
 from client.audit.state import Change
@@ -21,7 +22,8 @@ CURVE = {"trait": "agreement-ever", "cuts": [1], "values_micro": [0, 4_000_000]}
 
 @pytest.fixture(scope="module")
 def eventful():
-    """Rounds that end in many ways, a lapsed ceremony, a complaint, two classifiers."""
+    """Rounds that end in many ways, a lapsed ceremony, a complaint, two classifiers, group tests
+    of which one lapses."""
     scenario = at("enrolled")
     plan = terms(rounds=4)
     for step in (scenario.propose, scenario.consent, scenario.approve, scenario.ceremony):
@@ -34,6 +36,7 @@ def eventful():
     spoiled(scenario, plan, 3)
     scenario.round(plan, 4)
     lapsed(scenario, terms("plan-2"))
+    grouped(scenario)
     return scenario
 
 
@@ -98,6 +101,19 @@ def lapsed(scenario, plan):
     scenario.advance_ceremony(plan)
 
 
+def grouped(scenario):
+    allowed = AcceptanceTerms(group_tests=2, least_group=2)
+    plan = terms("plan-3", rounds=3).model_copy(update={"acceptance": allowed})
+    for step in (scenario.propose, scenario.consent, scenario.approve, scenario.ceremony):
+        step(plan)
+    scenario.round(plan, 1)
+    scenario.group_test(plan, 1, harmed=(TWO,))
+    scenario.round(plan, 2)
+    scenario.wait()
+    which = {"plan_id": plan.plan_id, "round": 2}
+    assert scenario.do(ONE, "grouptest:Advance", which)["absent"] == list(HOSPITALS)
+
+
 def test_every_reputation_follows_from_the_ledger(eventful):
     ledger = proven(eventful.ledger)
 
@@ -107,6 +123,7 @@ def test_every_reputation_follows_from_the_ledger(eventful):
     assert fallen["tallies"]["complaint"]["bad"] == 1
     assert fallen["suspicion_micro"] == -1_000_000  # of the second classifier
     assert eventful.asset(keys.reputation("hospital", ONE))["tallies"]["share"]["bad"] == 1
+    assert eventful.asset(keys.reputation("node", f"{TWO}/node1"))["tallies"]["quality"]["bad"] == 1
     assert list(reputations.check(ledger)) == []
 
 

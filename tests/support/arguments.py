@@ -110,6 +110,21 @@ EXAMPLES: dict[str, Callable[[], dict[str, Any]]] = {
         "code": "MF-7021",
     },
     "EvaluateArgs": _evaluation,
+    "GroupTestArgs": lambda: {"plan_id": PLAN, "round": 1},
+    "AttestGroupsArgs": lambda: {"plan_id": PLAN, "round": 1, "sums_sha256": sha("x")},
+    "ShareGroupsArgs": lambda: {
+        "plan_id": PLAN,
+        "round": 1,
+        "sums_sha256": sha("x"),
+        "shares": [_ref()],
+    },
+    "ScoreGroupsArgs": lambda: {
+        "plan_id": PLAN,
+        "round": 1,
+        "correct": [1, None],
+        "base_correct": 1,
+        "total": 2,
+    },
     "RatedArgs": lambda: {"subject": "node", "subject_id": f"{ONE}/node1"},
     "ReputationPageArgs": lambda: {"subject": "node"},
     "ComplaintTerms": lambda: {

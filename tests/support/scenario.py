@@ -20,6 +20,7 @@ from chaincode.schema.ceremonies import commitment
 from chaincode.schema.data import DataTerms, Feature
 from chaincode.schema.encryption import EncryptionTerms
 from chaincode.schema.errors import MedFabricError, parse
+from chaincode.schema.grouptests import commitment as commitment_to_draw
 from chaincode.schema.masking import Masking
 from chaincode.schema.plans import (
     AcceptanceTerms,
@@ -347,7 +348,8 @@ class Scenario:
 
     def attest(self, plan: PlanTerms, number: int = 1, who: tuple[str, ...] = HOSPITALS) -> None:
         for hospital in who:
-            self.do(hospital, "round:Attest", attest_args(plan, number))
+            drawn = {"draw_sha256": commitment_to_draw(sha("draw " + hospital))}
+            self.do(hospital, "round:Attest", {**attest_args(plan, number), **drawn})
 
     def share(self, plan: PlanTerms, number: int = 1, who: tuple[str, ...] = HOSPITALS) -> None:
         for hospital in who:
@@ -364,6 +366,25 @@ class Scenario:
             step(plan, number)
             result = self.advance(plan, number)
         return result
+
+    def group_test(self, plan: PlanTerms, number: int, harmed: tuple[str, ...] = ()) -> None:
+        """A round's whole group test; groups with these hospitals in them lose accuracy."""
+        which = {"plan_id": plan.plan_id, "round": number}
+        sums = {**which, "sums_sha256": sha(f"sums {number}")}
+        test = self.asset(keys.group_test(plan.plan_id, number))
+        for hospital in plan.hospitals:
+            self.do(hospital, "grouptest:Attest", sums)
+        self.do(HOSPITALS[0], "grouptest:Advance", which)
+        shares = [ref(f"group {place}") for place in range(len(test["groups"]))]
+        for hospital in test["key_holders"]:
+            self.do(hospital, "grouptest:SubmitShares", {**sums, "shares": shares})
+        self.do(HOSPITALS[0], "grouptest:Advance", which)
+        groups = [set(group["members"]) for group in test["groups"]]
+        correct = [10 if group & set(harmed) else 19 for group in groups]
+        score = {**which, "correct": correct, "base_correct": 18, "total": 20}
+        for hospital in plan.hospitals:
+            self.do(hospital, "grouptest:Score", score)
+        self.do(HOSPITALS[0], "grouptest:Advance", which)
 
     def wait(self, seconds: int = 1000) -> None:
         """Let a deadline pass."""
@@ -396,7 +417,8 @@ def attest_args(plan: PlanTerms, number: int = 1, aggregate: str = "") -> dict[s
 
 def share_args(plan: PlanTerms, msp_id: str, number: int = 1, attempt: int = 1) -> dict[str, Any]:
     args = {"plan_id": plan.plan_id, "round": number, "share": ref(f"share {number} {msp_id}")}
-    return {**args, "attempt": attempt, "aggregate_sha256": sha(f"aggregate {number}")}
+    drawn = {"draw": sha("draw " + msp_id)} if plan.acceptance.group_tests else {}
+    return {**args, "attempt": attempt, "aggregate_sha256": sha(f"aggregate {number}"), **drawn}
 
 
 def evaluate_args(plan: PlanTerms, number: int = 1, **changes: Any) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import json
 from typing import Any
 
 from chaincode.schema.encryption import EncryptionTerms
-from chaincode.schema.plans import DynamicTerms, PlanTerms
+from chaincode.schema.plans import AcceptanceTerms, DynamicTerms, PlanTerms
 from chaincode.schema.private import TRANSIENT
 from support.masking import bring, masked_terms
 from support.scenario import (
@@ -32,7 +32,8 @@ MODELS = [{"sha256": sha(f"model {number}")} for number in (1, 2)]
 SPARE = {"node_id": "spare", "reason": "as it is"}
 _TIMES = {"ceremony_seconds": 1000, "update_seconds": 1000, "stage_seconds": 1000}
 _RULE = DynamicTerms(hospitals=HOSPITALS, slots=2, least_samples=SAMPLES)
-TRAINED = terms(dynamic=_RULE, **_TIMES)
+_TESTS = AcceptanceTerms(group_tests=2, least_group=2)
+TRAINED = terms(dynamic=_RULE, **_TIMES).model_copy(update={"acceptance": _TESTS})
 _DEALT = terms("plan-2", **_TIMES).model_copy(update={"encryption": EncryptionTerms(threshold=3)})
 DEALT = [_DEALT.model_copy(update={"version": n, "title": f"Version {n}"}) for n in (1, 2, 3)]
 MASKED = masked_terms("plan-4", **_TIMES)
@@ -224,6 +225,7 @@ def _training(life: Scenario) -> None:
     for step in (life.attest, life.share, life.evaluate):
         step(TRAINED)
         life.advance(TRAINED)
+    life.group_test(TRAINED, 1)
     life.open(TRAINED, 2)
     late = {"plan_id": PLAN, "round": 2, "code": "MF-5003", "trained": False}
     life.do(FOUR, "round:Decline", late)
@@ -237,6 +239,8 @@ def _training(life: Scenario) -> None:
         view = life.do(THREE, "round:Get", {"plan_id": PLAN, "number": number})
         assert view["round"]["status"] == "PUBLISHED"
         assert (len(view["updates"]), len(view["attestations"])) == (updates, 4)
+    test = life.do(FOUR, "grouptest:Get", {"plan_id": PLAN, "round": 1})["test"]
+    assert (test["status"], len(test["groups"])) == ("SCORED", 2)
     plan = life.do(FOUR, "plan:Get", {"plan_id": PLAN})["plan"]
     assert (plan["status"], plan["model_sha256"]) == ("COMPLETED", MODELS[1]["sha256"])
 

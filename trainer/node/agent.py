@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from functools import partial
 
 from chaincode.schema import states
-from chaincode.schema.base import Empty, PageArgs
+from chaincode.schema.base import Empty, PageArgs, Role
 from chaincode.schema.ceremonies import CeremonyView
 from chaincode.schema.consortium import ConsortiumView
 from chaincode.schema.errors import Code, MedFabricError
+from chaincode.schema.grouptests import GroupTestArgs, GroupTestView
 from chaincode.schema.places import Place
 from chaincode.schema.plans import Plan, PlanArgs, PlanPage
 from chaincode.schema.rounds import RoundArgs, RoundView
@@ -182,7 +183,11 @@ class Agent:
         places: tuple[Place, ...] = ()
         if plan.terms.participation.dynamic is not None and self._me.dataset_id is not None:
             places = taken(self._consortium, plan.terms.plan_id)
-        return Snapshot(plan, self._ceremony(plan.terms.plan_id), view, members, places)
+        test = None
+        if plan.terms.acceptance.group_tests and view and Role.VALIDATOR in self._me.roles:
+            which = GroupTestArgs(plan_id=plan.terms.plan_id, round=plan.rounds_opened)
+            test = self._consortium.evaluate("grouptest:Get", which, GroupTestView)
+        return Snapshot(plan, self._ceremony(plan.terms.plan_id), view, members, places, test)
 
     def _ceremony(self, plan_id: str) -> CeremonyView:
         view = self._ceremonies.get(plan_id)

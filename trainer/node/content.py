@@ -74,15 +74,22 @@ class Exchange:
         Raises:
             MedFabricError: the store has it not, or has something else.
         """
-        own = self._home.content(ref.sha256) or self._home.inbox(ref.sha256)
-        if own.exists():
-            return own
         try:
-            self._store.get_file(ref, own)
-            self.received += ref.size_bytes
+            return self.fetch_file(ref)
         except MedFabricError as error:
             self.object(plan_id, number, ref.sha256, error.code)
             raise
+
+    def fetch_file(self, ref: ContentRef) -> Path:
+        """A file with content that others stored, checked against its hash and size.
+
+        Raises:
+            MedFabricError: the store has it not, or has something else.
+        """
+        own = self._home.content(ref.sha256) or self._home.inbox(ref.sha256)
+        if not own.exists():
+            self._store.get_file(ref, own)
+            self.received += ref.size_bytes
         return own
 
     def forget(self, refs: Iterable[ContentRef]) -> None:

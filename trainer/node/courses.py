@@ -45,6 +45,12 @@ class Courses:
             self._every,
         )
 
+    def draw(self, plan_id: str, number: int) -> str:
+        """This node's part in the draw of a round's groups, hex: made once."""
+        return self._home.secret(
+            plan_id, lambda: self._secrets.new("draw", plan_id, number), f"draw-{number:05d}"
+        ).hex()
+
     def test_stream(self, *purpose: str | int) -> Stream | None:
         """In test mode, what the encryption draws from for a purpose; else None."""
         return self._secrets.test_stream(*purpose)

@@ -14,6 +14,7 @@ from enum import StrEnum
 from chaincode.schema import states
 from chaincode.schema.base import Role
 from chaincode.schema.ceremonies import CeremonyStatus, CeremonyView
+from chaincode.schema.grouptests import GroupTest, GroupTestStatus, GroupTestView
 from chaincode.schema.masking import Masked, MaskingTerms, MaskKeys
 from chaincode.schema.places import Place
 from chaincode.schema.plans import Participant, Plan, PlanStatus
@@ -39,6 +40,10 @@ class Task(StrEnum):
     UNMASK = "unmask"
     EVALUATE = "evaluate"
     ADVANCE_ROUND = "advance-round"
+    ATTEST_GROUPS = "attest-groups"
+    SHARE_GROUPS = "share-groups"
+    SCORE_GROUPS = "score-groups"
+    ADVANCE_TEST = "advance-test"
     ADVANCE_PLAN = "advance-plan"
     JOIN_PLAN = "join-plan"
     ANSWER_CHALLENGE = "answer-challenge"
@@ -62,7 +67,7 @@ class Snapshot:
     """A plan and where it stands, as committed. ``round`` is the newest, None before the first.
 
     ``members`` are the consortium's hospitals; ``places`` those of this node's hospital in the
-    plan, as they were ever taken.
+    plan, as they were ever taken. ``test`` is the round's group test, where the plan has any.
     """
 
     plan: Plan
@@ -70,6 +75,7 @@ class Snapshot:
     round: RoundView | None
     members: tuple[str, ...]
     places: tuple[Place, ...] = ()
+    test: GroupTestView | None = None
 
     @property
     def gone(self) -> tuple[str, ...]:
@@ -158,6 +164,9 @@ def _between_rounds(me: Me, now: Snapshot) -> Iterator[Duty]:
     plan = now.plan
     if Role.VALIDATOR not in me.roles or plan.rounds_opened == plan.terms.training.rounds:
         return
+    if tested := list(_group_test(me, now)):
+        yield from tested
+        return
     plan_id, number = plan.terms.plan_id, plan.rounds_opened + 1
     turn = _turn(me, plan, number)
     if now.lost:
@@ -172,6 +181,7 @@ def _between_rounds(me: Me, now: Snapshot) -> Iterator[Duty]:
 
 def _round(me: Me, now: Snapshot, view: RoundView) -> Iterator[Duty]:
     plan = now.plan
+    yield from _group_test(me, now)
     yield from _contribute(me, plan, view)
     if Role.VALIDATOR in me.roles:
         # With a key holder gone a round ends at once, unless it can still be decrypted.
@@ -179,6 +189,32 @@ def _round(me: Me, now: Snapshot, view: RoundView) -> Iterator[Duty]:
         number, deadline = view.round.number, view.round.deadline
         page = _page(view)
         yield _advance(me, plan, Task.ADVANCE_ROUND, number, complete, deadline, page)
+
+
+def pending(now: Snapshot) -> GroupTest | None:
+    """The round's group test, if there is one that is not over."""
+    test = now.test.test if now.test else None
+    return None if test is None or states.is_final(states.GROUP_TEST, test.status) else test
+
+
+def _group_test(me: Me, now: Snapshot) -> Iterator[Duty]:
+    test = pending(now)
+    if test is None or now.test is None or Role.VALIDATOR not in me.roles:
+        return
+    hospitals = now.plan.terms.hospitals
+    wanted: dict[GroupTestStatus, tuple[Task, tuple[str, ...], Sequence[object]]] = {
+        GroupTestStatus.DRAWN: (Task.ATTEST_GROUPS, hospitals, now.test.attestations),
+        GroupTestStatus.SUMMED: (Task.SHARE_GROUPS, test.key_holders, now.test.shares),
+        GroupTestStatus.DECRYPTED: (Task.SCORE_GROUPS, hospitals, now.test.scores),
+    }
+    task, who, posted = wanted[test.status]
+    if me.msp_id in who and _owes(me, posted):
+        yield Duty(task, test.plan_id, test.round)
+    complete = len(posted) == len(who) or bool(set(test.key_holders) & set(now.gone))
+    if test.status is GroupTestStatus.DRAWN:
+        sums = Counter(attestation.sums_sha256 for attestation in now.test.attestations)
+        complete |= max(sums.values(), default=0) >= now.plan.terms.attestations_needed
+    yield _advance(me, now.plan, Task.ADVANCE_TEST, test.round, complete, test.deadline)
 
 
 def _contribute(me: Me, plan: Plan, view: RoundView) -> Iterator[Duty]:

@@ -30,6 +30,7 @@ from trainer.node.content import Exchange
 from trainer.node.courses import Courses
 from trainer.node.duties import Duty, Me, Snapshot, Task
 from trainer.node.enclave import Attester, SimulatedEnclave, no_enclave
+from trainer.node.grouptests import GroupTests
 from trainer.node.home import Home
 from trainer.node.masks import MaskKeeper
 from trainer.node.membership import Membership
@@ -86,7 +87,8 @@ def build(config: NodeConfig, identity: Identity, consortium: Consortium, home: 
     )
     joins = config.data.dataset_id if config.data and config.join_plans else None
     me = Me(identity.msp_id, identity.name, frozenset(identity.roles), joins)
-    worker = _Worker(exchange, keys, masks, rounds, Membership(consortium, joins))
+    tests = GroupTests(consortium, home, exchange, keys, courses, rounds, learners)
+    worker = _Worker(exchange, keys, masks, rounds, tests, Membership(consortium, joins))
     storekeeper = Storekeeper(me, consortium, store)
     return Agent(me, consortium, home, worker, exchange.restore, storekeeper.due)
 
@@ -391,6 +393,7 @@ class _Worker:
         keys: KeyKeeper,
         masks: MaskKeeper,
         rounds: Rounds,
+        tests: GroupTests,
         membership: Membership,
     ) -> None:
         self._exchange = exchange
@@ -408,6 +411,10 @@ class _Worker:
             Task.UNMASK: rounds.unmask,
             Task.EVALUATE: rounds.evaluate,
             Task.ADVANCE_ROUND: rounds.advance,
+            Task.ATTEST_GROUPS: tests.attest,
+            Task.SHARE_GROUPS: tests.submit_shares,
+            Task.SCORE_GROUPS: tests.score,
+            Task.ADVANCE_TEST: tests.advance,
             Task.ADVANCE_PLAN: membership.advance_plan,
             Task.JOIN_PLAN: membership.join_plan,
         }

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from chaincode.schema.base import ContentRef, Language, Sha256
 from chaincode.schema.errors import Code, MedFabricError
+from chaincode.schema.grouptests import commitment
 from chaincode.schema.masking import MaskingTerms
 from chaincode.schema.plans import PlanTerms
 from chaincode.schema.rounds import (
@@ -39,7 +40,7 @@ from client.consortium import Consortium
 from trainer.node.ceremony import KeyKeeper
 from trainer.node.content import Exchange
 from trainer.node.courses import Courses
-from trainer.node.duties import Duty, Snapshot
+from trainer.node.duties import Duty, Snapshot, pending
 from trainer.node.enclave import Attester, no_enclave
 from trainer.node.home import Home
 from trainer.node.masks import MaskKeeper
@@ -200,7 +201,7 @@ class Rounds:
 
     def attest(self, duty: Duty, now: Snapshot) -> Facts:
         """Add the sealed updates and attest the sum."""
-        aggregate = self._aggregate(now)
+        aggregate = self.aggregate(now)
         ref = self._exchange.release_kept(aggregate.content_sha256)
         args = AttestArgs(
             plan_id=duty.plan_id,
@@ -208,6 +209,7 @@ class Rounds:
             aggregate_sha256=aggregate.sha256,
             aggregate=ref,
             evidence=self._attester(now, aggregate.sha256),
+            draw_sha256=commitment(draw) if (draw := self._draw(now)) else None,
         )
         self._consortium.submit("round:Attest", args, Posted)
         return {"bytes": ref.size_bytes}
@@ -238,6 +240,7 @@ class Rounds:
             aggregate_sha256=decrypted.aggregate_sha256,
             attempt=round_.attempt,
             share=ref,
+            draw=self._draw(now),
         )
         self._consortium.submit("round:SubmitShare", args, Posted)
         return {"bytes": ref.size_bytes}
@@ -253,7 +256,7 @@ class Rounds:
     def evaluate(self, duty: Duty, now: Snapshot) -> Facts:
         """Combine the shares into the candidate and evaluate it on this hospital's own data."""
         learner = self._learner(now.plan.terms)
-        base = self._base_model(now)
+        base = self.base_model(now)
         model, failure = self._candidate(duty, now, base, learner)
         ref = self._exchange.release(model) if model else None
         base_correct, total = learner.evaluate(base)
@@ -268,15 +271,28 @@ class Rounds:
             total=total,
         )
         self._consortium.submit("round:Evaluate", args, Posted)
-        self._aggregates.pop((duty.plan_id, duty.round), None)
-        self._exchange.forget(c.update for c in _view(now).round.contributions)
-        self._exchange.forget(share.share for share in _view(now).shares)
+        if not pending(now):
+            self.forget(now)
         return {"bytes": ref.size_bytes if ref else 0}
+
+    def forget(self, now: Snapshot) -> None:
+        """Delete what is not needed once a round is evaluated, and its groups are scored."""
+        round_ = _view(now).round
+        self._aggregates.pop((round_.plan_id, round_.number), None)
+        self._exchange.forget(c.update for c in round_.contributions)
+        self._exchange.forget(share.share for share in _view(now).shares)
+
+    def _draw(self, now: Snapshot) -> str | None:
+        """This hospital's part in the draw of a group test, where the plan has any."""
+        if not now.plan.terms.acceptance.group_tests:
+            return None
+        round_ = _view(now).round
+        return self._courses.draw(round_.plan_id, round_.number)
 
     def _train(self, now: Snapshot) -> tuple[_PreparedUpdate, Facts]:
         view = _view(now)
         learner = self._learner(now.plan.terms)
-        base = self._base_model(now)
+        base = self.base_model(now)
         plan_id, number = view.round.plan_id, view.round.number
         inputs: dict[str, str | int] = {
             "terms": now.plan.terms_sha256,
@@ -312,7 +328,7 @@ class Rounds:
         stream = self._courses.test_stream("encryption", round_.plan_id, round_.number)
         return self._keys.scheme(now).encrypt(delta, self._keys.collective_key(now), stream)
 
-    def _aggregate(self, now: Snapshot) -> _Aggregate:
+    def aggregate(self, now: Snapshot) -> _Aggregate:
         """The weighted sum of the sealed updates."""
         round_ = _view(now).round
         place = (round_.plan_id, round_.number)
@@ -326,7 +342,7 @@ class Rounds:
         scheme, key = self._keys.scheme(now), self._keys.collective_key(now)
         refs = [contribution.update for contribution in round_.contributions]
         weights = [contribution.weight for contribution in round_.contributions]
-        with self._opened(round_, scheme.form(Kind.CIPHERTEXT), refs) as updates:
+        with self.opened(round_, scheme.form(Kind.CIPHERTEXT), refs) as updates:
             chunks = scheme.weighted_sum(list(zip(updates, weights, strict=True)))
             content_sha256 = self._home.keep_stream(chunks)
         digest = scheme.aggregate_sha256(key, round_, content_sha256)
@@ -335,7 +351,7 @@ class Rounds:
     def _masked_sum(self, now: Snapshot, round_: WholeRound) -> _Aggregate:
         masker = self._masks.masker(now)
         refs = [contribution.update for contribution in round_.contributions]
-        with self._opened(round_, masker.update, refs) as updates:
+        with self.opened(round_, masker.update, refs) as updates:
             content_sha256 = self._home.keep_stream(masker.add(updates))
         digest = aggregate_sha256(masker.update.context, None, round_, content_sha256)
         return self._kept(content_sha256, digest)
@@ -346,7 +362,7 @@ class Rounds:
         return _Aggregate(path, content_sha256, digest)
 
     @contextmanager
-    def _opened(
+    def opened(
         self, round_: WholeRound, form: Form | MaskedForm, refs: Sequence[ContentRef]
     ) -> Iterator[list[BinaryIO]]:
         """Content of a round as open files; what is not of its form is objected to on the ledger.
@@ -372,7 +388,7 @@ class Rounds:
     def _agreed(self, now: Snapshot) -> _Decrypted:
         """The accepted aggregate, if this hospital may share in its decryption."""
         round_ = _view(now).round
-        aggregate = self._aggregate(now)
+        aggregate = self.aggregate(now)
         if aggregate.sha256 != round_.aggregate_sha256:
             raise _refused(round_, "it is not the sum of the sealed updates as computed here")
         if len({c.msp_id for c in round_.contributions}) < 2:
@@ -385,7 +401,7 @@ class Rounds:
         points = [now.plan.terms.hospitals.index(h) + 1 for h in round_.key_holders]
         place = ("share", round_.plan_id, round_.number, round_.attempt)
         key = self._keys.share_key(now)
-        with self._aggregate(now).path.open("rb") as aggregate:
+        with self.aggregate(now).path.open("rb") as aggregate:
             stream = self._courses.test_stream(*place)
             chunks = self._keys.scheme(now).decryption_share(key, aggregate, points, stream)
             return self._home.keep_stream(chunks)
@@ -407,16 +423,16 @@ class Rounds:
         view, scheme = _view(now), self._keys.scheme(now)
         refs = [share.share for share in view.shares]
         with (
-            self._aggregate(now).path.open("rb") as aggregate,
-            self._opened(view.round, scheme.form(Kind.SHARE), refs) as shares,
+            self.aggregate(now).path.open("rb") as aggregate,
+            self.opened(view.round, scheme.form(Kind.SHARE), refs) as shares,
         ):
             return list(scheme.decode_mean(aggregate, shares, view.round.total_weight))
 
     def _unmasked(self, now: Snapshot) -> list[NDArray[np.float64]]:
-        with self._aggregate(now).path.open("rb") as aggregate:
+        with self.aggregate(now).path.open("rb") as aggregate:
             return list(self._masks.mean(now, aggregate))
 
-    def _base_model(self, now: Snapshot) -> bytes:
+    def base_model(self, now: Snapshot) -> bytes:
         """The base model by its ledger address.
 
         Raises:

@@ -198,3 +198,11 @@ def agreed_terms(consortium: Consortium, plan_id: str, expected: str | None) -> 
             f"read them with `admin plan show {plan_id}`",
         )
     return sha256
+
+
+@ledger_command(round_, "groups")
+@click.argument("plan_id")
+@click.argument("number", type=click.IntRange(min=1))
+def show_groups(consortium: Consortium, plan_id: str, number: int) -> Any:
+    """Show a round's group test: the groups drawn, what was posted, who was found to do harm."""
+    return consortium.group_tests.get(plan_id=plan_id, round=number)

@@ -1,0 +1,55 @@
+"""Groups of hospitals are tested in a running consortium, and an auditor books the same of them."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import pytest
+from support.training import ended, training, until
+
+from chaincode.schema.grouptests import GroupTestStatus
+from chaincode.schema.plans import AcceptanceTerms
+from chaincode.schema.reputation import Evidence, Rated
+from client import blocks
+from client.audit import proof, reputations
+from client.connection import Connection
+from client.identity import Identity
+from demo.run import PLAN_ID
+from network.topology import Kind
+from trainer import presets
+
+TESTED = AcceptanceTerms(max_drop_micro=100_000, group_tests=2, least_group=2)
+
+
+@pytest.mark.timeout(300)
+def test_groups_are_drawn_decrypted_scored_and_booked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(presets, "plan", partial(presets.plan, acceptance=TESTED))
+
+    with training(tmp_path, Kind.DEVNET, rounds=2, stage_seconds=60) as run:
+        until(run, 2, ended)
+        view = run.ledger.group_tests.get(plan_id=PLAN_ID, round=1)
+        last = run.ledger.group_tests.get(plan_id=PLAN_ID, round=2)
+        hospitals = [
+            run.ledger.reputations.get(subject=Rated.HOSPITAL, subject_id=hospital.msp_id)
+            for hospital in run.hospitals
+        ]
+        layout, first = run.network.layout, run.hospitals[0]
+        connection = Connection.load(layout.connection(first.slug))
+        height = blocks.fetch(connection, Identity.load(first.user("auditor")), tmp_path / "blocks")
+        verdict, ledger = proof.prove(tmp_path / "blocks", layout.genesis.read_bytes(), height)
+
+    assert verdict.proven
+    assert list(reputations.check(ledger)) == []
+    assert view.test is not None
+    assert view.test.status is GroupTestStatus.SCORED
+    assert [len(group.members) for group in view.test.groups] == [2, 2]
+    # Every hospital found the same of the same candidates, each on its own records.
+    assert len(view.scores) == 4
+    assert all(None not in score.correct for score in view.scores)
+    for hospital in hospitals:
+        found = hospital.tallies[Evidence.QUALITY]
+        assert found.good + found.bad == 1
+    assert last.test is None

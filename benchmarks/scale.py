@@ -40,9 +40,9 @@ from network.base import Network, up
 from network.topology import Kind
 from trainer import applications, presets
 
-SIZES = ((4, 1), (4, 5), (4, 10), (10, 10), (10, 30), (64, 1), (64, 2))
+SIZES = ((4, 1), (4, 5), (4, 10), (10, 10))
 """Hospitals, and nodes of each; see :data:`LARGEST`."""
-LARGEST = ((10, 100), (64, 16))
+LARGEST = ((10, 30), (64, 1), (64, 2), (10, 100), (64, 16))
 """What takes an hour on two cores: ``python -m benchmarks.scale`` measures these alone."""
 ROUNDS = 2
 AT_ONCE = 16

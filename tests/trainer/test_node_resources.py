@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -42,3 +44,12 @@ def test_energy_is_estimated_and_called_so_where_the_machine_does_not_tell(
 
     assert facts["energy"] == "estimated"
     assert facts["energy_mj"] == pytest.approx(facts["cpu_ms"] * ESTIMATED_WATTS, rel=0.2, abs=20)
+
+
+def test_peak_memory_is_the_process_own_and_not_of_who_started_it() -> None:
+    large = bytearray(b"x") * 2**28
+    tell = "from trainer.node.resources import Meter; print(Meter.start().facts()['peak_kb'])"
+
+    told = subprocess.run([sys.executable, "-c", tell], capture_output=True, check=True)
+
+    assert 0 < int(told.stdout) < len(large) // 1024

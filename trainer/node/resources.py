@@ -6,7 +6,6 @@ then includes what else ran on it; else it is estimated from processor time, and
 
 from __future__ import annotations
 
-import resource
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,10 +38,16 @@ class Meter:
         millijoules = told / 1000 if measured and told is not None else cpu * ESTIMATED_WATTS * 1000
         return {
             "cpu_ms": round(1000 * cpu),
-            "peak_kb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
+            "peak_kb": _peak_kb(),
             "energy_mj": round(millijoules),
             "energy": "measured" if measured else "estimated",
         }
+
+
+def _peak_kb() -> int:
+    # Not getrusage's: a process inherits that from whoever started it, however large.
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
 
 
 def microjoules(counters: Path) -> int | None:

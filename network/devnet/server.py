@@ -183,15 +183,30 @@ class Devnet:
     def _credentials(self, tls: Path) -> grpc.ServerCredentials:
         pair = ((tls / "key.pem").read_bytes(), (tls / "cert.pem").read_bytes())
 
-        def configuration() -> Any:
-            # Asked at every connection: hospitals come and go.
-            return grpc.ssl_server_certificate_configuration(
-                [pair], root_certificates=b"".join(list(self._authorities.values()))
-            )
+        def configuration(authorities: bytes) -> grpc.ServerCertificateConfiguration:
+            return grpc.ssl_server_certificate_configuration([pair], root_certificates=authorities)
 
+        shown = self._roots()
+
+        def changed() -> grpc.ServerCertificateConfiguration | None:
+            # Asked at every connection: hospitals come and go. None says "as before"; the same
+            # again would not do: gRPC aborts the process where it replaces what another
+            # connection's handshake is just being made from.
+            nonlocal shown
+            if (now := self._roots()) == shown:
+                return None
+            shown = now
+            return configuration(now)
+
+        # grpc's documentation knows None, and its types do not.
+        fetcher: Any = changed
         return grpc.dynamic_ssl_server_credentials(
-            configuration(), configuration, require_client_authentication=True
+            configuration(shown), fetcher, require_client_authentication=True
         )
+
+    def _roots(self) -> bytes:
+        """TLS certificates of the authorities whose clients may connect."""
+        return b"".join(list(self._authorities.values()))
 
 
 @dataclass

@@ -86,7 +86,7 @@ class Nodes:
             rounds = Rounds(
                 facade, home, exchange, keys, masks, Courses(home, made), lambda _, one=learner: one
             )
-            rounds._base_model = lambda _: b"base"  # type: ignore[method-assign]
+            rounds.base_model = lambda _: b"base"  # type: ignore[method-assign]
             self.keys[hospital], self.masks[hospital] = keys, masks
             self.rounds[hospital] = rounds
         for keys in self.keys.values():

@@ -23,6 +23,7 @@ from typing import Any
 from fabric_protos.common import common_pb2
 from fabric_protos.peer import chaincode_pb2, proposal_pb2, transaction_pb2
 
+from benchmarks._rows import alone
 from chaincode.schema import ceremonies as c
 from chaincode.schema import datasets as d
 from chaincode.schema import plans as p
@@ -70,17 +71,17 @@ def measure(hospitals: int, nodes: int) -> list[dict[str, Any]]:
     every = hospitals * nodes
     what = f"{hospitals} hospitals, {nodes} nodes each"
     found = [
-        _row(f"{what}: round", seconds, "s", ""),
-        _row(f"{what}: round, per node", 1000 * seconds / every, "ms", ""),
-        _row(
+        alone(f"{what}: round", seconds, "s"),
+        alone(f"{what}: round, per node", 1000 * seconds / every, "ms"),
+        alone(
             f"{what}: ledger bytes per node and round",
             sum(map(sum, sizes.values())) / every,
             "bytes",
-            str(AIM_BYTES),
+            aim=str(AIM_BYTES),
         ),
     ]
     for function, each in sorted(sizes.items()):
-        found.append(_row(f"{what}: largest {function} of {len(each)}", max(each), "bytes", ""))
+        found.append(alone(f"{what}: largest {function} of {len(each)}", max(each), "bytes"))
     return found
 
 
@@ -317,20 +318,6 @@ def _content(name: str) -> ContentRef:
 
 def _sha256(name: str) -> str:
     return hashlib.sha256(name.encode()).hexdigest()
-
-
-def _row(what: str, ours: float, unit: str, aim: str) -> dict[str, Any]:
-    return {
-        "what": what,
-        "ours": ours,
-        "peer": None,
-        "peer_name": None,
-        "unit": unit,
-        "ratio": None,
-        "better": "lower",
-        "aim": aim,
-        "runs": 1,
-    }
 
 
 if __name__ == "__main__":

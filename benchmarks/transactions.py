@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from benchmarks._rows import alone
 from chaincode.schema.consortium import Subject
 from client.consortium import Consortium
 from network import binaries
@@ -42,8 +43,8 @@ def _measure(kind: Kind) -> list[dict[str, Any]]:
         rate = MANY / (time.perf_counter() - started)
     median = statistics.median(lone)
     return [
-        _row(f"lone transaction, {kind}", 1000 * median, "ms", "lower", LONE),
-        _row(f"transactions, {AT_ONCE} at once, {kind}", rate, "1/s", "higher", MANY),
+        alone(f"lone transaction, {kind}", 1000 * median, "ms", runs=LONE),
+        alone(f"transactions, {AT_ONCE} at once, {kind}", rate, "1/s", better="higher", runs=MANY),
     ]
 
 
@@ -101,17 +102,3 @@ def _seconds(action: Any) -> float:
     started = time.perf_counter()
     action()
     return time.perf_counter() - started
-
-
-def _row(what: str, ours: float, unit: str, better: str, runs: int) -> dict[str, Any]:
-    return {
-        "what": what,
-        "ours": ours,
-        "peer": None,
-        "peer_name": None,
-        "unit": unit,
-        "ratio": None,
-        "better": better,
-        "aim": "",
-        "runs": runs,
-    }

@@ -163,11 +163,7 @@ class RoundContract:
 
     @transaction("round:Decline")
     def decline(self, context: Context, args: DeclineArgs) -> Decline:
-        plan = plans.running(context, args.plan_id)
-        plans.participating(context, plan.terms)
-        round_ = context.get(keys.round_(args.plan_id, args.round), Round)
-        if states.is_final(states.ROUND, round_.status):
-            raise MedFabricError(Code.BAD_STATE, f"round {args.round} is {round_.status}")
+        plan, round_ = _unfinished(context, args.plan_id, args.round)
         participant = cohorts.participant(context, plan, round_)
         place = (args.plan_id, args.round, context.msp_id, context.node_id)
         if context.find(keys.update(*place), Update) is not None:
@@ -278,11 +274,7 @@ class RoundContract:
 
     @transaction("round:Object")
     def object(self, context: Context, args: ObjectArgs) -> Objection:
-        plan = plans.running(context, args.plan_id)
-        plans.participating(context, plan.terms)
-        round_ = context.get(keys.round_(args.plan_id, args.round), Round)
-        if states.is_final(states.ROUND, round_.status):
-            raise MedFabricError(Code.BAD_STATE, f"round {args.round} is {round_.status}")
+        plan, round_ = _unfinished(context, args.plan_id, args.round)
         if not stages.names(context, plan.terms, round_, args.subject_sha256):
             raise MedFabricError(
                 Code.NOT_FOUND, "the round names no such content; object to what it names"
@@ -394,6 +386,16 @@ def _keyed(context: Context, plan: Plan, round_: Round) -> None:
             Code.NOT_A_PARTICIPANT,
             f"node {context.node_id} posted no keys in time; it takes part in the next round",
         )
+
+
+def _unfinished(context: Context, plan_id: str, number: int) -> tuple[Plan, Round]:
+    """A round that may still change, and its running plan, in which the caller's hospital is."""
+    plan = plans.running(context, plan_id)
+    plans.participating(context, plan.terms)
+    round_ = context.get(keys.round_(plan_id, number), Round)
+    if states.is_final(states.ROUND, round_.status):
+        raise MedFabricError(Code.BAD_STATE, f"round {number} is {round_.status}")
+    return plan, round_
 
 
 def _in_stage(context: Context, plan_id: str, number: int, *stage: RoundStatus) -> Round:

@@ -7,25 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.datasets import IMAGES, SALT, TABLE
 
-from chaincode.schema.data import DataTerms, Feature, TensorTerms
+from chaincode.schema.data import DataTerms, Feature
 from chaincode.schema.datasets import Dataset
 from chaincode.schema.errors import MedFabricError
 from trainer.data.dataset import Recorded, Source, describe, open_recorded
 
-SALT = b"s" * 32
-TERMS = DataTerms(
-    application="test",
-    features=(Feature(name="age", low_micro=0, high_micro=100_000_000),),
-    label="outcome",
-    classes=("well", "ill"),
-)
-IMAGES = DataTerms(
-    application="test",
-    tensor=TensorTerms(shape=(1, 2, 2), low_micro=0, high_micro=255_000_000),
-    label="outcome",
-    classes=("well", "ill"),
-)
 ROWS = [f"{age},{('well', 'ill')[age % 2]}" for age in range(20)]
 
 
@@ -47,7 +35,7 @@ def images(tmp_path: Path) -> Path:
     return tmp_path / "images"
 
 
-def recorded(source: Source, terms: DataTerms = TERMS, salt: bytes = SALT) -> Recorded:
+def recorded(source: Source, terms: DataTerms = TABLE, salt: bytes = SALT) -> Recorded:
     """As the ledger and the node's folder have it after registration."""
     about, files = describe(source, terms, salt)
     dataset = Dataset(
@@ -65,7 +53,7 @@ def test_unchanged_files_open_with_the_registered_counts(table: Path) -> None:
     source = Source(file=table, validation_fraction=0.2, test_fraction=0.1)
     known = recorded(source)
 
-    opened = open_recorded(source, TERMS, known)
+    opened = open_recorded(source, TABLE, known)
 
     counts = [len(opened.training), len(opened.validation), len(opened.test)]
     assert counts == [14, 4, 2]
@@ -78,7 +66,7 @@ def test_other_bounds_of_another_plan_do_not_make_it_another_dataset(table: Path
 
     open_recorded(
         Source(file=table),
-        TERMS.model_copy(update={"features": (wider,)}),
+        TABLE.model_copy(update={"features": (wider,)}),
         recorded(Source(file=table)),
     )
 
@@ -98,7 +86,7 @@ def test_changed_file_is_refused(table: Path, change: Callable[[Path], None]) ->
     change(table)
 
     with pytest.raises(MedFabricError, match=r"MF-9010.*records\.csv.*the file has changed"):
-        open_recorded(source, TERMS, known)
+        open_recorded(source, TABLE, known)
 
 
 @pytest.mark.parametrize(
@@ -144,7 +132,7 @@ def test_another_split_than_the_registered_one_is_refused(
     known = recorded(Source(file=table))
 
     with pytest.raises(MedFabricError, match=r"MF-9010.*training, validation, test"):
-        open_recorded(Source(file=table, **other), TERMS, known)
+        open_recorded(Source(file=table, **other), TABLE, known)
 
 
 def test_hashes_cannot_be_tried_out_without_the_salt(table: Path) -> None:

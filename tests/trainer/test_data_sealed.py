@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from support.datasets import IMAGES, SALT, TABLE
 from support.pki import make_authority, make_identity
 
-from chaincode.schema.data import DataTerms, Feature, TensorTerms
 from chaincode.schema.datasets import Dataset
 from chaincode.schema.errors import Code, MedFabricError
 from client.cli.main import cli
@@ -24,19 +24,6 @@ from trainer.data.manifest import Manifest
 
 AUTHORITY = make_authority()
 MINE, OTHER = make_identity(AUTHORITY, "node1"), make_identity(AUTHORITY, "node2")
-SALT = b"s" * 32
-TABLE = DataTerms(
-    application="test",
-    features=(Feature(name="age", low_micro=0, high_micro=100_000_000),),
-    label="outcome",
-    classes=("well", "ill"),
-)
-IMAGES = DataTerms(
-    application="test",
-    tensor=TensorTerms(shape=(1, 2, 2), low_micro=0, high_micro=255_000_000),
-    label="outcome",
-    classes=("well", "ill"),
-)
 SECRET = "Weisz"
 
 

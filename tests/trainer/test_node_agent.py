@@ -8,27 +8,20 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support.small_plan import HOSPITALS, REF, small_terms
 
 from chaincode.schema.base import ContentRef, Role
 from chaincode.schema.ceremonies import Ceremony, CeremonyStatus, CeremonyView
 from chaincode.schema.consortium import Consortium, ConsortiumStatus, ConsortiumView
-from chaincode.schema.data import DataTerms, Feature
 from chaincode.schema.encryption import EncryptionTerms
 from chaincode.schema.errors import Code, MedFabricError
 from chaincode.schema.places import Place
 from chaincode.schema.plans import (
-    AcceptanceTerms,
     DynamicTerms,
-    ModelTerms,
-    Participant,
-    ParticipationTerms,
     Plan,
     PlanPage,
     PlanStatus,
-    PlanTerms,
-    PrivacyTerms,
     ScheduleTerms,
-    TrainingTerms,
 )
 from chaincode.schema.rounds import (
     Attestation,
@@ -42,7 +35,6 @@ from chaincode.schema.rounds import (
     RoundView,
     WholeRound,
 )
-from chaincode.schema.strategies import Strategy
 from chaincode.schema.voting import Rulebook, VotingRules
 from client.places import free_slot
 from trainer.node.agent import Agent
@@ -55,52 +47,11 @@ from trainer.progress import Course
 from trainer.randomness import Secrets
 from trainer.training import Trained
 
-HOSPITALS = tuple(f"Hospital{number}MSP" for number in range(1, 5))
 ME = Me("Hospital2MSP", "node1", frozenset({Role.TRAINER, Role.VALIDATOR}))
-REF = ContentRef(cid="abc", sha256="ab" * 32, size_bytes=3)
-
-
-def _terms() -> PlanTerms:
-    return PlanTerms(
-        plan_id="plan",
-        title="Plan",
-        data=DataTerms(
-            application="tumours",
-            features=(Feature(name="size", low_micro=0, high_micro=1_000_000),),
-            label="kind",
-            classes=("a", "b"),
-        ),
-        model=ModelTerms(
-            architecture="logistic",
-            config={"features": 1, "classes": 2},
-            architecture_sha256="ab" * 32,
-            parameters=4,
-            base=REF,
-        ),
-        training=TrainingTerms(
-            strategy=Strategy.FEDAVG, rounds=2, steps=3, batch_size=4, learning_rate_micro=1
-        ),
-        privacy=PrivacyTerms(
-            epsilon_micro=3_000_000,
-            delta_nano=10_000,
-            noise_multiplier_micro=4_000_000,
-            sample_clip_micro=500_000,
-        ),
-        encryption=EncryptionTerms(),
-        participation=ParticipationTerms(
-            participants=tuple(
-                Participant(msp_id=h, node_id="node1", dataset_id=f"data{n}")
-                for n, h in enumerate(HOSPITALS)
-            ),
-            quorum=3,
-            agreement=3,
-        ),
-        acceptance=AcceptanceTerms(),
-    )
 
 
 def _plan(status: PlanStatus = PlanStatus.ACTIVE, rounds_opened: int = 1) -> Plan:
-    terms = _terms()
+    terms = small_terms()
     return Plan(
         plan_id=terms.plan_id,
         terms=terms,
@@ -125,7 +76,7 @@ def _view(status: RoundStatus, **changes: Any) -> RoundView:
         opened_at=1,
         changed_at=1,
         deadline=1000,
-        participants=_terms().participation.participants,
+        participants=small_terms().participation.participants,
         contributions=changes.pop("contributions", ()),
         aggregate_sha256=changes.pop("aggregate_sha256", None),
     )
@@ -278,7 +229,7 @@ def test_a_paused_plan_ends_its_round_and_opens_no_other() -> None:
 
 def test_the_next_round_is_due_when_the_schedule_says() -> None:
     schedule = ScheduleTerms(first_round_at=500, interval_seconds=1000)
-    terms = _terms().model_copy(update={"schedule": schedule})
+    terms = small_terms().model_copy(update={"schedule": schedule})
     plan = _plan().model_copy(update={"terms": terms})
 
     first = duties(ME, _now(None, plan=plan.model_copy(update={"rounds_opened": 0})))
@@ -308,7 +259,7 @@ def test_free_places_are_spread_and_never_one_that_is_taken() -> None:
     with pytest.raises(MedFabricError, match="MF-4010"):
         free_slot(terms, (_place("one", 0), _place("two", 1)), "edge")
     with pytest.raises(MedFabricError, match="MF-4009"):
-        free_slot(_terms(), (), "edge")
+        free_slot(small_terms(), (), "edge")
 
 
 class _Peer:
@@ -451,7 +402,7 @@ class _Learner:
 
     dataset_id = "data1"
     records_sha256 = "ab" * 32
-    training = _terms().training
+    training = small_terms().training
 
     def __init__(self, delta: list[float]) -> None:
         self._delta = np.array(delta)
@@ -569,7 +520,7 @@ def test_few_values_beyond_the_range_are_cut_as_the_plan_says(tmp_path: Path) ->
 def test_a_narrow_range_cuts_honest_noise_and_refuses_none_of_it(tmp_path: Path) -> None:
     ledger = _Ledger()
     narrow = EncryptionTerms(clip_micro=100_000)
-    terms = _terms().model_copy(update={"encryption": narrow})
+    terms = small_terms().model_copy(update={"encryption": narrow})
     plan = _plan().model_copy(update={"terms": terms, "terms_sha256": terms.sha256})
     noise = np.random.default_rng(1).normal(0, 0.1, 2000)
     rounds = _rounds(ledger, tmp_path, _Learner(list(noise)))

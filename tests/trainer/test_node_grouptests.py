@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 from support.key_holders import KeyHolders, key_holders
+from support.small_plan import HOSPITALS, REF, small_terms
 
 from chaincode.schema import grouptests
 from chaincode.schema.base import ContentRef, Role
-from chaincode.schema.data import DataTerms, Feature
 from chaincode.schema.encryption import EncryptionTerms
 from chaincode.schema.errors import Code, MedFabricError
 from chaincode.schema.grouptests import (
@@ -25,15 +25,8 @@ from chaincode.schema.grouptests import (
     ScoreGroupsArgs,
 )
 from chaincode.schema.plans import (
-    AcceptanceTerms,
-    ModelTerms,
-    Participant,
-    ParticipationTerms,
     Plan,
     PlanStatus,
-    PlanTerms,
-    PrivacyTerms,
-    TrainingTerms,
 )
 from chaincode.schema.rounds import (
     Contribution,
@@ -48,56 +41,15 @@ from trainer.node.grouptests import GroupTests, _Sums
 from trainer.node.home import Home
 from trainer.randomness import Secrets
 
-HOSPITALS = tuple(f"Hospital{number}MSP" for number in range(1, 5))
 ME = Me(HOSPITALS[1], "node1", frozenset({Role.VALIDATOR}))
-REF = ContentRef(cid="abc", sha256="ab" * 32, size_bytes=3)
 AGGREGATE = "cd" * 32
 SECRETS = [hashlib.sha256(h.encode()).hexdigest() for h in HOSPITALS]
 SEED = grouptests.seed_sha256("plan", 1, AGGREGATE, SECRETS)
 GROUPS = grouptests.draw(SEED, HOSPITALS, 2, 2)
 
 
-def _terms() -> PlanTerms:
-    return PlanTerms(
-        plan_id="plan",
-        title="Plan",
-        data=DataTerms(
-            application="tumours",
-            features=(Feature(name="size", low_micro=0, high_micro=1_000_000),),
-            label="kind",
-            classes=("a", "b"),
-        ),
-        model=ModelTerms(
-            architecture="logistic",
-            config={"features": 1, "classes": 2},
-            architecture_sha256="ab" * 32,
-            parameters=40,
-            base=REF,
-        ),
-        training=TrainingTerms(
-            strategy="fedavg", rounds=2, steps=3, batch_size=4, learning_rate_micro=1
-        ),
-        privacy=PrivacyTerms(
-            epsilon_micro=3_000_000,
-            delta_nano=10_000,
-            noise_multiplier_micro=4_000_000,
-            sample_clip_micro=500_000,
-        ),
-        encryption=EncryptionTerms(),
-        participation=ParticipationTerms(
-            participants=tuple(
-                Participant(msp_id=h, node_id="node1", dataset_id=f"data{n}")
-                for n, h in enumerate(HOSPITALS)
-            ),
-            quorum=3,
-            agreement=3,
-        ),
-        acceptance=AcceptanceTerms(group_tests=2, least_group=2),
-    )
-
-
 def _now(status: GroupTestStatus, round_status: RoundStatus, **changes: Any) -> Snapshot:
-    terms = _terms()
+    terms = small_terms(40, group_tests=2, least_group=2)
     plan = Plan(
         plan_id="plan",
         terms=terms,

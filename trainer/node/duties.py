@@ -14,6 +14,7 @@ from enum import StrEnum
 from chaincode.schema import states
 from chaincode.schema.base import Role
 from chaincode.schema.ceremonies import CeremonyStatus, CeremonyView
+from chaincode.schema.errors import Code, MedFabricError
 from chaincode.schema.grouptests import GroupTest, GroupTestStatus, GroupTestView
 from chaincode.schema.masking import Masked, MaskingTerms, MaskKeys
 from chaincode.schema.places import Place
@@ -76,6 +77,17 @@ class Snapshot:
     members: tuple[str, ...]
     places: tuple[Place, ...] = ()
     test: GroupTestView | None = None
+
+    @property
+    def view(self) -> RoundView:
+        """The newest round.
+
+        Raises:
+            MedFabricError: ``BAD_STATE`` before the first.
+        """
+        if self.round is None:
+            raise MedFabricError(Code.BAD_STATE, "the plan has no round yet; read the state again")
+        return self.round
 
     @property
     def gone(self) -> tuple[str, ...]:

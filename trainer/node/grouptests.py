@@ -27,7 +27,7 @@ from chaincode.schema.grouptests import (
     ShareGroupsArgs,
 )
 from chaincode.schema.plans import PlanTerms
-from chaincode.schema.rounds import RoundView, WholeRound
+from chaincode.schema.rounds import WholeRound
 from client.consortium import Consortium
 from trainer.node.ceremony import KeyKeeper
 from trainer.node.content import Exchange
@@ -223,7 +223,7 @@ def _check_draw(now: Snapshot, test: GroupTest) -> None:
     Raises:
         MedFabricError: ``AGGREGATE_REFUSED``.
     """
-    view = _view(now)
+    view = now.view
     secrets = [share.draw for share in view.shares if share.draw is not None]
     aggregate = view.round.aggregate_sha256 or ""
     seed = grouptests.seed_sha256(test.plan_id, test.round, aggregate, secrets)
@@ -246,14 +246,8 @@ def _test(now: Snapshot) -> GroupTest:
     return test
 
 
-def _view(now: Snapshot) -> RoundView:
-    if now.round is None:
-        raise MedFabricError(Code.BAD_STATE, "the plan has no round yet; read the state again")
-    return now.round
-
-
 def _round(now: Snapshot) -> WholeRound:
-    return _view(now).round
+    return now.view.round
 
 
 def _refused(place: Duty | GroupTest, why: str) -> MedFabricError:

@@ -22,7 +22,7 @@ from chaincode.schema.masking import (
     bound_sha256,
 )
 from chaincode.schema.plans import PlanTerms
-from chaincode.schema.rounds import RoundView, WholeRound
+from chaincode.schema.rounds import WholeRound
 from client.consortium import Consortium
 from trainer.node.ceremony import KeyKeeper
 from trainer.node.content import Exchange
@@ -86,7 +86,7 @@ class MaskKeeper:
 
     def unmask(self, duty: Duty, now: Snapshot, aggregate_sha256: str) -> None:
         """Post this hospital's shares for the sum that it computed itself."""
-        posted = {(k.msp_id, k.node_id): k for k in _view(now).mask_keys}
+        posted = {(k.msp_id, k.node_id): k for k in now.view.mask_keys}
         args = UnmaskArgs(
             plan_id=duty.plan_id,
             round=duty.round,
@@ -117,7 +117,7 @@ class MaskKeeper:
     def masker(self, now: Snapshot) -> Masker:
         """The round's arithmetic."""
         terms = now.plan.terms
-        posted = {(k.msp_id, k.node_id): k.mask_key for k in _view(now).mask_keys}
+        posted = {(k.msp_id, k.node_id): k.mask_key for k in now.view.mask_keys}
         keys = [posted[node.msp_id, node.node_id] for node in _masking(now).nodes]
         return Masker(_terms(terms), terms.model.parameters, _context(now), keys)
 
@@ -128,7 +128,7 @@ class MaskKeeper:
             MedFabricError: ``MASK_SHARE_REFUSED`` where what a node dealt recovers nothing, naming
                 it, or ``DECODE_RANGE``.
         """
-        view = _view(now)
+        view = now.view
         contributed = _contributed(view.round)
         posted = {(k.msp_id, k.node_id): k for k in view.mask_keys}
         own, dropped = [], {}
@@ -148,7 +148,7 @@ class MaskKeeper:
     # inner workings
 
     def _secrets(self, now: Snapshot) -> MaskSecrets:
-        number = _view(now).round.number
+        number = now.view.round.number
         plan_id = now.plan.terms.plan_id
         seed = self._home.secret(
             plan_id, lambda: self._made.new("masks", plan_id, number), _name(number)
@@ -159,7 +159,7 @@ class MaskKeeper:
         transport = self._keys.transport_keys(now)
         return secrets.channel.seal(
             _context(now),
-            _dealer(_view(now).round, self._place),
+            _dealer(now.view.round, self._place),
             [transport[hospital] for hospital in now.plan.terms.hospitals],
             [b"".join(share.to_bytes(SHARE_BYTES, "big") for share in pair) for pair in shares],
         )
@@ -167,7 +167,7 @@ class MaskKeeper:
     def _share(self, now: Snapshot, posted: MaskKeys) -> str:
         """What a node dealt to this hospital of the secret that may be recovered; empty where it
         dealt nothing usable, and the others make up for it."""
-        terms, round_ = now.plan.terms, _view(now).round
+        terms, round_ = now.plan.terms, now.view.round
         name = (posted.msp_id, posted.node_id)
         me = self._place[0]
         point = terms.hospitals.index(me)
@@ -196,7 +196,7 @@ class MaskKeeper:
         terms = now.plan.terms
         shares = {
             terms.hospitals.index(unmasking.msp_id) + 1: int(unmasking.shares[place], 16)
-            for unmasking in _view(now).unmaskings
+            for unmasking in now.view.unmaskings
             if unmasking.shares[place]
         }
         first = sorted(shares)[: _terms(terms).threshold]
@@ -204,13 +204,13 @@ class MaskKeeper:
 
 
 def _bound(now: Snapshot, dealer: tuple[str, str], hospital: str, kind: str, share: int) -> str:
-    round_ = _view(now).round
+    round_ = now.view.round
     text = share.to_bytes(SHARE_BYTES, "big").hex()
     return bound_sha256(round_.plan_id, round_.number, (*dealer, hospital), kind, text)
 
 
 def _context(now: Snapshot) -> bytes:
-    return round_context(now.plan.terms_sha256, _view(now).round.number)
+    return round_context(now.plan.terms_sha256, now.view.round.number)
 
 
 def _contributed(round_: WholeRound) -> set[tuple[str, str]]:
@@ -238,14 +238,8 @@ def _misdealt(name: tuple[str, str]) -> MedFabricError:
     )
 
 
-def _view(now: Snapshot) -> RoundView:
-    if now.round is None:
-        raise MedFabricError(Code.BAD_STATE, "the plan has no round yet; read the state again")
-    return now.round
-
-
 def _masking(now: Snapshot) -> Masking:
-    masking = _view(now).masking
+    masking = now.view.masking
     if masking is None:
         raise MedFabricError(Code.BAD_STATE, "no masks are fixed yet; read the state again")
     return masking

@@ -31,7 +31,6 @@ from chaincode.schema.rounds import (
     Posted,
     RoundArgs,
     RoundState,
-    RoundView,
     ShareArgs,
     SubmitUpdateArgs,
     WholeRound,
@@ -221,7 +220,7 @@ class Rounds:
             MedFabricError: ``AGGREGATE_REFUSED`` where it is not, or where this hospital already
                 shared in another aggregate of this round: two of them could be subtracted.
         """
-        round_ = _view(now).round
+        round_ = now.view.round
         decrypted = self._home.record(duty.plan_id, f"decrypted-{duty.round}", _Decrypted)
         if decrypted is None:
             decrypted = self._agreed(now)
@@ -277,20 +276,20 @@ class Rounds:
 
     def forget(self, now: Snapshot) -> None:
         """Delete what is not needed once a round is evaluated, and its groups are scored."""
-        round_ = _view(now).round
+        round_ = now.view.round
         self._aggregates.pop((round_.plan_id, round_.number), None)
         self._exchange.forget(c.update for c in round_.contributions)
-        self._exchange.forget(share.share for share in _view(now).shares)
+        self._exchange.forget(share.share for share in now.view.shares)
 
     def _draw(self, now: Snapshot) -> str | None:
         """This hospital's part in the draw of a group test, where the plan has any."""
         if not now.plan.terms.acceptance.group_tests:
             return None
-        round_ = _view(now).round
+        round_ = now.view.round
         return self._courses.draw(round_.plan_id, round_.number)
 
     def _train(self, now: Snapshot) -> tuple[_PreparedUpdate, Facts]:
-        view = _view(now)
+        view = now.view
         learner = self._learner(now.plan.terms)
         base = self.base_model(now)
         plan_id, number = view.round.plan_id, view.round.number
@@ -324,13 +323,13 @@ class Rounds:
         """The update as it leaves the node: encrypted or masked, as the plan says."""
         if isinstance(now.plan.terms.encryption, MaskingTerms):
             return self._masks.masked(now, delta)
-        round_ = _view(now).round
+        round_ = now.view.round
         stream = self._courses.test_stream("encryption", round_.plan_id, round_.number)
         return self._keys.scheme(now).encrypt(delta, self._keys.collective_key(now), stream)
 
     def aggregate(self, now: Snapshot) -> _Aggregate:
         """The weighted sum of the sealed updates."""
-        round_ = _view(now).round
+        round_ = now.view.round
         place = (round_.plan_id, round_.number)
         if place not in self._aggregates:
             masked = isinstance(now.plan.terms.encryption, MaskingTerms)
@@ -387,7 +386,7 @@ class Rounds:
 
     def _agreed(self, now: Snapshot) -> _Decrypted:
         """The accepted aggregate, if this hospital may share in its decryption."""
-        round_ = _view(now).round
+        round_ = now.view.round
         aggregate = self.aggregate(now)
         if aggregate.sha256 != round_.aggregate_sha256:
             raise _refused(round_, "it is not the sum of the sealed updates as computed here")
@@ -397,7 +396,7 @@ class Rounds:
 
     def _share(self, now: Snapshot) -> str:
         """The hash of this hospital's share in the present attempt, kept."""
-        round_ = _view(now).round
+        round_ = now.view.round
         points = [now.plan.terms.hospitals.index(h) + 1 for h in round_.key_holders]
         place = ("share", round_.plan_id, round_.number, round_.attempt)
         key = self._keys.share_key(now)
@@ -420,7 +419,7 @@ class Rounds:
         return learner.apply(base, mean), None
 
     def _decrypted(self, now: Snapshot) -> list[NDArray[np.float64]]:
-        view, scheme = _view(now), self._keys.scheme(now)
+        view, scheme = now.view, self._keys.scheme(now)
         refs = [share.share for share in view.shares]
         with (
             self.aggregate(now).path.open("rb") as aggregate,
@@ -438,7 +437,7 @@ class Rounds:
         Raises:
             MedFabricError: ``MODEL_RECALLED``: nothing is trained on from it, nor judged by it.
         """
-        address = _view(now).round.base_sha256
+        address = now.view.round.base_sha256
         model = self._consortium.evaluate("model:Get", ModelArgs(sha256=address), Model)
         if model.status is ModelStatus.RECALLED:
             raise MedFabricError(
@@ -465,12 +464,6 @@ def _refuse_exploded(delta: NDArray[np.float64], terms: PlanTerms) -> None:
         Code.UPDATE_REFUSED,
         f"this node's update stays here: {why}; lower the learning rate in the next plan",
     )
-
-
-def _view(now: Snapshot) -> RoundView:
-    if now.round is None:
-        raise MedFabricError(Code.BAD_STATE, "the plan has no round yet; read the state again")
-    return now.round
 
 
 def _refused(place: Duty | WholeRound, why: str) -> MedFabricError:

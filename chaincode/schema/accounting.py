@@ -1,8 +1,11 @@
-"""Privacy loss of the subsampled Gaussian mechanism, the same on node and ledger.
+"""Privacy loss of Gaussian mechanisms, the same on node and ledger: the subsampled one of training,
+and the sum of discrete Gaussians that hospitals add to their updates.
 
 Rényi differential privacy at integer orders (Mironov, Talwar, Zhang 2019, "Rényi Differential
-Privacy of the Sampled Gaussian Mechanism", section 3.3), converted by Balle et al. 2020,
-"Hypothesis Testing Interpretations and Rényi Differential Privacy", theorem 21. Computed in
+Privacy of the Sampled Gaussian Mechanism", section 3.3; Kairouz, Liu, Steinke 2021, "The
+Distributed Discrete Gaussian Mechanism for Federated Learning with Secure Aggregation"), converted
+by Balle et al. 2020, "Hypothesis Testing Interpretations and Rényi Differential Privacy", theorem
+21. Computed in
 ``decimal`` with a fixed context, whose exp and ln are correctly rounded, and rounded upwards into
 integers: every peer gets the same digits, and never less than the true loss.
 """
@@ -21,6 +24,11 @@ ORDERS: tuple[int, ...] = (*range(2, 65), 80, 96, 128, 192, 256)
 LEAST_NOISE_MICRO = 50_000
 """The least noise multiplier accounted for, in 1e-6; below it the exponentials leave any range."""
 
+MOST_SUMMED_NOISE = 2**24
+"""The largest deviation of one discrete Gaussian that is accounted for, and sampled."""
+
+_TWO_PI_SQUARED = Decimal("19.739208802178717237")
+"""Rounded down, so that what it makes small is not too small."""
 _PICO = Decimal(10) ** 12
 _MICRO = Decimal(10) ** 6
 _CONTEXT = Context(prec=50, rounding=ROUND_HALF_EVEN, Emin=-(10**8), Emax=10**8)
@@ -53,6 +61,40 @@ def rdp_pico(
         else:
             per_step = _subsampled(rate, sigma)
         return tuple(_up(steps * value * _PICO) for value in per_step)
+
+
+@lru_cache(maxsize=64)
+def summed_rdp_pico(norm: int, noise: int, summands: int, values: int) -> tuple[int, ...]:
+    """Rényi divergence bound of one sum of integer vectors, each of whose contributors added
+    discrete Gaussian noise to every value, at each of ORDERS, in 1e-12, rounded up.
+
+    A sum of n discrete Gaussians of deviation s is nearly the discrete Gaussian of deviation
+    sqrt(n) s, whose divergence at order a is at most a norm^2 / (2 n s^2) (Canonne, Kamath, Steinke
+    2020, "The Discrete Gaussian for Differential Privacy", proposition 5). What it is off by: by
+    Poisson's summation, adding the summand k + 1 changes the logarithm of a value's probability by
+    at most t_k = 5 exp(-2 pi^2 s^2 k / (k + 1)) (Kairouz, Liu, Steinke 2021, section 4), so that
+    the divergence, a mean of P^a Q^(1 - a), grows by at most (2 a - 1) / (a - 1) times their sum
+    for each value. Further summands are processing afterwards and cost nothing.
+
+    Args:
+        norm: largest L2 norm of what one contributor adds, in whole units.
+        noise: deviation of each contributor's noise, in the same units.
+        summands: noises that are surely in the sum, and that nobody who sees it knows.
+        values: of the vectors.
+
+    Raises:
+        ValueError: an argument is outside its range.
+    """
+    if min(norm, noise, summands, values) < 1 or noise > MOST_SUMMED_NOISE:
+        raise ValueError(f"need whole numbers of at least 1, and noise up to {MOST_SUMMED_NOISE}")
+    with localcontext(_CONTEXT):
+        square = Decimal(noise * noise)
+        exponents = [-_TWO_PI_SQUARED * square * k / (k + 1) for k in range(1, summands)]
+        off = 5 * values * sum((exponent.exp() for exponent in exponents), Decimal(0))
+        apart = Decimal(norm * norm) / (2 * summands * square)
+        return tuple(
+            _up((order * apart + off * (2 * order - 1) / (order - 1)) * _PICO) for order in ORDERS
+        )
 
 
 def epsilon_micro(rdp: Sequence[int], delta_nano: int) -> int:
@@ -118,6 +160,31 @@ def calibrate(
         else:
             low = middle + 1
     return low * 1000
+
+
+def calibrate_summed(
+    norm: int, summands: int, values: int, sums: int, epsilon_micro_target: int, delta_nano: int
+) -> int:
+    """The least noise of each contributor that keeps ``sums`` sums within epsilon.
+
+    Raises:
+        ValueError: no noise up to MOST_SUMMED_NOISE is enough.
+    """
+
+    def within(noise: int) -> bool:
+        once = summed_rdp_pico(norm, noise, summands, values)
+        return epsilon_micro([sums * loss for loss in once], delta_nano) <= epsilon_micro_target
+
+    low, high = 1, MOST_SUMMED_NOISE
+    if not within(high):
+        raise ValueError("no noise keeps these sums within their budget; take a coarser unit")
+    while low < high:
+        middle = (low + high) // 2
+        if within(middle):
+            high = middle
+        else:
+            low = middle + 1
+    return low
 
 
 def _subsampled(rate: Fraction, sigma: Decimal) -> list[Decimal]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import decimal
 import hashlib
 import json
+import math
 import sys
 from decimal import Decimal
 
@@ -14,11 +15,14 @@ from hypothesis import strategies as st
 
 from chaincode.schema.accounting import (
     LEAST_NOISE_MICRO,
+    MOST_SUMMED_NOISE,
     ORDERS,
     add,
     calibrate,
+    calibrate_summed,
     epsilon_micro,
     rdp_pico,
+    summed_rdp_pico,
 )
 
 CASES = [(20, 100, 1_762_000, 20), (32, 114, 1_100_000, 150), (1, 10_000, 600_000, 1000)]
@@ -197,3 +201,79 @@ def test_the_digits_are_the_same_on_every_machine():
 
     digest = hashlib.sha256(json.dumps(losses).encode()).hexdigest()
     assert digest == "263d4247cf3235b6dac62db1dc7783a8246202468eedbda36c42de5c10f7943e"
+
+
+# Sums of discrete Gaussians.
+
+
+def _summed(noise, summands):
+    """Probabilities of a sum of discrete Gaussians, each by convolution, and their first value."""
+    reach = 60 * noise
+    support = range(-reach, reach + 1)
+    with decimal.localcontext(decimal.Context(prec=60)):
+        weights = [(-Decimal(z * z) / (2 * noise * noise)).exp() for z in support]
+        one = [weight / sum(weights) for weight in weights]
+        total = one
+        for _ in range(summands - 1):
+            grown = [Decimal(0)] * (len(total) + len(one) - 1)
+            for i, left in enumerate(total):
+                for j, right in enumerate(one):
+                    grown[i + j] += left * right
+            total = grown
+    return total
+
+
+@pytest.mark.parametrize(("noise", "summands", "shift"), [(1, 1, 1), (1, 2, 1), (1, 3, 2)])
+def test_the_bound_holds_for_the_divergence_of_the_sum_itself(noise, summands, shift):
+    """Against the sum's own distribution, where the correction is largest."""
+    total = _summed(noise, summands)
+    bound = summed_rdp_pico(shift, noise, summands, 1)
+
+    for order, bounded in zip(ORDERS[:20], bound, strict=False):
+        with decimal.localcontext(decimal.Context(prec=60)):
+            moment = sum(
+                (p / q) ** order * q
+                for p, q in zip(total[shift:-1], total[: -1 - shift], strict=True)
+                if p and q
+            )
+            exact = moment.ln() / (order - 1)
+        assert exact * 10**12 <= bounded
+        assert float(exact) == pytest.approx(bounded / 1e12, rel=0.02)
+
+
+def test_far_above_the_unit_the_sum_is_the_gaussian_of_all_its_noise():
+    loss = summed_rdp_pico(1000, 1500, 4, 3_500_000)
+
+    for order, value in zip(ORDERS, loss, strict=True):
+        assert value == math.ceil(Decimal(order * 1000**2) / (2 * 4 * 1500**2) * 10**12)
+
+
+def test_near_the_unit_the_correction_grows_with_values_and_summands():
+    one = summed_rdp_pico(1, 1, 1, 1000)
+    two = summed_rdp_pico(1, 1, 2, 1000)
+    more = summed_rdp_pico(1, 1, 2, 2000)
+
+    assert one[0] == 10**12  # a single one is exact: order / 2 at order 2
+    grown = [b - a for a, b in zip(two, more, strict=True)]
+    # 5 exp(-pi^2) (2 a - 1) / (a - 1) for each of a thousand values
+    assert grown[0] / 1e12 == pytest.approx(1000 * 5 * math.exp(-(math.pi**2)) * 3, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    "case",
+    [(0, 1, 1, 1), (1, 0, 1, 1), (1, 1, 0, 1), (1, 1, 1, 0), (1, MOST_SUMMED_NOISE + 1, 1, 1)],
+)
+def test_a_sum_that_has_no_meaning_is_refused(case):
+    with pytest.raises(ValueError, match="whole numbers"):
+        summed_rdp_pico(*case)
+
+
+def test_the_calibrated_noise_of_a_sum_is_the_least():
+    noise = calibrate_summed(1000, 3, 62, 5, 2_000_000, 10_000)
+
+    def epsilon(noise):
+        return epsilon_micro([5 * a for a in summed_rdp_pico(1000, noise, 3, 62)], 10_000)
+
+    assert epsilon(noise) <= 2_000_000 < epsilon(noise - 1)
+    with pytest.raises(ValueError, match="coarser"):
+        calibrate_summed(2**30, 1, 62, 5, 1000, 10)

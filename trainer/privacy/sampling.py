@@ -49,7 +49,7 @@ class Stream:
 
     def uniform(self, degree: int, primes: tuple[int, ...]) -> Residues:
         """Uniform residues, by rejection: ``int64[primes, N]``."""
-        return np.stack([self._below(degree, prime) for prime in primes])
+        return np.stack([self.below(degree, prime) for prime in primes])
 
     def flood(self, degree: int, bits: int) -> list[NDArray[np.int64]]:
         """The sum of four uniform integers in [-2^bits, 2^bits), in digits.
@@ -69,11 +69,12 @@ class Stream:
         drawn = np.frombuffer(self.bytes(8 * number), dtype="<u8") >> np.uint64(64 - bits)
         return drawn.astype(np.int64)
 
-    def _below(self, number: int, prime: int) -> NDArray[np.int64]:
+    def below(self, number: int, bound: int) -> NDArray[np.int64]:
+        """Uniform in [0, bound), by rejection: ``int64[number]``, bound below 2^63."""
         kept = np.empty(0, dtype=np.int64)
         while kept.size < number:
-            drawn = self._words(number + number // 16 + 64, prime.bit_length())
-            kept = np.concatenate([kept, drawn[drawn < prime]])
+            drawn = self._words(number + number // 16 + 64, bound.bit_length())
+            kept = np.concatenate([kept, drawn[drawn < bound]])
         return kept[:number]
 
 

@@ -67,7 +67,7 @@ def noised(
         MedFabricError: ``VALUE_NOT_FINITE``.
     """
     whole = clipped(values / unit, norm)
-    return (whole + sample(noise, whole.size, stream)) * unit
+    return np.asarray((whole + sample(noise, whole.size, stream)) * unit)
 
 
 def clipped(values: NDArray[np.float64], norm: int) -> Integers:
@@ -115,7 +115,7 @@ def _laplace(scale: int, size: int, stream: Stream) -> Integers:
     size_of = low + scale * high
     negative = stream.below(low.size, 2) == 1
     kept = ~(negative & (size_of == 0))
-    return np.where(negative, -size_of, size_of)[kept]
+    return np.asarray(np.where(negative, -size_of, size_of)[kept])
 
 
 def _fall(numerator: Integers, denominator: int, stream: Stream) -> Flags:

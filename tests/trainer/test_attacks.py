@@ -10,7 +10,7 @@ import torch
 
 from chaincode.schema import accounting
 from chaincode.schema.plans import PrivacyTerms, TrainingTerms
-from trainer import attacks
+from trainer import applications, attacks, lira, presets
 from trainer.data.records import Records
 from trainer.models import registry
 from trainer.randomness import Seeds
@@ -83,6 +83,70 @@ def test_members_are_found_without_privacy_and_not_beyond_the_bound_with_it(reco
     # What the bound forbids, done; chance alone spares an other here and there.
     assert naive > 0.8 > limit
     assert ours < limit < 0.47
+
+
+# Membership by likelihood ratio.
+
+
+def test_what_is_found_at_a_rate_of_mistakes_is_counted_beyond_it():
+    guess = lira.Guess(np.array([5.0, 3.0, 1.0, 0.0]), np.arange(100) / 50)
+
+    assert guess.found(0.01) == 0.5
+    assert guess.found(0.5) == 0.75
+    assert guess.advantage == 0.5
+
+
+def test_at_most_found_is_the_advantages_bound_seen_at_one_rate():
+    rates = np.linspace(0, 1, 10_001)
+    most = [lira.most_found(1.0, 1e-5, rate) for rate in rates]
+
+    assert lira.most_found(0.0, 0.0, 0.01) == pytest.approx(0.01)
+    assert lira.most_found(1.0, 0.0, 0.01) == pytest.approx(0.01 * np.e)
+    assert max(most - rates) == pytest.approx(attacks.bound(1.0, 1e-5), abs=1e-4)
+
+
+def test_shadow_models_are_trained_as_nodes_train(monkeypatch):
+    """Every record in every batch, and next to no noise: nothing is left to chance."""
+    records, inside = memorable(8, 5, 3), np.ones((2, 8), dtype=bool)
+    training = terms(steps=5, batch_size=8, momentum_micro=500_000, learning_rate_micro=700_000)
+    quiet = private(training, 8, 1.0).model_copy(update={"noise_multiplier_micro": 1})
+    model = registry.build("logistic", {"features": 5, "classes": 2})
+
+    for privacy in (None, quiet.model_copy(update={"sample_clip_micro": 300_000})):
+        weights = attacks.released(model, records, training, privacy, 1)
+        # At the rate of twice the batch size to all records, every batch is all of them.
+        found = lira.confidences(records, inside, training, privacy, 1)
+        expected = -np.log(np.expm1(attacks.losses(model, weights, records)))
+        assert np.allclose(found, expected, atol=1e-4)
+        attacks.set_parameters(model, np.zeros_like(weights))
+
+
+def test_likelihoods_find_the_misdiagnosed_without_privacy_and_within_the_bound_with_it(
+    record_property,
+):
+    records, wrong = lira.ward(80, 1)
+    tuned = applications.find("breast-cancer").tuned
+    plan, naive = presets.training(tuned, 40), terms(steps=400, batch_size=40)
+    naive = naive.model_copy(update={"learning_rate_micro": 3_000_000})
+    shared = {"models": 128, "targets": 128, "seed": 1}
+
+    open_, offline = lira.attack(records, wrong, naive, None, **shared)
+    for epsilon in (1.0, 3.0):
+        privacy = presets.privacy(tuned, plan, 40, round(epsilon * 1e6))
+        guess, _ = lira.attack(records, wrong, plan, privacy, **shared)
+        limit = attacks.bound(epsilon, DELTA_NANO / 1e9)
+        at_most = lira.most_found(epsilon, DELTA_NANO / 1e9, 0.01)
+        for name, value in (("advantage", guess.advantage), ("bound", limit)):
+            record_property(f"{name} at epsilon {epsilon:g}", value)
+        assert guess.advantage < limit
+        # 512 records or so: what chance adds to a share of 0.03 is within 0.03.
+        assert guess.found(0.01) < at_most + 0.03
+
+    record_property("naive", open_.advantage)
+    strongest = lira.most_found(1.0, DELTA_NANO / 1e9, 0.01)
+    assert open_.advantage > 0.6 > attacks.bound(1.0, DELTA_NANO / 1e9)
+    assert open_.found(0.01) > 0.3 > 5 * strongest
+    assert open_.found(0.01) > offline.found(0.01) > strongest
 
 
 # Inversion.

@@ -37,6 +37,7 @@ from chaincode.schema import reputation as t
 from chaincode.schema import rounds as r
 from chaincode.schema import sharing as g
 from chaincode.schema import storage as h
+from chaincode.schema import studies as w
 from chaincode.schema.base import Empty, Event, Language, PageArgs
 from chaincode.schema.errors import Code, MedFabricError
 from chaincode.schema.transactions import TRANSACTIONS, Transaction
@@ -253,6 +254,19 @@ class Classifiers(Group):
     assess = Call("classifier:Assess", o.NodeArgs, k.Assessment)
 
 
+class Studies(Group):
+    propose = Call("study:Propose", w.StudyTerms, w.Study)
+    consent = Call("study:Consent", w.StudyConsentArgs, w.ConsentToStudy)
+    deposit = Call("study:Deposit", w.DepositArgs, w.Deposit)
+    sum = Call("study:Sum", w.SumArgs, w.Study)
+    attest = Call("study:Attest", w.AttestSumArgs, w.StudyAttestation)
+    submit_share = Call("study:SubmitShare", w.ShareSumArgs, w.StudyShare)
+    find = Call("study:Find", w.FindArgs, w.Finding)
+    advance = Call("study:Advance", w.StudyArgs, w.Study)
+    get = Call("study:Get", w.StudyArgs, w.StudyView)
+    page = Call("study:List", PageArgs, w.StudyPage)
+
+
 class Storage(Group):
     hold = Call("storage:Hold", h.HoldArgs, h.Holding)
     challenge = Call("storage:Challenge", h.ChallengeArgs, h.Challenge)
@@ -351,6 +365,7 @@ class Consortium(Closing):
         self.models = Models(self)
         self.reputations = Reputations(self)
         self.complaints = Complaints(self)
+        self.studies = Studies(self)
         self.classifiers = Classifiers(self)
         self.storage = Storage(self)
         self.applications = Applications(self)

@@ -19,6 +19,7 @@ from chaincode.contracts.reputation import ReputationContract
 from chaincode.contracts.round import RoundContract
 from chaincode.contracts.sharing import SharingContract
 from chaincode.contracts.storage import StorageContract
+from chaincode.contracts.study import StudyContract
 from chaincode.framework import Info, Router
 from chaincode.schema.transactions import TRANSACTIONS
 
@@ -49,6 +50,7 @@ def chaincode() -> Router:
             SharingContract(),
             PrivateContract(),
             StorageContract(),
+            StudyContract(),
         ],
         Info("MedFabric", VERSION),
         table=TRANSACTIONS,

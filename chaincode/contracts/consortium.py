@@ -8,6 +8,7 @@ from chaincode.contracts import model as models
 from chaincode.contracts import motion as motions
 from chaincode.contracts import plan as plans
 from chaincode.contracts import reputation, voting
+from chaincode.contracts import study as studies
 from chaincode.contracts.framework import Context, transaction
 from chaincode.schema import canonical, keys, states
 from chaincode.schema.base import Empty
@@ -37,12 +38,14 @@ from chaincode.schema.motions import (
     ProposeRulesArgs,
 )
 from chaincode.schema.reputation import Complaint, Rated
+from chaincode.schema.studies import Study
 from chaincode.schema.voting import Rulebook, VotingRules
 
 LEAST, MOST = 2, 64
 """Hospitals of a consortium: below two there is nobody to share a key with."""
 RULES = "rules"
 """The name of the rules as a subject of votes."""
+_DECIDED_ELSEWHERE = (Subject.PLAN, Subject.COMPLAINT, Subject.CLASSIFIER, Subject.STUDY)
 
 
 class ConsortiumContract:
@@ -119,7 +122,7 @@ class ConsortiumContract:
 
     @transaction("consortium:Advance")
     def advance(self, context: Context, args: SubjectArgs) -> Ballot:
-        if args.subject in (Subject.PLAN, Subject.COMPLAINT, Subject.CLASSIFIER):
+        if args.subject in _DECIDED_ELSEWHERE:
             raise MedFabricError(
                 Code.BAD_ARGUMENT, f"a {args.subject} advances by {args.subject}:Advance"
             )
@@ -226,6 +229,8 @@ def _question(context: Context, subject: Subject, subject_id: str) -> voting.Que
     if subject is Subject.CLASSIFIER:
         classifier = context.get(keys.classifier(subject_id), Classifier)
         return classifiers.question(context, classifier)
+    if subject is Subject.STUDY:
+        return studies.question(context, context.get(keys.study(subject_id), Study))
     return motions.question(context, motions.get(context, subject, subject_id))
 
 

@@ -44,6 +44,7 @@ class Subject(StrEnum):
     COMPLAINT = "complaint"
     CLASSIFIER = "classifier"
     RECALL = "recall"
+    STUDY = "study"
 
 
 class Founder(Language):

@@ -65,6 +65,7 @@ class Code(StrEnum):
     PLACE_TAKEN = "MF-4010"
     PLAN_ABORTED = "MF-4011"
     DEALER_ACCUSED = "MF-4012"
+    STUDY_INVALID = "MF-4013"
     # rounds and models
     DUPLICATE_UPDATE = "MF-5001"
     WRONG_BASE_MODEL = "MF-5002"

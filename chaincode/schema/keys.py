@@ -258,6 +258,34 @@ def group_regression(plan_id: str) -> Key:
     return ("group-regression", (plan_id,))
 
 
+def study(study_id: str) -> Key:
+    return ("study", (study_id,))
+
+
+def study_consent(study_id: str, dataset_id: str) -> Key:
+    return ("study-consent", (study_id, dataset_id))
+
+
+def deposit(study_id: str, dataset_id: str) -> Key:
+    return ("deposit", (study_id, dataset_id))
+
+
+def study_attestation(study_id: str, msp_id: str) -> Key:
+    return ("study-attestation", (study_id, msp_id))
+
+
+def study_share(study_id: str, msp_id: str) -> Key:
+    return ("study-share", (study_id, msp_id))
+
+
+def finding(study_id: str, msp_id: str) -> Key:
+    return ("finding", (study_id, msp_id))
+
+
+def study_result(study_id: str) -> Key:
+    return ("study-result", (study_id,))
+
+
 def act(msp_id: str, node_id: str, at: int, tx_id: str) -> Key:
     return ("act", (msp_id, node_id, _instant(at), tx_id))
 

@@ -63,6 +63,7 @@ _BY_NODE = _to(Relation.ATTRIBUTED_TO, keys.node, "msp_id", "node_id")
 _BY_HOSPITAL = _to(Relation.ATTRIBUTED_TO, keys.hospital, "msp_id")
 _IN_ROUND = _to(Relation.INFLUENCED_BY, keys.round_, "plan_id", "round")
 _IN_TEST = _to(Relation.INFLUENCED_BY, keys.group_test, "plan_id", "round")
+_IN_STUDY = _to(Relation.INFLUENCED_BY, keys.study, "study_id")
 _IN_CEREMONY = _to(Relation.GENERATED_BY, keys.ceremony, "plan_id")
 
 
@@ -131,6 +132,7 @@ MEANINGS: Mapping[str, Meaning | None] = {
                 )
                 for s in ("hospital", "expulsion", "rules", "recall")
             ),
+            _to(Relation.DERIVED_FROM, keys.study, "subject_id", only=("subject", "study")),
         ),
         ("subject", "subject_id", "subject_sha256", "approve"),
     ),
@@ -347,6 +349,44 @@ MEANINGS: Mapping[str, Meaning | None] = {
         CoreType.ENTITY,
         (_to(Relation.ATTRIBUTED_TO, keys.hospital, "proposed_by"),),
         ("terms_sha256", "status", "terms.recipe_sha256", "terms.simulated"),
+    ),
+    "study": Meaning(
+        CoreType.ACTIVITY,
+        (
+            _to(Relation.ASSOCIATED_WITH, keys.hospital, "proposed_by"),
+            _to(Relation.USED, keys.ceremony, "terms.plan_id"),
+            _to(Relation.USED, keys.deposit, "study_id", "selection[].dataset_id"),
+        ),
+        ("terms_sha256", "status", "records", "failure"),
+        began="proposed_at",
+        ended="changed_at",
+        final=("PUBLISHED", "REJECTED", "FAILED"),
+    ),
+    "study-consent": Meaning(
+        CoreType.ENTITY,
+        (_BY_HOSPITAL, _to(Relation.DERIVED_FROM, keys.dataset, "dataset_id"), _IN_STUDY),
+        ("given", "terms_sha256"),
+        "msp_id",
+    ),
+    "deposit": Meaning(
+        CoreType.ENTITY,
+        (_BY_NODE, _to(Relation.DERIVED_FROM, keys.dataset, "dataset_id"), _IN_STUDY),
+        ("content.sha256", "records"),
+        "msp_id",
+        "content",
+    ),
+    "study-attestation": Meaning(CoreType.ENTITY, (_BY_NODE, _IN_STUDY), ("sum_sha256",), "msp_id"),
+    "study-share": Meaning(
+        CoreType.ENTITY, (_BY_NODE, _IN_STUDY), ("sum_sha256", "share.sha256"), "msp_id", "share"
+    ),
+    "finding": Meaning(CoreType.ENTITY, (_BY_NODE, _IN_STUDY), (), "msp_id"),
+    "study-result": Meaning(
+        CoreType.ENTITY,
+        (
+            _to(Relation.GENERATED_BY, keys.study, "study_id"),
+            _to(Relation.DERIVED_FROM, keys.dataset, "dataset_ids[]"),
+        ),
+        ("records", "sums_sha256"),
     ),
     # What follows from other elements and says nothing of where anything came from.
     "plan-terms": None,

@@ -73,6 +73,11 @@ _MACHINES: tuple[tuple[str, str, Mapping[str, frozenset[StrEnum]]], ...] = (
     ),
     ("Complaint", "`complaint:Open`, then votes.", states.COMPLAINT),
     ("Classifier", "`classifier:Propose`, then votes.", states.CLASSIFIER),
+    (
+        "Study",
+        "`study:Propose`, votes; `study:Sum` by the holder, otherwise `study:Advance` moves it.",
+        states.STUDY,
+    ),
 )
 
 

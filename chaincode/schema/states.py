@@ -16,6 +16,7 @@ from chaincode.schema.reputation import ComplaintStatus
 from chaincode.schema.rounds import ModelStatus, RoundStatus
 from chaincode.schema.sharing import GrantStatus
 from chaincode.schema.storage import ChallengeStatus
+from chaincode.schema.studies import StudyStatus
 
 
 def _table(**moves: tuple[StrEnum, ...]) -> dict[str, frozenset[StrEnum]]:
@@ -101,6 +102,17 @@ CLASSIFIER = _table(
     ADOPTED=(ClassifierStatus.RETIRED,),
     REJECTED=(),
     RETIRED=(),
+)
+STUDY = _table(
+    PROPOSED=(StudyStatus.COLLECTING, StudyStatus.REJECTED),
+    COLLECTING=(StudyStatus.HELD, StudyStatus.FAILED),
+    HELD=(StudyStatus.SUMMED, StudyStatus.FAILED),
+    SUMMED=(StudyStatus.AGREED, StudyStatus.FAILED),
+    AGREED=(StudyStatus.DECRYPTED, StudyStatus.FAILED),
+    DECRYPTED=(StudyStatus.PUBLISHED, StudyStatus.FAILED),
+    PUBLISHED=(),
+    REJECTED=(),
+    FAILED=(),
 )
 
 

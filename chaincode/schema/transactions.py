@@ -25,6 +25,7 @@ from chaincode.schema import reputation as t
 from chaincode.schema import rounds as r
 from chaincode.schema import sharing as g
 from chaincode.schema import storage as h
+from chaincode.schema import studies as w
 from chaincode.schema.base import Empty, Language, PageArgs, Role
 from chaincode.schema.declaration import Declaration
 
@@ -100,7 +101,7 @@ _ROWS = (
         o.Vote,
         ADMIN,
         True,
-        "Vote on the charter, a motion, a plan, a complaint or a classifier, once.",
+        "Vote on the charter, a motion, a plan, a complaint, a classifier or a study, once.",
         founding=True,
     ),
     Transaction(
@@ -878,6 +879,74 @@ _ROWS = (
         "Whether a record, given as transient data, is the one that a hospital keeps.",
         private=True,
     ),
+    Transaction(
+        "study:Propose",
+        w.StudyTerms,
+        w.Study,
+        ADMIN,
+        True,
+        "Propose a study: statistics of records that their holder cannot read.",
+    ),
+    Transaction(
+        "study:Consent",
+        w.StudyConsentArgs,
+        w.ConsentToStudy,
+        ADMIN,
+        True,
+        "Consent to a study with one of the caller's datasets, or withdraw.",
+    ),
+    Transaction(
+        "study:Deposit",
+        w.DepositArgs,
+        w.Deposit,
+        TRAINER | VALIDATOR,
+        True,
+        "Hand a dataset's encrypted records over to the study's holder, once.",
+    ),
+    Transaction(
+        "study:Sum",
+        w.SumArgs,
+        w.Study,
+        VALIDATOR,
+        True,
+        "The holder's sum over the records it chose, encrypted; there is one in a study.",
+    ),
+    Transaction(
+        "study:Attest",
+        w.AttestSumArgs,
+        w.StudyAttestation,
+        VALIDATOR,
+        True,
+        "Attest the holder's sum, as the caller's hospital computed it.",
+    ),
+    Transaction(
+        "study:SubmitShare",
+        w.ShareSumArgs,
+        w.StudyShare,
+        VALIDATOR,
+        True,
+        "Share in the decryption of the agreed sum, once.",
+    ),
+    Transaction(
+        "study:Find",
+        w.FindArgs,
+        w.Finding,
+        VALIDATOR,
+        True,
+        "Say what the shares decrypt, or by no sums that they decrypt nothing.",
+    ),
+    Transaction(
+        "study:Advance",
+        w.StudyArgs,
+        w.Study,
+        NODE_OR_ADMIN,
+        True,
+        "Move a study on when its stage is complete or overdue.",
+    ),
+    Transaction(
+        "study:Get", w.StudyArgs, w.StudyView, ANYONE, False, "A study and what was posted to it."
+    ),
+    Transaction("study:List", PageArgs, w.StudyPage, ANYONE, False, "All studies."),
 )
 
 TRANSACTIONS: dict[str, Transaction] = {row.name: row for row in _ROWS}

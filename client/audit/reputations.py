@@ -34,10 +34,11 @@ from chaincode.schema.rounds import (
     RoundStatus,
     Update,
 )
+from chaincode.schema.studies import Study, StudyStatus
 from client.audit.lineage import Reader
 from client.audit.proof import Finding, Ledger, Writing
 
-_EVENTS = ("round", "ceremony", "complaint", "adopted-classifier", "group-test")
+_EVENTS = ("round", "ceremony", "complaint", "adopted-classifier", "group-test", "study")
 
 
 def check(ledger: Ledger) -> Iterator[Finding]:
@@ -82,8 +83,7 @@ class _Books:
         elif event.kind == "ceremony":
             ceremony = Ceremony.model_validate_json(value)
             if ceremony.status is CeremonyStatus.FAILED:
-                for msp_id in sorted({*ceremony.missing, *ceremony.culprits}):
-                    self._event((Rated.HOSPITAL, msp_id), {Evidence.DUTY: (0, 1)}, now)
+                self._missed(sorted({*ceremony.missing, *ceremony.culprits}), now)
         elif event.kind == "complaint":
             complaint = Complaint.model_validate_json(value)
             if complaint.status is ComplaintStatus.UPHELD:
@@ -91,6 +91,10 @@ class _Books:
                 self._event(subject, {Evidence.COMPLAINT: (0, 1)}, now, fade=False)
         elif event.kind == "group-test":
             self._test(GroupTest.model_validate_json(value), now)
+        elif event.kind == "study":
+            study = Study.model_validate_json(value)
+            if study.status is StudyStatus.FAILED:
+                self._missed(study.absent, now)
         else:
             name = AdoptedClassifier.model_validate_json(value).classifier_id
             self._classifier = self._reader.get(keys.classifier(name), Classifier).terms
@@ -102,14 +106,17 @@ class _Books:
 
     def _test(self, test: GroupTest, now: int) -> None:
         if test.status is GroupTestStatus.FAILED:
-            for msp_id in test.absent:
-                self._event((Rated.HOSPITAL, msp_id), {Evidence.DUTY: (0, 1)}, now)
+            self._missed(test.absent, now)
         elif test.status is GroupTestStatus.SCORED:
             sealed = self._reader.find(
                 keys.contributions(test.plan_id, test.round, 0), Contributions
             )
             after = conduct.after_test(test, sealed, self._find, now, self._classifier)
             self._known |= {(r.subject, r.subject_id): r for r in after}
+
+    def _missed(self, hospitals: Sequence[str], now: int) -> None:
+        for msp_id in hospitals:
+            self._event((Rated.HOSPITAL, msp_id), {Evidence.DUTY: (0, 1)}, now)
 
     def _event(self, subject: Subject, events: Events, now: int, *, fade: bool = True) -> None:
         (before,) = self._find([subject])

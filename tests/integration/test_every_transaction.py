@@ -53,6 +53,7 @@ PAGED: dict[str, tuple[str, dict[str, Any]]] = {
     "provenance:Signed": ("acts", {"msp_id": ONE, "node_id": "node1"}),
     "provenance:Accesses": ("accesses", {"hospital": TWO}),
     "private:List": ("records", {"kind": "inventory"}),
+    "study:List": ("studies", {}),
 }
 """What each list lists, and the rest of its argument."""
 NO_NODE = {"node_id": "nobody-knows"}
@@ -121,6 +122,14 @@ WRONG: dict[str, tuple[dict[str, Any], Code]] = {
     "sharing:Revoke": ({"recipient_node": "nobody-knows"}, Code.NOT_FOUND),
     "sharing:Receive": ({}, Code.GRANT_MISSING),
     "provenance:OpenAccess": ({"hospitals": ["Hospital9MSP"]}, Code.NOT_FOUND),
+    "study:Propose": ({"study_id": "study-1"}, Code.EXISTS),
+    "study:Consent": ({}, Code.TERMS_MISMATCH),
+    "study:Deposit": ({}, Code.BAD_STATE),
+    "study:Sum": ({}, Code.BAD_STATE),
+    "study:Attest": ({}, Code.BAD_STATE),
+    "study:SubmitShare": ({}, Code.BAD_STATE),
+    "study:Find": ({}, Code.BAD_STATE),
+    "study:Advance": ({}, Code.ALREADY),
     "private:Keep": ({}, Code.BAD_ARGUMENT),
     "private:Purge": ({"subject": "nobody-knows"}, Code.NOT_FOUND),
 }

@@ -8,8 +8,10 @@ from typing import Any
 
 from support.masking import keys_args, unmask_args
 from support.scenario import HOSPITALS, PLAN, dataset_args, dataset_of, sha, terms
+from support.studies import study_terms
 
 ONE, TWO = HOSPITALS[:2]
+STUDY = "study-1"
 
 
 def _evaluation() -> dict[str, Any]:
@@ -193,5 +195,26 @@ EXAMPLES: dict[str, Callable[[], dict[str, Any]]] = {
     "OpenAccessArgs": lambda: {"hospitals": [TWO], "purpose": "why"},
     "TraceArgs": lambda: {"name": f"plan/{PLAN}"},
     "SignedArgs": lambda: {"msp_id": ONE, "node_id": "node1"},
+    "StudyTerms": lambda: json.loads(study_terms(terms(), "study-9").model_dump_json()),
+    "StudyArgs": lambda: {"study_id": STUDY},
+    "StudyConsentArgs": lambda: {
+        "study_id": STUDY,
+        "dataset_id": dataset_of(ONE),
+        "terms_sha256": sha("x"),
+    },
+    "DepositArgs": lambda: {
+        "study_id": STUDY,
+        "dataset_id": dataset_of(ONE),
+        "content": _ref(),
+        "records": 1,
+    },
+    "SumArgs": lambda: {
+        "study_id": STUDY,
+        "selection": [{"dataset_id": dataset_of(ONE), "first": 0, "last": 1}],
+        "sum": _ref(),
+    },
+    "AttestSumArgs": lambda: {"study_id": STUDY, "sum_sha256": sha("x")},
+    "ShareSumArgs": lambda: {"study_id": STUDY, "sum_sha256": sha("x"), "share": _ref()},
+    "FindArgs": lambda: {"study_id": STUDY, "sums": [1]},
     "AccessPageArgs": lambda: {"hospital": ONE},
 }

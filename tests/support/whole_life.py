@@ -25,6 +25,7 @@ from support.scenario import (
     sha,
     terms,
 )
+from support.studies import Steps, found_sums, study_terms
 
 ONE, TWO, THREE, FOUR = HOSPITALS
 UNTIL = 2_000_000_000
@@ -82,6 +83,7 @@ def lead(life: Scenario) -> None:
     _classifiers(life)
     _plan(life)
     _training(life)
+    _studies(life)
     _dealing(life)
     _masking(life)
     _storage(life)
@@ -243,6 +245,17 @@ def _training(life: Scenario) -> None:
     assert (test["status"], len(test["groups"])) == ("SCORED", 2)
     plan = life.do(FOUR, "plan:Get", {"plan_id": PLAN})["plan"]
     assert (plan["status"], plan["model_sha256"]) == ("COMPLETED", MODELS[1]["sha256"])
+
+
+def _studies(life: Scenario) -> None:
+    long = {"stage_seconds": 100_000}
+    Steps(life, TRAINED, study_terms(TRAINED, "study-2", **long)).propose()
+    steps = Steps(life, TRAINED, study_terms(TRAINED, **long)).to("PUBLISHED")
+
+    view = life.do(THREE, "study:Get", steps.which)
+    assert view["result"]["sums"] == found_sums(steps.terms)
+    assert [len(view[posts]) for posts in ("consents", "deposits", "findings")] == [3, 3, 4]
+    assert len(view["shares"]) == len(view["attestations"]) == 4
 
 
 def _dealing(life: Scenario) -> None:

@@ -50,6 +50,12 @@ class Task(StrEnum):
     ANSWER_CHALLENGE = "answer-challenge"
     CHECK_ANSWER = "check-answer"
     CONCLUDE_CHALLENGE = "conclude-challenge"
+    DEPOSIT_RECORDS = "deposit-records"
+    SUM_RECORDS = "sum-records"
+    ATTEST_SUM = "attest-sum"
+    SHARE_SUM = "share-sum"
+    FIND_SUMS = "find-sums"
+    ADVANCE_STUDY = "advance-study"
 
 
 @dataclass(frozen=True)

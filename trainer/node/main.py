@@ -6,6 +6,7 @@ import logging
 import secrets
 import signal
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from chaincode.schema.errors import Code, MedFabricError
 from chaincode.schema.places import Place
 from chaincode.schema.plans import ModelTerms, PlanTerms
 from chaincode.schema.private import Statistics
+from chaincode.schema.studies import StudyTerms
 from client import pages
 from client.consortium import Consortium
 from client.content.directory import DirectoryStore
@@ -37,10 +39,12 @@ from trainer.node.membership import Membership
 from trainer.node.resources import Meter
 from trainer.node.rounds import Rounds
 from trainer.node.storage import Storekeeper
+from trainer.node.studies import Studies
 from trainer.randomness import Secrets
 
 if TYPE_CHECKING:
     from trainer.data.dataset import Recorded
+    from trainer.data.raw import Raw
     from trainer.data.report import DataReport
     from trainer.node.learner import Learner
     from trainer.node.personal import Personal
@@ -90,7 +94,31 @@ def build(config: NodeConfig, identity: Identity, consortium: Consortium, home: 
     tests = GroupTests(consortium, home, exchange, keys, courses, rounds, learners)
     worker = _Worker(exchange, keys, masks, rounds, tests, Membership(consortium, joins))
     storekeeper = Storekeeper(me, consortium, store)
-    return Agent(me, consortium, home, worker, exchange.restore, storekeeper.due)
+    studies = _studies(config, me, consortium, home, exchange, keys, made)
+    others = [storekeeper.due, studies.due]
+    return Agent(
+        me,
+        consortium,
+        home,
+        worker,
+        exchange.restore,
+        lambda: chain.from_iterable(due() for due in others),
+    )
+
+
+def _studies(
+    config: NodeConfig,
+    me: Me,
+    consortium: Consortium,
+    home: Home,
+    exchange: Exchange,
+    keys: KeyKeeper,
+    made: Secrets,
+) -> Studies:
+    dataset_id = config.data.dataset_id if config.data else None
+    return Studies(
+        me, dataset_id, consortium, home, exchange, keys, made, _Studied(config, consortium, home)
+    )
 
 
 def _attester(config: NodeConfig, identity: Identity) -> Attester:
@@ -355,7 +383,7 @@ class _Learners:
                 raise MedFabricError(
                     Code.NODE_CONFIG, "this node has no data to learn from; name it in node.json"
                 )
-            recorded = self._recorded(data)
+            recorded = _recorded(data, self._consortium, self._home)
             identity = self._consortium.identity
             node = self._consortium.nodes.get(msp_id=identity.msp_id, node_id=identity.name)
             self._made[terms.plan_id] = Learner(
@@ -363,20 +391,39 @@ class _Learners:
             )
         return self._made[terms.plan_id]
 
-    def _recorded(self, data: DataConfig) -> Recorded:
-        from trainer.data.dataset import Recorded
-        from trainer.data.manifest import Manifest
 
-        name = _data_name(data)
-        files = self._home.record(name, _FILES, Manifest)
-        if files is None:
-            raise MedFabricError(
-                Code.DATA_CHANGED,
-                f"{self._home.folder} keeps no hashes of {data.dataset_id}; restore the folder in "
-                "which `medfabric node data` described it",
-            )
-        dataset = self._consortium.datasets.get(dataset_id=data.dataset_id).dataset
-        return Recorded(dataset, self._home.secret(name, bytes), files)
+class _Studied:
+    """Reads the node's records by a study's columns, if they are still those on the ledger."""
+
+    def __init__(self, config: NodeConfig, consortium: Consortium, home: Home) -> None:
+        self._config = config
+        self._consortium = consortium
+        self._home = home
+
+    def __call__(self, terms: StudyTerms) -> Raw:
+        from trainer.data.dataset import open_recorded
+
+        data = self._config.data
+        assert data is not None
+        recorded = _recorded(data, self._consortium, self._home)
+        opened = open_recorded(data, terms.data, recorded, self._consortium.identity)
+        return opened.raw
+
+
+def _recorded(data: DataConfig, consortium: Consortium, home: Home) -> Recorded:
+    from trainer.data.dataset import Recorded
+    from trainer.data.manifest import Manifest
+
+    name = _data_name(data)
+    files = home.record(name, _FILES, Manifest)
+    if files is None:
+        raise MedFabricError(
+            Code.DATA_CHANGED,
+            f"{home.folder} keeps no hashes of {data.dataset_id}; restore the folder in "
+            "which `medfabric node data` described it",
+        )
+    dataset = consortium.datasets.get(dataset_id=data.dataset_id).dataset
+    return Recorded(dataset, home.secret(name, bytes), files)
 
 
 def _data_name(data: DataConfig) -> str:

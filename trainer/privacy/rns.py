@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 from math import prod
 
@@ -50,6 +51,14 @@ class Rns:
     def small(self, values: NDArray[np.int64]) -> Residues:
         """The transform of signed integers below 2^62 in size."""
         return self.forward(self.lift(values))
+
+    def joined(self, digits: Sequence[NDArray[np.int64]], bits: int) -> Residues:
+        """Residues of numbers in digits of so many bits, the lowest first; not transformed."""
+        step = self.residues(1 << bits)
+        *lower, total = map(self.lift, digits)
+        for digit in reversed(lower):
+            total = self.add(self.multiply(total, step), digit)
+        return total
 
     def multiply(self, a: Residues, b: Residues) -> Residues:
         """The product."""

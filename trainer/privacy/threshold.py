@@ -210,8 +210,7 @@ class Scheme:
         Raises:
             MedFabricError: ``SHARES_INCOMPLETE`` where they are not exactly as many as needed.
         """
-        factor = self._rns.residues(self._lagrange(key.point, holders))
-        scaled = self._rns.multiply(key.residues, factor)
+        scaled = self.scaled(key, holders)
         form, stream = self.form(Kind.SHARE), test_stream or sampling.fresh()
         chunks = self.form(Kind.CIPHERTEXT).read(aggregate)
         yield form.header()
@@ -241,6 +240,27 @@ class Scheme:
             residues = ring.lift(total, self._rns.column)
             yield self._packing.decode(residues, number, total_weight, noise)
 
+    # what other ciphertexts under the same key need
+
+    @property
+    def rns(self) -> Rns:
+        """The ring of the key."""
+        return self._rns
+
+    def public_key(self, key: CollectiveKey) -> Residues:
+        """(b, a): ``int64[2, P, N]``, transformed."""
+        return np.stack([key.residues, self._reference])
+
+    def scaled(self, key: ShareKey, holders: Sequence[int]) -> Residues:
+        """What c1 is multiplied by in a share: ``int64[P, N]``, transformed. Never leaves the node.
+
+        Raises:
+            MedFabricError: ``SHARES_INCOMPLETE``.
+        """
+        return self._rns.multiply(
+            key.residues, self._rns.residues(self._lagrange(key.point, holders))
+        )
+
     # helpers
 
     def _lagrange(self, point: int, holders: Sequence[int]) -> int:
@@ -258,21 +278,16 @@ class Scheme:
         return factor
 
     def _flood(self, stream: sampling.Stream) -> Residues:
-        step = self._rns.residues(1 << sampling.LIMB_BITS)
-        *lower, total = map(self._rns.lift, stream.flood(self._rns.degree, self._terms.flood_bits))
-        for limb in reversed(lower):
-            total = self._rns.add(self._rns.multiply(total, step), limb)
-        return total
+        digits = stream.flood(self._rns.degree, self._terms.flood_bits)
+        return self._rns.joined(digits, sampling.LIMB_BITS)
 
     def _encryptor(
         self, key: CollectiveKey, test_stream: sampling.Stream | None
     ) -> Encryptor | SeededEncryptor:
         if test_stream is not None:
-            public_key = np.stack([key.residues, self._reference])
-            return SeededEncryptor(self._rns, public_key, test_stream)
+            return SeededEncryptor(self._rns, self.public_key(key), test_stream)
         if key.sha256 not in self._encryptors:
-            public_key = np.stack([key.residues, self._reference])
-            self._encryptors[key.sha256] = self._seal.encryptor(public_key)
+            self._encryptors[key.sha256] = self._seal.encryptor(self.public_key(key))
         return self._encryptors[key.sha256]
 
 

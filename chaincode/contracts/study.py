@@ -1,0 +1,424 @@
+"""Studies: proposed, consented to, handed over, summed, decrypted once, recorded."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from chaincode.contracts import plan as plans
+from chaincode.contracts import reputation, voting
+from chaincode.contracts.framework import Context, transaction
+from chaincode.schema import canonical, keys, states, studies
+from chaincode.schema.base import PageArgs
+from chaincode.schema.ceremonies import Ceremony
+from chaincode.schema.consortium import Subject
+from chaincode.schema.datasets import Dataset
+from chaincode.schema.encryption import EncryptionTerms
+from chaincode.schema.errors import Code, MedFabricError
+from chaincode.schema.plans import PlanTerms
+from chaincode.schema.studies import (
+    AttestSumArgs,
+    ConsentToStudy,
+    Deposit,
+    DepositArgs,
+    FindArgs,
+    Finding,
+    ShareSumArgs,
+    Study,
+    StudyArgs,
+    StudyAttestation,
+    StudyConsentArgs,
+    StudyPage,
+    StudyResult,
+    StudyShare,
+    StudyStatus,
+    StudyTerms,
+    StudyView,
+    SumArgs,
+)
+
+
+class StudyContract:
+    """Posts each have their own key; :meth:`advance` draws the conclusion, as with rounds."""
+
+    @transaction("study:Propose")
+    def propose(self, context: Context, terms: StudyTerms) -> Study:
+        if context.find(keys.study(terms.study_id), Study) is not None:
+            raise MedFabricError(Code.EXISTS, f"study {terms.study_id} exists; name another")
+        _check(context, terms)
+        study = Study(
+            study_id=terms.study_id,
+            terms=terms,
+            terms_sha256=terms.sha256,
+            status=StudyStatus.PROPOSED,
+            proposed_by=context.msp_id,
+            proposed_at=context.now,
+            changed_at=context.now,
+            deadline=context.now + voting.rules(context).plan.open_seconds,
+        )
+        context.put(keys.study(terms.study_id), study)
+        context.emit("study.proposed", msp_id=context.msp_id, subject=terms.study_id)
+        return study
+
+    @transaction("study:Consent")
+    def consent(self, context: Context, args: StudyConsentArgs) -> ConsentToStudy:
+        study = context.get(keys.study(args.study_id), Study)
+        _owned(context, study.terms, args.dataset_id)
+        if study.terms_sha256 != args.terms_sha256:
+            raise MedFabricError(Code.TERMS_MISMATCH, "the study has other terms; read them again")
+        key = keys.study_consent(args.study_id, args.dataset_id)
+        before = context.find(key, ConsentToStudy)
+        if (before is not None and before.given) is args.given:
+            raise MedFabricError(Code.ALREADY, "consent stands as asked already")
+        consent = ConsentToStudy(
+            study_id=args.study_id,
+            dataset_id=args.dataset_id,
+            msp_id=context.msp_id,
+            terms_sha256=args.terms_sha256,
+            given=args.given,
+            reason=args.reason,
+            changed_at=context.now,
+        )
+        context.put_owned(key, consent, context.msp_id)
+        name = "study.consent" if args.given else "study.withdrawn"
+        context.emit(name, msp_id=context.msp_id, subject=args.study_id)
+        return consent
+
+    @transaction("study:Deposit")
+    def deposit(self, context: Context, args: DepositArgs) -> Deposit:
+        study = _in_stage(context, args.study_id, StudyStatus.COLLECTING)
+        _owned(context, study.terms, args.dataset_id)
+        if not _consented(context, study, (args.dataset_id,)):
+            raise MedFabricError(
+                Code.CONSENT_MISSING, f"no consent of {args.dataset_id} to {args.study_id} stands"
+            )
+        _check_deposit(context, study.terms, args)
+        deposit = Deposit(
+            study_id=args.study_id,
+            dataset_id=args.dataset_id,
+            msp_id=context.msp_id,
+            node_id=context.node_id,
+            content=args.content,
+            records=args.records,
+            posted_at=context.now,
+        )
+        key = keys.deposit(args.study_id, args.dataset_id)
+        return context.post(key, deposit, "study.deposit", subject=args.study_id)
+
+    @transaction("study:Sum")
+    def sum(self, context: Context, args: SumArgs) -> Study:
+        study = _in_stage(context, args.study_id, StudyStatus.HELD)
+        if context.msp_id != study.terms.holder:
+            raise MedFabricError(Code.NOT_OWNER, f"{study.terms.holder} holds the records")
+        if wrong := studies.selection_problem(study.terms, study.deposits, args.selection):
+            raise MedFabricError(Code.BAD_ARGUMENT, f"{wrong}; select again")
+        included = {one.dataset_id for one in args.selection}
+        if len(_consented(context, study, tuple(sorted(included)))) != len(included):
+            raise MedFabricError(Code.CONSENT_MISSING, "an owner has withdrawn; leave its data out")
+        _check_size(args.sum.size_bytes, studies.ciphertext_bytes(_encryption(context, study), 1))
+        changes = {
+            "selection": args.selection,
+            "records": studies.selected(args.selection),
+            "sum": args.sum,
+        }
+        return _move(context, study, StudyStatus.SUMMED, **changes)
+
+    @transaction("study:Attest")
+    def attest(self, context: Context, args: AttestSumArgs) -> StudyAttestation:
+        study = _in_stage(context, args.study_id, StudyStatus.SUMMED)
+        plans.participating(context, _plan(context, study.terms))
+        attestation = StudyAttestation(
+            study_id=args.study_id,
+            msp_id=context.msp_id,
+            node_id=context.node_id,
+            sum_sha256=args.sum_sha256,
+            posted_at=context.now,
+        )
+        key = keys.study_attestation(args.study_id, context.msp_id)
+        return context.post(key, attestation, "study.attested", subject=args.study_id)
+
+    @transaction("study:SubmitShare")
+    def submit_share(self, context: Context, args: ShareSumArgs) -> StudyShare:
+        study = _in_stage(context, args.study_id, StudyStatus.AGREED)
+        if context.msp_id not in study.key_holders:
+            raise MedFabricError(
+                Code.NOT_A_PARTICIPANT, f"shares of {', '.join(study.key_holders)} are wanted"
+            )
+        if study.sum is None or args.sum_sha256 != study.sum.sha256:
+            raise MedFabricError(
+                Code.WRONG_AGGREGATE, "the share is of another than the agreed sum"
+            )
+        encryption = _encryption(context, study)
+        _check_size(args.share.size_bytes, studies.share_bytes(study.terms, encryption))
+        share = StudyShare(
+            study_id=args.study_id,
+            msp_id=context.msp_id,
+            node_id=context.node_id,
+            sum_sha256=args.sum_sha256,
+            share=args.share,
+            posted_at=context.now,
+        )
+        key = keys.study_share(args.study_id, context.msp_id)
+        return context.post(key, share, "study.share", subject=args.study_id)
+
+    @transaction("study:Find")
+    def find(self, context: Context, args: FindArgs) -> Finding:
+        study = _in_stage(context, args.study_id, StudyStatus.DECRYPTED)
+        plans.participating(context, _plan(context, study.terms))
+        if args.sums and (wrong := studies.sums_problem(study.terms, study.records, args.sums)):
+            raise MedFabricError(Code.BAD_ARGUMENT, wrong)
+        finding = Finding(
+            study_id=args.study_id,
+            msp_id=context.msp_id,
+            node_id=context.node_id,
+            sums=args.sums,
+            posted_at=context.now,
+        )
+        key = keys.finding(args.study_id, context.msp_id)
+        return context.post(key, finding, "study.found", subject=args.study_id)
+
+    @transaction("study:Advance")
+    def advance(self, context: Context, args: StudyArgs) -> Study:
+        study = context.get(keys.study(args.study_id), Study)
+        if states.is_final(states.STUDY, study.status):
+            raise MedFabricError(Code.ALREADY, f"study {args.study_id} is {study.status} already")
+        by_stage: dict[StudyStatus, Callable[[Context, Study], Study]] = {
+            StudyStatus.PROPOSED: _decide,
+            StudyStatus.COLLECTING: _hold,
+            StudyStatus.HELD: _unsummed,
+            StudyStatus.SUMMED: _agree,
+            StudyStatus.AGREED: _decrypt,
+            StudyStatus.DECRYPTED: _publish,
+        }
+        return by_stage[study.status](context, study)
+
+    @transaction("study:Get")
+    def get(self, context: Context, args: StudyArgs) -> StudyView:
+        below = (args.study_id,)
+        return StudyView(
+            study=context.get(keys.study(args.study_id), Study),
+            consents=context.all("study-consent", below, ConsentToStudy),
+            deposits=context.all("deposit", below, Deposit),
+            attestations=context.all("study-attestation", below, StudyAttestation),
+            shares=context.all("study-share", below, StudyShare),
+            findings=context.all("finding", below, Finding),
+            result=context.find(keys.study_result(args.study_id), StudyResult),
+        )
+
+    @transaction("study:List")
+    def list(self, context: Context, args: PageArgs) -> StudyPage:
+        found, bookmark = context.page("study", (), Study, args.page_size, args.bookmark)
+        return StudyPage(studies=found, bookmark=bookmark)
+
+
+def question(context: Context, study: Study) -> voting.Question:
+    """A study as a question to the hospitals, by the rule for plans."""
+    rule = voting.rules(context).plan
+    members = context.consortium().hospitals
+    expires_at = study.proposed_at + rule.open_seconds
+    return voting.question(
+        Subject.STUDY, study.study_id, study.terms_sha256, members, rule, expires_at
+    )
+
+
+# What may be asked
+
+
+def _check(context: Context, terms: StudyTerms) -> None:
+    members = context.consortium().hospitals
+    wanted = [keys.dataset(one.dataset_id) for one in terms.datasets]
+    registered = {d.dataset_id: d.msp_id for d in context.existing(wanted, Dataset)}
+    if strange := [
+        d.dataset_id for d in terms.datasets if registered.get(d.dataset_id) != d.msp_id
+    ]:
+        raise _invalid(f"{', '.join(strange)}: no dataset of the hospital named")
+    if outside := sorted({terms.holder, *terms.owners} - set(members)):
+        raise _invalid(f"{', '.join(outside)}: no admitted hospital")
+    ceremony = context.find(keys.ceremony(terms.plan_id), Ceremony)
+    if ceremony is None or ceremony.collective_key_sha256 is None:
+        raise _invalid(f"the hospitals of {terms.plan_id} have confirmed no collective key")
+    plan = _plan(context, terms)
+    assert isinstance(plan.encryption, EncryptionTerms)
+    wrong = studies.problem(terms) or studies.refusal(terms, plan.encryption, len(plan.hospitals))
+    if wrong:
+        raise _invalid(wrong)
+
+
+def _check_deposit(context: Context, terms: StudyTerms, args: DepositArgs) -> None:
+    dataset = context.get(keys.dataset(args.dataset_id), Dataset)
+    parts = (dataset.train_samples, dataset.validation_samples, dataset.test_samples)
+    if args.records != sum(parts) or args.records < terms.least_records:
+        raise MedFabricError(
+            Code.BAD_ARGUMENT,
+            f"hand over all {sum(parts)} records of {args.dataset_id}, and at least "
+            f"{terms.least_records}",
+        )
+    encryption = _plan(context, terms).encryption
+    assert isinstance(encryption, EncryptionTerms)
+    number = studies.ciphertexts(terms, encryption, args.records)
+    _check_size(args.content.size_bytes, studies.ciphertext_bytes(encryption, number))
+
+
+def _check_size(size_bytes: int, wanted: int) -> None:
+    if size_bytes != wanted:
+        raise MedFabricError(Code.WRONG_SIZE, f"{size_bytes} bytes, where {wanted} are right")
+
+
+def _invalid(why: str) -> MedFabricError:
+    return MedFabricError(Code.STUDY_INVALID, f"{why}; propose another study")
+
+
+def _plan(context: Context, terms: StudyTerms) -> PlanTerms:
+    return context.get(keys.plan_terms(terms.plan_id), PlanTerms)
+
+
+def _encryption(context: Context, study: Study) -> EncryptionTerms:
+    encryption = _plan(context, study.terms).encryption
+    assert isinstance(encryption, EncryptionTerms)
+    return encryption
+
+
+def _owned(context: Context, terms: StudyTerms, dataset_id: str) -> None:
+    owner = next((d.msp_id for d in terms.datasets if d.dataset_id == dataset_id), None)
+    if owner != context.msp_id:
+        raise MedFabricError(
+            Code.NOT_OWNER, f"{dataset_id} is no dataset of {context.msp_id} in this study"
+        )
+
+
+def _consented(
+    context: Context, study: Study, dataset_ids: tuple[str, ...]
+) -> tuple[ConsentToStudy, ...]:
+    wanted = [keys.study_consent(study.study_id, name) for name in dataset_ids]
+    return tuple(c for c in context.existing(wanted, ConsentToStudy) if c.given)
+
+
+# The stages
+
+
+def _decide(context: Context, study: Study) -> Study:
+    ballot = voting.ballot(context, question(context, study))
+    if voting.decided(ballot):
+        return _move(context, study, StudyStatus.COLLECTING)
+    why = "the vote has lapsed" if ballot.lapsed else "refused by vote"
+    return _move(context, study, StudyStatus.REJECTED, reason=why)
+
+
+def _hold(context: Context, study: Study) -> Study:
+    datasets = study.terms.datasets
+    wanted = [keys.deposit(study.study_id, one.dataset_id) for one in datasets]
+    deposits = context.existing(wanted, Deposit)
+    if absent := _absent((one.msp_id for one in datasets), deposits):
+        _await(context, study, absent)
+    if not deposits:
+        return _fail(context, study, Code.QUORUM_MISSED, "nobody has handed records over", ())
+    return _move(context, study, StudyStatus.HELD, deposits=deposits, absent=absent)
+
+
+def _unsummed(context: Context, study: Study) -> Study:
+    holder = (study.terms.holder,)
+    _await(context, study, holder)
+    return _fail(context, study, Code.NO_AGREEMENT, f"no sum of {holder[0]}", holder)
+
+
+def _agree(context: Context, study: Study) -> Study:
+    plan = _plan(context, study.terms)
+    wanted = [keys.study_attestation(study.study_id, h) for h in plan.hospitals]
+    posted = context.existing(wanted, StudyAttestation)
+    assert study.sum is not None
+    agreed = tuple(a.msp_id for a in posted if a.sum_sha256 == study.sum.sha256)
+    gone = plans.gone_holders(context, plan)
+    present = tuple(h for h in agreed if h not in gone)
+    absent = _absent(plan.hospitals, posted)
+    needed = plan.attestations_needed
+    if len(present) >= needed:
+        threshold = plan.encryption.threshold
+        holders = plan.hospitals if threshold is None else present[:threshold]
+        return _move(context, study, StudyStatus.AGREED, key_holders=holders)
+    if len(present) + len(absent) >= needed:
+        _await(context, study, absent)
+    why = f"{len(present)} of {needed} attest the holder's sum"
+    return _fail(context, study, Code.NO_AGREEMENT, why, absent)
+
+
+def _decrypt(context: Context, study: Study) -> Study:
+    wanted = [keys.study_share(study.study_id, h) for h in study.key_holders]
+    absent = _absent(study.key_holders, context.existing(wanted, StudyShare))
+    if not absent:
+        return _move(context, study, StudyStatus.DECRYPTED)
+    _await(context, study, absent)
+    why = f"no decryption shares of {', '.join(absent)}"
+    return _fail(context, study, Code.KEY_HOLDER_MISSING, why, absent)
+
+
+def _publish(context: Context, study: Study) -> Study:
+    plan = _plan(context, study.terms)
+    wanted = [keys.finding(study.study_id, h) for h in plan.hospitals]
+    posted = context.existing(wanted, Finding)
+    tally = Counter(finding.sums for finding in posted)
+    sums, votes = max(tally.items(), key=lambda item: (item[1], item[0]), default=((), 0))
+    needed, absent = plan.attestations_needed, _absent(plan.hospitals, posted)
+    if votes >= needed and sums:
+        _put_result(context, study, sums)
+        return _move(context, study, StudyStatus.PUBLISHED)
+    if votes >= needed:
+        why = "the shares do not open the agreed sum"
+        return _fail(context, study, Code.DECRYPTION_FAILED, why, ())
+    if votes + len(absent) >= needed:
+        _await(context, study, absent)
+    why = f"{votes} of {needed} decrypted the same sums"
+    return _fail(context, study, Code.NO_AGREEMENT, why, absent)
+
+
+def _put_result(context: Context, study: Study, sums: tuple[int, ...]) -> None:
+    result = StudyResult(
+        study_id=study.study_id,
+        terms_sha256=study.terms_sha256,
+        dataset_ids=tuple(dict.fromkeys(one.dataset_id for one in study.selection)),
+        records=study.records,
+        sums=sums,
+        sums_sha256=canonical.sha256(list(sums)),
+        published_at=context.now,
+    )
+    context.put(keys.study_result(study.study_id), result)
+
+
+def _in_stage(context: Context, study_id: str, stage: StudyStatus) -> Study:
+    study = context.get(keys.study(study_id), Study)
+    if study.status is not stage:
+        raise MedFabricError(
+            Code.BAD_STATE, f"study {study_id} is {study.status}, not {stage}; read it again"
+        )
+    if context.now > study.deadline:
+        raise MedFabricError(Code.DEADLINE_PASSED, "this stage of the study ended")
+    return study
+
+
+def _absent(wanted: Iterable[str], posted: Iterable[Any]) -> tuple[str, ...]:
+    present = {post.msp_id for post in posted}
+    return tuple(sorted(set(wanted) - present))
+
+
+def _await(context: Context, study: Study, whom: tuple[str, ...]) -> None:
+    members = context.consortium().hospitals
+    awaited = [msp_id for msp_id in whom if msp_id in members]
+    if awaited and context.now <= study.deadline:
+        raise MedFabricError(Code.NOT_YET, f"{study.status}: waiting for {', '.join(awaited)}")
+
+
+def _move(context: Context, study: Study, to: StudyStatus, **changes: object) -> Study:
+    states.check(states.STUDY, study.status, to)
+    deadline = context.now + study.terms.stage_seconds
+    fixed = {"status": to, "changed_at": context.now, "deadline": deadline}
+    moved = study.model_copy(update={**fixed, **changes})
+    context.put(keys.study(study.study_id), moved)
+    context.emit(f"study.{to.value.lower()}", subject=study.study_id)
+    return moved
+
+
+def _fail(context: Context, study: Study, code: Code, why: str, absent: tuple[str, ...]) -> Study:
+    """Who let the deadline pass has missed a duty."""
+    reputation.missed_duty(context, absent)
+    changes = {"failure": code.value, "reason": why[:512], "absent": absent}
+    return _move(context, study, StudyStatus.FAILED, **changes)

@@ -1,0 +1,517 @@
+"""Studies: statistics of records that a hospital holds which cannot read them.
+
+Owners encrypt, record by record, whole numbers and their products under a plan's collective key and
+hand the ciphertexts to a holder, who has no key. The holder adds those of the records it chooses;
+the others do so again and attest the sum; the key's hospitals decrypt it, and nothing else, once.
+What is decrypted are exact sums of whole numbers: all statistics follow from them, see
+:mod:`~chaincode.schema.findings`.
+
+A column of numbers becomes a whole number from 0 to ``levels``, its low and high bound. A record's
+values stand side by side in a ciphertext's coefficients, each a :class:`Term` of the study.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import combinations_with_replacement, pairwise
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from chaincode.schema import canonical
+from chaincode.schema import data as records
+from chaincode.schema.base import (
+    ContentRef,
+    Count,
+    Id,
+    Language,
+    MspId,
+    Name,
+    Reason,
+    Seconds,
+    Sha256,
+)
+from chaincode.schema.data import Category, DataTerms, Feature
+from chaincode.schema.encryption import EncryptionTerms
+
+LARGEST_SUM = 2**53 - 1
+_HEADER_BYTES = 52
+_LARGEST_FLOOD = 176
+MOST_TERMS = 1024
+"""Of a study: what is decrypted stands on the ledger."""
+
+
+class StudyStatus(StrEnum):
+    PROPOSED = "PROPOSED"
+    COLLECTING = "COLLECTING"
+    HELD = "HELD"
+    SUMMED = "SUMMED"
+    AGREED = "AGREED"
+    DECRYPTED = "DECRYPTED"
+    PUBLISHED = "PUBLISHED"
+    REJECTED = "REJECTED"
+    FAILED = "FAILED"
+
+
+class Statistic(StrEnum):
+    """Of the columns of numbers; the count of records is always told."""
+
+    MEAN = "mean"
+    VARIANCE = "variance"
+    COVARIANCE = "covariance"
+    CORRELATION = "correlation"
+
+
+class Histogram(Language):
+    """How often a column's values fall into ``bins`` equal parts of its range; of a column of
+    codes, or of the label, how often each is there, and no bins."""
+
+    name: Name
+    bins: Annotated[int, Field(ge=0, le=256)] = 0
+
+
+class StudyDataset(Language):
+    msp_id: MspId
+    dataset_id: Id
+
+
+class Flooding(Language):
+    """How a study's sums are encrypted in the ring of its plan's key.
+
+    The sums stand above ``scale_bits``. The noise of a decryption share is the sum of four uniform
+    numbers in [-2^flood, 2^flood). ``statistical_bits``: the study's shares together tell at most
+    2^-statistical_bits more (statistical distance) than the sums do.
+    """
+
+    scale_bits: Annotated[int, Field(ge=10, le=400)]
+    flood_bits: Annotated[int, Field(ge=10, le=176)]
+    statistical_bits: Annotated[int, Field(ge=20, le=128)] = 30
+
+
+class StudyTerms(Language):
+    """All that is agreed; votes and consents bind to the SHA-256 of its canonical form.
+
+    ``plan_id``: whose collective key is used. ``data``: the columns; ``levels``: a column of
+    numbers is told apart so finely. ``statistics``, ``histograms``, ``linear`` (columns that are
+    regressed on all others) and ``logistic`` (the degree, 1 or 3, of the polynomial that stands for
+    the logistic function; the label of two classes is regressed on all columns of numbers) are what
+    is asked for. ``least_records``: of each dataset that the sum includes; ``most_records``: of all
+    together. ``holder``: owns none of the datasets. ``holder_selects``: whether it chooses records;
+    otherwise all are summed.
+    """
+
+    study_id: Id
+    title: Name
+    plan_id: Id
+    data: DataTerms
+    levels: Annotated[int, Field(ge=1, le=2**24)]
+    datasets: Annotated[tuple[StudyDataset, ...], Field(min_length=1, max_length=64)]
+    holder: MspId
+    holder_selects: bool = False
+    statistics: Annotated[tuple[Statistic, ...], Field(max_length=4)] = ()
+    histograms: Annotated[tuple[Histogram, ...], Field(max_length=64)] = ()
+    linear: Annotated[tuple[Name, ...], Field(max_length=64)] = ()
+    logistic: Literal[1, 3] | None = None
+    least_records: Annotated[int, Field(ge=5, le=2**24)]
+    most_records: Annotated[int, Field(ge=5, le=2**24)]
+    flooding: Flooding
+    stage_seconds: Annotated[int, Field(ge=1, le=10**7)] = 600
+
+    @property
+    def sha256(self) -> str:
+        """What hospitals vote on, and what owners consent to."""
+        return canonical.sha256(self)
+
+    @property
+    def owners(self) -> tuple[str, ...]:
+        """MSP ids of the datasets' owners, sorted, each once."""
+        return tuple(sorted({one.msp_id for one in self.datasets}))
+
+    @property
+    def numbers(self) -> tuple[Feature, ...]:
+        """The columns of numbers."""
+        return tuple(c for c in self.data.features if isinstance(c, Feature))
+
+
+@dataclass(frozen=True)
+class Term:
+    """One value of a record: the product of the columns of numbers at ``factors`` (from 0), and of
+    the label where ``labelled``; or, of the column ``name``, whether it falls into ``bin``."""
+
+    factors: tuple[int, ...] = ()
+    labelled: bool = False
+    name: str = ""
+    bin: int = 0
+
+    def largest(self, levels: int) -> int:
+        """Of one record."""
+        return 1 if self.name else levels ** len(self.factors)
+
+
+def terms_of(study: StudyTerms) -> tuple[Term, ...]:
+    """What is summed, in order, and nothing that is not asked for; first the count of records."""
+    number = range(len(study.numbers))
+    wanted: list[Term] = [Term()]
+    for degree in range(1, _degree(study) + 1):
+        wanted += [Term(factors) for factors in combinations_with_replacement(number, degree)]
+    if study.statistics or _degree(study):
+        wanted += [Term((i,)) for i in number]
+    if Statistic.VARIANCE in study.statistics:
+        wanted += [Term((i, i)) for i in number]
+    if study.logistic is not None:
+        wanted += [Term((), labelled=True), *(Term((i,), labelled=True) for i in number)]
+    for histogram in study.histograms:
+        bins = range(bins_of(study, histogram))
+        wanted += [Term(name=histogram.name, bin=place) for place in bins]
+    return tuple(dict.fromkeys(wanted))
+
+
+def _degree(study: StudyTerms) -> int:
+    """Up to which degree all products of columns are summed."""
+    if study.logistic is not None:
+        return study.logistic + 1
+    pairs = {Statistic.COVARIANCE, Statistic.CORRELATION} & set(study.statistics)
+    return 2 if pairs or study.linear else 0
+
+
+def bins_of(study: StudyTerms, histogram: Histogram) -> int:
+    """How many numbers a histogram has."""
+    if histogram.name == study.data.label:
+        return len(study.data.classes)
+    column = next(c for c in study.data.features if c.name == histogram.name)
+    return len(column.codes) if isinstance(column, Category) else histogram.bins
+
+
+def problem(study: StudyTerms) -> str | None:
+    """Why the study asks for what there is not, or None."""
+    if wrong := records.problem(study.data):
+        return wrong
+    if not study.data.features or not study.numbers:
+        return "a study is of columns, and of at least one of numbers"
+    for histogram in study.histograms:
+        if wrong := _histogram_problem(study, histogram):
+            return wrong
+    lists = (study.statistics, study.linear, [h.name for h in study.histograms])
+    if not all(records.distinct(names) for names in lists):
+        return "something is asked for twice"
+    if not records.distinct(one.dataset_id for one in study.datasets):
+        return "a dataset is named twice"
+    if study.holder in study.owners:
+        return "the holder owns one of the datasets; who holds them owns none"
+    numbers = {column.name for column in study.numbers}
+    if not set(study.linear) <= numbers or (study.linear and len(numbers) < 2):
+        return "a column of numbers is regressed on the other columns of numbers"
+    if study.logistic is not None and len(study.data.classes) != 2:
+        return "a logistic regression is of a label of two classes"
+    if study.most_records < study.least_records:
+        return "most_records is below least_records"
+    return None
+
+
+def _histogram_problem(study: StudyTerms, histogram: Histogram) -> str | None:
+    codes = {c.name for c in study.data.features if isinstance(c, Category)} | {study.data.label}
+    if histogram.name in codes:
+        return f"{histogram.name} has codes, not bins" if histogram.bins else None
+    if histogram.name not in {column.name for column in study.numbers}:
+        return f"there is no column {histogram.name} to count"
+    return None if histogram.bins >= 2 else f"the histogram of {histogram.name} has too few bins"
+
+
+def refusal(study: StudyTerms, plan: EncryptionTerms, hospitals: int) -> str | None:
+    """Why the sums cannot be encrypted as the study says under the plan's key, or None."""
+    wanted, flooding, largest = terms_of(study), study.flooding, largest_sum(study)
+    if len(wanted) > min(MOST_TERMS, plan.poly_modulus_degree):
+        return f"the study asks for {len(wanted)} sums; ask for fewer"
+    if largest > LARGEST_SUM:
+        return "a sum may exceed 2^53; take fewer levels or records"
+    noise = largest_noise(study, plan, hospitals)
+    if noise >= 1 << (flooding.scale_bits - 1):
+        return "the decryption's noise reaches the sums; raise scale_bits"
+    if ((largest << flooding.scale_bits) + noise).bit_length() + 2 > sum(plan.modulus_bits):
+        return "the sums do not fit into the modulus of the plan's key"
+    found = statistical_bits(study, plan, hospitals)
+    if found < flooding.statistical_bits:
+        return (
+            f"the flooding noise hides the decryption's own to 2^-{max(found, 0)}, the study "
+            f"claims 2^-{flooding.statistical_bits}"
+        )
+    return None
+
+
+def statistical_bits(study: StudyTerms, plan: EncryptionTerms, hospitals: int) -> int:
+    """-log2, rounded down, of the statistical distance that the flooding leaves.
+
+    As :func:`chaincode.schema.encryption.statistical_bits`, with these in place of a round's: a
+    record's ciphertext is added with weight 1 or -1, at most ``most_records`` of them, whether they
+    stand in one ciphertext or in many; the shares tell as many coefficients as there are terms.
+    """
+    square = _mean_square(study, plan, hospitals)
+    product = (square * len(terms_of(study)) - 1).bit_length()
+    return study.flooding.flood_bits + 1 - -(-product // 2)
+
+
+def fitted(study: StudyTerms, plan: EncryptionTerms, hospitals: int) -> StudyTerms | None:
+    """The study with as much flooding as the plan's key allows; None where that is not enough."""
+    for flood in range(_LARGEST_FLOOD, 9, -1):
+        scale = flood + (plan.threshold or hospitals).bit_length() + 4
+        flooding = Flooding(scale_bits=scale, flood_bits=flood, statistical_bits=20)
+        tried = study.model_copy(update={"flooding": flooding})
+        if refusal(tried, plan, hospitals) is None:
+            told = {"statistical_bits": min(statistical_bits(tried, plan, hospitals), 128)}
+            return tried.model_copy(update={"flooding": flooding.model_copy(update=told)})
+    return None
+
+
+def largest_sum(study: StudyTerms) -> int:
+    """What no sum of honest records exceeds."""
+    return max(term.largest(study.levels) for term in terms_of(study)) * study.most_records
+
+
+def _mean_square(study: StudyTerms, plan: EncryptionTerms, hospitals: int) -> int:
+    return (64 * plan.poly_modulus_degree * hospitals) * study.most_records**2
+
+
+def largest_noise(study: StudyTerms, plan: EncryptionTerms, hospitals: int) -> int:
+    """Bound on a coefficient's noise in a decrypted sum of honest ciphertexts and shares."""
+    # As for rounds: 16 times its bound's root mean square, 2^-180 otherwise.
+    own = 16 << -(-_mean_square(study, plan, hospitals).bit_length() // 2)
+    holders = plan.threshold or hospitals
+    return holders * (4 << study.flooding.flood_bits) + own
+
+
+# sizes
+
+
+def records_each(study: StudyTerms, plan: EncryptionTerms) -> int:
+    """Records whose values one ciphertext carries."""
+    return plan.poly_modulus_degree // len(terms_of(study))
+
+
+def ciphertexts(study: StudyTerms, plan: EncryptionTerms, number: int) -> int:
+    """Ciphertexts of so many records."""
+    return -(-number // records_each(study, plan))
+
+
+def ciphertext_bytes(plan: EncryptionTerms, number: int) -> int:
+    """Bytes of so many ciphertexts."""
+    return _HEADER_BYTES + number * 2 * plan.poly_modulus_degree * sum(plan.modulus_bits) // 8
+
+
+def share_bytes(study: StudyTerms, plan: EncryptionTerms) -> int:
+    """Bytes of a share: of the coefficients that are decrypted, and of no others."""
+    return _HEADER_BYTES + len(terms_of(study)) * sum(plan.modulus_bits) // 8
+
+
+class Selection(Language):
+    """Records of a dataset, by place: from ``first`` on, and before ``last``."""
+
+    dataset_id: Id
+    first: Count
+    last: Count
+
+
+def everything(deposits: tuple[Deposit, ...]) -> tuple[Selection, ...]:
+    """All records that were handed over."""
+    return tuple(Selection(dataset_id=d.dataset_id, first=0, last=d.records) for d in deposits)
+
+
+def selection_problem(
+    study: StudyTerms, deposits: tuple[Deposit, ...], chosen: tuple[Selection, ...]
+) -> str | None:
+    """Why these records may not be summed, or None."""
+    if not study.holder_selects and chosen != everything(deposits):
+        return "this study is of all records; select none"
+    held = {deposit.dataset_id: deposit.records for deposit in deposits}
+    counted = dict.fromkeys(held, 0)
+    places = list(held)
+    order = [(one.dataset_id, one.first, one.last) for one in chosen]
+    if any(name not in held or not a < b <= held[name] for name, a, b in order):
+        return "records are selected that were not handed over"
+    for (name, _, end), (later, first, _) in pairwise(order):
+        if places.index(later) < places.index(name) or (name == later and first <= end):
+            return "select in the order of datasets and records, each range apart from the next"
+    for name, first, last in order:
+        counted[name] += last - first
+    if few := [name for name, number in counted.items() if 0 < number < study.least_records]:
+        return f"fewer than {study.least_records} records of {', '.join(few)}"
+    if not 0 < sum(counted.values()) <= study.most_records:
+        return f"{sum(counted.values())} records, between 1 and {study.most_records} may be summed"
+    return None
+
+
+def selected(chosen: tuple[Selection, ...]) -> int:
+    """How many records."""
+    return sum(one.last - one.first for one in chosen)
+
+
+def sums_problem(study: StudyTerms, number: int, sums: tuple[int, ...]) -> str | None:
+    """Why these cannot be the sums over so many honest records, or None."""
+    wanted = terms_of(study)
+    if len(sums) != len(wanted):
+        return f"{len(sums)} sums, where the study has {len(wanted)}"
+    if sums[0] != number:
+        return f"the sums are of {sums[0]} records, not of {number}"
+    limits = [number * term.largest(study.levels) for term in wanted]
+    if any(not 0 <= total <= limit for total, limit in zip(sums, limits, strict=True)):
+        return "a sum is beyond what honest records give"
+    return None
+
+
+# As it is on the ledger
+
+
+class Deposit(Language):
+    """An owner's encrypted records, held by the study's holder. ``proof``: that the ciphertexts are
+    encryptions, which a decryption share cannot tell anything of the key by."""
+
+    study_id: Id
+    dataset_id: Id
+    msp_id: MspId
+    node_id: Name
+    content: ContentRef
+    records: Count
+    posted_at: Seconds
+
+
+class Study(Language):
+    """``deposits`` are those the sum is of; ``selection`` what the holder chose among them;
+    ``key_holders`` who decrypts it. ``records``: how many the sum is of."""
+
+    study_id: Id
+    terms: StudyTerms
+    terms_sha256: Sha256
+    status: StudyStatus
+    proposed_by: MspId
+    proposed_at: Seconds
+    changed_at: Seconds
+    deadline: Seconds
+    deposits: tuple[Deposit, ...] = ()
+    selection: tuple[Selection, ...] = ()
+    records: Count = 0
+    sum: ContentRef | None = None
+    key_holders: tuple[MspId, ...] = ()
+    absent: tuple[MspId, ...] = ()
+    failure: Name | None = None
+    reason: Reason = ""
+
+
+class ConsentToStudy(Language):
+    study_id: Id
+    dataset_id: Id
+    msp_id: MspId
+    terms_sha256: Sha256
+    given: bool
+    reason: Reason
+    changed_at: Seconds
+
+
+class StudyAttestation(Language):
+    study_id: Id
+    msp_id: MspId
+    node_id: Name
+    sum_sha256: Sha256
+    posted_at: Seconds
+
+
+class StudyShare(Language):
+    study_id: Id
+    msp_id: MspId
+    node_id: Name
+    sum_sha256: Sha256
+    share: ContentRef
+    posted_at: Seconds
+
+
+Sums = Annotated[tuple[Count, ...], Field(max_length=MOST_TERMS)]
+
+
+class Finding(Language):
+    """What a hospital decrypted. No ``sums`` where the shares decrypt nothing."""
+
+    study_id: Id
+    msp_id: MspId
+    node_id: Name
+    sums: Sums
+    posted_at: Seconds
+
+
+class StudyResult(Language):
+    """What most hospitals decrypted: exact sums, in the order of :func:`terms_of`.
+
+    ``sums_sha256`` is over their canonical form.
+    """
+
+    study_id: Id
+    terms_sha256: Sha256
+    dataset_ids: tuple[Id, ...]
+    records: Count
+    sums: Sums
+    sums_sha256: Sha256
+    published_at: Seconds
+
+
+# Arguments
+
+
+class StudyArgs(Language):
+    study_id: Id
+
+
+class StudyConsentArgs(Language):
+    """``terms_sha256`` binds the consent to the study's terms as the hospital saw them."""
+
+    study_id: Id
+    dataset_id: Id
+    terms_sha256: Sha256
+    given: bool = True
+    reason: Reason = ""
+
+
+class DepositArgs(Language):
+    study_id: Id
+    dataset_id: Id
+    content: ContentRef
+    records: Annotated[int, Field(ge=1, le=2**24)]
+
+
+class SumArgs(Language):
+    study_id: Id
+    selection: Annotated[tuple[Selection, ...], Field(min_length=1, max_length=1024)]
+    sum: ContentRef
+
+
+class AttestSumArgs(Language):
+    study_id: Id
+    sum_sha256: Sha256
+
+
+class ShareSumArgs(Language):
+    study_id: Id
+    sum_sha256: Sha256
+    share: ContentRef
+
+
+class FindArgs(Language):
+    study_id: Id
+    sums: Sums
+
+
+# Results
+
+
+class StudyView(Language):
+    """A study and all that was posted to it."""
+
+    study: Study
+    consents: tuple[ConsentToStudy, ...]
+    deposits: tuple[Deposit, ...]
+    attestations: tuple[StudyAttestation, ...]
+    shares: tuple[StudyShare, ...]
+    findings: tuple[Finding, ...]
+    result: StudyResult | None
+
+
+class StudyPage(Language):
+    studies: tuple[Study, ...]
+    bookmark: str

@@ -1,0 +1,251 @@
+"""Studies: what may be asked, who may do what, when, and that there is one result."""
+
+from __future__ import annotations
+
+import copy
+from functools import lru_cache
+from typing import Any
+
+import pytest
+from support.masking import bring, masked_terms
+from support.scenario import HOSPITALS, Scenario, at, dataset_of, sha, terms
+from support.studies import (
+    DATA,
+    HELD,
+    Steps,
+    deposit_args,
+    everything,
+    found_sums,
+    share_args,
+    study_terms,
+    sum_args,
+)
+
+from chaincode.schema import keys, studies
+from chaincode.schema.encryption import EncryptionTerms
+from chaincode.schema.errors import Code
+from chaincode.schema.studies import Flooding, Histogram, StudyDataset, StudyTerms, Term
+
+ONE, TWO, THREE, FOUR = HOSPITALS
+PLAN = terms().model_copy(update={"encryption": EncryptionTerms(threshold=3)})
+STUDY = study_terms(PLAN)
+
+
+@lru_cache(maxsize=1)
+def _active() -> Scenario:
+    made = at("enrolled")
+    for step in (made.propose, made.consent, made.approve, made.ceremony):
+        step(PLAN)
+    return made
+
+
+def begun(status: str, study: StudyTerms = STUDY) -> Steps:
+    return Steps(copy.deepcopy(_active()), PLAN, study).to(status)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"holder": ONE},
+        {"holder": "Hospital9MSP"},
+        {"plan_id": "no-such-plan"},
+        {"datasets": (StudyDataset(msp_id=ONE, dataset_id=dataset_of(TWO)),)},
+        {"datasets": STUDY.datasets * 2},
+        {"linear": ("ward",)},
+        {"histograms": (Histogram(name="nothing", bins=2),)},
+        {"histograms": (Histogram(name="ward", bins=2),)},
+        {"histograms": (Histogram(name="radius"),)},
+        {"logistic": 3, "levels": 2**15},
+        {"levels": 2**24},
+        {"least_records": 2000},
+        {"data": DATA.model_copy(update={"classes": ("no", "maybe", "yes")})},
+        {"flooding": Flooding(scale_bits=40, flood_bits=40)},
+        {"flooding": STUDY.flooding.model_copy(update={"statistical_bits": 128})},
+    ],
+)
+def test_a_study_that_cannot_be_is_refused(changes: dict[str, Any]) -> None:
+    made = copy.deepcopy(_active())
+    asked = {**STUDY.model_dump(mode="json"), **_plain(changes)}
+
+    assert made.refused(ONE, "study:Propose", asked).code == Code.STUDY_INVALID
+
+
+def _plain(changes: dict[str, Any]) -> dict[str, Any]:
+    whole = STUDY.model_copy(update=changes)
+    return {name: whole.model_dump(mode="json")[name] for name in changes}
+
+
+def test_a_plan_without_a_collective_key_serves_no_study() -> None:
+    made = copy.deepcopy(_active())
+    bring(made, masked_terms("plan-4"), "active")
+    asked = {**STUDY.model_dump(mode="json"), "plan_id": "plan-4"}
+
+    assert made.refused(ONE, "study:Propose", asked).code == Code.STUDY_INVALID
+
+
+def test_only_what_is_asked_for_is_summed() -> None:
+    bare = StudyTerms.model_validate(
+        {**dict(STUDY), "statistics": (), "histograms": (), "linear": (), "logistic": None}
+    )
+    means = bare.model_copy(update={"statistics": ("mean",)})
+
+    assert studies.terms_of(bare) == (Term(),)
+    assert studies.terms_of(means) == (Term(), Term((0,)), Term((1,)))
+    assert len(studies.terms_of(STUDY)) == 1 + 2 + 3 + 3 + 4 + 2 + 2
+
+
+def test_a_whole_study_leaves_a_result_whose_lineage_leads_to_the_datasets() -> None:
+    steps = begun("PUBLISHED")
+
+    view = steps.made.do(FOUR, "study:Get", steps.which)
+    result = f"study-result/{STUDY.study_id}"
+    edges = steps.made.do(FOUR, "provenance:Ancestors", {"name": result})["edges"]
+    used = steps.made.do(FOUR, "provenance:Ancestors", {"name": f"study/{STUDY.study_id}"})
+    assert view["result"]["sums"] == found_sums(STUDY)
+    assert view["result"]["records"] == 3 * HELD
+    targets = {edge["target"] for edge in edges}
+    assert targets >= {f"dataset/{dataset_of(h)}" for h in (ONE, TWO, THREE)}
+    assert targets >= {f"study/{STUDY.study_id}"}
+    assert f"deposit/{STUDY.study_id}/{dataset_of(ONE)}" in {e["target"] for e in used["edges"]}
+
+
+def test_records_are_handed_over_by_consent_alone_and_whole() -> None:
+    steps = begun("COLLECTING")
+    args = deposit_args(PLAN, STUDY, dataset_of(ONE))
+    few = {**args, "records": HELD - 1}
+    short = {**args, "content": {**args["content"], "size_bytes": 1}}
+    withdrawn = {"dataset_id": dataset_of(TWO), "terms_sha256": STUDY.sha256, "given": False}
+    steps.made.do(TWO, "study:Consent", {**steps.which, **withdrawn})
+    other = deposit_args(PLAN, STUDY, dataset_of(TWO))
+
+    assert steps.made.refused(TWO, "study:Deposit", args).code == Code.NOT_OWNER
+    assert steps.made.refused(TWO, "study:Deposit", other).code == Code.CONSENT_MISSING
+    assert steps.made.refused(ONE, "study:Deposit", few).code == Code.BAD_ARGUMENT
+    assert steps.made.refused(ONE, "study:Deposit", short).code == Code.WRONG_SIZE
+    steps.made.do(ONE, "study:Deposit", args)
+    assert steps.made.refused(ONE, "study:Deposit", args).code == Code.DUPLICATE_CONTRIBUTION
+
+
+@pytest.mark.parametrize(
+    "ranges",
+    [
+        [(0, 0, 9)],
+        [(0, 0, 20), (1, 0, 9)],
+        [(0, 0, HELD + 1)],
+        [(0, 20, 20)],
+        [(1, 0, 20), (0, 0, 20)],
+        [(0, 0, 20), (0, 15, 40)],
+    ],
+)
+def test_a_selection_names_records_that_are_there_once_and_enough_of_each_owner(
+    ranges: list[tuple[int, int, int]],
+) -> None:
+    study = study_terms(PLAN, holder_selects=True)
+    steps = begun("HELD", study)
+    chosen = [
+        {"dataset_id": study.datasets[place].dataset_id, "first": first, "last": last}
+        for place, first, last in ranges
+    ]
+
+    args = {**sum_args(PLAN, study), "selection": chosen}
+
+    assert steps.made.refused(FOUR, "study:Sum", args).code == Code.BAD_ARGUMENT
+
+
+def test_the_holder_alone_sums_once_and_chooses_only_where_it_may() -> None:
+    steps = begun("HELD")
+    args = sum_args(PLAN, STUDY)
+    some = {**args, "selection": everything(STUDY)[:1]}
+
+    assert steps.made.refused(ONE, "study:Sum", args, "node1").code == Code.NOT_OWNER
+    assert steps.made.refused(FOUR, "study:Sum", some).code == Code.BAD_ARGUMENT
+    steps.sum()
+    assert steps.made.refused(FOUR, "study:Sum", args).code == Code.BAD_STATE
+
+
+def test_who_withdraws_before_the_sum_is_left_out() -> None:
+    study = study_terms(PLAN, holder_selects=True)
+    steps = begun("HELD", study)
+    withdrawn = {"dataset_id": dataset_of(TWO), "terms_sha256": study.sha256, "given": False}
+    steps.made.do(TWO, "study:Consent", {**steps.which, **withdrawn})
+    args = sum_args(PLAN, study)
+    without = [args["selection"][0], args["selection"][2]]
+
+    assert steps.made.refused(FOUR, "study:Sum", args).code == Code.CONSENT_MISSING
+    summed = steps.made.do(FOUR, "study:Sum", {**args, "selection": without})
+    assert summed["records"] == 2 * HELD
+
+
+def test_a_sum_that_others_do_not_attest_is_never_decrypted() -> None:
+    steps = begun("SUMMED")
+    for hospital in HOSPITALS:
+        agreed = "sum " + STUDY.study_id if hospital in (ONE, FOUR) else "another"
+        args = {**steps.which, "sum_sha256": sha(agreed)}
+        steps.made.do(hospital, "study:Attest", args)
+
+    failed = steps.advance()
+
+    assert (failed["status"], failed["failure"]) == ("FAILED", Code.NO_AGREEMENT)
+    share = share_args(PLAN, STUDY, ONE)
+    assert steps.made.refused(ONE, "study:SubmitShare", share).code == Code.BAD_STATE
+
+
+def test_shares_are_of_the_agreed_sum_of_its_key_holders_and_of_no_more_than_is_asked() -> None:
+    steps = begun("AGREED")
+    args = share_args(PLAN, STUDY, ONE)
+    whole = {**args, "share": {**args["share"], "size_bytes": 49_204}}
+    other = {**args, "sum_sha256": sha("another")}
+
+    assert steps.study()["key_holders"] == [ONE, TWO, THREE]
+    assert steps.made.refused(ONE, "study:SubmitShare", whole).code == Code.WRONG_SIZE
+    assert steps.made.refused(ONE, "study:SubmitShare", other).code == Code.WRONG_AGGREGATE
+    assert steps.made.refused(FOUR, "study:SubmitShare", args).code == Code.NOT_A_PARTICIPANT
+
+
+def test_a_stage_that_lapses_fails_the_study_and_is_booked_on_who_was_missing() -> None:
+    steps = begun("AGREED")
+    steps.made.do(ONE, "study:SubmitShare", share_args(PLAN, STUDY, ONE))
+
+    assert steps.made.refused(ONE, "study:Advance", steps.which).code == Code.NOT_YET
+    steps.made.wait()
+    failed = steps.advance()
+
+    assert (failed["status"], failed["failure"]) == ("FAILED", Code.KEY_HOLDER_MISSING)
+    booked = steps.made.asset(keys.reputation("hospital", TWO))
+    assert booked["tallies"]["duty"]["bad"] > 0
+
+
+@pytest.mark.parametrize(
+    ("sums", "code"), [([HELD], None), ([3 * HELD - 1], 0), ([3 * HELD, 10**9], 1)]
+)
+def test_sums_that_no_records_give_are_refused(sums: list[int], code: int | None) -> None:
+    steps = begun("DECRYPTED")
+    whole = sums if code is None else sums + found_sums(STUDY)[len(sums) :]
+
+    error = steps.made.refused(ONE, "study:Find", {**steps.which, "sums": whole})
+
+    assert error.code == Code.BAD_ARGUMENT
+
+
+def test_shares_that_decrypt_nothing_end_the_study() -> None:
+    steps = begun("DECRYPTED")
+    for hospital in HOSPITALS:
+        steps.made.do(hospital, "study:Find", {**steps.which, "sums": []})
+
+    assert steps.advance()["failure"] == Code.DECRYPTION_FAILED
+
+
+def test_a_study_is_refused_by_vote() -> None:
+    steps = Steps(copy.deepcopy(_active()), PLAN, STUDY)
+    steps.propose()
+    for hospital in (ONE, TWO):
+        steps.made.vote(hospital, "study", STUDY.study_id, STUDY.sha256, approve=False)
+
+    assert steps.advance()["status"] == "REJECTED"
+
+
+def test_records_that_nobody_hands_over_in_time_end_the_study() -> None:
+    steps = begun("COLLECTING")
+    steps.made.wait()
+
+    assert steps.advance()["failure"] == Code.QUORUM_MISSED

@@ -1,0 +1,137 @@
+"""A study by the hospitals' own agents: what is decrypted is what the records sum to."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from support.ledger_consortium import LedgerConsortium
+from support.scenario import HOSPITALS, Scenario, at, dataset_args, terms
+from support.studies import DATA, OWNERS, Steps, study_terms
+
+from chaincode.schema.encryption import EncryptionTerms
+from chaincode.schema.plans import PlanTerms, ScheduleTerms
+from chaincode.schema.studies import StudyDataset, StudyTerms
+from trainer.data.files import load
+from trainer.data.studied import values
+from trainer.node.agent import Agent
+from trainer.node.config import load as load_config
+from trainer.node.home import Home
+from trainer.node.main import build, describe_data
+
+RECORDS = 30
+NEVER = 2**40
+
+
+def _plan() -> PlanTerms:
+    """With a key of any three hospitals, and no round for a long time."""
+    times = dict.fromkeys(("ceremony_seconds", "update_seconds", "stage_seconds"), 10_000)
+    changes = {
+        "encryption": EncryptionTerms(threshold=3),
+        "schedule": ScheduleTerms(first_round_at=NEVER),
+    }
+    return terms("plan-9", **times).model_copy(update=changes)
+
+
+class Nodes:
+    """The four hospitals' agents on one ledger and one store."""
+
+    def __init__(self, folder: Path) -> None:
+        self.scenario = at("enrolled")
+        self.folder = folder
+        self.homes: list[Home] = []
+        self.agents: dict[str, Agent] = {}
+        for number, hospital in enumerate(HOSPITALS):
+            self.agents[hospital] = self._agent(hospital, number)
+
+    def _agent(self, hospital: str, number: int) -> Agent:
+        path = self.folder / hospital
+        path.mkdir()
+        _write_records(path / "records.csv", number)
+        name = f"{hospital.lower()}-masses"
+        config = {
+            "connection": "none",
+            "identity": "none",
+            "home": "home",
+            "store": {"kind": "directory", "folder": str(self.folder / "store")},
+            "data": {"file": "records.csv", "dataset_id": name},
+        }
+        (path / "node.json").write_text(json.dumps(config))
+        (path / "terms.json").write_text(DATA.model_dump_json())
+        about = describe_data(path / "node.json", path / "terms.json")
+        registered = dataset_args(name) | {k: v for k, v in about.items() if k != "dataset_id"}
+        self.scenario.do(hospital, "dataset:Register", registered)
+        consortium = LedgerConsortium(self.scenario, hospital, "node1")
+        home = Home(path / "home")
+        self.homes.append(home)
+        return build(load_config(path / "node.json"), consortium.identity, consortium, home)
+
+    def run(self, until: Any) -> None:
+        for _ in range(40):
+            if until():
+                return
+            for agent in self.agents.values():
+                agent.run(once=True)
+        raise AssertionError("the agents do not get there")
+
+    def raw(self, hospital: str, study: StudyTerms) -> np.ndarray:
+        return values(load(self.folder / hospital / "records.csv", DATA), study)
+
+    def close(self) -> None:
+        for home in self.homes:
+            home.close()
+
+
+def _write_records(path: Path, seed: int) -> None:
+    draw = np.random.default_rng(seed)
+    with path.open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["radius", "texture", "ward", "malignant"])
+        for _ in range(RECORDS):
+            radius, texture = draw.normal(15, 4), draw.normal(20, 5)
+            sick = "yes" if radius + draw.normal(0, 2) > 15 else "no"
+            rows.writerow([radius, texture, draw.choice(["east", "west"]), sick])
+
+
+def _study(plan: PlanTerms, **changes: Any) -> StudyTerms:
+    datasets = tuple(StudyDataset(msp_id=h, dataset_id=f"{h.lower()}-masses") for h in OWNERS)
+    return study_terms(plan, datasets=datasets, stage_seconds=10_000, **changes)
+
+
+@pytest.fixture
+def nodes(tmp_path: Path) -> Any:
+    made = Nodes(tmp_path)
+    yield made
+    made.close()
+
+
+def _confirmed(nodes: Nodes) -> PlanTerms:
+    plan = _plan()
+    for step in (nodes.scenario.propose, nodes.scenario.consent, nodes.scenario.approve):
+        step(plan)
+    nodes.run(lambda: _plan_status(nodes.scenario, plan) == "ACTIVE")
+    return plan
+
+
+def _plan_status(scenario: Scenario, plan: PlanTerms) -> str:
+    found = scenario.do(HOSPITALS[0], "plan:Get", {"plan_id": plan.plan_id})
+    return str(found["plan"]["status"])
+
+
+def test_the_agents_decrypt_what_the_records_sum_to(nodes: Nodes) -> None:
+    plan = _confirmed(nodes)
+    study = _study(plan)
+    steps = Steps(nodes.scenario, plan, study)
+    for step in (steps.propose, steps.consent, steps.approve, steps.advance):
+        step()
+
+    nodes.run(lambda: steps.study()["status"] == "PUBLISHED")
+
+    result = nodes.scenario.do(HOSPITALS[3], "study:Get", steps.which)["result"]
+    wanted = sum(nodes.raw(hospital, study).sum(axis=0) for hospital in OWNERS)
+    assert result["sums"] == list(map(int, wanted))
+    assert result["records"] == 3 * RECORDS

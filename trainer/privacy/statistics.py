@@ -1,0 +1,170 @@
+"""A study's encryption: records in, sums out, and nothing but what the study asks for.
+
+The terms of a record (:func:`chaincode.schema.studies.terms_of`) are whole numbers; those of N / L
+records stand in the coefficients of one ciphertext under a plan's collective key, record r's from
+coefficient r L on. Multiplied by X^(-r L), a ciphertext has record r's in front. So the product
+with the sum of X^(-r L) over chosen r, a public polynomial of as many coefficients 1 or -1, has the
+chosen records' sum in its first L coefficients; ciphertexts add up. Both are exact arithmetic on
+residues: the same bytes everywhere.
+
+The other coefficients of that product hold sums that nobody asked for. They are never decrypted: a
+decryption share is c1 k_i plus flooding noise, coefficient by coefficient, and a hospital releases
+the first L alone. Each coefficient has its own noise; without one's share its c1 k_i stays hidden
+(Mouchet et al. 2021, "Multiparty Homomorphic Encryption from Ring-Learning-with-Errors").
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chaincode.schema import canonical, studies
+from chaincode.schema.encryption import EncryptionTerms
+from chaincode.schema.errors import Code, MedFabricError
+from chaincode.schema.plans import PlanTerms
+from chaincode.schema.studies import StudyTerms
+from trainer.privacy import sampling
+from trainer.privacy.ring import Residues
+from trainer.privacy.seeded import SeededEncryptor
+from trainer.privacy.threshold import CollectiveKey, Scheme, ShareKey
+from trainer.privacy.wire import Form, Kind
+
+Ranges = Sequence[tuple[int, int]]
+"""Places of records: from the first, and before the last of each."""
+
+
+class Study:
+    """The encryption of one study's records under its plan's key.
+
+    Args:
+        scheme: the plan's.
+
+    Raises:
+        MedFabricError: ``PARAMETERS_REFUSED``.
+    """
+
+    def __init__(self, terms: StudyTerms, plan: PlanTerms, scheme: Scheme) -> None:
+        encryption = plan.encryption
+        if not isinstance(encryption, EncryptionTerms):
+            raise MedFabricError(Code.PARAMETERS_REFUSED, "the study's plan has no collective key")
+        if refused := studies.refusal(terms, encryption, len(plan.hospitals)):
+            raise MedFabricError(Code.PARAMETERS_REFUSED, f"{refused}; propose another study")
+        self._terms = terms
+        self._scheme = scheme
+        self._rns = scheme.rns
+        self._length = len(studies.terms_of(terms))
+        self._each = studies.records_each(terms, encryption)
+        digest = hashlib.sha256(b"MFR2 study" + scheme.context + canonical.dumps(terms))
+        self.context = digest.digest()
+
+    def form(self, kind: Kind, records: int = 1) -> Form:
+        """The one form of the study's ciphertexts, of so many records; its sum; or its shares."""
+        primes, degree = self._rns.primes, self._rns.degree
+        if kind is Kind.SHARE:
+            return Form(kind, self.context, primes, self._length, 1)
+        return Form(kind, self.context, primes, degree, -(-records // self._each), 2)
+
+    def encrypt(
+        self,
+        values: NDArray[np.int64],
+        key: CollectiveKey,
+        stream: sampling.Stream | None = None,
+    ) -> Iterator[bytes]:
+        """Encrypt records, a chunk for each ciphertext.
+
+        Args:
+            values: ``int64[records, L]``, each at least 0 and below 2^62.
+            stream: in test mode, what all randomness is drawn from; else from nothing repeatable.
+        """
+        encryptor = SeededEncryptor(
+            self._rns, self._scheme.public_key(key), stream or sampling.fresh()
+        )
+        scale = self._rns.residues(1 << self._terms.flooding.scale_bits)
+        form = self.form(Kind.CIPHERTEXT, len(values))
+        yield form.header()
+        for first in range(0, len(values), self._each):
+            chunk = values[first : first + self._each].reshape(-1)
+            coefficients = np.zeros(self._rns.degree, dtype=np.int64)
+            coefficients[: chunk.size] = chunk
+            message = self._rns.multiply(self._rns.small(coefficients), scale)
+            zero = encryptor.zero()
+            yield form.pack((self._rns.add(zero[0], message), zero[1]))
+
+    def sum(self, deposits: Sequence[tuple[BinaryIO, int, Ranges]]) -> bytes:
+        """The encrypted sum over chosen records: the same bytes everywhere.
+
+        Args:
+            deposits: each dataset's ciphertexts, how many records they are of, and which of them.
+
+        Raises:
+            MedFabricError: ciphertexts are malformed.
+        """
+        total = np.zeros((2, len(self._rns.primes), self._rns.degree), dtype=np.int64)
+        for source, records, ranges in deposits:
+            chosen = np.zeros(-(-records // self._each) * self._each, dtype=bool)
+            for first, last in ranges:
+                chosen[first:last] = True
+            chunks = self.form(Kind.CIPHERTEXT, records).read(source)
+            for chunk, places in zip(chunks, chosen.reshape(-1, self._each), strict=True):
+                if places.any():
+                    total = self._rns.add(total, self._rns.multiply(chunk, self._chooser(places)))
+        return self.form(Kind.CIPHERTEXT).encode(total[None])
+
+    def share(
+        self,
+        key: ShareKey,
+        total: bytes,
+        holders: Sequence[int],
+        stream: sampling.Stream | None = None,
+    ) -> bytes:
+        """This hospital's part in the decryption of the sum: of what is asked for, and no more.
+
+        Make it once for a study and keep it: shares of the same sum average the noise away.
+
+        Args:
+            holders: the points of the hospitals that share in it, this one among them.
+            stream: in test mode, what the noise is drawn from; else from nothing repeatable.
+
+        Raises:
+            MedFabricError: ``SHARES_INCOMPLETE``, or the sum is malformed.
+        """
+        ((_, second),) = self.form(Kind.CIPHERTEXT).decode(total)
+        product = self._rns.multiply(second, self._scheme.scaled(key, holders))
+        digits = (stream or sampling.fresh()).flood(
+            self._rns.degree, self._terms.flooding.flood_bits
+        )
+        noise = self._rns.joined(digits, sampling.LIMB_BITS)
+        whole = self._rns.add(self._rns.inverse(product), noise)
+        return self.form(Kind.SHARE).encode(whole[None, None, :, : self._length])
+
+    def decode(self, total: bytes, shares: Sequence[bytes], records: int) -> tuple[int, ...]:
+        """The sums that the shares give: exact, and the same everywhere.
+
+        Raises:
+            MedFabricError: a share is malformed, or ``DECODE_RANGE``: the shares are not all
+                there or not of this sum, for it is not what honest records give.
+        """
+        ((first, _),) = self.form(Kind.CIPHERTEXT).decode(total)
+        coefficients = self._rns.inverse(first)
+        for share in shares:
+            own = np.zeros_like(coefficients)
+            own[:, : self._length] = self.form(Kind.SHARE).decode(share)[0, 0]
+            coefficients = self._rns.add(coefficients, own)
+        shift = self._terms.flooding.scale_bits
+        bits = shift + studies.largest_sum(self._terms).bit_length() + 1
+        whole = self._rns.rounded(self._rns.forward(coefficients), shift, bits)
+        sums = tuple(map(int, whole[: self._length]))
+        if wrong := studies.sums_problem(self._terms, records, sums):
+            raise MedFabricError(Code.DECODE_RANGE, f"{wrong}: the shares do not open this sum")
+        return sums
+
+    def _chooser(self, places: NDArray[np.bool_]) -> Residues:
+        """The sum of X^(-r L) over chosen r; X^N is -1."""
+        polynomial = np.zeros(self._rns.degree, dtype=np.int64)
+        rows = np.flatnonzero(places)
+        polynomial[(-rows * self._length) % self._rns.degree] = np.where(rows, -1, 1)
+        return self._rns.small(polynomial)

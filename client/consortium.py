@@ -26,6 +26,7 @@ from chaincode.schema import classifiers as k
 from chaincode.schema import consortium as o
 from chaincode.schema import datasets as d
 from chaincode.schema import grouptests as u
+from chaincode.schema import inferences as i
 from chaincode.schema import masking as f
 from chaincode.schema import motions as m
 from chaincode.schema import nodes as n
@@ -234,6 +235,13 @@ class Models(Group):
     recall_derived = Call("model:RecallDerived", r.ModelArgs, r.Model)
 
 
+class Inferences(Group):
+    ask = Call("inference:Ask", i.InquiryArgs, i.Inquiry)
+    answer = Call("inference:Answer", i.AnswerInquiryArgs, i.Inference)
+    get = Call("inference:Get", i.InquiryArgs, i.InquiryView)
+    page = Call("inference:List", i.InquiryPageArgs, i.InquiryPage)
+
+
 class Reputations(Group):
     get = Call("reputation:Get", t.RatedArgs, t.Reputation)
     page = Call("reputation:List", t.ReputationPageArgs, t.ReputationPage)
@@ -363,6 +371,7 @@ class Consortium(Closing):
         self.masks = Masks(self)
         self.group_tests = GroupTests(self)
         self.models = Models(self)
+        self.inferences = Inferences(self)
         self.reputations = Reputations(self)
         self.complaints = Complaints(self)
         self.studies = Studies(self)

@@ -8,6 +8,7 @@ from chaincode.contracts.consortium import ConsortiumContract
 from chaincode.contracts.dataset import DatasetContract
 from chaincode.contracts.framework import Context, admit
 from chaincode.contracts.grouptest import GroupTestContract
+from chaincode.contracts.inference import InferenceContract
 from chaincode.contracts.masking import MaskingContract
 from chaincode.contracts.model import ModelContract
 from chaincode.contracts.node import NodeContract
@@ -42,6 +43,7 @@ def chaincode() -> Router:
             MaskingContract(),
             GroupTestContract(),
             ModelContract(),
+            InferenceContract(),
             ReputationContract(),
             ComplaintContract(),
             ProvenanceContract(),

@@ -86,6 +86,7 @@ class Code(StrEnum):
     WEIGHT_CAP = "MF-5018"
     MASK_SHARE_REFUSED = "MF-5019"
     EVIDENCE_REFUSED = "MF-5020"
+    NOT_ANSWERED = "MF-5021"
     # privacy engine
     WIRE_MALFORMED = "MF-6001"
     WIRE_FOREIGN = "MF-6002"

@@ -194,6 +194,14 @@ def model(sha256: str) -> Key:
     return ("model", (sha256,))
 
 
+def inquiry(model_sha256: str, query_sha256: str) -> Key:
+    return ("inquiry", (model_sha256, query_sha256))
+
+
+def inference(model_sha256: str, query_sha256: str, msp_id: str, node_id: str) -> Key:
+    return ("inference", (model_sha256, query_sha256, msp_id, node_id))
+
+
 def classifier(classifier_id: str) -> Key:
     return ("classifier", (classifier_id,))
 

@@ -260,6 +260,22 @@ MEANINGS: Mapping[str, Meaning | None] = {
         ("model.sha256", "aggregate_sha256", "correct", "total", "status"),
         content="model",
     ),
+    "inquiry": Meaning(
+        CoreType.ENTITY,
+        (_BY_NODE, _to(Relation.DERIVED_FROM, keys.model, "model_sha256")),
+        ("query_sha256", "asked_at"),
+        "msp_id",
+    ),
+    "inference": Meaning(
+        CoreType.ENTITY,
+        (
+            _BY_NODE,
+            _to(Relation.DERIVED_FROM, keys.inquiry, "model_sha256", "query_sha256"),
+            _to(Relation.DERIVED_FROM, keys.model, "model_sha256"),
+        ),
+        ("query_sha256", "answer_sha256", "answered_at"),
+        "msp_id",
+    ),
     "local-model": Meaning(
         CoreType.ENTITY,
         (_BY_HOSPITAL, _to(Relation.DERIVED_FROM, keys.model, "base_sha256")),

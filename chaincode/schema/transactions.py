@@ -14,6 +14,7 @@ from chaincode.schema import classifiers as k
 from chaincode.schema import consortium as o
 from chaincode.schema import datasets as d
 from chaincode.schema import grouptests as u
+from chaincode.schema import inferences as i
 from chaincode.schema import masking as f
 from chaincode.schema import motions as m
 from chaincode.schema import nodes as n
@@ -524,6 +525,38 @@ _ROWS = (
         ADMIN | VALIDATOR | AUDITOR,
         True,
         "Recall a model that was trained on from a recalled one: no vote is needed.",
+    ),
+    Transaction(
+        "inference:Ask",
+        i.InquiryArgs,
+        i.Inquiry,
+        TRAINER | VALIDATOR,
+        True,
+        "Say that an encrypted query to a global model is about to be asked.",
+    ),
+    Transaction(
+        "inference:Answer",
+        i.AnswerInquiryArgs,
+        i.Inference,
+        TRAINER | VALIDATOR,
+        True,
+        "Say what one answers to a query, by the answer's hash, once per node.",
+    ),
+    Transaction(
+        "inference:Get",
+        i.InquiryArgs,
+        i.InquiryView,
+        ANYONE,
+        False,
+        "A query to a global model, and every node's answer.",
+    ),
+    Transaction(
+        "inference:List",
+        i.InquiryPageArgs,
+        i.InquiryPage,
+        ANYONE,
+        False,
+        "Queries to a global model.",
     ),
     Transaction(
         "reputation:Get",

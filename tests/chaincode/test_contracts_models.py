@@ -89,3 +89,28 @@ def test_only_the_proposer_of_its_plan_deprecates_a_model():
     made.open(terms(), 2)  # a deprecated model may still be trained on
     recall(made, FIRST["sha256"])
     assert status(made, FIRST["sha256"]) == "RECALLED"
+
+
+def test_predictions_are_asked_and_answered_on_the_record_until_the_model_is_recalled():
+    made = at("published")
+    asked = {"model_sha256": FIRST["sha256"], "query_sha256": sha("query")}
+    answer = {**asked, "answer_sha256": sha("answer")}
+    late = {**asked, "query_sha256": sha("late")}
+
+    assert made.refused(TWO, "inference:Answer", answer).code == Code.NOT_FOUND
+    made.do(ONE, "inference:Ask", asked)
+    assert made.refused(TWO, "inference:Ask", asked).code == Code.DUPLICATE_CONTRIBUTION
+    made.do(TWO, "inference:Answer", answer)
+    other = {**answer, "answer_sha256": sha("another")}
+    assert made.refused(TWO, "inference:Answer", other).code == Code.DUPLICATE_CONTRIBUTION
+    recall(made, FIRST["sha256"])
+
+    assert made.refused(ONE, "inference:Ask", late).code == Code.MODEL_RECALLED
+    assert made.refused(ONE, "inference:Answer", answer).code == Code.MODEL_RECALLED
+    view = made.do(ONE, "inference:Get", asked, "auditor")
+    assert [one["answer_sha256"] for one in view["inferences"]] == [sha("answer")]
+    # What came of the model that was recalled, an auditor finds from the model.
+    name = {"name": f"model/{FIRST['sha256']}"}
+    edges = made.do(ONE, "provenance:Descendants", name, "auditor")["edges"]
+    kinds = {edge["source"].partition("/")[0] for edge in edges}
+    assert {"inquiry", "inference"} <= kinds

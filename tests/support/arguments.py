@@ -148,6 +148,13 @@ EXAMPLES: dict[str, Callable[[], dict[str, Any]]] = {
     },
     "ClassifierArgs": lambda: {"classifier_id": "c"},
     "ModelArgs": lambda: {"sha256": sha("x")},
+    "InquiryArgs": lambda: {"model_sha256": sha("x"), "query_sha256": sha("q")},
+    "AnswerInquiryArgs": lambda: {
+        "model_sha256": sha("x"),
+        "query_sha256": sha("q"),
+        "answer_sha256": sha("a"),
+    },
+    "InquiryPageArgs": lambda: {"model_sha256": sha("x")},
     "DeprecateArgs": lambda: {"sha256": sha("x"), "reason": "old"},
     "RecallArgs": lambda: {"sha256": sha("x"), "reason": "wrong"},
     "RegisterApplicationArgs": lambda: {

@@ -62,10 +62,14 @@ class NetworkScenario(Scenario):
         result = facade(caller)[name].given(transient or {}, argument)
         self.carried_out.add(name)
         if row.writes:
-            # Any peer may be asked to endorse what comes next.
-            for other in self._slugs:
-                self._consortium(other, "admin").catch_up(caller)
+            self.settle(caller)
         return result.model_dump(mode="json")
+
+    def settle(self, caller: Consortium) -> None:
+        """Have every peer commit what the caller's has: any may be asked to endorse what comes
+        next."""
+        for other in self._slugs:
+            self._consortium(other, "admin").catch_up(caller)
 
     def refused(
         self,

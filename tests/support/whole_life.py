@@ -89,6 +89,7 @@ def lead(life: Scenario) -> None:
     _storage(life)
     _applications(life)
     _sharing(life)
+    _inferences(life)
     _models(life)
     _accesses(life)
     _complaints(life)
@@ -339,6 +340,18 @@ def _sharing(life: Scenario) -> None:
     assert len(life.do(ONE, "sharing:Receipts", {"model_id": "mine"})["receipts"]) == 2
     grants = life.do(ONE, "sharing:Grants", {"model_id": "mine"})["grants"]
     assert [g["status"] for g in grants] == ["GRANTED", "REVOKED"]
+
+
+def _inferences(life: Scenario) -> None:
+    for number in (1, 2):
+        asked = {"model_sha256": MODELS[0]["sha256"], "query_sha256": sha(f"query {number}")}
+        life.do(ONE, "inference:Ask", asked, "node1")
+        for msp_id in (TWO, THREE):
+            answer = {**asked, "answer_sha256": sha(f"answer {number}")}
+            life.do(msp_id, "inference:Answer", answer, "node1")
+    view = life.do(FOUR, "inference:Get", asked)
+    assert view["inquiry"]["msp_id"] == ONE
+    assert [one["msp_id"] for one in view["inferences"]] == [TWO, THREE]
 
 
 def _models(life: Scenario) -> None:

@@ -2,31 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
-import json
 import random
 
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner
-from support.ledger_gateway import LedgerGateway
-from support.pki import make_authority, make_identity
-from support.scenario import HOSPITALS, at, terms
-from support.scripted_gateway import serve
 
-from chaincode.schema.base import Role
-from chaincode.schema.data import TensorTerms
 from chaincode.schema.errors import Code, MedFabricError
-from chaincode.schema.plans import ModelTerms
-from client.cli.main import cli
-from client.content import DirectoryStore
 from trainer import applications
 from trainer.inference import private
 from trainer.inference.network import Network
-from trainer.models import registry, weights
-from trainer.training import parameters
+from trainer.models import registry
 
 DIGITS = {
     "channels": 1,
@@ -188,59 +175,3 @@ def test_ten_thousand_mutations_are_refused_before_anything_is_computed():
         raw[52 : 52 + 6 * private.DEGREE] = b"\xff" * 6 * private.DEGREE
         with pytest.raises(MedFabricError, match=Code.RESIDUE_RANGE):
             form.decode(bytes(raw))
-
-
-def test_nodes_ask_answer_and_open_by_the_ledgers_model(digits, tmp_path):
-    module, _, images, _ = digits
-    authority, scenario = make_authority(), at("enrolled")
-    shapes = registry.layout(module)
-    store = DirectoryStore(tmp_path / "store")
-    ref = store.put(weights.encode(parameters(module), shapes))
-    plan = terms("digits")
-    tensor = TensorTerms(shape=(1, 8, 8), low_micro=0, high_micro=16_000_000)
-    data = {"features": (), "tensor": tensor, "classes": tuple("0123456789")}
-    model = ModelTerms(
-        architecture="square-cnn",
-        config=DIGITS,
-        architecture_sha256=registry.sha256("square-cnn", DIGITS, shapes),
-        parameters=registry.size(shapes),
-        base=ref,
-    )
-    changes = {"model": model, "data": plan.data.model_copy(update=data)}
-    agreed = plan.model_copy(update=changes)
-    scenario.propose(agreed)
-    scenario.approve(agreed)
-    service = LedgerGateway()
-    service.ledger = scenario.ledger
-    make_identity(authority, "audit", msp_id=HOSPITALS[0], roles=(Role.AUDITOR,)).save(
-        tmp_path / "me"
-    )
-    np.savez(tmp_path / "images.npz", features=(images[:5] + 1) * 8)
-
-    def run(*words):
-        done = CliRunner().invoke(cli, ["node", "infer", *map(str, words), "--json"])
-        return done.exit_code, json.loads(done.stdout or done.stderr)
-
-    with serve(service, authority, tmp_path) as (connection, _):
-        config = {
-            "connection": str(connection),
-            "identity": "me",
-            "home": "home",
-            "store": {"kind": "directory", "folder": "store"},
-        }
-        node, files = tmp_path / "node.json", [tmp_path / name for name in ("key", "query", "out")]
-        node.write_text(json.dumps(config))
-        key, query, out = files
-        code, about = run(
-            "ask", node, ref.sha256, tmp_path / "images.npz", "--key", key, "--out", query
-        )
-        answered = run("answer", node, ref.sha256, query, "--out", out)[1]
-        opened = run("open", node, out, "--key", key)[1]
-        unknown = run("answer", node, "cd" * 32, query, "--out", out)
-
-    assert (code, about["images"]) == (0, 5)
-    assert key.stat().st_mode & 0o777 == 0o600
-    assert answered["query"] == hashlib.sha256(query.read_bytes()).hexdigest() == about["query"]
-    expected = plain(module, images[:5])
-    assert [int(row["class"]) for row in opened["predictions"]] == list(expected.argmax(axis=1))
-    assert unknown[1]["error"] == Code.NOT_FOUND

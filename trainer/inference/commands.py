@@ -24,7 +24,7 @@ from trainer.data.raw import Raw, numbered
 from trainer.inference.network import ARCHITECTURE, Network
 from trainer.inference.private import answer, ask, open_answer
 from trainer.models import registry, weights
-from trainer.node.config import load
+from trainer.node.config import NodeConfig, load
 from trainer.node.main import open_store
 from trainer.privacy.dealing import KeySecret
 
@@ -39,12 +39,15 @@ class _Kept(Language):
 
 
 def ask_privately(config: Path, address: str, images: Path, key: Path, out: Path) -> dict[str, Any]:
-    """Encrypt the images of an NPZ file (``features``, in the plan's units) for a model.
+    """Encrypt the images of an NPZ file (``features``, in the plan's units) for a model, and say on
+    the ledger that they are asked about.
 
     Raises:
         MedFabricError: ``MODEL_RECALLED``, ``NOT_PRIVATE``, ``DATA_FILE``, ``FILE_UNUSABLE``.
     """
-    network, terms = _published(config, address)
+    node = load(config)
+    with _ledger(node) as consortium:
+        network, terms = _published(node, consortium, address)
     query = ask(_features(images, terms), network, address)
     kept = _Kept(
         model_sha256=address,
@@ -54,38 +57,58 @@ def ask_privately(config: Path, address: str, images: Path, key: Path, out: Path
     )
     _write(key, canonical.dumps(kept))
     _write(out, query.content)
+    with _ledger(node) as consortium:
+        consortium.inferences.ask(model_sha256=address, query_sha256=query.sha256)
     return {"model": address, "query": query.sha256, "images": query.images}
 
 
 def answer_privately(config: Path, address: str, query: Path, out: Path) -> dict[str, Any]:
-    """Answer an encrypted query by the model with this address."""
-    network, _ = _published(config, address)
-    try:
-        with query.open("rb") as file:
-            content = answer(file, network, address)
-            file.seek(0)
-            asked = hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise _unusable(query, error) from None
-    _write(out, content)
-    return {"model": address, "query": asked, "answer": hashlib.sha256(content).hexdigest()}
+    """Answer an encrypted query by the model with this address, and say so on the ledger.
+
+    Raises:
+        MedFabricError: ``NOT_FOUND`` where nobody has said on the ledger that he asks this.
+    """
+    node = load(config)
+    with _ledger(node) as consortium:
+        network, _ = _published(node, consortium, address)
+        try:
+            with query.open("rb") as file:
+                asked = hashlib.file_digest(file, "sha256").hexdigest()
+                consortium.inferences.get(model_sha256=address, query_sha256=asked)
+                content = answer(file, network, address)
+        except OSError as error:
+            raise _unusable(query, error) from None
+        _write(out, content)
+        digest = hashlib.sha256(content).hexdigest()
+        given = {"model_sha256": address, "query_sha256": asked}
+        consortium.inferences.answer(**given, answer_sha256=digest)
+    return {"model": address, "query": asked, "answer": digest}
 
 
 def open_privately(config: Path, key: Path, content: Path) -> dict[str, Any]:
-    """What the model predicts, by class."""
+    """What the model predicts, by class.
+
+    Raises:
+        MedFabricError: ``NOT_ANSWERED`` where no node has said on the ledger that this is its
+            answer.
+    """
     try:
         kept, sealed = _Kept.model_validate_json(key.read_bytes()), content.read_bytes()
     except OSError as error:
         raise _unusable(Path(str(error.filename)), error) from None
     except ValidationError:
         raise MedFabricError(Code.FILE_UNUSABLE, f"{key} opens no answer; name its key") from None
-    network, terms = _published(config, kept.model_sha256)
+    node = load(config)
+    with _ledger(node) as consortium:
+        network, terms = _published(node, consortium, kept.model_sha256)
+        sides = _answered(consortium, kept, sealed)
     secret = KeySecret.from_bytes(bytes.fromhex(kept.secret_hex))
     asked = (kept.images, network, kept.model_sha256, kept.query_sha256)
     scores = open_answer(sealed, secret, *asked)
     return {
         "model": kept.model_sha256,
         "answer": hashlib.sha256(sealed).hexdigest(),
+        **sides,
         "predictions": [
             {"image": number, "class": terms.classes[int(row.argmax())], "scores": _rounded(row)}
             for number, row in enumerate(scores)
@@ -93,12 +116,29 @@ def open_privately(config: Path, key: Path, content: Path) -> dict[str, Any]:
     }
 
 
-def _published(config: Path, address: str) -> tuple[Network, DataTerms]:
+def _ledger(node: NodeConfig) -> Consortium:
+    return Consortium.connect(node.connection, Identity.load(node.identity))
+
+
+def _answered(consortium: Consortium, kept: _Kept, sealed: bytes) -> dict[str, list[str]]:
+    """The nodes that stand for this answer on the ledger, and those that gave another."""
+    view = consortium.inferences.get(model_sha256=kept.model_sha256, query_sha256=kept.query_sha256)
+    digest = hashlib.sha256(sealed).hexdigest()
+    sides: dict[str, list[str]] = {"answered_by": [], "answered_otherwise_by": []}
+    for one in view.inferences:
+        side = "answered_by" if one.answer_sha256 == digest else "answered_otherwise_by"
+        sides[side].append(f"{one.msp_id}/{one.node_id}")
+    if not sides["answered_by"]:
+        raise MedFabricError(
+            Code.NOT_ANSWERED, "no node stands for this answer on the ledger; have it answer again"
+        )
+    return sides
+
+
+def _published(node: NodeConfig, consortium: Consortium, address: str) -> tuple[Network, DataTerms]:
     """The model with this address: on the ledger, not recalled, and its file of this hash."""
-    node = load(config)
-    with Consortium.connect(node.connection, Identity.load(node.identity)) as consortium:
-        found = consortium.models.get(sha256=address)
-        plan = consortium.plans.get(plan_id=found.plan_id).plan.terms
+    found = consortium.models.get(sha256=address)
+    plan = consortium.plans.get(plan_id=found.plan_id).plan.terms
     if found.model.sha256 != address:
         raise MedFabricError(
             Code.CONTENT_TAMPERED, "the peer named another model; audit the hospital's peer"

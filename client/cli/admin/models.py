@@ -74,6 +74,28 @@ def recall_derived(consortium: Consortium, address: str) -> Any:
     return consortium.models.recall_derived(sha256=address)
 
 
+@ledger_command(model, "queries")
+@click.argument("address")
+def queries(consortium: Consortium, address: str) -> Any:
+    """List who asked this model privately, and who answered what, by hashes."""
+    from client.consortium import every
+
+    found = []
+    for page in every(consortium.inferences.page, model_sha256=address):
+        for one in page.inquiries:
+            given = {"model_sha256": address, "query_sha256": one.query_sha256}
+            answers = consortium.inferences.get(**given).inferences
+            found.append(
+                {
+                    "query": one.query_sha256,
+                    "asked_by": f"{one.msp_id}/{one.node_id}",
+                    "asked_at": one.asked_at,
+                    "answers": {f"{a.msp_id}/{a.node_id}": a.answer_sha256 for a in answers},
+                }
+            )
+    return found
+
+
 @ledger_command(model, "get")
 @click.argument("address")
 @store_options

@@ -16,7 +16,7 @@ from pydantic import Field, StringConstraints
 
 from chaincode.schema.base import ContentRef, Id, Language, MspId, RoundNumber, Seconds, Sha256
 from chaincode.schema.ceremonies import TransportKey
-from chaincode.schema.encryption import Workload, lane_bits
+from chaincode.schema.encryption import Workload
 from chaincode.schema.errors import Code, MedFabricError
 
 SHARE_BYTES = 32
@@ -39,7 +39,7 @@ class MaskingTerms(Language):
     @property
     def width(self) -> int:
         """Bytes of a value: room for the largest sum, its sign, and a bit that stays free."""
-        return -(-lane_bits(self.levels, self.weight_bits) // 8)
+        return -(-((self.levels << self.weight_bits).bit_length() + 2) // 8)
 
 
 def refusal(terms: MaskingTerms, work: Workload) -> str | None:

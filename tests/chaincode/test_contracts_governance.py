@@ -20,6 +20,7 @@ from support.scenario import (
 )
 
 from chaincode.schema import keys
+from chaincode.schema.encryption import most_levels
 from chaincode.schema.errors import Code
 from chaincode.schema.plans import Participant
 
@@ -265,9 +266,9 @@ def _terms_with(part, **changes):
         ("training", {"batch_size": 101}, "batch"),
         ("training", {"rounds": 3}, "epsilon"),
         ("privacy", {"epsilon_micro": 100_000}, "epsilon"),
-        ("encryption", {"scale_bits": 90}, "modulus"),
+        ("encryption", {"scale_bits": 118}, "modulus"),
         ("encryption", {"flood_bits": 50}, "flooding"),
-        ("encryption", {"security_bits": 192}, "192-bit secure"),
+        ("encryption", {"security_bits": 256}, "256-bit secure"),
         ("encryption", {"threshold": 2}, "threshold"),
         ("encryption", {"threshold": 4}, "threshold"),
         ("encryption", {"weight_bits": 2}, "weights"),
@@ -280,12 +281,12 @@ def test_a_plan_whose_terms_do_not_hold_together_is_refused(part, changes, why):
     assert why in error.message
 
 
-def test_the_largest_weighted_sum_that_fits_the_modulus_is_accepted():
-    # 2^10 weights, 2^80 scale, 96 bits of modulus, two to spare: a clip of 16, less the noise.
-    scenario = at("enrolled")
+def test_the_finest_resolution_that_fits_the_masks_modulus_is_accepted():
+    # 2^10 weights and 2^48: two bits to spare, less the masks' own noise.
+    scenario, finest = at("enrolled"), most_levels(48, 10)
 
-    beyond = scenario.refused(ONE, "plan:Propose", _terms_with("encryption", clip_micro=16_000_000))
-    scenario.propose(_terms_with("encryption", clip_micro=15_999_999))
+    beyond = scenario.refused(ONE, "plan:Propose", _terms_with("encryption", levels=finest + 1))
+    scenario.propose(_terms_with("encryption", levels=finest))
 
     assert beyond.code == Code.PLAN_INVALID
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import log2, sqrt
+from math import gcd, log2, sqrt
 
 import pytest
 from hypothesis import given, settings
@@ -11,10 +11,8 @@ from hypothesis import strategies as st
 from chaincode.schema import encryption
 from chaincode.schema.encryption import (
     EncryptionTerms,
-    PackingTerms,
     Workload,
     choose,
-    lane_bits,
     refusal,
     update_bytes,
 )
@@ -26,11 +24,13 @@ WORK = Workload(hospitals=4, updates=4, parameters=62, rounds=6)
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
-        ({"security_bits": 192}, "192-bit secure"),
-        ({"modulus_bits": (40, 40, 40)}, "standard allows 109"),
-        ({"scale_bits": 84}, "does not fit into the modulus"),
-        ({"clip_micro": 200_000_000}, "decoded exactly"),
-        ({"flood_bits": 55}, "flooding noise"),
+        ({"security_bits": 256}, "256-bit secure"),
+        ({"modulus_bits": (40,) * 6}, "standard allows 218"),
+        ({"scale_bits": 118}, "does not fit into the modulus"),
+        ({"scale_bits": 107}, "noise reaches the masks' keys"),
+        ({"levels": 2**36}, "masked values does not fit"),
+        ({"mask_bits": 40}, "masked values does not fit"),
+        ({"flood_bits": 95}, "flooding noise"),
         ({"statistical_bits": 60}, "the plan claims 2^-60"),
         ({"weight_bits": 2}, "weights' resolution"),
         ({"threshold": 2}, "more than half"),
@@ -53,10 +53,9 @@ def test_terms_that_do_not_do_are_refused_with_the_reason(
     parameters=st.integers(1, 10**8),
     rounds=st.integers(1, 100),
     clip=st.integers(100_000, 8_000_000),
-    error=st.integers(1_000, 100_000),
+    error=st.integers(10_000, 1_000_000),
     security=st.sampled_from([128, 192, 256]),
     threshold=st.booleans(),
-    packed=st.booleans(),
 )
 def test_what_is_chosen_keeps_every_rule_and_the_error(
     hospitals: int,
@@ -66,7 +65,6 @@ def test_what_is_chosen_keeps_every_rule_and_the_error(
     error: int,
     security: int,
     threshold: bool,
-    packed: bool,
 ) -> None:
     work = Workload(hospitals, hospitals, parameters, rounds)
     least = hospitals // 2 + 1
@@ -77,74 +75,51 @@ def test_what_is_chosen_keeps_every_rule_and_the_error(
         security_bits=security,
         statistical_bits=30,
         threshold=least if threshold and least < hospitals else None,
-        packed=packed,
     )
 
     assert refusal(terms, work) is None
-    assert encryption.error_nano(terms, hospitals) <= error
+    assert encryption.error_nano(terms) <= error
     assert terms.statistical_bits >= 30
 
 
-def test_packing_makes_large_updates_smaller_at_the_same_error() -> None:
+@pytest.mark.parametrize(("error", "bits"), [(1e-5, 48), (1e-3, 40), (0.1, 32)])
+def test_a_coarser_resolution_makes_updates_smaller(error: float, bits: int) -> None:
     work = Workload(64, 64, 3_500_000, 10)
-    one, several = (
-        choose(work, clip_micro=8_000_000, error_nano=10_000, packed=packed)
-        for packed in (False, True)
-    )
+    terms = choose(work, clip_micro=1_000_000, error_nano=round(error * 10**9))
 
-    assert one.packing is None
-    assert several.packing is not None
-    assert 2 * update_bytes(several, 3_500_000) < update_bytes(one, 3_500_000)
-    assert encryption.error_nano(several, 64) <= 10_000
+    assert terms.mask_bits == bits
+    assert encryption.error_nano(terms) <= error * 10**9
+    assert update_bytes(terms, 3_500_000) < (bits // 8 + 0.1) * 3_500_000
 
 
-def test_a_small_model_is_not_packed_into_a_larger_ring() -> None:
-    assert choose(WORK, clip_micro=8_000_000, error_nano=10_000).packing is None
+@given(mask_bits=st.sampled_from([32, 40, 48]), weight_bits=st.integers(1, 14))
+def test_the_largest_sum_and_its_noise_stay_within_a_quarter_of_the_masks_modulus(
+    mask_bits: int, weight_bits: int
+) -> None:
+    levels = encryption.most_levels(mask_bits, weight_bits)
+    largest = (levels + encryption.mask_tail(weight_bits)) << weight_bits
+
+    assert largest == 1 << (mask_bits - 2)
 
 
-PACKED = EncryptionTerms(
-    poly_modulus_degree=8192,
-    modulus_bits=(48, 48, 48),
-    scale_bits=76,
-    packing=PackingTerms(levels=2047, per_coefficient=2),
-)
+@given(weight_bits=st.integers(1, 14), first=st.integers(1, 2**14), second=st.integers(1, 2**14))
+def test_what_a_sum_of_two_keys_leaves_open_is_as_wide_as_a_ring_s_error(
+    weight_bits: int, first: int, second: int
+) -> None:
+    total = 1 << weight_bits
+    first, second = 1 + first % total, 1 + second % total
+    if first + second > total:
+        return
+    step = sqrt(first**2 + second**2) / gcd(first, second)
+
+    assert encryption.mask_deviation(weight_bits) / step >= 3.2
 
 
-@pytest.mark.parametrize(
-    ("changes", "why"),
-    [
-        ({"packing": PackingTerms(levels=2047, per_coefficient=3)}, "does not fit"),
-        ({"packing": PackingTerms(levels=2**24, per_coefficient=2)}, "does not fit"),
-        ({"packing": PackingTerms(levels=2**40, per_coefficient=1), "weight_bits": 14}, "exactly"),
-        ({"scale_bits": 68}, "noise reaches the packed values"),
-    ],
-)
-def test_packed_values_that_do_not_fit_are_refused(changes: dict[str, object], why: str) -> None:
-    assert refusal(PACKED, WORK) is None
-    refused = refusal(PACKED.model_copy(update=changes), WORK)
-
-    assert refused is not None
-    assert why in refused
-
-
-@given(levels=st.integers(1, 2**40), bits=st.integers(1, 14))
-def test_a_lane_holds_twice_the_largest_sum_and_its_sign(levels: int, bits: int) -> None:
-    width = lane_bits(levels, bits)
-
-    assert 2 * (levels << bits) < 1 << (width - 1) <= 4 * (levels << bits)
-
-
-@pytest.mark.parametrize("packed", [False, True])
 @pytest.mark.parametrize("parameters", [62, 3_500_000, 10**9])
-def test_the_largest_models_reach_the_largest_distance(parameters: int, packed: bool) -> None:
+def test_the_largest_models_reach_the_largest_distance(parameters: int) -> None:
     work = Workload(64, 64, parameters, 10_000)
     terms = choose(
-        work,
-        clip_micro=8_000_000,
-        error_nano=10_000,
-        statistical_bits=128,
-        threshold=33,
-        packed=packed,
+        work, clip_micro=8_000_000, error_nano=10_000, statistical_bits=128, threshold=33
     )
 
     assert refusal(terms, work) is None
@@ -152,8 +127,8 @@ def test_the_largest_models_reach_the_largest_distance(parameters: int, packed: 
 
 
 def test_what_cannot_be_is_refused_with_the_reason() -> None:
-    with pytest.raises(MedFabricError, match=r"MF-6006.*no ring"):
-        choose(WORK, clip_micro=8_000_000, error_nano=1, packed=False)
+    with pytest.raises(MedFabricError, match=r"MF-6006.*do not hold the error"):
+        choose(WORK, clip_micro=8_000_000, error_nano=1)
     with pytest.raises(MedFabricError, match=r"MF-6006.*threshold"):
         choose(WORK, clip_micro=8_000_000, error_nano=10_000, threshold=2)
 
@@ -161,8 +136,8 @@ def test_what_cannot_be_is_refused_with_the_reason() -> None:
 def test_the_statistical_distance_is_the_formula_s() -> None:
     # sqrt(M) e / 2^(flood + 1), in floating point.
     terms = EncryptionTerms()
-    coefficients = 4096 * 6
-    noise = sqrt(64 * 4096 * 4) * 2**terms.weight_bits
+    coefficients = 8192 * 6
+    noise = sqrt(64 * 8192 * 4) * (2 * 8192 * 2**23) * 2**terms.weight_bits
     exact = terms.flood_bits + 1 - log2(sqrt(coefficients) * noise)
 
     assert exact - 1 < encryption.statistical_bits(terms, WORK) <= exact

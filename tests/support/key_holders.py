@@ -10,12 +10,11 @@ from functools import lru_cache
 
 import numpy as np
 
-from chaincode.schema.encryption import EncryptionTerms, PackingTerms, Workload
+from chaincode.schema.encryption import EncryptionTerms, Workload
 from trainer.privacy import CollectiveKey, KeySecret, Scheme, ShareKey
 
 SEED = b"s" * 32
-PACKED = {"poly_modulus_degree": 8192, "modulus_bits": (48, 48, 48), "scale_bits": 76}
-"""A ring with room for several values in a coefficient, above the noise of 66 bits of flooding."""
+SENDER = b"a node, in a round"
 
 
 @dataclass(frozen=True)
@@ -28,24 +27,24 @@ class KeyHolders:
     key: CollectiveKey
     share_keys: list[ShareKey]
 
-    def encrypt(self, values: np.ndarray) -> bytes:
+    def encrypt(self, values: np.ndarray, sender: bytes = SENDER) -> bytes:
         """An update."""
-        return b"".join(self.scheme.encrypt(values, self.key))
+        return b"".join(self.scheme.encrypt(values, self.key, sender))
 
     def add(self, updates: Sequence[bytes], weights: Sequence[int]) -> bytes:
         """The weighted sum."""
-        files = [io.BytesIO(update) for update in updates]
-        return b"".join(self.scheme.weighted_sum(list(zip(files, weights, strict=True))))
+        files = [(io.BytesIO(update), SENDER) for update in updates]
+        named = [(*file, weight) for file, weight in zip(files, weights, strict=True)]
+        return b"".join(self.scheme.weighted_sum(named))
 
     def share(self, point: int, aggregate: bytes, points: Sequence[int]) -> bytes:
         """The share of the hospital at ``point`` when those at ``points`` decrypt."""
         key = self.share_keys[point - 1]
-        return b"".join(self.scheme.decryption_share(key, io.BytesIO(aggregate), points))
+        return self.scheme.decryption_share(key, io.BytesIO(aggregate), points)
 
     def decode(self, aggregate: bytes, shares: Sequence[bytes], weight: int) -> np.ndarray:
         """The mean that the shares give."""
-        files = [io.BytesIO(share) for share in shares]
-        chunks = self.scheme.decode_mean(io.BytesIO(aggregate), files, weight)
+        chunks = self.scheme.decode_mean(io.BytesIO(aggregate), shares, weight)
         return np.concatenate(list(chunks))
 
     def decrypt(self, aggregate: bytes, points: Sequence[int], weight: int) -> np.ndarray:
@@ -59,14 +58,11 @@ def key_holders(
     hospitals: int = 4,
     threshold: int | None = None,
     parameters: int = 40,
-    packing: PackingTerms | None = None,
     terms: EncryptionTerms | None = None,
 ) -> KeyHolders:
     """A whole ceremony."""
     work = Workload(hospitals, hospitals, parameters, 1)
     terms = terms or EncryptionTerms(threshold=threshold)
-    if packing is not None:
-        terms = EncryptionTerms.model_validate(terms.model_dump() | PACKED | {"packing": packing})
     scheme = Scheme(terms, work, SEED)
     secrets = [KeySecret(os.urandom(32)) for _ in range(hospitals)]
     documents = [scheme.dealing.make(secret, i) for i, secret in enumerate(secrets, 1)]

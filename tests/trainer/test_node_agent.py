@@ -339,7 +339,7 @@ class _Keys:
     def collective_key(self, _: Snapshot) -> None:
         return None
 
-    def form(self, _: object) -> _Keys:
+    def update_form(self, _: object) -> _Keys:
         return self
 
     def read(self, _: object) -> Iterator[None]:
@@ -416,6 +416,7 @@ class _Learner:
 def _rounds(ledger: Any, folder: Path, learner: Any = None) -> Rounds:
     home = Home(folder)
     return Rounds(
+        ("OneMSP", "node1"),
         ledger,
         home,
         _Exchange(folder),  # type: ignore[arg-type]

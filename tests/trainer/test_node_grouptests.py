@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support.key_holders import KeyHolders, key_holders
+from support.key_holders import SENDER, KeyHolders, key_holders
 from support.small_plan import HOSPITALS, REF, small_terms
 
 from chaincode.schema import grouptests
@@ -286,10 +286,15 @@ def test_a_group_with_an_update_beyond_the_clip_is_out_of_range(tmp_path: Path) 
     honest = np.ones(40)
 
     class Cheat(KeyHolders):
-        def encrypt(self, values: np.ndarray) -> bytes:
-            # Thrice the largest update that there may be: a sum of three of them.
-            own = KeyHolders.encrypt(self, values)
-            return self.add([own], (3,)) if values[0] >= clip else own
+        def encrypt(self, values: np.ndarray, sender: bytes = SENDER) -> bytes:
+            # Thrice the largest update that there may be: in units of a third of a level.
+            masks, terms = self.scheme._masks, self.scheme._masks._terms
+            if values[0] >= clip:
+                masks._terms = terms.model_copy(update={"levels": 3 * terms.levels})
+            try:
+                return KeyHolders.encrypt(self, values, sender)
+            finally:
+                masks._terms = terms
 
     cheating = Cheat(**{name: getattr(holders, name) for name in holders.__dataclass_fields__})
     now = _decrypted(tmp_path, cheating, [honest, honest, clip * honest, honest])

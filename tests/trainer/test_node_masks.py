@@ -81,10 +81,12 @@ class Nodes:
             facade: Any = _Facade(self.scenario, hospital)
             exchange, made = Exchange(store, home, facade), Secrets()
             keys = KeyKeeper(hospital, facade, home, exchange, made)
-            masks = MaskKeeper((hospital, "node1"), facade, home, exchange, keys, made)
+            place = (hospital, "node1")
+            masks = MaskKeeper(place, facade, home, exchange, keys, made)
             learner: Any = _Learner(hospital)
+            courses = Courses(home, made)
             rounds = Rounds(
-                facade, home, exchange, keys, masks, Courses(home, made), lambda _, one=learner: one
+                place, facade, home, exchange, keys, masks, courses, lambda _, one=learner: one
             )
             rounds.base_model = lambda _: b"base"  # type: ignore[method-assign]
             self.keys[hospital], self.masks[hospital] = keys, masks

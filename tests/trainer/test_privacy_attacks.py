@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import io
 from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 import pytest
-from support.key_holders import KeyHolders, key_holders
+from support.key_holders import SENDER, KeyHolders, key_holders
 
 from chaincode.schema.encryption import EncryptionTerms
 from chaincode.schema.errors import MedFabricError
 from client.content.directory import DirectoryStore
 from trainer.privacy import KeySecret
+from trainer.privacy.encryptor import Encryptor
 from trainer.privacy.ring import Residues
+from trainer.privacy.sampling import fresh
+from trainer.privacy.wellformed import WellFormed
 from trainer.privacy.wire import Kind
 
 LENGTH = 40
 ALL = (1, 2, 3, 4)
+DEGREE = EncryptionTerms().poly_modulus_degree
 VALUES = [np.random.default_rng(i).normal(0, 1, LENGTH) for i in range(4)]
 
 
@@ -26,8 +31,25 @@ def holders() -> KeyHolders:
     return key_holders()
 
 
-def _residues(holders: KeyHolders, kind: Kind, content: bytes) -> Residues:
-    return holders.scheme.form(kind).decode(content)[0]
+def _ciphertext(holders: KeyHolders, content: bytes) -> Residues:
+    """Of an update or a sum: ``int64[2, P, N]``."""
+    form = holders.scheme.form(Kind.CIPHERTEXT)
+    return form.decode(content[: form.length])[0, :]
+
+
+def _opened(holders: KeyHolders, update: bytes, secret: Residues) -> np.ndarray:
+    """An update's values, by whoever has the key, transformed."""
+    scheme, rns = holders.scheme, holders.scheme._rns
+    c0, c1 = _ciphertext(holders, update)
+    shift = EncryptionTerms().scale_bits
+    key = rns.rounded(rns.add(c0, rns.multiply(c1, secret)), shift, shift + 20)
+    masked = list(scheme.update_form(SENDER).read(io.BytesIO(update)))[1]
+    mask_key = scheme._masks.transformed(key)
+    (values,) = scheme._masks._rns.subtract(masked[0], scheme._masks._mask(mask_key, 0))
+    prime = scheme._masks.primes[0]
+    return (np.where(values > prime // 2, values - prime, values) * 8.0 / EncryptionTerms().levels)[
+        :LENGTH
+    ]
 
 
 def _quotient(holders: KeyHolders, share: Residues, c1: Residues) -> Residues:
@@ -46,13 +68,12 @@ def test_secret_key_from_published_decryptions(holders: KeyHolders) -> None:
     """Li and Micciancio 2021: who sees a decryption without flooding solves for the key."""
     rns = holders.scheme._rns
     secret = rns.small(holders.scheme.dealing.secret_polynomial(holders.secrets[0]))
-    aggregate = holders.encrypt(VALUES[0])
-    c1 = _residues(holders, Kind.CIPHERTEXT, aggregate)[1]
+    aggregate = holders.add([holders.encrypt(VALUES[0])], [1])
+    c1 = _ciphertext(holders, aggregate)[1]
 
     naive = _quotient(holders, rns.multiply(c1, secret), c1)
-    ours = _quotient(
-        holders, _residues(holders, Kind.SHARE, holders.share(1, aggregate, ALL))[0], c1
-    )
+    share = holders.scheme.form(Kind.SHARE).decode(holders.share(1, aggregate, ALL))[0, 0]
+    ours = _quotient(holders, share, c1)
 
     assert (naive == secret).all()
     assert not (ours == secret).any()
@@ -87,13 +108,10 @@ def test_rogue_key(holders: KeyHolders) -> None:
 
     # Without proofs the collective key is the rogue's alone, and opens everything.
     naive = type(holders.key)(target, form.encode(target[None, None]))
-    update = b"".join(scheme.encrypt(VALUES[0], naive))
+    update = b"".join(scheme.encrypt(VALUES[0], naive, SENDER))
     alone = rns.small(scheme.dealing.secret_polynomial(rogue))
-    c0, c1 = _residues(holders, Kind.CIPHERTEXT, update)
-    opened = rns.rounded(rns.add(c0, rns.multiply(c1, alone)), 44, 90)
 
-    scale = 2.0 ** (EncryptionTerms().scale_bits - 44)
-    assert np.abs(opened[:LENGTH] / scale - VALUES[0]).max() < 1e-6
+    assert np.abs(_opened(holders, update, alone) - VALUES[0]).max() < 1e-5
     with pytest.raises(MedFabricError, match="MF-6009"):
         scheme.collective_key([*holders.documents[:3], forged])
 
@@ -103,18 +121,17 @@ def test_rogue_share(holders: KeyHolders) -> None:
     aggregate = holders.add([holders.encrypt(value) for value in VALUES], [100] * 4)
     rns, form = holders.scheme._rns, holders.scheme.form(Kind.SHARE)
     shares = [holders.share(point, aggregate, ALL) for point in ALL]
-    shift = np.zeros(4096, dtype=np.int64)
-    shift[0] = 400
-    scale = rns.residues(1 << EncryptionTerms().scale_bits)
+    shift = np.zeros(DEGREE, dtype=np.int64)
+    shift[0] = 1
+    scale = rns.residues(2 << EncryptionTerms().scale_bits)
     moved = rns.add(form.decode(shares[3])[0, 0], rns.multiply(rns.small(shift), scale))
-    random = form.encode(holders.secrets[0].stream(b"", b"").uniform(4096, rns.primes)[None, None])
+    random = holders.secrets[0].stream(b"", b"").uniform(DEGREE, rns.primes)
 
-    # What decrypts nothing is found. What moves a value within the clip is not: the acceptance
-    # vote and the next round answer it (docs/explanation/encryption.md says so).
-    with pytest.raises(MedFabricError, match="MF-6008"):
-        holders.decode(aggregate, [*shares[:3], random], 400)
-    shifted = holders.decode(aggregate, [*shares[:3], form.encode(moved[None, None])], 400)
-    assert shifted[0] - np.mean(VALUES, axis=0)[0] == pytest.approx(1.0, abs=1e-3)
+    # What decrypts nothing is found, and so is what shifts the key of the sum's mask, by however
+    # little: the mask no longer comes off.
+    for rogue in (random, moved):
+        with pytest.raises(MedFabricError, match="MF-6008"):
+            holders.decode(aggregate, [*shares[:3], form.encode(rogue[None, None])], 400)
 
 
 @pytest.mark.parametrize(("threshold", "colluding"), [(None, 3), (3, 2)])
@@ -123,36 +140,30 @@ def test_too_few_colluders_reading_one_update(threshold: int | None, colluding: 
     update = some.encrypt(VALUES[3])
 
     # Naive: a key that one party holds, as where all sites share one secret key.
-    rns = some.scheme._rns
     whole = sum(some.scheme.dealing.secret_polynomial(secret) for secret in some.secrets)
-    c0, c1 = _residues(some, Kind.CIPHERTEXT, update)
-    opened = rns.rounded(rns.add(c0, rns.multiply(c1, rns.small(np.asarray(whole)))), 44, 90)
-    scale = 2.0 ** (EncryptionTerms().scale_bits - 44)
-    assert np.abs(opened[:LENGTH] / scale - VALUES[3]).max() < 1e-6
+    opened = _opened(some, update, some.scheme._rns.small(np.asarray(whole)))
+    assert np.abs(opened - VALUES[3]).max() < 1e-5
 
+    alone = some.add([update], [1])
     needed = 4 if threshold is None else threshold
     for coalition in combinations(ALL, colluding):
         for points in combinations(ALL, needed):
             if not set(coalition) <= set(points):
                 continue
-            shares = [some.share(point, update, points) for point in coalition]
+            shares = [some.share(point, alone, points) for point in coalition]
             with pytest.raises(MedFabricError, match="MF-6008"):
-                some.decode(update, shares, 1)
+                some.decode(alone, shares, 1)
 
 
 def test_colluders_below_the_threshold_cannot_use_a_smaller_polynomial() -> None:
     """Two of a threshold of three, taking the Lagrange factors of two."""
     some = key_holders(threshold=3)
     update, rns = some.encrypt(VALUES[3]), some.scheme._rns
-    c0, c1 = _residues(some, Kind.CIPHERTEXT, update)
-    total = c0
+    secret = rns.small(np.zeros(DEGREE, dtype=np.int64))
     for key, factor in zip(some.share_keys[:2], (2, -1), strict=True):
-        scaled = rns.multiply(key.residues, rns.residues(factor))
-        total = rns.add(total, rns.multiply(c1, scaled))
+        secret = rns.add(secret, rns.multiply(key.residues, rns.residues(factor)))
 
-    opened = rns.rounded(total, 44, 90) / 2.0 ** (EncryptionTerms().scale_bits - 44)
-
-    assert np.abs(opened[:LENGTH] - VALUES[3]).max() > 100
+    assert np.abs(_opened(some, update, secret) - VALUES[3]).max() > 100
 
 
 def test_replay_and_cross_round_mixing(holders: KeyHolders) -> None:
@@ -177,20 +188,35 @@ def test_replay_and_cross_round_mixing(holders: KeyHolders) -> None:
         other.decode(second, old, 100)
 
 
+def test_an_update_copied_from_another_node_or_round(holders: KeyHolders) -> None:
+    """Who sends another's update once more makes it weigh twice, and itself nothing."""
+    update = holders.encrypt(VALUES[0], b"another node")
+    form = holders.scheme.update_form(b"another node")
+    assert len(list(form.read(io.BytesIO(update)))) == 2
+
+    with pytest.raises(MedFabricError, match="MF-6002"):
+        holders.add([update], [1])
+    renamed = holders.encrypt(VALUES[1])
+    start = holders.scheme.form(Kind.CIPHERTEXT).length
+    # The copy under a proof for the right node that is about another ciphertext.
+    with pytest.raises(MedFabricError, match="MF-6011"):
+        holders.add([update[:start] + renamed[start:]], [1])
+
+
 def test_malleated_residues(holders: KeyHolders, tmp_path: Path) -> None:
-    """Residues changed in the store move the mean by what the attacker chose, unless the ledger's
-    hash is asked."""
-    rns, form = holders.scheme._rns, holders.scheme.form(Kind.CIPHERTEXT)
+    """Masked values changed in the store move the mean by what the attacker chose, unless the
+    ledger's hash is asked."""
+    form, prime = holders.scheme.form(Kind.MASKED), holders.scheme._masks.primes[0]
     store = DirectoryStore(tmp_path)
     ref = store.put(holders.encrypt(VALUES[0]))
-    path = next(p for p in tmp_path.rglob("*") if p.is_file() and p.stat().st_size == form.length)
-    chunk = form.decode(path.read_bytes())
-    shift = np.zeros(4096, dtype=np.int64)
-    shift[0] = 2
-    scale = rns.residues(1 << EncryptionTerms().scale_bits)
-    chunk[0, 0] = rns.add(chunk[0, 0], rns.multiply(rns.small(shift), scale))
+    path = next(p for p in tmp_path.rglob("*") if p.is_file() and p.stat().st_size > form.length)
+    content = path.read_bytes()
+    start = len(content) - form.length
+    chunk = form.decode(content[start:])
+    shift = 2 * EncryptionTerms().levels // 8
+    chunk[0, 0, 0, 0] = (chunk[0, 0, 0, 0] + shift) % prime
     path.chmod(0o600)
-    path.write_bytes(form.encode(chunk))
+    path.write_bytes(content[:start] + form.encode(chunk))
 
     naive = holders.decrypt(holders.add([path.read_bytes()], [1000]), ALL, 1000)
 
@@ -199,17 +225,59 @@ def test_malleated_residues(holders: KeyHolders, tmp_path: Path) -> None:
         store.get(ref)
 
 
-@pytest.mark.xfail(reason="ciphertexts carry no proof of their form", strict=True)
 def test_crafted_ciphertext(holders: KeyHolders) -> None:
-    """A member submits (0, scale) as its update: it decrypts to the secret key, whose coefficients
-    are within the range of honest values, and the mean is everybody's to see."""
+    """A member submits (0, scale) as its mask's key: it decrypts to the secret key, whose
+    coefficients are within the range of honest masks' keys, and the sum is everybody's to see."""
     rns, form = holders.scheme._rns, holders.scheme.form(Kind.CIPHERTEXT)
-    scale = np.broadcast_to(rns.residues(1 << EncryptionTerms().scale_bits), (2, 4096))
+    scale = np.broadcast_to(rns.residues(1 << EncryptionTerms().scale_bits), (3, DEGREE))
     crafted = form.encode(np.stack([np.zeros_like(scale), scale])[None])
-    honest = [holders.encrypt(0.1 * value / np.abs(value).max()) for value in VALUES[:3]]
-
-    mean = holders.decrypt(holders.add([*honest, crafted], [256] * 4), ALL, 1024)
-
+    own = holders.encrypt(VALUES[3])
     secret = sum(holders.scheme.dealing.secret_polynomial(one) for one in holders.secrets)
-    told = np.rint(4 * mean).astype(np.int64)
-    assert (told != np.asarray(secret)[:LENGTH]).any()
+
+    # Naive: ciphertexts without proofs are added up and decrypted.
+    shift = EncryptionTerms().scale_bits + 1
+    parts = [np.add(part, part) for part in form.decode(crafted)[0]]
+    total = [rns.lift(part) for part in parts]
+    told = rns.rounded(
+        rns.add(total[0], rns.multiply(total[1], rns.small(np.asarray(secret)))), shift, shift + 20
+    )
+    assert (told == np.asarray(secret)).all()
+
+    with pytest.raises(MedFabricError, match="MF-6011"):
+        holders.add([crafted + own[form.length :]], [1])
+
+
+def test_a_ciphertext_with_a_part_of_the_key_s_scale_hidden_in_it(holders: KeyHolders) -> None:
+    """The same hidden in a true encryption, with a proof of all but the hidden part."""
+    scheme, rns = holders.scheme, holders.scheme._rns
+    form = scheme.form(Kind.CIPHERTEXT)
+    public_key = np.stack([holders.key.residues, scheme._reference])
+    stream = fresh()
+    ciphertext, opening = Encryptor(rns, public_key).zero(stream)
+    proof = WellFormed(rns, scheme._reference, scheme.context + SENDER)
+    ciphertext[1] = rns.add(ciphertext[1], rns.residues(1 << EncryptionTerms().scale_bits))
+
+    forged = proof.prove([ciphertext], [opening], stream)
+    own = holders.encrypt(VALUES[3])
+    update = form.encode(ciphertext[None]) + forged + own[form.length + proof.length :]
+
+    with pytest.raises(MedFabricError, match="MF-6011"):
+        holders.add([update], [1])
+
+
+def test_the_key_of_a_sum_s_mask_tells_no_update(holders: KeyHolders) -> None:
+    """Who sees the decrypted sum of masks' keys takes it apart by the weights, as digits of a
+    number, where keys are as narrow as a ring's secrets usually are."""
+    weights, draw = (100, 101), np.random.default_rng(1)
+    narrow = draw.integers(-1, 2, size=(2, 1000))
+    total = weights[0] * narrow[0] + weights[1] * narrow[1]
+    pairs = {100 * a + 101 * b: (a, b) for a in (-1, 0, 1) for b in (-1, 0, 1)}
+    told = np.array([pairs[int(value)] for value in total]).T
+
+    assert (told == narrow).all()
+    wide = [holders.scheme._masks.key(fresh()) for _ in weights]
+    sums = weights[0] * wide[0] + weights[1] * wide[1]
+    # The likeliest of all pairs with that sum: each key's share of it.
+    guess = np.rint(sums * weights[0] / (weights[0] ** 2 + weights[1] ** 2))
+    steps = np.abs(guess - wide[0]) / weights[1]
+    assert (steps > 3).mean() > 0.5

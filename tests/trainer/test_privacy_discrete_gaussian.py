@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from chaincode.schema.accounting import MOST_SUMMED_NOISE
 from chaincode.schema.errors import MedFabricError
 from trainer.privacy.discrete_gaussian import clipped, noised, sample, squares
-from trainer.privacy.packing import whole
+from trainer.privacy.quantised import whole
 from trainer.privacy.sampling import Stream, fresh
 
 

@@ -17,9 +17,12 @@ from chaincode.schema.errors import Code, MedFabricError
 from client.content import envelope as envelopes
 from trainer.privacy import KeySecret
 from trainer.privacy.dealing import KeyDealing
+from trainer.privacy.encryptor import Encryptor
 from trainer.privacy.rns import Rns
 from trainer.privacy.sampling import fresh
 from trainer.privacy.transport import TransportKey
+from trainer.privacy.updates import SumForm, UpdateForm
+from trainer.privacy.wellformed import WellFormed
 from trainer.privacy.wire import Form, Kind
 
 MUTATIONS = 10_000
@@ -32,6 +35,7 @@ FORMS = [
     Form(Kind.SHARE, **SMALL),
     Form(Kind.PROOF, **SMALL, polynomials=4),
     Form(Kind.SUBSHARE, **SMALL),
+    Form(Kind.MASKED, **SMALL),
 ]
 MEGABYTES_MORE = 64
 
@@ -117,6 +121,32 @@ def test_mutated_key_shares_are_refused_by_code() -> None:
 
     read(content)
     assert _all_refused(content, read) > 0.99 * MUTATIONS - unchanged
+
+
+def test_mutated_updates_are_refused_by_code() -> None:
+    # A small ring: what is refused last costs a whole proof.
+    rns = Rns(64, PRIMES)
+    reference = fresh().uniform(64, PRIMES)
+    proof = WellFormed(rns, reference, CONTEXT)
+    # Two rows are read and checked as all are, and ten thousand times sooner done.
+    proof.rows = 2
+    shape = {"context": CONTEXT, "degree": 64, "chunks": 1}
+    ciphertexts = Form(Kind.CIPHERTEXT, primes=PRIMES, polynomials=2, **shape)
+    masked = Form(Kind.MASKED, primes=PRIMES[:1], **shape)
+    form = UpdateForm(SumForm(ciphertexts, masked), proof, set())
+    made, opening = Encryptor(rns, np.stack([reference, reference])).zero(fresh())
+    values = fresh().uniform(64, PRIMES[:1])
+    content = ciphertexts.encode(made[None]) + proof.prove([made], [opening], fresh())
+    content += masked.encode(values[None, None])
+
+    def read(mutated: bytes) -> None:
+        ciphertext, found = form.read(io.BytesIO(mutated))
+        # What is not refused has another value under the mask: the ledger's hash holds that.
+        assert (ciphertext == made).all()
+        assert masked.encode(found[None]) == mutated[-masked.length :]
+
+    read(content)
+    assert _all_refused(content, read) > 0.9 * MUTATIONS
 
 
 def test_mutated_envelopes_and_wrapped_keys_are_refused_by_code() -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -92,45 +90,6 @@ def test_rounding_is_that_of_integers(
     wanted = [(value + half) >> shift for value in exact]
     wanted[2:4] = [2**63 - 1] * 2
     assert rounded.tolist() == wanted
-
-
-@settings(max_examples=20, deadline=None)
-@given(
-    seed=st.integers(0, 2**32),
-    width=st.integers(3, 60),
-    number=st.integers(1, 6),
-    shift=st.integers(2, 40),
-)
-def test_lanes_are_those_of_integers(seed: int, width: int, number: int, shift: int) -> None:
-    primes = tuple(int(prime) for prime in _primes(64, 9))
-    rns = Rns(64, primes)
-    generator = np.random.default_rng(seed)
-    half = 1 << (width - 1)
-    lanes = generator.integers(-half, half, (number, 64))
-    noise = generator.integers(-(1 << (shift - 1)), 1 << (shift - 1), 64)
-    # As integers of any size.
-    exact = [
-        sum(int(lane[place]) << (shift + width * index) for index, lane in enumerate(lanes))
-        + int(noise[place])
-        for place in range(64)
-    ]
-    exact[0] += 1 << (shift + width * number)
-    residues = np.array([[value % q for value in exact] for q in primes], dtype=np.int64)
-
-    found = rns.lanes(rns.forward(residues), shift, width, number)
-
-    assert (found[:, 1:] == lanes[:, 1:]).all()
-    assert (found[:, 0] == np.iinfo(np.int64).max).all()
-
-
-def _primes(degree: int, number: int) -> Iterator[int]:
-    """The largest below 2^48 for a ring of this degree."""
-    candidate = (1 << 48) - (1 << 48) % (2 * degree) + 1
-    while number:
-        candidate -= 2 * degree
-        if all(pow(base, candidate - 1, candidate) == 1 for base in (2, 3, 5, 7, 11)):
-            number -= 1
-            yield candidate
 
 
 def test_sizes_are_those_of_signed_integers() -> None:

@@ -4,9 +4,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,7 +34,6 @@ from trainer.node.courses import Courses
 from trainer.node.duties import Duty, Snapshot, pending
 from trainer.node.home import Home
 from trainer.node.rounds import Facts, Rounds
-from trainer.privacy.wire import Kind
 
 if TYPE_CHECKING:
     from trainer.node.learner import Learner
@@ -156,12 +154,8 @@ class GroupTests:
         return kept
 
     def _sum(self, now: Snapshot, group: Group) -> str:
-        scheme, round_ = self._keys.scheme(now), _round(now)
-        members = [c for c in round_.contributions if c.msp_id in group.members]
-        refs = [contribution.update for contribution in members]
-        with self._rounds.opened(round_, scheme.form(Kind.CIPHERTEXT), refs) as updates:
-            weighed = [(file, c.weight) for file, c in zip(updates, members, strict=True)]
-            return self._home.keep_stream(scheme.weighted_sum(weighed))
+        members = [c for c in _round(now).contributions if c.msp_id in group.members]
+        return self._rounds.encrypted_sum(now, members)
 
     def _digest(self, now: Snapshot, test: GroupTest, contents: tuple[str, ...]) -> str:
         """What hospitals attest: it binds the sums to the key, the draw and the inputs."""
@@ -177,8 +171,8 @@ class GroupTests:
         stream = self._courses.test_stream("group-share", test.plan_id, test.round, place)
         key = self._keys.share_key(now)
         with self._kept(content).open("rb") as aggregate:
-            chunks = self._keys.scheme(now).decryption_share(key, aggregate, points, stream)
-            return self._home.keep_stream(chunks)
+            share = self._keys.scheme(now).decryption_share(key, aggregate, points, stream)
+        return self._home.keep_content(share)
 
     def _means(self, now: Snapshot) -> list[Mean | None]:
         """Every group's mean update, None where its sum exceeds the group's range."""
@@ -194,12 +188,10 @@ class GroupTests:
     def _mean(self, now: Snapshot, place: int, content: str) -> Mean | None:
         scheme, group = self._keys.scheme(now), _test(now).groups[place]
         weight = sum(c.weight for c in _round(now).contributions if c.msp_id in group.members)
-        with ExitStack() as stack:
-            aggregate = stack.enter_context(self._kept(content).open("rb"))
-            shares: list[BinaryIO] = [
-                stack.enter_context(self._exchange.fetch_file(share.shares[place]).open("rb"))
-                for share in _posted(now)
-            ]
+        shares = [
+            self._exchange.fetch_file(share.shares[place]).read_bytes() for share in _posted(now)
+        ]
+        with self._kept(content).open("rb") as aggregate:
             try:
                 return np.concatenate(list(scheme.decode_mean(aggregate, shares, weight)))
             except MedFabricError as error:

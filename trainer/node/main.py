@@ -86,9 +86,8 @@ def build(config: NodeConfig, identity: Identity, consortium: Consortium, home: 
     place = (identity.msp_id, identity.name)
     masks = MaskKeeper(place, consortium, home, exchange, keys, made)
     learners = _Learners(config, consortium, home)
-    rounds = Rounds(
-        consortium, home, exchange, keys, masks, courses, learners, _attester(config, identity)
-    )
+    attester = _attester(config, identity)
+    rounds = Rounds(place, consortium, home, exchange, keys, masks, courses, learners, attester)
     joins = config.data.dataset_id if config.data and config.join_plans else None
     me = Me(identity.msp_id, identity.name, frozenset(identity.roles), joins)
     tests = GroupTests(consortium, home, exchange, keys, courses, rounds, learners)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,7 @@ from chaincode.schema.plans import PlanTerms
 from chaincode.schema.rounds import (
     AdvanceArgs,
     AttestArgs,
+    Contribution,
     Decline,
     DeclineArgs,
     EvaluateArgs,
@@ -43,9 +44,8 @@ from trainer.node.duties import Duty, Snapshot, pending
 from trainer.node.enclave import Attester, no_enclave
 from trainer.node.home import Home
 from trainer.node.masks import MaskKeeper
-from trainer.privacy.masking import MaskedForm
-from trainer.privacy.threshold import aggregate_sha256
-from trainer.privacy.wire import Form, Kind
+from trainer.privacy.threshold import aggregate_sha256, update_sender
+from trainer.privacy.wire import Kind
 
 if TYPE_CHECKING:
     from trainer.node.learner import Learner
@@ -69,6 +69,14 @@ _UNDECODABLE = frozenset(
     }
 )
 """Why shares decrypt nothing, whoever combines them."""
+
+
+class _Readable(Protocol):
+    """A form that foreign bytes must have."""
+
+    def read(self, source: BinaryIO) -> Iterator[NDArray[Any]]:
+        """Read, and raise what is wrong."""
+        ...
 
 
 class _PreparedUpdate(Language):
@@ -115,12 +123,14 @@ class Rounds:
     """Carries out the duties of rounds.
 
     Args:
+        place: the node's hospital and name.
         learner: makes a plan's learner on first use; that imports torch.
         attester: gives an enclave's evidence where a plan pins one.
     """
 
     def __init__(
         self,
+        place: tuple[str, str],
         consortium: Consortium,
         home: Home,
         exchange: Exchange,
@@ -130,6 +140,7 @@ class Rounds:
         learner: Callable[[PlanTerms], Learner],
         attester: Attester = no_enclave,
     ) -> None:
+        self._place = place
         self._consortium = consortium
         self._home = home
         self._exchange = exchange
@@ -325,7 +336,9 @@ class Rounds:
             return self._masks.masked(now, delta)
         round_ = now.view.round
         stream = self._courses.test_stream("encryption", round_.plan_id, round_.number)
-        return self._keys.scheme(now).encrypt(delta, self._keys.collective_key(now), stream)
+        sender = update_sender(round_.plan_id, round_.number, self._place)
+        key = self._keys.collective_key(now)
+        return self._keys.scheme(now).encrypt(delta, key, sender, stream)
 
     def aggregate(self, now: Snapshot) -> _Aggregate:
         """The weighted sum of the sealed updates."""
@@ -339,18 +352,30 @@ class Rounds:
 
     def _sum(self, now: Snapshot, round_: WholeRound) -> _Aggregate:
         scheme, key = self._keys.scheme(now), self._keys.collective_key(now)
-        refs = [contribution.update for contribution in round_.contributions]
-        weights = [contribution.weight for contribution in round_.contributions]
-        with self.opened(round_, scheme.form(Kind.CIPHERTEXT), refs) as updates:
-            chunks = scheme.weighted_sum(list(zip(updates, weights, strict=True)))
-            content_sha256 = self._home.keep_stream(chunks)
+        content_sha256 = self.encrypted_sum(now, round_.contributions)
         digest = scheme.aggregate_sha256(key, round_, content_sha256)
         return self._kept(content_sha256, digest)
 
+    def encrypted_sum(self, now: Snapshot, contributions: Sequence[Contribution]) -> str:
+        """The hash of the weighted sum of these encrypted updates, kept."""
+        scheme, round_ = self._keys.scheme(now), now.view.round
+        senders = [
+            update_sender(round_.plan_id, round_.number, (c.msp_id, c.node_id))
+            for c in contributions
+        ]
+        named = [
+            (scheme.update_form(sender), c.update)
+            for sender, c in zip(senders, contributions, strict=True)
+        ]
+        with self.opened(round_, named) as files:
+            weights = [contribution.weight for contribution in contributions]
+            chunks = scheme.weighted_sum(list(zip(files, senders, weights, strict=True)))
+            return self._home.keep_stream(chunks)
+
     def _masked_sum(self, now: Snapshot, round_: WholeRound) -> _Aggregate:
         masker = self._masks.masker(now)
-        refs = [contribution.update for contribution in round_.contributions]
-        with self.opened(round_, masker.update, refs) as updates:
+        named = [(masker.update, contribution.update) for contribution in round_.contributions]
+        with self.opened(round_, named) as updates:
             content_sha256 = self._home.keep_stream(masker.add(updates))
         digest = aggregate_sha256(masker.update.context, None, round_, content_sha256)
         return self._kept(content_sha256, digest)
@@ -362,9 +387,12 @@ class Rounds:
 
     @contextmanager
     def opened(
-        self, round_: WholeRound, form: Form | MaskedForm, refs: Sequence[ContentRef]
+        self, round_: WholeRound, named: Sequence[tuple[_Readable, ContentRef]]
     ) -> Iterator[list[BinaryIO]]:
         """Content of a round as open files; what is not of its form is objected to on the ledger.
+
+        Args:
+            named: each with the form that it must have.
 
         Raises:
             MedFabricError: content is missing, or none of this plan's.
@@ -372,7 +400,7 @@ class Rounds:
         place = (round_.plan_id, round_.number)
         with ExitStack() as stack:
             files: list[BinaryIO] = []
-            for ref in refs:
+            for form, ref in named:
                 path = self._exchange.fetch_for_round(*place, ref)
                 file = stack.enter_context(path.open("rb"))
                 try:
@@ -402,8 +430,8 @@ class Rounds:
         key = self._keys.share_key(now)
         with self.aggregate(now).path.open("rb") as aggregate:
             stream = self._courses.test_stream(*place)
-            chunks = self._keys.scheme(now).decryption_share(key, aggregate, points, stream)
-            return self._home.keep_stream(chunks)
+            share = self._keys.scheme(now).decryption_share(key, aggregate, points, stream)
+        return self._home.keep_content(share)
 
     def _candidate(
         self, duty: Duty, now: Snapshot, base: bytes, learner: Learner
@@ -420,11 +448,10 @@ class Rounds:
 
     def _decrypted(self, now: Snapshot) -> list[NDArray[np.float64]]:
         view, scheme = now.view, self._keys.scheme(now)
-        refs = [share.share for share in view.shares]
-        with (
-            self.aggregate(now).path.open("rb") as aggregate,
-            self.opened(view.round, scheme.form(Kind.SHARE), refs) as shares,
-        ):
+        form = scheme.form(Kind.SHARE)
+        with self.opened(view.round, [(form, share.share) for share in view.shares]) as files:
+            shares = [_whole(file) for file in files]
+        with self.aggregate(now).path.open("rb") as aggregate:
             return list(scheme.decode_mean(aggregate, shares, view.round.total_weight))
 
     def _unmasked(self, now: Snapshot) -> list[NDArray[np.float64]]:
@@ -445,6 +472,11 @@ class Rounds:
                 f"model {address} was recalled ({model.reason}); abort the plan",
             )
         return self._exchange.fetch(model.model)
+
+
+def _whole(file: BinaryIO) -> bytes:
+    file.seek(0)
+    return file.read()
 
 
 def _refuse_exploded(delta: NDArray[np.float64], terms: PlanTerms) -> None:

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from chaincode.schema.errors import Code, MedFabricError
 from chaincode.schema.masking import SHARE_BYTES, MaskingTerms
-from trainer.privacy.packing import check_sums, mean, whole
+from trainer.privacy.quantised import check_sums, mean, whole
 from trainer.privacy.sampling import Stream, derived
 from trainer.privacy.transport import ORDER, TransportKey
 
@@ -201,7 +201,7 @@ class Masker:
         yield self.update.header()
         first = 0
         for number in pieces(self._parameters):
-            some = whole(values[first : first + number], self._clip, self._unit) * weight
+            some = whole(values[first : first + number], self._clip, self._terms.levels) * weight
             masked = some.astype(np.uint64) + self._words(own, number)
             for other, pair in pairs.items():
                 self._shift(masked, self._words(pair, number), up=other > place)
@@ -252,10 +252,6 @@ class Masker:
             sums = self._signed(piece)
             check_sums(sums, self._terms.levels * total_weight)
             yield mean(sums, self._terms.levels, total_weight, self._clip)
-
-    @property
-    def _unit(self) -> float:
-        return self._terms.levels / self._clip
 
     def _own(self, secret: int) -> Stream:
         return derived(secret.to_bytes(SHARE_BYTES, "big"), b"MFS1 own mask" + self._context)

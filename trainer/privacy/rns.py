@@ -98,23 +98,6 @@ class Rns:
         outside = _beyond(limbs, bits + 2) | (whole > 1 << (bits + 1 - shift))
         return np.where(outside, np.iinfo(np.int64).max, whole - (1 << (bits - shift)))
 
-    def lanes(self, values: Residues, shift: int, width: int, number: int) -> NDArray[np.int64]:
-        """Signed integers of ``width`` bits that stand side by side in every coefficient, from
-        bit ``shift`` on; what is below is rounded away.
-
-        Args:
-            width: at most 60.
-
-        Returns:
-            ``int64[number, N]``; where a coefficient is larger than its lanes hold, the largest
-            64-bit integer in all of them.
-        """
-        middle, places = 1 << (width - 1), [shift + width * lane for lane in range(number)]
-        offset = sum(middle << place for place in places) + (1 << (shift - 1))
-        limbs = self._shifted(values, offset)
-        lanes = np.stack([_field(limbs, place, width) - middle for place in places])
-        return np.where(_beyond(limbs, shift + width * number), np.iinfo(np.int64).max, lanes)
-
     def _shifted(self, values: Residues, offset: int) -> list[NDArray[np.int64]]:
         """Limbs of the coefficients, made positive by an offset."""
         coefficients = ring.add(self.inverse(values), self.residues(offset), self.column)

@@ -54,6 +54,11 @@ class Seal:
         self.primes = tuple(int(modulus.value()) for modulus in parameters.coeff_modulus())
         self._version = self._find_version(parameters)
 
+    def prime(self, bits: int) -> int:
+        """The largest prime of so many bits that is congruent to 1 modulo 2N."""
+        (prime,) = self._api.CoeffModulus.Create(self._degree, [bits])
+        return int(prime.value())
+
     def encryptor(self, public_key: Residues) -> Encryptor:
         """An encryptor under a public key, ``int64[2, P, N]``, transformed."""
         content = self._public_key_bytes(public_key)

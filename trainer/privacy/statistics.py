@@ -28,8 +28,8 @@ from chaincode.schema.errors import Code, MedFabricError
 from chaincode.schema.plans import PlanTerms
 from chaincode.schema.studies import StudyTerms
 from trainer.privacy import sampling
+from trainer.privacy.encryptor import Encryptor
 from trainer.privacy.ring import Residues
-from trainer.privacy.seeded import SeededEncryptor
 from trainer.privacy.threshold import CollectiveKey, Scheme, ShareKey
 from trainer.privacy.wire import Form, Kind
 
@@ -80,9 +80,8 @@ class Study:
             values: ``int64[records, L]``, each at least 0 and below 2^62.
             stream: in test mode, what all randomness is drawn from; else from nothing repeatable.
         """
-        encryptor = SeededEncryptor(
-            self._rns, self._scheme.public_key(key), stream or sampling.fresh()
-        )
+        encryptor = Encryptor(self._rns, self._scheme.public_key(key))
+        stream = stream or sampling.fresh()
         scale = self._rns.residues(1 << self._terms.flooding.scale_bits)
         form = self.form(Kind.CIPHERTEXT, len(values))
         yield form.header()
@@ -91,7 +90,7 @@ class Study:
             coefficients = np.zeros(self._rns.degree, dtype=np.int64)
             coefficients[: chunk.size] = chunk
             message = self._rns.multiply(self._rns.small(coefficients), scale)
-            zero = encryptor.zero()
+            zero, _ = encryptor.zero(stream)
             yield form.pack((self._rns.add(zero[0], message), zero[1]))
 
     def sum(self, deposits: Sequence[tuple[BinaryIO, int, Ranges]]) -> bytes:

@@ -3,11 +3,15 @@
 Multiparty scheme of Mouchet et al. 2021 ("Multiparty Homomorphic Encryption from
 Ring-Learning-with-Errors"), its key shared on to any t hospitals by Shamir's scheme (Mouchet et al.
 2023, "An Efficient Threshold Access-Structure for RLWE-Based Multiparty Homomorphic Encryption").
-Common reference polynomial a from SHAKE-256 of the plan; the collective key is (sum b_j, a). Values
-stand in the polynomial's coefficients; public integer weights multiply ciphertexts without
-rescaling. Hospital i shares in a decryption by d_i = c1 k_i + flooding noise, k_i being its secret,
-or Lagrange's factor of those who share times the sum of what was dealt to it; c0 + sum d_i is the
-weighted sum of values.
+Common reference polynomial a from SHAKE-256 of the plan; the collective key is (sum b_j, a).
+
+What it encrypts are not an update's values but the key of the mask that hides them
+(:mod:`trainer.privacy.kahe`), in the polynomial's coefficients: an update is one ciphertext, the
+proof that it was made by the rules (:mod:`trainer.privacy.wellformed`), and masked values. Public
+integer weights multiply ciphertexts and masked values alike, and twice the sum of ciphertexts is
+decrypted, for that is what the proofs are about. Hospital i shares in it by d_i = c1 k_i + flooding
+noise, k_i being its secret, or Lagrange's factor of those who share times the sum of what was dealt
+to it; c0 + sum d_i is the weighted sum of masks' keys.
 
 Content goes in and out chunk by chunk: memory does not grow with the model.
 """
@@ -27,13 +31,16 @@ from chaincode.schema import canonical, encryption
 from chaincode.schema.encryption import EncryptionTerms, Workload
 from chaincode.schema.errors import Code, MedFabricError
 from chaincode.schema.rounds import WholeRound
-from trainer.privacy import ring, sampling
+from trainer.privacy import kahe, sampling
 from trainer.privacy.dealing import KeyDealing, KeySecret
-from trainer.privacy.packing import Packing
+from trainer.privacy.encryptor import Encryptor
+from trainer.privacy.kahe import Masks
+from trainer.privacy.quantised import check_sums
 from trainer.privacy.ring import Residues
 from trainer.privacy.rns import Rns
-from trainer.privacy.seal import Encryptor, Seal
-from trainer.privacy.seeded import SeededEncryptor
+from trainer.privacy.seal import Seal
+from trainer.privacy.updates import SumForm, UpdateForm
+from trainer.privacy.wellformed import WellFormed
 from trainer.privacy.wire import Form, Kind
 
 
@@ -86,16 +93,30 @@ class Scheme:
         self.dealing = KeyDealing(
             self._rns, self._reference, self.context, work.hospitals, self.threshold
         )
-        self._packing = Packing(terms, self._rns)
-        self.chunks = terms.chunks(work.parameters)
-        self._encryptors: dict[str, Encryptor] = {}
+        self._scale = self._rns.residues(1 << terms.scale_bits)
+        self._masks = Masks(terms, self._seal.prime(terms.mask_bits), self.context)
+        self._proven: set[bytes] = set()
 
     def form(self, kind: Kind) -> Form:
-        """The one form that a plan's key, ciphertexts, shares or subshares have."""
-        chunks = 1 if kind in (Kind.KEY, Kind.SUBSHARE) else self.chunks
+        """The one form that a plan's key, ciphertexts, shares, subshares or masked values have."""
+        degree, primes, chunks = self._rns.degree, self._rns.primes, 1
+        if kind is Kind.MASKED:
+            primes, chunks = self._masks.primes, self._terms.chunks(self._work.parameters)
         polynomials = 2 if kind is Kind.CIPHERTEXT else 1
-        primes, degree = self._rns.primes, self._rns.degree
         return Form(kind, self.context, primes, degree, chunks, polynomials)
+
+    @property
+    def sum_form(self) -> SumForm:
+        """The form of an encrypted sum."""
+        return SumForm(self.form(Kind.CIPHERTEXT), self.form(Kind.MASKED))
+
+    def update_form(self, sender: bytes) -> UpdateForm:
+        """The form of an update.
+
+        Args:
+            sender: who sends it in which round: what is copied from another is refused.
+        """
+        return UpdateForm(self.sum_form, self.proof(self.context + sender), self._proven)
 
     # the key
 
@@ -136,13 +157,16 @@ class Scheme:
         self,
         values: NDArray[np.floating],
         key: CollectiveKey,
+        sender: bytes,
         test_stream: sampling.Stream | None = None,
     ) -> Iterator[bytes]:
-        """Encrypt values, clipped to the terms' range, a chunk to a ciphertext.
+        """An update: values, clipped to the terms' range, under a mask whose key is encrypted.
 
         Args:
             values: ``float[parameters]``; read chunk by chunk, so it may be a mapped file.
-            test_stream: in test mode, what all randomness is drawn from; else SEAL's own is.
+            sender: see :meth:`update_form`.
+            test_stream: in test mode, what all randomness is drawn from; else from nothing
+                repeatable.
 
         Raises:
             MedFabricError: ``VALUE_NOT_FINITE``, or ``WRONG_SIZE``.
@@ -151,41 +175,54 @@ class Scheme:
             raise MedFabricError(
                 Code.WRONG_SIZE, f"{values.shape} values instead of {self._work.parameters}"
             )
-        form, size = self.form(Kind.CIPHERTEXT), self._packing.values
-        encryptor = self._encryptor(key, test_stream)
+        stream = test_stream or sampling.fresh()
+        mask_key = self._masks.key(stream)
+        yield from self._capsule(mask_key, key, sender, stream)
+        form, degree = self.form(Kind.MASKED), self._rns.degree
+        transformed = self._masks.transformed(mask_key)
         yield form.header()
-        for first in range(0, values.size, size):
-            message = self._rns.forward(self._packing.encode(values[first : first + size]))
-            zero = encryptor.zero()
-            yield form.pack((self._rns.add(zero[0], message), zero[1]))
+        for chunk in range(form.chunks):
+            some = values[chunk * degree : (chunk + 1) * degree]
+            yield form.pack(self._masks.mask(some, transformed, chunk, stream)[None])
 
-    def weighted_sum(self, updates: Sequence[tuple[BinaryIO, int]]) -> Iterator[bytes]:
-        """The sum of ciphertexts times public integer weights: the same bytes everywhere.
+    def _capsule(
+        self,
+        mask_key: NDArray[np.int64],
+        key: CollectiveKey,
+        sender: bytes,
+        stream: sampling.Stream,
+    ) -> Iterator[bytes]:
+        """The mask's key, encrypted, and the proof that it was encrypted by the rules."""
+        ciphertext, opening = Encryptor(self._rns, self.public_key(key)).zero(stream)
+        scaled = self._rns.multiply(self._rns.small(mask_key), self._scale)
+        ciphertext[0] = self._rns.add(ciphertext[0], scaled)
+        yield self.form(Kind.CIPHERTEXT).encode(ciphertext[None])
+        proof = self.proof(self.context + sender)
+        yield proof.prove([ciphertext], [opening], stream)
+
+    def weighted_sum(self, updates: Sequence[tuple[BinaryIO, bytes, int]]) -> Iterator[bytes]:
+        """The sum of updates times public integer weights: the same bytes everywhere.
+
+        Args:
+            updates: content, sender, weight.
 
         Raises:
-            MedFabricError: an update is malformed, or ``PARAMETERS_REFUSED`` for weights beyond
-                the terms' resolution.
+            MedFabricError: an update is malformed or not proven sound, or ``PARAMETERS_REFUSED``
+                for weights beyond the terms' resolution.
         """
-        weights = [weight for _, weight in updates]
+        weights = [weight for *_, weight in updates]
         if not weights or min(weights) < 1 or sum(weights) > 1 << self._terms.weight_bits:
             raise MedFabricError(
                 Code.PARAMETERS_REFUSED, "weights beyond the plan's resolution; audit the ledger"
             )
-        form = self.form(Kind.CIPHERTEXT)
-        readers = [form.read(source) for source, _ in updates]
-        yield form.header()
+        readers = [self.update_form(sender).read(source) for source, sender, _ in updates]
+        form = self.sum_form
+        ciphertexts = [next(reader) for reader in readers]
+        total = kahe.weighted_sum(ciphertexts, weights, self._rns.column)
+        yield form.ciphertext.encode(self._rns.add(total, total)[None])
+        yield form.masked.header()
         for chunks in zip(*readers, strict=True):
-            yield form.pack(self.add(chunks, weights))
-
-    def add(self, chunks: Sequence[Residues], weights: Sequence[int]) -> Residues:
-        """The weighted sum of residues ``int64[2, P, N]``."""
-        # Weights sum to at most 2^14 and residues are below 2^48: nothing overflows before the end.
-        total = chunks[0] * weights[0]
-        weighted = np.empty_like(total)
-        for chunk, weight in zip(chunks[1:], weights[1:], strict=True):
-            np.multiply(chunk, weight, out=weighted)
-            total += weighted
-        return ring.lift(total, self._rns.column)
+            yield form.masked.pack(self._masks.add(list(chunks), weights))
 
     def aggregate_sha256(self, key: CollectiveKey, round_: WholeRound, sum_sha256: str) -> str:
         """What hospitals attest of a round's encrypted sum."""
@@ -199,7 +236,7 @@ class Scheme:
         aggregate: BinaryIO,
         holders: Sequence[int],
         test_stream: sampling.Stream | None = None,
-    ) -> Iterator[bytes]:
+    ) -> bytes:
         """d_i = c1 k_i + flooding noise. Make it once per aggregate and set of holders, and keep
         it: shares of the same aggregate average the noise away.
 
@@ -211,16 +248,13 @@ class Scheme:
             MedFabricError: ``SHARES_INCOMPLETE`` where they are not exactly as many as needed.
         """
         scaled = self.scaled(key, holders)
-        form, stream = self.form(Kind.SHARE), test_stream or sampling.fresh()
-        chunks = self.form(Kind.CIPHERTEXT).read(aggregate)
-        yield form.header()
-        for chunk in chunks:
-            noise = self._rns.forward(self._flood(stream))
-            share = self._rns.add(self._rns.multiply(chunk[1], scaled), noise)
-            yield form.pack(share[None])
+        noise = self._rns.forward(self._flood(test_stream or sampling.fresh()))
+        ciphertext = next(self.sum_form.read(aggregate))
+        share = self._rns.add(self._rns.multiply(ciphertext[1], scaled), noise)
+        return self.form(Kind.SHARE).encode(share[None, None])
 
     def decode_mean(
-        self, aggregate: BinaryIO, shares: Sequence[BinaryIO], total_weight: int
+        self, aggregate: BinaryIO, shares: Sequence[bytes], total_weight: int
     ) -> Iterator[NDArray[np.float64]]:
         """The weighted mean of the values, chunk by chunk, the same bytes everywhere.
 
@@ -228,17 +262,24 @@ class Scheme:
             MedFabricError: a share is malformed, or ``DECODE_RANGE``: the shares are not all
                 there or not of this aggregate, for the sum is not where an honest one is.
         """
-        noise = encryption.largest_noise(self._terms, len(shares), self._work.hospitals)
-        readers = [self.form(Kind.SHARE).read(share) for share in shares]
-        left = self._work.parameters
-        for chunks in zip(self.form(Kind.CIPHERTEXT).read(aggregate), *readers, strict=True):
-            total = chunks[0][0].copy()
-            for share in chunks[1:]:
-                total += share[0]
-            number = min(left, self._packing.values)
-            left -= number
-            residues = ring.lift(total, self._rns.column)
-            yield self._packing.decode(residues, number, total_weight, noise)
+        chunks = self.sum_form.read(aggregate)
+        keys = self._masks.transformed(self._opened(next(chunks), shares))
+        left, degree = self._work.parameters, self._rns.degree
+        for number, chunk in enumerate(chunks):
+            size = min(left, degree)
+            left -= size
+            yield self._masks.open(chunk[0], keys, number, size, total_weight)
+
+    def _opened(self, ciphertext: Residues, shares: Sequence[bytes]) -> NDArray[np.int64]:
+        """The weighted sum of masks' keys: ``int64[N]``."""
+        total, form = ciphertext[0], self.form(Kind.SHARE)
+        for share in shares:
+            total = self._rns.add(total, form.decode(share)[0, 0])
+        largest = encryption.largest_key(self._terms)
+        shift = self._terms.scale_bits + 1
+        keys = self._rns.rounded(total, shift, shift + largest.bit_length())
+        check_sums(keys, largest)
+        return keys
 
     # what other ciphertexts under the same key need
 
@@ -250,6 +291,10 @@ class Scheme:
     def public_key(self, key: CollectiveKey) -> Residues:
         """(b, a): ``int64[2, P, N]``, transformed."""
         return np.stack([key.residues, self._reference])
+
+    def proof(self, context: bytes, number: int = 1) -> WellFormed:
+        """Proofs about ``number`` ciphertexts under the key."""
+        return WellFormed(self._rns, self._reference, context, number)
 
     def scaled(self, key: ShareKey, holders: Sequence[int]) -> Residues:
         """What c1 is multiplied by in a share: ``int64[P, N]``, transformed. Never leaves the node.
@@ -281,14 +326,14 @@ class Scheme:
         digits = stream.flood(self._rns.degree, self._terms.flood_bits)
         return self._rns.joined(digits, sampling.LIMB_BITS)
 
-    def _encryptor(
-        self, key: CollectiveKey, test_stream: sampling.Stream | None
-    ) -> Encryptor | SeededEncryptor:
-        if test_stream is not None:
-            return SeededEncryptor(self._rns, self.public_key(key), test_stream)
-        if key.sha256 not in self._encryptors:
-            self._encryptors[key.sha256] = self._seal.encryptor(self.public_key(key))
-        return self._encryptors[key.sha256]
+
+def update_sender(plan_id: str, number: int, place: tuple[str, str]) -> bytes:
+    """What the proof in an update of round ``number`` is bound to.
+
+    Args:
+        place: the hospital and the node.
+    """
+    return canonical.dumps({"plan": plan_id, "round": number, "sender": place})
 
 
 def aggregate_sha256(

@@ -1,4 +1,4 @@
-"""Canonical bytes of ciphertexts, keys, proofs and shares.
+"""Canonical bytes of ciphertexts, keys, proofs, shares and masked values.
 
 Header, 52 bytes, little-endian: magic ``MFR2``; kind (1 byte); a zero byte; number of primes (2);
 N (4); number of chunks (4); polynomials per chunk (4); SHA-256 of the context (32). Then, chunk by
@@ -36,6 +36,7 @@ class Kind(IntEnum):
     SUBSHARE = 5
     QUERY = 6
     ANSWER = 7
+    MASKED = 8
 
 
 _HIDING = frozenset({Kind.CIPHERTEXT, Kind.QUERY})
@@ -102,9 +103,15 @@ class Form:
         """
         size = source.seek(0, io.SEEK_END)
         source.seek(0)
-        self._check_header(source.read(_HEADER.size))
-        if size != self.length:
+        if size >= _HEADER.size and size != self.length:
+            self._check_header(source.read(_HEADER.size))
             raise MedFabricError(Code.WIRE_MALFORMED, "its length is not what its header says")
+        return self.section(source)
+
+    def section(self, source: BinaryIO) -> Iterator[Residues]:
+        """As :meth:`read`, from where the source stands: of content with several parts, whose
+        length was checked."""
+        self._check_header(source.read(_HEADER.size))
         return self._chunks(source)
 
     def _chunks(self, source: BinaryIO) -> Iterator[Residues]:

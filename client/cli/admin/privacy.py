@@ -96,7 +96,6 @@ def update_clip(
 @click.option("--error", type=click.FloatRange(1e-9, 1), default=1e-5, show_default=True)
 @click.option("--security", type=click.Choice(["128", "192", "256"]), default="128")
 @click.option("--statistical", type=click.IntRange(20, 128), default=40, show_default=True)
-@click.option("--packed/--unpacked", default=True, help="Several values in a coefficient.")
 @json_option
 def encryption_terms(
     hospitals: int,
@@ -108,7 +107,6 @@ def encryption_terms(
     error: float,
     security: str,
     statistical: int,
-    packed: bool,
     as_json: bool,
 ) -> None:
     """The encryption terms with the smallest updates that do for a plan, or why none do."""
@@ -121,6 +119,5 @@ def encryption_terms(
         security_bits=int(security),
         statistical_bits=statistical,
         threshold=threshold,
-        packed=packed,
     )
     show(terms, as_json=as_json)

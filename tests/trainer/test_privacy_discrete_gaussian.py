@@ -89,7 +89,7 @@ def test_what_is_noised_are_whole_levels_that_the_encryption_keeps_as_they_are()
 
     given_out = noised(values, clip / levels, 2**20, 2**18, Stream(b"n" * 32))
 
-    encrypted = whole(given_out, clip, levels / clip)
+    encrypted = whole(given_out, clip, levels)
     assert np.abs(encrypted).max() < levels
     exact = clipped(values * levels / clip, 2**20) + sample(2**18, 5000, Stream(b"n" * 32))
     assert (encrypted == exact).all()

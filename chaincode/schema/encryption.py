@@ -156,11 +156,6 @@ def choose(
     )
 
 
-def update_bytes(terms: EncryptionTerms, parameters: int) -> int:
-    """What an update's masked values take."""
-    return terms.poly_modulus_degree * terms.chunks(parameters) * terms.mask_bits // 8
-
-
 def most_levels(mask_bits: int, weight_bits: int) -> int:
     """The finest resolution whose weighted sum stays within a quarter of the masks' modulus."""
     return (1 << (mask_bits - 2 - weight_bits)) - mask_tail(weight_bits)

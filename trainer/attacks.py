@@ -18,6 +18,8 @@ from torch import nn
 from chaincode.schema import accounting
 from chaincode.schema.plans import PrivacyTerms, TrainingTerms
 from trainer.data.records import Records
+from trainer.privacy.discrete_gaussian import clipped, sample
+from trainer.privacy.sampling import Stream
 from trainer.randomness import Seeds
 from trainer.training import parameters, set_parameters, train
 
@@ -94,6 +96,27 @@ def membership(
         outside.append(losses(model, weights, others))
     set_parameters(model, start)
     return advantage(np.concatenate(inside), np.concatenate(outside))
+
+
+def hospital_membership(
+    update: NDArray[np.float64], norm: int, noise: int, summands: int, trials: int, stream: Stream
+) -> float:
+    """Advantage of one who sees decrypted sums, knows every other update in them, and asks whether
+    a hospital's is: by how far what is left goes in its direction.
+
+    Args:
+        update: the hospital's, in the units of ``norm`` and ``noise``.
+        noise: deviation of each of ``summands`` unknown noises; 0 for none.
+    """
+    whole = clipped(update, norm)
+
+    def left(present: int) -> NDArray[np.float64]:
+        seen = np.tile(present * whole, (trials, 1))
+        for _ in range(summands if noise else 0):
+            seen += sample(noise, seen.size, stream).reshape(seen.shape)
+        return np.asarray(seen @ whole.astype(np.float64))
+
+    return advantage(-left(1), -left(0))
 
 
 def linear_input(weight: NDArray[np.float64], bias: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -10,6 +10,7 @@ from chaincode.schema.encryption import EncryptionTerms, Workload, choose
 from chaincode.schema.masking import MaskingTerms
 from chaincode.schema.plans import (
     AcceptanceTerms,
+    HospitalTerms,
     ModelTerms,
     Participant,
     ParticipationTerms,
@@ -29,6 +30,8 @@ class Aggregation(StrEnum):
 
 
 EPSILON_MICRO, DELTA_NANO = 3_000_000, 10_000
+_NORM_LEVELS = 2**16
+"""Of an update's norm: rounding costs it less than the noise does."""
 ACCEPTANCE = AcceptanceTerms(max_drop_micro=100_000)
 
 
@@ -94,6 +97,57 @@ def masked(work: Workload, clip_micro: int) -> MaskingTerms:
     where there are three or more."""
     threshold = max(work.hospitals // 2 + 1, work.hospitals - 1)
     return masking.choose(work, clip_micro=clip_micro, error_nano=10_000, threshold=threshold)
+
+
+def hiding_hospitals(
+    terms: PlanTerms, norm_micro: int, epsilon_micro: int, colluding: int = 1
+) -> PlanTerms:
+    """The plan with discrete Gaussian noise that hides whole hospitals, in a clip that holds it.
+
+    Args:
+        norm_micro: largest L2 norm of an update, in 1e-6.
+        epsilon_micro: what all rounds together may tell of a hospital, at DELTA_NANO.
+
+    Raises:
+        ValueError: no noise is enough.
+        MedFabricError: ``PARAMETERS_REFUSED``.
+    """
+    work, hidden = terms.workload, terms.encryption
+
+    def noise(norm_levels: int) -> HospitalTerms:
+        least = accounting.calibrate_summed(
+            norm_levels,
+            terms.participation.quorum - colluding,
+            work.parameters,
+            work.rounds,
+            epsilon_micro,
+            DELTA_NANO,
+        )
+        return HospitalTerms(
+            norm_levels=norm_levels,
+            noise_levels=least,
+            epsilon_micro=epsilon_micro,
+            delta_nano=DELTA_NANO,
+            colluding=colluding,
+        )
+
+    levels = noise(_NORM_LEVELS).least_levels * 9 // 8
+    clip_micro = -(-norm_micro * levels // _NORM_LEVELS)
+    if isinstance(hidden, MaskingTerms):
+        changes = {"levels": levels, "clip_micro": clip_micro}
+        chosen: EncryptionTerms | MaskingTerms = hidden.model_copy(update=changes)
+    else:
+        chosen = choose(
+            work,
+            clip_micro=clip_micro,
+            # At most half a deviation of the noise, which is a thirteenth of the clip or less.
+            error_nano=1000 * clip_micro // 25,
+            weight_bits=hidden.weight_bits,
+            threshold=hidden.threshold,
+        )
+    hospital = noise(norm_micro * chosen.levels // clip_micro)
+    privacy = terms.privacy.model_copy(update={"hospital": hospital})
+    return terms.model_copy(update={"encryption": chosen, "privacy": privacy})
 
 
 def plan(

@@ -142,7 +142,15 @@ def whole(context: Context, plan: Plan, round_: Round) -> dict[str, Any]:
     masking = context.find(keys.masking(*place), Masking)
     declined = tuple(decline for cohort in cohorts for decline in declines(context, cohort))
     return {
-        "round": WholeRound.of(round_, cohorts, found, posted, bits, masking),
+        "round": WholeRound.of(
+            round_,
+            cohorts,
+            found,
+            posted,
+            bits,
+            masking,
+            alike=plan.terms.hides_hospitals,
+        ),
         "updates": posted,
         "declines": declined,
     }

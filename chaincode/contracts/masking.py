@@ -196,6 +196,8 @@ def begun(context: Context, plan: Plan, round_: Round, keyed: Sequence[Participa
         weights.Claim(p.msp_id, p.node_id, dataset.train_samples, standing)
         for p, dataset, standing in zip(keyed, datasets, standings, strict=True)
     ]
+    if plan.terms.hides_hospitals:
+        claims = weights.alike(claims)
     weighed = weights.weigh(claims, plan.terms.encryption.weight_bits)
     return Masking(
         plan_id=round_.plan_id,

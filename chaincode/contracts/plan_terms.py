@@ -14,7 +14,7 @@ from chaincode.schema.datasets import Dataset
 from chaincode.schema.errors import Code, MedFabricError
 from chaincode.schema.grouptests import MOST_UPDATES
 from chaincode.schema.masking import MaskingTerms
-from chaincode.schema.plans import DynamicTerms, PlanTerms, TrainingTerms
+from chaincode.schema.plans import DynamicTerms, HospitalTerms, PlanTerms, TrainingTerms
 from chaincode.schema.strategies import Strategy
 
 Trained = tuple[TrainingTerms, int]
@@ -47,6 +47,8 @@ def check(context: Context, terms: PlanTerms) -> None:
         trained += _check_dynamic(terms, terms.participation.dynamic)
     for training, samples in _worst(trained):
         _check_privacy(terms, training, samples)
+    if terms.privacy.hospital is not None:
+        _check_hospital_privacy(terms, terms.privacy.hospital)
 
 
 def _check_training(terms: TrainingTerms) -> None:
@@ -163,6 +165,27 @@ def _check_privacy(terms: PlanTerms, training: TrainingTerms, samples: int) -> N
         raise _invalid(
             f"all rounds would cost a dataset of {samples} records an epsilon of {epsilon} "
             f"millionths, the plan allows {terms.privacy.epsilon_micro}"
+        )
+
+
+def _check_hospital_privacy(terms: PlanTerms, hidden: HospitalTerms) -> None:
+    if terms.most_updates != len(terms.hospitals):
+        raise _invalid("a hospital that is hidden as a whole has one node in the plan, and no more")
+    if terms.acceptance.group_tests:
+        raise _invalid("a group's sum holds less noise than hides a hospital; allow no group tests")
+    if terms.participation.quorum <= hidden.colluding:
+        raise _invalid("no noise is left of a quorum that colludes; raise the quorum")
+    if (levels := terms.encryption.levels) < hidden.least_levels:
+        raise _invalid(
+            f"the clip cuts the noise off: it has {levels} levels, norm and noise take "
+            f"{hidden.least_levels}"
+        )
+    loss = terms.hospital_rdp_pico(terms.training.rounds)
+    epsilon = accounting.epsilon_micro(loss, hidden.delta_nano)
+    if epsilon > hidden.epsilon_micro:
+        raise _invalid(
+            f"all rounds would cost a hospital an epsilon of {epsilon} millionths, the plan allows "
+            f"{hidden.epsilon_micro}"
         )
 
 

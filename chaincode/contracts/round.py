@@ -142,6 +142,7 @@ class RoundContract:
         training = _training(context, plan.terms)
         _check_terms(args, plan.terms, training, dataset)
         spending = datasets.charge(context, plan.terms, dataset, training)
+        plans.charge_hospital(context, plan.terms)
         update = Update(
             plan_id=args.plan_id,
             round=args.round,

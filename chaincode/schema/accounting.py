@@ -24,7 +24,7 @@ ORDERS: tuple[int, ...] = (*range(2, 65), 80, 96, 128, 192, 256)
 LEAST_NOISE_MICRO = 50_000
 """The least noise multiplier accounted for, in 1e-6; below it the exponentials leave any range."""
 
-MOST_SUMMED_NOISE = 2**24
+MOST_SUMMED_NOISE = 2**26
 """The largest deviation of one discrete Gaussian that is accounted for, and sampled."""
 
 _TWO_PI_SQUARED = Decimal("19.739208802178717237")

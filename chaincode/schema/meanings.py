@@ -411,6 +411,7 @@ MEANINGS: Mapping[str, Meaning | None] = {
     "place-of-node": None,
     "place-of-dataset": None,
     "account": None,
+    "hospital-account": None,
     "update-content": None,
     "reputation": None,
     "adopted-classifier": None,

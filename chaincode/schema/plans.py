@@ -7,7 +7,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from chaincode.schema import canonical
+from chaincode.schema import accounting, canonical
+from chaincode.schema.accounting import MOST_SUMMED_NOISE
 from chaincode.schema.base import (
     ContentRef,
     Count,
@@ -86,17 +87,42 @@ class TrainingTerms(Language):
         return self.model_copy(update={"devices": ()})
 
 
+class HospitalTerms(Language):
+    """Hospital-level differential privacy of every decrypted sum (Kairouz, Liu, Steinke 2021): each
+    node clips its update to the L2 norm ``norm_levels`` and adds discrete Gaussian noise of
+    deviation ``noise_levels`` to every value, both in whole levels of the encryption's clip.
+
+    ``epsilon_micro``: what the plan may spend on any one hospital, at ``delta_nano``. Counted is
+    the noise of the ``quorum`` less that of ``colluding`` hospitals, who know their own. All
+    updates weigh the same, for a weight would multiply the noise too.
+    """
+
+    norm_levels: Annotated[int, Field(ge=1, lt=2**31)]
+    noise_levels: Annotated[int, Field(ge=1, le=MOST_SUMMED_NOISE)]
+    epsilon_micro: Annotated[int, Field(ge=1, le=10**9)]
+    delta_nano: Annotated[int, Field(ge=1, lt=10**9)]
+    colluding: Annotated[int, Field(ge=0, le=63)] = 1
+
+    @property
+    def least_levels(self) -> int:
+        """Levels of the clip that no noised value exceeds: beyond twelve deviations the noise is
+        with a probability below 10^-30."""
+        return self.norm_levels + 12 * self.noise_levels
+
+
 class PrivacyTerms(Language):
     """Example-level differential privacy (Abadi et al. 2016) of every accepted update.
 
     ``sample_clip_micro``: per-sample gradient norm. ``noise_multiplier_micro``: sigma.
-    ``epsilon_micro``: what the plan may spend on any one dataset, at ``delta_nano``.
+    ``epsilon_micro``: what the plan may spend on any one dataset, at ``delta_nano``. ``hospital``:
+    what hides whole hospitals too, or None.
     """
 
     epsilon_micro: Annotated[int, Field(ge=1, le=10**9)]
     delta_nano: Annotated[int, Field(ge=1, lt=10**9)]
     noise_multiplier_micro: Annotated[int, Field(ge=50_000, le=10**9)]
     sample_clip_micro: Annotated[int, Field(ge=1, le=10**9)]
+    hospital: HospitalTerms | None = None
 
 
 class Participant(Language):
@@ -201,6 +227,23 @@ class PlanTerms(Language):
         return tuple(sorted(named.union(dynamic)))
 
     @property
+    def hides_hospitals(self) -> bool:
+        """Whether updates carry noise that hides whole hospitals, and so weigh the same."""
+        return self.privacy.hospital is not None
+
+    def hospital_rdp_pico(self, sums: int) -> tuple[int, ...]:
+        """What so many decrypted sums tell of a hospital, as of the plan's hospital terms."""
+        hospital = self.privacy.hospital
+        assert hospital is not None
+        once = accounting.summed_rdp_pico(
+            hospital.norm_levels,
+            hospital.noise_levels,
+            self.participation.quorum - hospital.colluding,
+            self.model.parameters,
+        )
+        return tuple(sums * divergence for divergence in once)
+
+    @property
     def most_updates(self) -> int:
         """Updates that a round can have at most."""
         dynamic = self.participation.dynamic
@@ -261,6 +304,16 @@ class Plan(PlanState):
         return cls.model_construct(**dict(state), terms=terms)
 
 
+class HospitalAccount(Language):
+    """What a plan's ``sums`` with an update of the hospital have told of it: ``epsilon_micro``, at
+    the delta of the plan's hospital terms."""
+
+    plan_id: Id
+    msp_id: MspId
+    sums: Count
+    epsilon_micro: Micro
+
+
 class PlanVersion(Language):
     """Terms that an amendment has replaced; the votes on them are void."""
 
@@ -290,8 +343,11 @@ class PlanVersionsArgs(PageArgs):
 
 
 class PlanView(Language):
+    """``hospitals``: what the plan has spent of each that it hides, of those with an update."""
+
     plan: Plan
     votes: tuple[Vote, ...]
+    hospitals: tuple[HospitalAccount, ...] = ()
 
 
 class PlanPage(Language):

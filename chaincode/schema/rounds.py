@@ -167,14 +167,16 @@ class WholeRound(Round):
         updates: Sequence[Update],
         weight_bits: int,
         masking: Masking | None = None,
+        *,
+        alike: bool = False,
     ) -> WholeRound:
         """Of its parts as they are on the ledger. The weights follow from the updates' samples and
-        their nodes' standing, once all pages are sealed (see :mod:`~chaincode.schema.weights`);
-        those of masked updates were fixed before."""
+        their nodes' standing, once all pages are sealed (see :mod:`~chaincode.schema.weights`), or
+        are ``alike``; those of masked updates were fixed before."""
         found: tuple[Contribution, ...] = ()
         if round_.sealed_page is not None:
             standings = [standing for page in sealed for standing in page.contributions]
-            found = _contributions(standings, updates, weight_bits, masking)
+            found = _contributions(standings, updates, weight_bits, masking, alike=alike)
         return cls(
             **dict(round_),
             participants=tuple(p for cohort in cohorts for p in cohort.participants),
@@ -192,6 +194,8 @@ def _contributions(
     updates: Sequence[Update],
     weight_bits: int,
     masking: Masking | None,
+    *,
+    alike: bool,
 ) -> tuple[Contribution, ...]:
     by_node = {(update.msp_id, update.node_id): update for update in updates}
     wanted = [by_node[standing.msp_id, standing.node_id] for standing in standings]
@@ -199,7 +203,7 @@ def _contributions(
         weights.Claim(u.msp_id, u.node_id, u.samples, s.standing_milli)
         for u, s in zip(wanted, standings, strict=True)
     ]
-    weighed = weights.weigh(claims, weight_bits)
+    weighed = weights.weigh(weights.alike(claims) if alike else claims, weight_bits)
     if masking is not None:
         fixed = {(node.msp_id, node.node_id): node.weight for node in masking.nodes}
         weighed = [fixed[u.msp_id, u.node_id] for u in wanted]

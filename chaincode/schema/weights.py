@@ -8,7 +8,7 @@ contributed: one poisoned hospital cannot bend the mean far.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 CAP = Fraction(3, 2)
@@ -22,6 +22,11 @@ class Claim:
     node_id: str
     samples: int
     score_milli: int
+
+
+def alike(claims: Sequence[Claim]) -> list[Claim]:
+    """The claims of nodes that all weigh the same, whatever their samples and reputation."""
+    return [replace(claim, samples=1, score_milli=1) for claim in claims]
 
 
 def weigh(claims: Sequence[Claim], bits: int) -> list[int]:

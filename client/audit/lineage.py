@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,7 +17,7 @@ from chaincode.schema.consortium import Node, Subject, Vote
 from chaincode.schema.datasets import Consent, Dataset, PrivacyAccount
 from chaincode.schema.errors import Code, MedFabricError
 from chaincode.schema.masking import Masking
-from chaincode.schema.plans import Plan, PlanState, PlanTerms
+from chaincode.schema.plans import HospitalAccount, Plan, PlanState, PlanTerms
 from chaincode.schema.provenance import key_of
 from chaincode.schema.rounds import (
     Attestation,
@@ -142,6 +143,25 @@ def check_privacy(ledger: Ledger) -> Iterator[Finding]:
                 f"the account of {account.dataset_id} says {account.epsilon_micro}, it is {epsilon}"
             )
             yield Finding(Code.PRIVACY_WRONG, why)
+    yield from _check_hospitals(reader)
+
+
+def _check_hospitals(reader: Reader) -> Iterator[Finding]:
+    """Recompute what each plan that hides hospitals has told of them."""
+    sums = Counter((update.plan_id, update.msp_id) for update in reader.all("update", Update))
+    for account in reader.all("hospital-account", HospitalAccount):
+        terms = reader.get(keys.plan_terms(account.plan_id), PlanTerms)
+        hidden = terms.privacy.hospital
+        number = sums[account.plan_id, account.msp_id]
+        epsilon = 0
+        if hidden is not None:
+            epsilon = accounting.epsilon_micro(terms.hospital_rdp_pico(number), hidden.delta_nano)
+        if (number, epsilon) != (account.sums, account.epsilon_micro):
+            yield Finding(
+                Code.PRIVACY_WRONG,
+                f"{account.plan_id} says it told {account.epsilon_micro} of {account.msp_id}, it "
+                f"is {epsilon}",
+            )
 
 
 def text(lineage: Lineage) -> str:
@@ -207,13 +227,15 @@ class Reader:
         place = (plan_id, number)
         round_ = self.get(keys.round_(*place), Round)
         below = keys.round_(*place)[1]
+        terms = self.plan(plan_id).terms
         return WholeRound.of(
             round_,
             list(self.all("cohort", Cohort, *below)),
             list(self.all("contributions", Contributions, *below)),
             list(self.all("update", Update, *below)),
-            self.plan(plan_id).terms.encryption.weight_bits,
+            terms.encryption.weight_bits,
             self.find(keys.masking(*place), Masking),
+            alike=terms.hides_hospitals,
         )
 
     def votes(self, plan: Plan) -> Iterator[Fact]:

@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pytest
 from fabric_protos.common import common_pb2
+from support.small_plan import small_terms
 
 from chaincode.schema import accounting, canonical, keys
 from chaincode.schema.base import ContentRef, Language
 from chaincode.schema.datasets import Dataset, PrivacyAccount
 from chaincode.schema.errors import MedFabricError
+from chaincode.schema.plans import HospitalAccount, HospitalTerms
 from chaincode.schema.rounds import Model, Update
 from client import blocks
 from client.audit import lineage
@@ -134,3 +136,31 @@ def test_block_with_bytes_that_belong_to_no_field_is_refused() -> None:
 def test_model_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     with pytest.raises(MedFabricError, match="MF-7508"):
         lineage.address_of(tmp_path / "absent")
+
+
+def test_what_is_told_of_hospitals_is_recomputed_too() -> None:
+    terms = small_terms()
+    hidden = HospitalTerms(
+        norm_levels=4000, noise_levels=1500, epsilon_micro=16_000_000, delta_nano=10_000
+    )
+    privacy = terms.privacy.model_copy(update={"hospital": hidden})
+    terms = terms.model_copy(update={"privacy": privacy})
+    right = accounting.epsilon_micro(terms.hospital_rdp_pico(2), 10_000)
+    loss = accounting.rdp_pico(20, 100, 4_000_000, 20)
+
+    def found(sums: int, epsilon: int) -> list[str]:
+        told = HospitalAccount(
+            plan_id="plan", msp_id="Hospital1MSP", sums=sums, epsilon_micro=epsilon
+        )
+        ledger = _ledger(
+            (keys.dataset("wards"), _dataset()),
+            (keys.account("wards"), _account(accounting.epsilon_micro(loss, 10_000))),
+            (keys.plan_terms("plan"), terms),
+            (keys.hospital_account("plan", "Hospital1MSP"), told),
+            (keys.update("plan", 1, "Hospital1MSP", "node1"), _update(1)),
+            (keys.update("plan", 2, "Hospital1MSP", "node1"), _update(2)),
+        )
+        return [finding.code for finding in lineage.check_privacy(ledger)]
+
+    assert found(2, right) == []
+    assert found(1, right) == found(2, right - 1) == ["MF-7510"]

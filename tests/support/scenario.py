@@ -234,7 +234,8 @@ class Scenario:
         bits = plan.encryption.weight_bits
         parts = (self._below(model, kind, below) for kind, model in _PARTS_OF_A_ROUND.items())
         masking = next(iter(self._below(Masking, "masking", below)), None)
-        return WholeRound.of(round_, *parts, bits, masking).model_dump(mode="json")
+        whole = WholeRound.of(round_, *parts, bits, masking, alike=plan.hides_hospitals)
+        return whole.model_dump(mode="json")
 
     def _below(self, model: type[Any], kind: str, prefix: tuple[str, ...]) -> list[Any]:
         start = composite_key(kind, prefix)

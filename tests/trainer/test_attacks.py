@@ -13,6 +13,7 @@ from chaincode.schema.plans import PrivacyTerms, TrainingTerms
 from trainer import applications, attacks, lira, presets
 from trainer.data.records import Records
 from trainer.models import registry
+from trainer.privacy.sampling import Stream
 from trainer.randomness import Seeds
 from trainer.training import parameters, train
 
@@ -195,3 +196,31 @@ def test_an_image_is_found_from_its_gradient_without_privacy_and_not_with_it(rec
     record_property("private", ours)
     assert naive > 0.9
     assert ours < 0.5
+
+
+# A whole hospital, from decrypted sums.
+
+
+@pytest.mark.parametrize("epsilon", [1.0, 4.0])
+def test_a_hospital_is_found_in_a_sum_without_noise_and_hardly_with_it(epsilon):
+    update = np.random.default_rng(3).normal(0, 500, 62)
+    noise = accounting.calibrate_summed(2000, 2, 62, 1, round(epsilon * 1e6), DELTA_NANO)
+    alone = (update, 2000, 0, 2, 2000, Stream(b"h" * 32))
+    hidden = (update, 2000, noise, 2, 2000, Stream(b"h" * 32))
+
+    assert attacks.hospital_membership(*alone) == 1
+    found = attacks.hospital_membership(*hidden)
+    # The best of 4000 thresholds, on 2000 draws of each: off by less than 0.06.
+    assert 0.02 < found <= attacks.bound(epsilon, 1e-5) + 0.06
+
+
+def test_the_noise_of_one_hospital_less_than_counted_finds_more():
+    update = np.random.default_rng(3).normal(0, 500, 62)
+    noise = accounting.calibrate_summed(2000, 4, 62, 1, 8_000_000, DELTA_NANO)
+
+    four, one = (
+        attacks.hospital_membership(update, 2000, noise, number, 1000, Stream(b"h" * 32))
+        for number in (4, 1)
+    )
+
+    assert one > four + 0.1

@@ -4,6 +4,7 @@ that deal wrongly."""
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from support.scenario import HOSPITALS, PLAN, SAMPLES, STEPS, Scenario, at, data
 from chaincode.schema.base import Language
 from chaincode.schema.ceremonies import CeremonyView
 from chaincode.schema.errors import MedFabricError
-from chaincode.schema.plans import Plan, PlanArgs
+from chaincode.schema.plans import HospitalTerms, Plan, PlanArgs
 from chaincode.schema.rounds import RoundArgs, RoundView
 from client.content.directory import DirectoryStore
 from trainer.node.ceremony import KeyKeeper
@@ -25,7 +26,9 @@ from trainer.node.duties import Duty, Snapshot, Task
 from trainer.node.home import Home
 from trainer.node.masks import MaskKeeper
 from trainer.node.rounds import Rounds
+from trainer.privacy.discrete_gaussian import clipped, sample
 from trainer.privacy.masking import MaskSecrets
+from trainer.privacy.sampling import Stream
 from trainer.randomness import Secrets
 from trainer.training import Trained
 
@@ -158,6 +161,34 @@ def test_the_model_is_the_mean_of_all_updates(nodes: Nodes) -> None:
 
     assert nodes.end(TWO, THREE, FOUR)["status"] == "PUBLISHED"
     assert nodes.model() == pytest.approx(_mean(*HOSPITALS), abs=1e-12)
+
+
+@pytest.mark.parametrize("present", [HOSPITALS, (ONE, TWO, THREE)])
+def test_the_decrypted_sum_is_that_of_clipped_updates_and_everybody_s_discrete_noise(
+    present: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hidden = HospitalTerms(
+        norm_levels=4000, noise_levels=1500, epsilon_micro=16_000_000, delta_nano=10_000
+    )
+    privacy = TERMS.privacy.model_copy(update={"hospital": hidden})
+    changed = TERMS.model_copy(update={"privacy": privacy})
+    monkeypatch.setattr(sys.modules[__name__], "TERMS", changed)
+    streams = iter([Stream(bytes([number]) * 32) for number in range(4)])
+    drawn = [sample(1500, 4, Stream(bytes([number]) * 32)) for number in range(4)]
+    monkeypatch.setattr("trainer.node.rounds.fresh", lambda: next(streams))
+    nodes = Nodes(tmp_path)
+    nodes.key(*HOSPITALS)
+    nodes.to_sum(*present)
+
+    assert nodes.end(ONE, TWO, THREE)["status"] == "PUBLISHED"
+    summed = nodes.model() * len(present) * LEVELS / CLIP
+    wanted = sum(
+        clipped(_Learner(h).delta * (LEVELS / CLIP), 4000) + noise
+        for h, noise in zip(present, drawn, strict=False)
+    )
+    assert summed == pytest.approx(wanted, abs=1e-6)
+    told = nodes.scenario.do(ONE, "plan:Get", PlanArgs(plan_id=PLAN))["hospitals"]
+    assert [(account["msp_id"], account["sums"]) for account in told] == [(h, 1) for h in present]
 
 
 def test_a_node_that_drops_out_leaves_no_mask_in_the_model(nodes: Nodes) -> None:

@@ -44,6 +44,8 @@ from trainer.node.duties import Duty, Snapshot, pending
 from trainer.node.enclave import Attester, no_enclave
 from trainer.node.home import Home
 from trainer.node.masks import MaskKeeper
+from trainer.privacy.discrete_gaussian import noised
+from trainer.privacy.sampling import fresh
 from trainer.privacy.threshold import aggregate_sha256, update_sender
 from trainer.privacy.wire import Kind
 
@@ -331,7 +333,9 @@ class Rounds:
         }
 
     def _hidden(self, now: Snapshot, delta: NDArray[np.float64]) -> Iterator[bytes]:
-        """The update as it leaves the node: encrypted or masked, as the plan says."""
+        """The update as it leaves the node: encrypted or masked, as the plan says, and with its
+        part of the noise that hides its hospital."""
+        delta = self._hiding_hospital(now, delta)
         if isinstance(now.plan.terms.encryption, MaskingTerms):
             return self._masks.masked(now, delta)
         round_ = now.view.round
@@ -339,6 +343,15 @@ class Rounds:
         sender = update_sender(round_.plan_id, round_.number, self._place)
         key = self._keys.collective_key(now)
         return self._keys.scheme(now).encrypt(delta, key, sender, stream)
+
+    def _hiding_hospital(self, now: Snapshot, delta: NDArray[np.float64]) -> NDArray[np.float64]:
+        terms, round_ = now.plan.terms, now.view.round
+        hidden = terms.privacy.hospital
+        if hidden is None:
+            return delta
+        stream = self._courses.test_stream("hospital noise", round_.plan_id, round_.number)
+        unit = terms.encryption.clip_micro / 1e6 / terms.encryption.levels
+        return noised(delta, unit, hidden.norm_levels, hidden.noise_levels, stream or fresh())
 
     def aggregate(self, now: Snapshot) -> _Aggregate:
         """The weighted sum of the sealed updates."""

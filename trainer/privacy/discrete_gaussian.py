@@ -21,8 +21,8 @@ Integers = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 
 _PIECE = 1 << 15
-_FARTHEST = 100
-"""Deviations beyond which nothing is drawn. The probability of all that is below e^-4900."""
+_FARTHEST = 40
+"""Deviations beyond which nothing is drawn. The probability of all that is below e^-700."""
 
 
 def sample(deviation: int, number: int, stream: Stream) -> Integers:

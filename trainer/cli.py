@@ -351,4 +351,34 @@ def utility(
     )
 
 
+@node.command("sum-study")
+@click.argument("config", type=_FILE)
+@click.argument("study_id")
+@click.option(
+    "--select",
+    "ranges",
+    multiple=True,
+    required=True,
+    metavar="DATASET:FIRST-LAST",
+    help="Records by place, from FIRST on and before LAST; once for each range, in order.",
+)
+@json_option
+def sum_study(config: Path, study_id: str, ranges: tuple[str, ...], as_json: bool) -> None:
+    """Choose which records a study is of, as its holder, and add them in the cipher domain.
+
+    Once; while the agent is stopped. A study that leaves no choice is summed by the agent.
+    """
+    from trainer.node.main import sum_study as summed
+
+    show(summed(config, study_id, [_range(one) for one in ranges]), as_json=as_json)
+
+
+def _range(given: str) -> tuple[str, int, int]:
+    dataset_id, _, places = given.rpartition(":")
+    first, _, last = places.partition("-")
+    if not (dataset_id and first.isdigit() and last.isdigit()):
+        raise click.BadParameter("write DATASET:FIRST-LAST", param_hint="--select")
+    return dataset_id, int(first), int(last)
+
+
 node.add_command(infer)

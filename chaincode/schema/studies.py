@@ -4,7 +4,7 @@ Owners encrypt, record by record, whole numbers and their products under a plan'
 hand the ciphertexts to a holder, who has no key. The holder adds those of the records it chooses;
 the others do so again and attest the sum; the key's hospitals decrypt it, and nothing else, once.
 What is decrypted are exact sums of whole numbers: all statistics follow from them, see
-:mod:`~chaincode.schema.findings`.
+:mod:`client.findings`.
 
 A column of numbers becomes a whole number from 0 to ``levels``, its low and high bound. A record's
 values stand side by side in a ciphertext's coefficients, each a :class:`Term` of the study.

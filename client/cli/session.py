@@ -15,6 +15,9 @@ from client.cli.output import json_option, show
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
+    from chaincode.schema.classifiers import Classifier
+    from chaincode.schema.reputation import Complaint
+    from chaincode.schema.studies import Study
     from client.consortium import Consortium
 
 Model = TypeVar("Model", bound="BaseModel")
@@ -88,3 +91,21 @@ def read_model(path: Path, model: type[Model]) -> Model:
         raise MedFabricError(
             Code.FILE_UNUSABLE, f"{path}: {field}: {first['msg']}; correct it and try again"
         ) from None
+
+
+def agreed(shown: Complaint | Classifier | Study, what: str, expected: str | None) -> str:
+    """The hash of the terms as this hospital's peer shows them, recomputed.
+
+    Raises:
+        MedFabricError: ``TERMS_MISMATCH`` where they are not the expected ones.
+    """
+    from chaincode.schema import canonical
+
+    sha256 = canonical.sha256(shown.terms)
+    if shown.terms_sha256 != sha256 or expected not in (None, sha256):
+        raise MedFabricError(
+            Code.TERMS_MISMATCH,
+            f"the terms have SHA-256 {sha256}, not {expected or shown.terms_sha256}; read them "
+            f"with `admin {what} show`",
+        )
+    return sha256

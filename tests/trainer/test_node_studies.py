@@ -11,17 +11,23 @@ import numpy as np
 import pytest
 from support.ledger_consortium import LedgerConsortium
 from support.scenario import HOSPITALS, Scenario, at, dataset_args, terms
-from support.studies import DATA, OWNERS, Steps, study_terms
+from support.studies import DATA, HOLDER, OWNERS, Steps, study_terms
 
 from chaincode.schema.encryption import EncryptionTerms
+from chaincode.schema.errors import Code, MedFabricError
 from chaincode.schema.plans import PlanTerms, ScheduleTerms
-from chaincode.schema.studies import StudyDataset, StudyTerms
+from chaincode.schema.studies import Selection, Statistic, StudyDataset, StudyTerms, StudyView
 from trainer.data.files import load
 from trainer.data.studied import values
 from trainer.node.agent import Agent
+from trainer.node.ceremony import KeyKeeper
 from trainer.node.config import load as load_config
+from trainer.node.content import Exchange
+from trainer.node.duties import Me
 from trainer.node.home import Home
-from trainer.node.main import build, describe_data
+from trainer.node.main import _studies, build, describe_data, open_store
+from trainer.node.studies import Studies
+from trainer.randomness import Secrets
 
 RECORDS = 30
 NEVER = 2**40
@@ -45,6 +51,7 @@ class Nodes:
         self.folder = folder
         self.homes: list[Home] = []
         self.agents: dict[str, Agent] = {}
+        self._consortia: dict[str, LedgerConsortium] = {}
         for number, hospital in enumerate(HOSPITALS):
             self.agents[hospital] = self._agent(hospital, number)
 
@@ -66,17 +73,31 @@ class Nodes:
         registered = dataset_args(name) | {k: v for k, v in about.items() if k != "dataset_id"}
         self.scenario.do(hospital, "dataset:Register", registered)
         consortium = LedgerConsortium(self.scenario, hospital, "node1")
+        self._consortia[hospital] = consortium
         home = Home(path / "home")
         self.homes.append(home)
         return build(load_config(path / "node.json"), consortium.identity, consortium, home)
 
     def run(self, until: Any) -> None:
         for _ in range(40):
-            if until():
-                return
             for agent in self.agents.values():
+                if until():
+                    return
                 agent.run(once=True)
         raise AssertionError("the agents do not get there")
+
+    def view(self, study: StudyTerms) -> StudyView:
+        return self._consortia[HOLDER].studies.get(study_id=study.study_id)
+
+    def studies(self, hospital: str) -> Studies:
+        """What the hospital's agent does studies by, on its own folder."""
+        path, consortium = self.folder / hospital, self._consortia[hospital]
+        config, home = load_config(path / "node.json"), self.homes[HOSPITALS.index(hospital)]
+        identity, made = consortium.identity, Secrets()
+        exchange = Exchange(open_store(config), home, consortium)
+        keys = KeyKeeper(hospital, consortium, home, exchange, made)
+        me = Me(hospital, identity.name, frozenset(identity.roles))
+        return _studies(config, me, consortium, home, exchange, keys, made)
 
     def raw(self, hospital: str, study: StudyTerms) -> np.ndarray:
         return values(load(self.folder / hospital / "records.csv", DATA), study)
@@ -135,3 +156,45 @@ def test_the_agents_decrypt_what_the_records_sum_to(nodes: Nodes) -> None:
     wanted = sum(nodes.raw(hospital, study).sum(axis=0) for hospital in OWNERS)
     assert result["sums"] == list(map(int, wanted))
     assert result["records"] == 3 * RECORDS
+
+
+def test_the_holder_chooses_records_and_nothing_else_is_in_the_sum(nodes: Nodes) -> None:
+    plan = _confirmed(nodes)
+    study = _study(
+        plan, holder_selects=True, statistics=(Statistic.MEAN,), logistic=None, linear=()
+    )
+    steps = Steps(nodes.scenario, plan, study)
+    for step in (steps.propose, steps.consent, steps.approve, steps.advance):
+        step()
+    nodes.run(lambda: steps.study()["status"] == "HELD")
+    places = [(0, 3, 20), (0, 25, 30), (2, 0, 12)]
+    chosen = [
+        Selection(dataset_id=study.datasets[d].dataset_id, first=a, last=b) for d, a, b in places
+    ]
+
+    nodes.studies(HOLDER).sum(nodes.view(study), chosen)
+    nodes.run(lambda: steps.study()["status"] == "PUBLISHED")
+
+    result = nodes.scenario.do(HOSPITALS[3], "study:Get", steps.which)["result"]
+    wanted = sum(nodes.raw(OWNERS[d], study)[a:b].sum(axis=0) for d, a, b in places)
+    assert result["sums"] == list(map(int, wanted))
+    assert result["records"] == 34
+    assert result["dataset_ids"] == [study.datasets[0].dataset_id, study.datasets[2].dataset_id]
+
+
+def test_a_hospital_shares_in_one_sum_alone(nodes: Nodes) -> None:
+    plan = _confirmed(nodes)
+    study = _study(plan)
+    steps = Steps(nodes.scenario, plan, study)
+    for step in (steps.propose, steps.consent, steps.approve, steps.advance):
+        step()
+    nodes.run(lambda: steps.study()["status"] == "PUBLISHED")
+    other = nodes.view(study)
+    assert other.study.sum is not None
+    changed = other.study.sum.model_copy(update={"sha256": "ab" * 32})
+    forged = other.model_copy(update={"study": other.study.model_copy(update={"sum": changed})})
+
+    assert len(other.shares) == 3
+    for hospital in HOSPITALS:
+        with pytest.raises(MedFabricError, match=Code.AGGREGATE_REFUSED):
+            nodes.studies(hospital)._share(forged)

@@ -18,7 +18,7 @@ from chaincode.schema.errors import Code, MedFabricError
 from chaincode.schema.places import Place
 from chaincode.schema.plans import ModelTerms, PlanTerms
 from chaincode.schema.private import Statistics
-from chaincode.schema.studies import StudyTerms
+from chaincode.schema.studies import Selection, StudyTerms
 from client import pages
 from client.consortium import Consortium
 from client.content.directory import DirectoryStore
@@ -118,6 +118,31 @@ def _studies(
     return Studies(
         me, dataset_id, consortium, home, exchange, keys, made, _Studied(config, consortium, home)
     )
+
+
+def sum_study(
+    path: Path, study_id: str, ranges: Sequence[tuple[str, int, int]]
+) -> dict[str, int | str]:
+    """Add the records that this hospital, their holder, chose for a study.
+
+    Args:
+        ranges: datasets, and the first place and the one after the last.
+
+    Raises:
+        MedFabricError: as :meth:`trainer.node.studies.Studies.sum`.
+    """
+    config = load(path)
+    identity, home = Identity.load(config.identity), Home(config.home)
+    selection = [Selection(dataset_id=name, first=a, last=b) for name, a, b in ranges]
+    with Consortium.connect(config.connection, identity) as consortium:
+        exchange = Exchange(open_store(config), home, consortium)
+        made = _secrets(config, identity)
+        keys = KeyKeeper(identity.msp_id, consortium, home, exchange, made)
+        me = Me(identity.msp_id, identity.name, frozenset(identity.roles))
+        studies = _studies(config, me, consortium, home, exchange, keys, made)
+        facts = studies.sum(consortium.studies.get(study_id=study_id), selection)
+    home.close()
+    return facts
 
 
 def _attester(config: NodeConfig, identity: Identity) -> Attester:

@@ -17,6 +17,7 @@ from client.cli.admin.private import private
 from client.cli.admin.reputations import classifier, complaint, reputation
 from client.cli.admin.sharing import sharing
 from client.cli.admin.storage import storage
+from client.cli.admin.studies import study
 
 
 @click.group()
@@ -40,6 +41,7 @@ for command in (
     reputation,
     complaint,
     classifier,
+    study,
     config,
 ):
     admin.add_command(command)

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from chaincode.schema.errors import Code, MedFabricError
-from client.cli.session import FILE, ledger_command, read_model
+from client.cli.session import FILE, agreed, ledger_command, read_model
 
 if TYPE_CHECKING:
     from chaincode.schema.classifiers import Classifier
-    from chaincode.schema.reputation import Complaint, Reputation
+    from chaincode.schema.reputation import Reputation
     from client.consortium import Consortium
 
 SUBJECTS = click.Choice(["hospital", "node", "dataset", "model"])
@@ -85,7 +84,7 @@ def vote(
     return consortium.charter.vote(
         subject=Subject.COMPLAINT,
         subject_id=complaint_id,
-        subject_sha256=_agreed(shown, "complaint", terms),
+        subject_sha256=agreed(shown, "complaint", terms),
         approve=uphold,
         reason=reason,
     )
@@ -154,7 +153,7 @@ def vote_classifier(
     return consortium.charter.vote(
         subject=Subject.CLASSIFIER,
         subject_id=classifier_id,
-        subject_sha256=_agreed(shown, "classifier", terms),
+        subject_sha256=agreed(shown, "classifier", terms),
         approve=approve,
         reason=reason,
     )
@@ -190,24 +189,6 @@ def assess(consortium: Consortium, node: str) -> Any:
     """Show what the adopted classifier makes of NODE (MSP/node), trait by trait."""
     msp_id, _, node_id = node.partition("/")
     return consortium.classifiers.assess(msp_id=msp_id, node_id=node_id)
-
-
-def _agreed(shown: Complaint | Classifier, what: str, expected: str | None) -> str:
-    """The hash of the terms as this hospital's peer shows them, recomputed.
-
-    Raises:
-        MedFabricError: ``TERMS_MISMATCH`` where they are not the expected ones.
-    """
-    from chaincode.schema import canonical
-
-    sha256 = canonical.sha256(shown.terms)
-    if shown.terms_sha256 != sha256 or expected not in (None, sha256):
-        raise MedFabricError(
-            Code.TERMS_MISMATCH,
-            f"the terms have SHA-256 {sha256}, not {expected or shown.terms_sha256}; read them "
-            f"with `admin {what} show`",
-        )
-    return sha256
 
 
 def _brief(found: Classifier) -> dict[str, Any]:

@@ -1,0 +1,144 @@
+"""Studies: statistics of records that their holder cannot read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from chaincode.schema.errors import Code, MedFabricError
+from client.cli.session import FILE, agreed, ledger_command, read_model
+
+if TYPE_CHECKING:
+    from client.consortium import Consortium
+
+
+@click.group()
+def study() -> None:
+    """Agree on a study of encrypted records, consent to it, read what it found."""
+
+
+@ledger_command(study, "fit")
+@click.argument("terms", type=FILE)
+def fit(consortium: Consortium, terms: Path) -> Any:
+    """Print the study in TERMS (JSON) with as much flooding as its plan's key has room for."""
+    from chaincode.schema import studies
+    from chaincode.schema.encryption import EncryptionTerms
+
+    wanted = read_model(terms, studies.StudyTerms)
+    plan = consortium.plans.get(plan_id=wanted.plan_id).plan.terms
+    encryption = plan.encryption
+    if isinstance(encryption, EncryptionTerms) and not (wrong := studies.problem(wanted)):
+        fitted = studies.fitted(wanted, encryption, len(plan.hospitals))
+        if fitted is not None:
+            return fitted
+        wrong = "the plan's key has no room for these sums; take fewer levels or records"
+    raise MedFabricError(Code.STUDY_INVALID, wrong or f"{wanted.plan_id} has no collective key")
+
+
+@ledger_command(study, "propose")
+@click.argument("terms", type=FILE)
+def propose(consortium: Consortium, terms: Path) -> Any:
+    """Propose the study whose terms are in TERMS (JSON)."""
+    from chaincode.schema.studies import StudyTerms
+
+    return consortium.studies.propose(read_model(terms, StudyTerms))
+
+
+@ledger_command(study, "vote")
+@click.argument("study_id")
+@click.option(
+    "--approve/--reject", required=True, default=None, help="The vote; a hospital has one."
+)
+@click.option("--terms", metavar="SHA256", help="Vote only on exactly these terms.")
+@click.option("--reason", default="", help="Stays on the ledger.")
+def vote(
+    consortium: Consortium, study_id: str, approve: bool, terms: str | None, reason: str
+) -> Any:
+    """Vote on a study, once."""
+    from chaincode.schema.consortium import Subject
+
+    shown = consortium.studies.get(study_id=study_id).study
+    return consortium.charter.vote(
+        subject=Subject.STUDY,
+        subject_id=study_id,
+        subject_sha256=agreed(shown, "study", terms),
+        approve=approve,
+        reason=reason,
+    )
+
+
+@ledger_command(study, "consent")
+@click.argument("study_id")
+@click.argument("dataset_id")
+@click.option("--withdraw", is_flag=True, help="Take consent back, until the records are summed.")
+@click.option("--terms", metavar="SHA256", help="Consent only to exactly these terms.")
+@click.option("--reason", default="", help="Stays on the ledger.")
+def consent(
+    consortium: Consortium,
+    study_id: str,
+    dataset_id: str,
+    withdraw: bool,
+    terms: str | None,
+    reason: str,
+) -> Any:
+    """Consent that the dataset's records are encrypted for the study and handed to its holder.
+
+    The sums it asks for are then told to everybody, exactly.
+    """
+    shown = consortium.studies.get(study_id=study_id).study
+    return consortium.studies.consent(
+        study_id=study_id,
+        dataset_id=dataset_id,
+        terms_sha256=agreed(shown, "study", terms),
+        given=not withdraw,
+        reason=reason,
+    )
+
+
+@ledger_command(study, "advance")
+@click.argument("study_id")
+def advance(consortium: Consortium, study_id: str) -> Any:
+    """Carry out what the votes decided; the nodes' agents do the rest."""
+    return consortium.studies.advance(study_id=study_id)
+
+
+@ledger_command(study, "show")
+@click.argument("study_id")
+def show_study(consortium: Consortium, study_id: str) -> Any:
+    """Show a study, who consented, handed over, attested and shared, and its result."""
+    return consortium.studies.get(study_id=study_id)
+
+
+@ledger_command(study, "findings")
+@click.argument("study_id")
+def show_findings(consortium: Consortium, study_id: str) -> Any:
+    """Compute what follows from a study's sums: means, correlations, regressions."""
+    from client.findings import findings
+
+    view = consortium.studies.get(study_id=study_id)
+    if view.result is None:
+        raise MedFabricError(
+            Code.NOT_YET, f"study {study_id} is {view.study.status}: it has found nothing yet"
+        )
+    return findings(view.study.terms, view.result.sums)
+
+
+@ledger_command(study, "list")
+def list_studies(consortium: Consortium) -> Any:
+    """List all studies."""
+    from client.consortium import every
+
+    return [
+        {
+            "study": found.study_id,
+            "title": found.terms.title,
+            "status": found.status,
+            "holder": found.terms.holder,
+            "records": found.records,
+            "terms": found.terms_sha256,
+        }
+        for page in every(consortium.studies.page)
+        for found in page.studies
+    ]

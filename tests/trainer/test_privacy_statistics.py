@@ -1,0 +1,176 @@
+"""A study's ciphertexts: exact sums over chosen records, and shares that tell of nothing else."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import numpy as np
+import pytest
+from support.key_holders import key_holders
+from support.scenario import HOSPITALS, terms
+from support.studies import study_terms
+
+from chaincode.schema import studies
+from chaincode.schema.encryption import EncryptionTerms
+from chaincode.schema.errors import Code, MedFabricError
+from trainer.privacy import sampling
+from trainer.privacy.statistics import Ranges, Study
+from trainer.privacy.wire import Kind
+
+PLAN = terms().model_copy(update={"encryption": EncryptionTerms(threshold=3)})
+TERMS = study_terms(PLAN)
+LENGTH = len(studies.terms_of(TERMS))
+EACH = 4096 // LENGTH
+POINTS = (1, 2, 4)
+
+
+def _study(**changes: Any) -> Study:
+    changed = TERMS.model_copy(update=changes)
+    return Study(changed, PLAN, key_holders(threshold=3).scheme)
+
+
+def _records(number: int, seed: int = 1) -> np.ndarray:
+    """The extremes among them."""
+    drawn = np.random.default_rng(seed).integers(0, 2, (number, LENGTH))
+    limits = [term.largest(TERMS.levels) for term in studies.terms_of(TERMS)]
+    drawn = drawn * np.array(limits)
+    drawn[:, 0] = 1
+    return drawn
+
+
+def _encrypted(values: np.ndarray, stream: sampling.Stream | None = None) -> bytes:
+    return b"".join(_study().encrypt(values, key_holders(threshold=3).key, stream))
+
+
+def _sum(*deposits: tuple[bytes, int, Ranges]) -> bytes:
+    return _study().sum([(io.BytesIO(d), number, ranges) for d, number, ranges in deposits])
+
+
+def _shares(total: bytes) -> list[bytes]:
+    keys = key_holders(threshold=3).share_keys
+    return [_study().share(keys[point - 1], total, POINTS) for point in POINTS]
+
+
+@pytest.mark.parametrize("number", [1, EACH, EACH + 1, 3 * EACH + 7])
+def test_the_sum_of_all_records_is_exact(number: int) -> None:
+    values = _records(number)
+
+    total = _sum((_encrypted(values), number, [(0, number)]))
+
+    assert _study().decode(total, _shares(total), number) == tuple(values.sum(axis=0))
+
+
+def test_chosen_records_alone_are_in_the_sum() -> None:
+    first, second = _records(2 * EACH), _records(20, 2)
+    chosen: Ranges = [(0, 1), (3, 9), (EACH - 1, EACH + 1)]
+
+    total = _sum((_encrypted(first), 2 * EACH, chosen), (_encrypted(second), 20, [(5, 20)]))
+
+    wanted = sum(first[a:b].sum(axis=0) for a, b in chosen) + second[5:].sum(axis=0)
+    assert _study().decode(total, _shares(total), 24) == tuple(wanted)
+
+
+def test_everybody_computes_the_same_bytes_of_a_sum() -> None:
+    content = _encrypted(_records(9))
+
+    assert _sum((content, 9, [(0, 4), (6, 9)])) == _sum((content, 9, [(0, 4), (6, 9)]))
+
+
+def test_a_share_is_of_what_is_asked_for_and_no_more() -> None:
+    values = _records(EACH)
+    total = _sum((_encrypted(values), EACH, [(0, EACH)]))
+
+    (share, *_) = _shares(total)
+
+    form = _study().form(Kind.SHARE)
+    assert form.degree == LENGTH
+    assert len(share) == form.length == studies.share_bytes(TERMS, PLAN.encryption)
+    assert len(share) < len(total) / 50
+
+
+def test_a_share_is_flooded_anew_each_time() -> None:
+    total = _sum((_encrypted(_records(9)), 9, [(0, 9)]))
+    rns = key_holders(threshold=3).scheme.rns
+
+    pairs = [
+        [_study().form(Kind.SHARE).decode(share)[0, 0] for share in _shares(total)]
+        for _ in range(2)
+    ]
+
+    for one, other in zip(*pairs, strict=True):
+        padded = np.zeros((2, 4096), dtype=np.int64)
+        padded[:, :LENGTH] = rns.subtract(one, other)
+        apart = rns.forward(padded)
+        # Nearly as wide as the sum of four uniform numbers, twice.
+        assert not rns.within(apart, (1 << 46))
+        bits = TERMS.flooding.flood_bits
+        assert np.abs(rns.rounded(apart, bits - 8, bits + 4)[:LENGTH]).max() > 2**6
+
+
+@pytest.mark.parametrize("left_out", [0, 1, 2])
+def test_without_every_share_nothing_is_decrypted(left_out: int) -> None:
+    total = _sum((_encrypted(_records(9)), 9, [(0, 9)]))
+    shares = [share for place, share in enumerate(_shares(total)) if place != left_out]
+
+    with pytest.raises(MedFabricError, match=Code.DECODE_RANGE):
+        _study().decode(total, shares, 9)
+
+
+def test_shares_of_another_sum_open_nothing() -> None:
+    content = _encrypted(_records(9))
+    one, other = _sum((content, 9, [(0, 9)])), _sum((content, 9, [(0, 8)]))
+
+    with pytest.raises(MedFabricError, match=Code.DECODE_RANGE):
+        _study().decode(one, _shares(other), 9)
+
+
+def test_records_beyond_their_range_are_noticed() -> None:
+    values = _records(9)
+    values[0, 1] = 10 * TERMS.levels * 9
+
+    total = _sum((_encrypted(values), 9, [(0, 9)]))
+
+    with pytest.raises(MedFabricError, match=Code.DECODE_RANGE):
+        _study().decode(total, _shares(total), 9)
+
+
+def test_another_studys_ciphertexts_are_refused() -> None:
+    content = _encrypted(_records(9))
+
+    with pytest.raises(MedFabricError, match=Code.WIRE_FOREIGN):
+        _study(title="Another").sum([(io.BytesIO(content), 9, [(0, 9)])])
+
+
+def test_encryption_repeats_in_test_mode_alone() -> None:
+    values = _records(9)
+
+    assert _encrypted(values) != _encrypted(values)
+    streams = (sampling.Stream(b"t" * 32), sampling.Stream(b"t" * 32))
+    assert len({_encrypted(values, stream) for stream in streams}) == 1
+
+
+def test_the_flooding_hides_the_noise_of_the_largest_sum() -> None:
+    """The bound of the terms against what was drawn: the sum's own noise, without flooding."""
+    values = np.zeros((EACH, LENGTH), dtype=np.int64)
+    values[:, 0] = 1
+    total = _sum((_encrypted(values), EACH, [(0, EACH)]))
+    holders = key_holders(threshold=3)
+    rns = holders.scheme.rns
+    ((first, second),) = _study().form(Kind.CIPHERTEXT).decode(total)
+    opened = first
+    for point in POINTS:
+        own = rns.multiply(second, holders.scheme.scaled(holders.share_keys[point - 1], POINTS))
+        opened = rns.add(opened, own)
+    message = np.zeros(4096, dtype=np.int64)
+    message[0] = EACH
+    scale = rns.residues(1 << TERMS.flooding.scale_bits)
+    known = rns.multiply(rns.small(message), scale)
+
+    noise = rns.rounded(rns.subtract(opened, known), 1, 40)[1:LENGTH] * 2.0
+
+    bound = np.sqrt(64 * 4096 * len(HOSPITALS)) * EACH
+    assert 0 < np.sqrt(np.mean(noise**2)) < bound
+    told = studies.statistical_bits(TERMS, PLAN.encryption, len(HOSPITALS))
+    most = bound * TERMS.most_records / EACH
+    assert told <= TERMS.flooding.flood_bits + 1 - np.log2(most * np.sqrt(LENGTH))

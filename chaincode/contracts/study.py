@@ -116,7 +116,7 @@ class StudyContract:
         included = {one.dataset_id for one in args.selection}
         if len(_consented(context, study, tuple(sorted(included)))) != len(included):
             raise MedFabricError(Code.CONSENT_MISSING, "an owner has withdrawn; leave its data out")
-        _check_size(args.sum.size_bytes, studies.ciphertext_bytes(_encryption(context, study), 1))
+        _check_size(args.sum.size_bytes, studies.ciphertext_bytes(_encryption(context, study)))
         changes = {
             "selection": args.selection,
             "records": studies.selected(args.selection),
@@ -256,8 +256,7 @@ def _check_deposit(context: Context, terms: StudyTerms, args: DepositArgs) -> No
         )
     encryption = _plan(context, terms).encryption
     assert isinstance(encryption, EncryptionTerms)
-    number = studies.ciphertexts(terms, encryption, args.records)
-    _check_size(args.content.size_bytes, studies.ciphertext_bytes(encryption, number))
+    _check_size(args.content.size_bytes, studies.deposit_bytes(terms, encryption, args.records))
 
 
 def _check_size(size_bytes: int, wanted: int) -> None:

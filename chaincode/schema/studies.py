@@ -33,11 +33,13 @@ from chaincode.schema.base import (
     Sha256,
 )
 from chaincode.schema.data import Category, DataTerms, Feature
-from chaincode.schema.encryption import EncryptionTerms
+from chaincode.schema.encryption import PROOF_MASK_BITS, EncryptionTerms
 
 LARGEST_SUM = 2**53 - 1
 _HEADER_BYTES = 52
-_LARGEST_FLOOD = 176
+_LARGEST_FLOOD = 240
+PROVEN_AT_ONCE = 8
+"""Ciphertexts that a proof is about."""
 MOST_TERMS = 1024
 """Of a study: what is decrypted stands on the ledger."""
 
@@ -79,13 +81,14 @@ class StudyDataset(Language):
 class Flooding(Language):
     """How a study's sums are encrypted in the ring of its plan's key.
 
-    The sums stand above ``scale_bits``. The noise of a decryption share is the sum of four uniform
-    numbers in [-2^flood, 2^flood). ``statistical_bits``: the study's shares together tell at most
-    2^-statistical_bits more (statistical distance) than the sums do.
+    The sums stand above ``scale_bits``, and one more: twice the sum is what is decrypted. The noise
+    of a decryption share is the sum of four uniform numbers in [-2^flood, 2^flood).
+    ``statistical_bits``: the study's shares together tell at most 2^-statistical_bits more
+    (statistical distance) than the sums do.
     """
 
     scale_bits: Annotated[int, Field(ge=10, le=400)]
-    flood_bits: Annotated[int, Field(ge=10, le=176)]
+    flood_bits: Annotated[int, Field(ge=10, le=240)]
     statistical_bits: Annotated[int, Field(ge=20, le=128)] = 30
 
 
@@ -97,8 +100,8 @@ class StudyTerms(Language):
     regressed on all others) and ``logistic`` (the degree, 1 or 3, of the polynomial that stands for
     the logistic function; the label of two classes is regressed on all columns of numbers) are what
     is asked for. ``least_records``: of each dataset that the sum includes; ``most_records``: of all
-    together. ``holder``: owns none of the datasets. ``holder_selects``: whether it chooses records;
-    otherwise all are summed.
+    together. ``holder``: owns none of the datasets. ``holder_selects``: whether it chooses among
+    a dataset's records; otherwise it sums all of them. It leaves out what is not proven sound.
     """
 
     study_id: Id
@@ -226,9 +229,9 @@ def refusal(study: StudyTerms, plan: EncryptionTerms, hospitals: int) -> str | N
     if largest > LARGEST_SUM:
         return "a sum may exceed 2^53; take fewer levels or records"
     noise = largest_noise(study, plan, hospitals)
-    if noise >= 1 << (flooding.scale_bits - 1):
+    if noise >= 1 << flooding.scale_bits:
         return "the decryption's noise reaches the sums; raise scale_bits"
-    if ((largest << flooding.scale_bits) + noise).bit_length() + 2 > sum(plan.modulus_bits):
+    if largest.bit_length() + flooding.scale_bits + 4 > sum(plan.modulus_bits):
         return "the sums do not fit into the modulus of the plan's key"
     found = statistical_bits(study, plan, hospitals)
     if found < flooding.statistical_bits:
@@ -254,7 +257,7 @@ def statistical_bits(study: StudyTerms, plan: EncryptionTerms, hospitals: int) -
 def fitted(study: StudyTerms, plan: EncryptionTerms, hospitals: int) -> StudyTerms | None:
     """The study with as much flooding as the plan's key allows; None where that is not enough."""
     for flood in range(_LARGEST_FLOOD, 9, -1):
-        scale = flood + (plan.threshold or hospitals).bit_length() + 4
+        scale = flood + (plan.threshold or hospitals).bit_length() + 3
         flooding = Flooding(scale_bits=scale, flood_bits=flood, statistical_bits=20)
         tried = study.model_copy(update={"flooding": flooding})
         if refusal(tried, plan, hospitals) is None:
@@ -269,11 +272,14 @@ def largest_sum(study: StudyTerms) -> int:
 
 
 def _mean_square(study: StudyTerms, plan: EncryptionTerms, hospitals: int) -> int:
-    return (64 * plan.poly_modulus_degree * hospitals) * study.most_records**2
+    """Of the noise of twice a sum of ciphertexts that are proven sound, at most."""
+    degree = plan.poly_modulus_degree
+    largest = 2 * degree << PROOF_MASK_BITS
+    return 64 * degree * hospitals * largest**2 * study.most_records**2
 
 
 def largest_noise(study: StudyTerms, plan: EncryptionTerms, hospitals: int) -> int:
-    """Bound on a coefficient's noise in a decrypted sum of honest ciphertexts and shares."""
+    """Bound on a coefficient's noise in twice a decrypted sum."""
     # As for rounds: 16 times its bound's root mean square, 2^-180 otherwise.
     own = 16 << -(-_mean_square(study, plan, hospitals).bit_length() // 2)
     holders = plan.threshold or hospitals
@@ -293,9 +299,26 @@ def ciphertexts(study: StudyTerms, plan: EncryptionTerms, number: int) -> int:
     return -(-number // records_each(study, plan))
 
 
-def ciphertext_bytes(plan: EncryptionTerms, number: int) -> int:
+def deposit_bytes(study: StudyTerms, plan: EncryptionTerms, number: int) -> int:
+    """Bytes of so many records, encrypted, with the proofs that they are: one for every
+    :data:`PROVEN_AT_ONCE` ciphertexts."""
+    left, total = ciphertexts(study, plan, number), 0
+    while left > 0:
+        total += ciphertext_bytes(plan, min(left, PROVEN_AT_ONCE)) + proof_bytes(plan)
+        left -= PROVEN_AT_ONCE
+    return total
+
+
+def ciphertext_bytes(plan: EncryptionTerms, number: int = 1) -> int:
     """Bytes of so many ciphertexts."""
     return _HEADER_BYTES + number * 2 * plan.poly_modulus_degree * sum(plan.modulus_bits) // 8
+
+
+def proof_bytes(plan: EncryptionTerms) -> int:
+    """Bytes of a proof (``trainer.privacy.wellformed``)."""
+    degree = plan.poly_modulus_degree
+    rows = -(-128 // degree.bit_length())
+    return 76 + 2 * rows * degree * (PROOF_MASK_BITS + 1) // 8
 
 
 def share_bytes(study: StudyTerms, plan: EncryptionTerms) -> int:
@@ -320,8 +343,8 @@ def selection_problem(
     study: StudyTerms, deposits: tuple[Deposit, ...], chosen: tuple[Selection, ...]
 ) -> str | None:
     """Why these records may not be summed, or None."""
-    if not study.holder_selects and chosen != everything(deposits):
-        return "this study is of all records; select none"
+    if not study.holder_selects and not set(chosen) <= set(everything(deposits)):
+        return "this study is of all records of a dataset, or of none"
     held = {deposit.dataset_id: deposit.records for deposit in deposits}
     counted = dict.fromkeys(held, 0)
     places = list(held)
@@ -362,8 +385,8 @@ def sums_problem(study: StudyTerms, number: int, sums: tuple[int, ...]) -> str |
 
 
 class Deposit(Language):
-    """An owner's encrypted records, held by the study's holder. ``proof``: that the ciphertexts are
-    encryptions, which a decryption share cannot tell anything of the key by."""
+    """An owner's encrypted records, held by the study's holder, with proofs that they were
+    encrypted by the rules."""
 
     study_id: Id
     dataset_id: Id

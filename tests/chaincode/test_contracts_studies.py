@@ -155,7 +155,7 @@ def test_a_selection_names_records_that_are_there_once_and_enough_of_each_owner(
 def test_the_holder_alone_sums_once_and_chooses_only_where_it_may() -> None:
     steps = begun("HELD")
     args = sum_args(PLAN, STUDY)
-    some = {**args, "selection": everything(STUDY)[:1]}
+    some = {**args, "selection": [{**everything(STUDY)[0], "last": HELD - 1}]}
 
     assert steps.made.refused(ONE, "study:Sum", args, "node1").code == Code.NOT_OWNER
     assert steps.made.refused(FOUR, "study:Sum", some).code == Code.BAD_ARGUMENT

@@ -78,8 +78,7 @@ def everything(terms: StudyTerms) -> list[dict[str, Any]]:
 def deposit_args(plan: PlanTerms, terms: StudyTerms, dataset_id: str) -> dict[str, Any]:
     """What hands a dataset over."""
     assert isinstance(plan.encryption, EncryptionTerms)
-    number = studies.ciphertexts(terms, plan.encryption, HELD)
-    size = {"size_bytes": studies.ciphertext_bytes(plan.encryption, number)}
+    size = {"size_bytes": studies.deposit_bytes(terms, plan.encryption, HELD)}
     content = {**ref(f"records of {dataset_id}"), **size}
     which = {"study_id": terms.study_id, "dataset_id": dataset_id}
     return {**which, "content": content, "records": HELD}
@@ -88,7 +87,7 @@ def deposit_args(plan: PlanTerms, terms: StudyTerms, dataset_id: str) -> dict[st
 def sum_args(plan: PlanTerms, terms: StudyTerms) -> dict[str, Any]:
     """What the holder says of all records' sum."""
     assert isinstance(plan.encryption, EncryptionTerms)
-    size = {"size_bytes": studies.ciphertext_bytes(plan.encryption, 1)}
+    size = {"size_bytes": studies.ciphertext_bytes(plan.encryption)}
     total = {**ref(f"sum {terms.study_id}"), **size}
     return {"study_id": terms.study_id, "selection": everything(terms), "sum": total}
 

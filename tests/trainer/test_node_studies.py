@@ -13,10 +13,12 @@ from support.ledger_consortium import LedgerConsortium
 from support.scenario import HOSPITALS, Scenario, at, dataset_args, terms
 from support.studies import DATA, HOLDER, OWNERS, Steps, study_terms
 
+from chaincode.schema import studies
 from chaincode.schema.encryption import EncryptionTerms
 from chaincode.schema.errors import Code, MedFabricError
 from chaincode.schema.plans import PlanTerms, ScheduleTerms
 from chaincode.schema.studies import Selection, Statistic, StudyDataset, StudyTerms, StudyView
+from client.content import DirectoryStore
 from trainer.data.files import load
 from trainer.data.studied import values
 from trainer.node.agent import Agent
@@ -49,6 +51,7 @@ class Nodes:
     def __init__(self, folder: Path) -> None:
         self.scenario = at("enrolled")
         self.folder = folder
+        self.store = DirectoryStore(folder / "store")
         self.homes: list[Home] = []
         self.agents: dict[str, Agent] = {}
         self._consortia: dict[str, LedgerConsortium] = {}
@@ -198,3 +201,24 @@ def test_a_hospital_shares_in_one_sum_alone(nodes: Nodes) -> None:
     for hospital in HOSPITALS:
         with pytest.raises(MedFabricError, match=Code.AGGREGATE_REFUSED):
             nodes.studies(hospital)._share(forged)
+
+
+def test_records_that_are_not_proven_sound_are_left_out(nodes: Nodes) -> None:
+    plan = _confirmed(nodes)
+    study = _study(plan)
+    steps = Steps(nodes.scenario, plan, study)
+    for step in (steps.propose, steps.consent, steps.approve, steps.advance):
+        step()
+    spoiled = study.datasets[1]
+    assert isinstance(plan.encryption, EncryptionTerms)
+    content = bytes(studies.deposit_bytes(study, plan.encryption, RECORDS))
+    ref = nodes.store.put(content).model_dump()
+    args = {**steps.which, "dataset_id": spoiled.dataset_id, "content": ref, "records": RECORDS}
+    nodes.scenario.do(spoiled.msp_id, "study:Deposit", args)
+
+    nodes.run(lambda: steps.study()["status"] == "PUBLISHED")
+
+    result = nodes.scenario.do(HOSPITALS[3], "study:Get", steps.which)["result"]
+    wanted = sum(nodes.raw(h, study).sum(axis=0) for h in (OWNERS[0], OWNERS[2]))
+    assert result["sums"] == list(map(int, wanted))
+    assert spoiled.dataset_id not in result["dataset_ids"]

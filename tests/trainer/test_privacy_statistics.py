@@ -21,7 +21,9 @@ from trainer.privacy.wire import Kind
 PLAN = terms().model_copy(update={"encryption": EncryptionTerms(threshold=3)})
 TERMS = study_terms(PLAN)
 LENGTH = len(studies.terms_of(TERMS))
-EACH = 4096 // LENGTH
+DEGREE = PLAN.encryption.poly_modulus_degree
+EACH = DEGREE // LENGTH
+NAME = "masses"
 POINTS = (1, 2, 4)
 
 
@@ -40,11 +42,12 @@ def _records(number: int, seed: int = 1) -> np.ndarray:
 
 
 def _encrypted(values: np.ndarray, stream: sampling.Stream | None = None) -> bytes:
-    return b"".join(_study().encrypt(values, key_holders(threshold=3).key, stream))
+    return b"".join(_study().encrypt(values, key_holders(threshold=3).key, NAME, stream))
 
 
 def _sum(*deposits: tuple[bytes, int, Ranges]) -> bytes:
-    return _study().sum([(io.BytesIO(d), number, ranges) for d, number, ranges in deposits])
+    given = [(io.BytesIO(content), NAME, number, ranges) for content, number, ranges in deposits]
+    return _study().sum(given)
 
 
 def _shares(total: bytes) -> list[bytes]:
@@ -52,12 +55,15 @@ def _shares(total: bytes) -> list[bytes]:
     return [_study().share(keys[point - 1], total, POINTS) for point in POINTS]
 
 
-@pytest.mark.parametrize("number", [1, EACH, EACH + 1, 3 * EACH + 7])
+@pytest.mark.parametrize("number", [1, EACH, EACH + 1, 8 * EACH + 7])
 def test_the_sum_of_all_records_is_exact(number: int) -> None:
     values = _records(number)
 
-    total = _sum((_encrypted(values), number, [(0, number)]))
+    content = _encrypted(values)
 
+    total = _sum((content, number, [(0, number)]))
+
+    assert len(content) == studies.deposit_bytes(TERMS, PLAN.encryption, number)
     assert _study().decode(total, _shares(total), number) == tuple(values.sum(axis=0))
 
 
@@ -99,11 +105,10 @@ def test_a_share_is_flooded_anew_each_time() -> None:
     ]
 
     for one, other in zip(*pairs, strict=True):
-        padded = np.zeros((2, 4096), dtype=np.int64)
+        padded = np.zeros((len(rns.primes), DEGREE), dtype=np.int64)
         padded[:, :LENGTH] = rns.subtract(one, other)
         apart = rns.forward(padded)
         # Nearly as wide as the sum of four uniform numbers, twice.
-        assert not rns.within(apart, (1 << 46))
         bits = TERMS.flooding.flood_bits
         assert np.abs(rns.rounded(apart, bits - 8, bits + 4)[:LENGTH]).max() > 2**6
 
@@ -139,7 +144,30 @@ def test_another_studys_ciphertexts_are_refused() -> None:
     content = _encrypted(_records(9))
 
     with pytest.raises(MedFabricError, match=Code.WIRE_FOREIGN):
-        _study(title="Another").sum([(io.BytesIO(content), 9, [(0, 9)])])
+        _study(title="Another").check(io.BytesIO(content), NAME, 9)
+    with pytest.raises(MedFabricError, match=Code.WIRE_FOREIGN):
+        _study().check(io.BytesIO(content), "another", 9)
+
+
+@pytest.mark.parametrize("half", [0, 1])
+def test_a_ciphertext_that_its_sender_did_not_make_by_the_rules_is_never_summed(half: int) -> None:
+    """A second half of somebody's own choice would have shares tell about the key."""
+    values = _records(9)
+    content = _encrypted(values)
+    form = _study().form(Kind.CIPHERTEXT)
+    crafted = form.decode(content[: form.length])
+    crafted[0, half, :, 0] ^= 1
+    changed = form.encode(crafted) + content[form.length :]
+
+    with pytest.raises(MedFabricError, match=Code.CIPHERTEXT_UNSOUND):
+        _sum((changed, 9, [(0, 9)]))
+
+
+def test_records_of_another_length_are_refused() -> None:
+    content = _encrypted(_records(9))
+
+    with pytest.raises(MedFabricError, match=Code.WIRE_MALFORMED):
+        _study().check(io.BytesIO(content + b"x"), NAME, 9)
 
 
 def test_encryption_repeats_in_test_mode_alone() -> None:
@@ -162,15 +190,16 @@ def test_the_flooding_hides_the_noise_of_the_largest_sum() -> None:
     for point in POINTS:
         own = rns.multiply(second, holders.scheme.scaled(holders.share_keys[point - 1], POINTS))
         opened = rns.add(opened, own)
-    message = np.zeros(4096, dtype=np.int64)
-    message[0] = EACH
+    message = np.zeros(DEGREE, dtype=np.int64)
+    message[0] = 2 * EACH
     scale = rns.residues(1 << TERMS.flooding.scale_bits)
     known = rns.multiply(rns.small(message), scale)
 
-    noise = rns.rounded(rns.subtract(opened, known), 1, 40)[1:LENGTH] * 2.0
+    noise = rns.rounded(rns.subtract(opened, known), 1, 60)[1:LENGTH] * 2.0
 
-    bound = np.sqrt(64 * 4096 * len(HOSPITALS)) * EACH
-    assert 0 < np.sqrt(np.mean(noise**2)) < bound
-    told = studies.statistical_bits(TERMS, PLAN.encryption, len(HOSPITALS))
-    most = bound * TERMS.most_records / EACH
-    assert told <= TERMS.flooding.flood_bits + 1 - np.log2(most * np.sqrt(LENGTH))
+    # Of ciphertexts made by the rules; the terms allow for ones that are only proven sound.
+    honest = np.sqrt(64 * DEGREE * len(HOSPITALS)) * 2 * EACH
+    assert 0 < np.sqrt(np.mean(noise**2)) < honest
+    assert np.abs(noise).max() < 2.0 ** (
+        TERMS.flooding.flood_bits - TERMS.flooding.statistical_bits
+    )

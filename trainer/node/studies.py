@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
@@ -40,6 +41,8 @@ from trainer.randomness import Secrets
 
 if TYPE_CHECKING:
     from trainer.data.raw import Raw
+
+log = logging.getLogger("medfabric.node")
 
 Facts = dict[str, int | str]
 ReadRecords = Callable[[StudyTerms], "Raw"]
@@ -90,6 +93,7 @@ class Studies:
         self._keys = keys
         self._secrets = secrets
         self._read = read
+        self._made: dict[str, statistics.Study] = {}
 
     def due(self) -> Iterator[Due]:
         """What this node owes to studies, as committed."""
@@ -117,7 +121,7 @@ class Studies:
     def _carry_out(self, duty: Duty, view: StudyView) -> Facts:
         by_task: dict[Task, Callable[[StudyView], Facts]] = {
             Task.DEPOSIT_RECORDS: self._deposit,
-            Task.SUM_RECORDS: lambda v: self.sum(v, studies.everything(v.study.deposits)),
+            Task.SUM_RECORDS: lambda v: self.sum(v, studies.everything(self._sound(v))),
             Task.ATTEST_SUM: self._attest,
             Task.SHARE_SUM: self._share,
             Task.FIND_SUMS: self._find,
@@ -138,7 +142,7 @@ class Studies:
         place = _folder(terms)
         released = self._home.record(place, name, _Released)
         if released is None:
-            chunks = encryption.encrypt(values(raw, terms), key, stream)
+            chunks = encryption.encrypt(values(raw, terms), key, self._dataset_id, stream)
             released = _Released(content_sha256=self._home.keep_stream(chunks))
             self._home.keep(place, name, released)
         ref = self._exchange.release_kept(released.content_sha256)
@@ -228,11 +232,32 @@ class Studies:
                 if ranges:
                     path = self._exchange.fetch_file(deposit.content)
                     file = stack.enter_context(path.open("rb"))
-                    chosen.append((file, deposit.records, ranges))
+                    chosen.append((file, deposit.dataset_id, deposit.records, ranges))
             return encryption.sum(chosen)
 
+    def _sound(self, view: StudyView) -> tuple[Deposit, ...]:
+        """What was handed over by the rules, by owners who still consent; the rest is left out."""
+        study, found = view.study, []
+        encryption = self._encryption(self._plan(study.terms), study.terms)
+        willing = {consent.dataset_id for consent in view.consents if consent.given}
+        for deposit in study.deposits:
+            if deposit.dataset_id not in willing:
+                continue
+            path = self._exchange.fetch_file(deposit.content)
+            try:
+                with path.open("rb") as file:
+                    encryption.check(file, deposit.dataset_id, deposit.records)
+            except MedFabricError as error:
+                log.warning("study %s: %s left out: %s", study.study_id, deposit.dataset_id, error)
+            else:
+                found.append(deposit)
+        return tuple(found)
+
     def _encryption(self, plan: Snapshot, terms: StudyTerms) -> statistics.Study:
-        return statistics.Study(terms, plan.plan.terms, self._keys.scheme(plan))
+        if terms.study_id not in self._made:
+            made = statistics.Study(terms, plan.plan.terms, self._keys.scheme(plan))
+            self._made[terms.study_id] = made
+        return self._made[terms.study_id]
 
     def _plan(self, terms: StudyTerms) -> Snapshot:
         plan = self._consortium.plans.get(plan_id=terms.plan_id).plan

@@ -7,6 +7,9 @@ with the sum of X^(-r L) over chosen r, a public polynomial of as many coefficie
 chosen records' sum in its first L coefficients; ciphertexts add up. Both are exact arithmetic on
 residues: the same bytes everywhere.
 
+Nothing is summed that its sender does not prove to be encrypted by the rules: see
+:mod:`trainer.privacy.wellformed`. As there, twice the sum is what is decrypted.
+
 The other coefficients of that product hold sums that nobody asked for. They are never decrypted: a
 decryption share is c1 k_i plus flooding noise, coefficient by coefficient, and a hospital releases
 the first L alone. Each coefficient has its own noise; without one's share its c1 k_i stays hidden
@@ -16,6 +19,7 @@ the first L alone. Each coefficient has its own noise; without one's share its c
 from __future__ import annotations
 
 import hashlib
+import io
 from collections.abc import Iterator, Sequence
 from typing import BinaryIO
 
@@ -26,11 +30,12 @@ from chaincode.schema import canonical, studies
 from chaincode.schema.encryption import EncryptionTerms
 from chaincode.schema.errors import Code, MedFabricError
 from chaincode.schema.plans import PlanTerms
-from chaincode.schema.studies import StudyTerms
+from chaincode.schema.studies import PROVEN_AT_ONCE, StudyTerms
 from trainer.privacy import sampling
 from trainer.privacy.encryptor import Encryptor
 from trainer.privacy.ring import Residues
 from trainer.privacy.threshold import CollectiveKey, Scheme, ShareKey
+from trainer.privacy.wellformed import WellFormed
 from trainer.privacy.wire import Form, Kind
 
 Ranges = Sequence[tuple[int, int]]
@@ -60,21 +65,23 @@ class Study:
         self._each = studies.records_each(terms, encryption)
         digest = hashlib.sha256(b"MFR2 study" + scheme.context + canonical.dumps(terms))
         self.context = digest.digest()
+        self._proven: set[bytes] = set()
 
-    def form(self, kind: Kind, records: int = 1) -> Form:
-        """The one form of the study's ciphertexts, of so many records; its sum; or its shares."""
+    def form(self, kind: Kind, number: int = 1) -> Form:
+        """The one form of so many of the study's ciphertexts; of its sum; or of its shares."""
         primes, degree = self._rns.primes, self._rns.degree
         if kind is Kind.SHARE:
             return Form(kind, self.context, primes, self._length, 1)
-        return Form(kind, self.context, primes, degree, -(-records // self._each), 2)
+        return Form(kind, self.context, primes, degree, number, 2)
 
     def encrypt(
         self,
         values: NDArray[np.int64],
         key: CollectiveKey,
+        dataset_id: str,
         stream: sampling.Stream | None = None,
     ) -> Iterator[bytes]:
-        """Encrypt records, a chunk for each ciphertext.
+        """Encrypt a dataset's records: ciphertexts and the proof of them, in turn.
 
         Args:
             values: ``int64[records, L]``, each at least 0 and below 2^62.
@@ -82,36 +89,45 @@ class Study:
         """
         encryptor = Encryptor(self._rns, self._scheme.public_key(key))
         stream = stream or sampling.fresh()
-        scale = self._rns.residues(1 << self._terms.flooding.scale_bits)
-        form = self.form(Kind.CIPHERTEXT, len(values))
-        yield form.header()
-        for first in range(0, len(values), self._each):
-            chunk = values[first : first + self._each].reshape(-1)
-            coefficients = np.zeros(self._rns.degree, dtype=np.int64)
-            coefficients[: chunk.size] = chunk
-            message = self._rns.multiply(self._rns.small(coefficients), scale)
-            zero, _ = encryptor.zero(stream)
-            yield form.pack((self._rns.add(zero[0], message), zero[1]))
+        for group, number in enumerate(self._groups(len(values))):
+            made, openings = [], []
+            for chunk in range(number):
+                first = (group * PROVEN_AT_ONCE + chunk) * self._each
+                zero, opening = encryptor.zero(stream)
+                zero[0] = self._rns.add(zero[0], self._message(values[first : first + self._each]))
+                made.append(zero)
+                openings.append(opening)
+            yield self.form(Kind.CIPHERTEXT, number).encode(np.stack(made))
+            yield self._proof(dataset_id, group, number).prove(made, openings, stream)
 
-    def sum(self, deposits: Sequence[tuple[BinaryIO, int, Ranges]]) -> bytes:
+    def check(self, source: BinaryIO, dataset_id: str, records: int) -> None:
+        """Whether a dataset's ciphertexts are proven sound.
+
+        Raises:
+            MedFabricError: they are not, or are malformed.
+        """
+        for _ in self._read(source, dataset_id, records):
+            pass
+
+    def sum(self, deposits: Sequence[tuple[BinaryIO, str, int, Ranges]]) -> bytes:
         """The encrypted sum over chosen records: the same bytes everywhere.
 
         Args:
-            deposits: each dataset's ciphertexts, how many records they are of, and which of them.
+            deposits: ciphertexts, the dataset, how many records they are of, which of them.
 
         Raises:
-            MedFabricError: ciphertexts are malformed.
+            MedFabricError: ciphertexts are malformed, or not proven sound.
         """
         total = np.zeros((2, len(self._rns.primes), self._rns.degree), dtype=np.int64)
-        for source, records, ranges in deposits:
+        for source, dataset_id, records, ranges in deposits:
             chosen = np.zeros(-(-records // self._each) * self._each, dtype=bool)
             for first, last in ranges:
                 chosen[first:last] = True
-            chunks = self.form(Kind.CIPHERTEXT, records).read(source)
+            chunks = self._read(source, dataset_id, records)
             for chunk, places in zip(chunks, chosen.reshape(-1, self._each), strict=True):
                 if places.any():
                     total = self._rns.add(total, self._rns.multiply(chunk, self._chooser(places)))
-        return self.form(Kind.CIPHERTEXT).encode(total[None])
+        return self.form(Kind.CIPHERTEXT).encode(self._rns.add(total, total)[None])
 
     def share(
         self,
@@ -153,13 +169,48 @@ class Study:
             own = np.zeros_like(coefficients)
             own[:, : self._length] = self.form(Kind.SHARE).decode(share)[0, 0]
             coefficients = self._rns.add(coefficients, own)
-        shift = self._terms.flooding.scale_bits
+        shift = self._terms.flooding.scale_bits + 1
         bits = shift + studies.largest_sum(self._terms).bit_length() + 1
         whole = self._rns.rounded(self._rns.forward(coefficients), shift, bits)
         sums = tuple(map(int, whole[: self._length]))
         if wrong := studies.sums_problem(self._terms, records, sums):
             raise MedFabricError(Code.DECODE_RANGE, f"{wrong}: the shares do not open this sum")
         return sums
+
+    def _message(self, values: NDArray[np.int64]) -> Residues:
+        coefficients = np.zeros(self._rns.degree, dtype=np.int64)
+        coefficients[: values.size] = values.reshape(-1)
+        scale = self._rns.residues(1 << self._terms.flooding.scale_bits)
+        return self._rns.multiply(self._rns.small(coefficients), scale)
+
+    def _read(self, source: BinaryIO, dataset_id: str, records: int) -> Iterator[Residues]:
+        """Ciphertext by ciphertext, each proven sound."""
+        groups = self._groups(records)
+        forms = [self.form(Kind.CIPHERTEXT, number) for number in groups]
+        proofs = [self._proof(dataset_id, *group) for group in enumerate(groups)]
+        length = sum(form.length for form in forms) + sum(proof.length for proof in proofs)
+        if source.seek(0, io.SEEK_END) != length:
+            raise MedFabricError(
+                Code.WIRE_MALFORMED, f"no {length} bytes, as {records} records are"
+            )
+        source.seek(0)
+        for form, proof in zip(forms, proofs, strict=True):
+            chunks = list(form.section(source))
+            said = source.read(proof.length)
+            digest = hashlib.sha256(proof.context + form.encode(np.stack(chunks)) + said).digest()
+            if digest not in self._proven:
+                proof.check(said, chunks)
+                self._proven.add(digest)
+            yield from chunks
+
+    def _groups(self, records: int) -> list[int]:
+        """How many ciphertexts each proof is about."""
+        left = -(-records // self._each)
+        return [min(PROVEN_AT_ONCE, left - first) for first in range(0, left, PROVEN_AT_ONCE)]
+
+    def _proof(self, dataset_id: str, group: int, number: int) -> WellFormed:
+        place = canonical.dumps({"dataset": dataset_id, "group": group})
+        return self._scheme.proof(self.context + place, number)
 
     def _chooser(self, places: NDArray[np.bool_]) -> Residues:
         """The sum of X^(-r L) over chosen r; X^N is -1."""

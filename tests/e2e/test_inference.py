@@ -17,7 +17,7 @@ from support.networks import KINDS
 from support.scenario import HOSPITALS, terms
 
 from chaincode.schema.base import ContentRef
-from chaincode.schema.data import TensorTerms
+from chaincode.schema.data import Feature, TensorTerms
 from chaincode.schema.errors import Code
 from chaincode.schema.plans import ModelTerms, PlanTerms
 from client.cli.main import cli
@@ -177,12 +177,71 @@ def test_a_recalled_model_is_neither_asked_nor_answers_nor_is_believed(
     assert not more.exists()
 
 
+def test_a_model_is_lent_encrypted_and_scores_another_hospitals_records(
+    life: NetworkScenario, command: Command, tmp_path: Path
+) -> None:
+    plan = _linear_plan()
+    life.propose(plan)
+    draw = np.random.default_rng(1)
+    weight, bias = draw.normal(size=(2, 4)), draw.normal(size=2)
+    model = registry.build("logistic", plan.model.config)
+    flat = np.concatenate([bias, weight.reshape(-1)]).astype(np.float32)
+    (tmp_path / "model").write_bytes(weights.encode(flat, registry.layout(model)))
+    values = draw.uniform(0, 2, (7, 4))
+    np.savez(tmp_path / "records.npz", features=values)
+
+    def lent(name: str) -> tuple[Path, Path]:
+        key, out = tmp_path / f"key {name}", tmp_path / f"lent {name}"
+        model_file = tmp_path / "model"
+        told = command(ONE, "lend", plan.plan_id, model_file, "--key", key, "--out", out)
+        assert told[0] == 0, told
+        return key, out
+
+    key, first = lent("1")
+    scores, records = tmp_path / "scores", tmp_path / "records.npz"
+    told = command(TWO, "score", plan.plan_id, first, records, "--out", scores)[1]
+    read = command(ONE, "read", scores, "--key", key, "--records", told["records"])[1]
+    more = [
+        command(TWO, "score", plan.plan_id, lent(str(number))[1], records, "--out", scores)
+        for number in (2, 3, 4)
+    ]
+
+    expected = (values - 1) @ weight.T + bias
+    found = np.array([row["scores"] for row in read["predictions"]])
+    assert np.abs(found - expected).max() < 0.02
+    assert [row["class"] for row in read["predictions"]] == [
+        "no" if row[0] > row[1] else "yes" for row in expected
+    ]
+    assert key.stat().st_mode & 0o777 == 0o600
+    # What many models could read of a record together, they do not get.
+    assert [code for code, _ in more] == [0, 0, 7]
+    assert more[-1][1]["error"] == Code.NOT_PRIVATE
+
+
 def _queries(life: NetworkScenario, address: str) -> list[dict[str, Any]]:
     layout, slug = life.network.layout, life._slugs[FOUR]
     who = ["--connection", layout.connection(slug), "--identity", layout.user(slug, "auditor")]
     words = ["admin", "model", "queries", address, *map(str, who), "--json"]
     found: list[dict[str, Any]] = json.loads(CliRunner().invoke(cli, words).stdout)
     return found
+
+
+def _linear_plan() -> PlanTerms:
+    plan = terms("records", ceremony_seconds=1000)
+    columns = tuple(Feature(name=f"x{n}", low_micro=0, high_micro=2_000_000) for n in range(4))
+    config = {"features": 4, "classes": 2}
+    shapes = registry.layout(registry.build("logistic", config))
+    changed = {
+        "config": config,
+        "architecture_sha256": registry.sha256("logistic", config, shapes),
+        "parameters": registry.size(shapes),
+    }
+    return plan.model_copy(
+        update={
+            "model": plan.model.model_copy(update=changed),
+            "data": plan.data.model_copy(update={"features": columns}),
+        }
+    )
 
 
 def _plan(ref: ContentRef, shapes: registry.Layout) -> PlanTerms:

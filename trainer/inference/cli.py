@@ -13,7 +13,8 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 
 @click.group()
 def infer() -> None:
-    """Ask a published model about images that its server never sees."""
+    """Ask a published model about images that its server never sees; lend a model that stays
+    unseen."""
 
 
 @infer.command()
@@ -53,3 +54,44 @@ def open_(config: Path, answer: Path, key: Path, as_json: bool) -> None:
     from trainer.inference.commands import open_privately
 
     show(open_privately(config, key, answer), as_json=as_json)
+
+
+@infer.command("lend")
+@click.argument("config", type=_FILE)
+@click.argument("plan_id")
+@click.argument("model", type=_FILE)
+@click.option("--key", type=_FILE, required=True, help="Where to keep what opens the scores.")
+@click.option("--out", type=_FILE, required=True, help="Where to write the encrypted model.")
+@json_option
+def lend_(config: Path, plan_id: str, model: Path, key: Path, out: Path, as_json: bool) -> None:
+    """Encrypt a MODEL of PLAN_ID's architecture, for another hospital to score its records by."""
+    from trainer.inference.loans import lend_model
+
+    show(lend_model(config, plan_id, model, key, out), as_json=as_json)
+
+
+@infer.command("score")
+@click.argument("config", type=_FILE)
+@click.argument("plan_id")
+@click.argument("lent", type=_FILE)
+@click.argument("records", type=_FILE)
+@click.option("--out", type=_FILE, required=True, help="Where to write the encrypted scores.")
+@json_option
+def score_(config: Path, plan_id: str, lent: Path, records: Path, out: Path, as_json: bool) -> None:
+    """Score RECORDS (NPZ: `features`, in the plan's units) by a model that was LENT encrypted."""
+    from trainer.inference.loans import score_records
+
+    show(score_records(config, plan_id, lent, records, out), as_json=as_json)
+
+
+@infer.command("read")
+@click.argument("config", type=_FILE)
+@click.argument("scores", type=_FILE)
+@click.option("--key", type=_FILE, required=True, help="What `lend` kept.")
+@click.option("--records", type=click.IntRange(1), required=True, help="As `score` says.")
+@json_option
+def read_(config: Path, scores: Path, key: Path, records: int, as_json: bool) -> None:
+    """Decrypt the SCORES of a model that one lent."""
+    from trainer.inference.loans import read_scores
+
+    show(read_scores(config, key, scores, records), as_json=as_json)

@@ -46,18 +46,18 @@ def ask_privately(config: Path, address: str, images: Path, key: Path, out: Path
         MedFabricError: ``MODEL_RECALLED``, ``NOT_PRIVATE``, ``DATA_FILE``, ``FILE_UNUSABLE``.
     """
     node = load(config)
-    with _ledger(node) as consortium:
+    with ledger(node) as consortium:
         network, terms = _published(node, consortium, address)
-    query = ask(_features(images, terms), network, address)
+    query = ask(features(images, terms), network, address)
     kept = _Kept(
         model_sha256=address,
         query_sha256=query.sha256,
         images=query.images,
         secret_hex=query.secret.seed.hex(),
     )
-    _write(key, canonical.dumps(kept))
-    _write(out, query.content)
-    with _ledger(node) as consortium:
+    write(key, canonical.dumps(kept))
+    write(out, query.content)
+    with ledger(node) as consortium:
         consortium.inferences.ask(model_sha256=address, query_sha256=query.sha256)
     return {"model": address, "query": query.sha256, "images": query.images}
 
@@ -69,7 +69,7 @@ def answer_privately(config: Path, address: str, query: Path, out: Path) -> dict
         MedFabricError: ``NOT_FOUND`` where nobody has said on the ledger that he asks this.
     """
     node = load(config)
-    with _ledger(node) as consortium:
+    with ledger(node) as consortium:
         network, _ = _published(node, consortium, address)
         try:
             with query.open("rb") as file:
@@ -77,8 +77,8 @@ def answer_privately(config: Path, address: str, query: Path, out: Path) -> dict
                 consortium.inferences.get(model_sha256=address, query_sha256=asked)
                 content = answer(file, network, address)
         except OSError as error:
-            raise _unusable(query, error) from None
-        _write(out, content)
+            raise unusable(query, error) from None
+        write(out, content)
         digest = hashlib.sha256(content).hexdigest()
         given = {"model_sha256": address, "query_sha256": asked}
         consortium.inferences.answer(**given, answer_sha256=digest)
@@ -95,11 +95,11 @@ def open_privately(config: Path, key: Path, content: Path) -> dict[str, Any]:
     try:
         kept, sealed = _Kept.model_validate_json(key.read_bytes()), content.read_bytes()
     except OSError as error:
-        raise _unusable(Path(str(error.filename)), error) from None
+        raise unusable(Path(str(error.filename)), error) from None
     except ValidationError:
         raise MedFabricError(Code.FILE_UNUSABLE, f"{key} opens no answer; name its key") from None
     node = load(config)
-    with _ledger(node) as consortium:
+    with ledger(node) as consortium:
         network, terms = _published(node, consortium, kept.model_sha256)
         sides = _answered(consortium, kept, sealed)
     secret = KeySecret.from_bytes(bytes.fromhex(kept.secret_hex))
@@ -110,13 +110,14 @@ def open_privately(config: Path, key: Path, content: Path) -> dict[str, Any]:
         "answer": hashlib.sha256(sealed).hexdigest(),
         **sides,
         "predictions": [
-            {"image": number, "class": terms.classes[int(row.argmax())], "scores": _rounded(row)}
+            {"image": number, "class": terms.classes[int(row.argmax())], "scores": rounded(row)}
             for number, row in enumerate(scores)
         ],
     }
 
 
-def _ledger(node: NodeConfig) -> Consortium:
+def ledger(node: NodeConfig) -> Consortium:
+    """The ledger as the node sees it."""
     return Consortium.connect(node.connection, Identity.load(node.identity))
 
 
@@ -155,42 +156,47 @@ def _published(node: NodeConfig, consortium: Consortium, address: str) -> tuple[
     shapes = registry.layout(registry.build(ARCHITECTURE, plan.model.config))
     slots = strategies.find(plan.training.strategy).slots
     flat, _ = weights.decode(open_store(node).get(found.model), shapes, slots)
-    return Network.of(plan.model.config, _named(flat, shapes)), plan.data
+    return Network.of(plan.model.config, named(flat, shapes)), plan.data
 
 
-def _named(flat: NDArray[np.float32], shapes: registry.Layout) -> dict[str, NDArray[np.float32]]:
+def named(flat: NDArray[np.float32], shapes: registry.Layout) -> dict[str, NDArray[np.float32]]:
+    """Parameters by name, from all of them flattened."""
     places = np.cumsum([registry.size(((name, shape),)) for name, shape in shapes])[:-1]
     parts = zip(shapes, np.split(flat, places), strict=True)
     return {name: part.reshape(shape) for (name, shape), part in parts}
 
 
-def _features(path: Path, terms: DataTerms) -> NDArray[np.float32]:
+def features(path: Path, terms: DataTerms) -> NDArray[np.float32]:
+    """A model's inputs from the records of an NPZ file: ``float32[n, values]`` in [-1, 1]."""
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            features = np.asarray(arrays["features"], dtype=np.float64)
+            found = np.asarray(arrays["features"], dtype=np.float64)
     except OSError as error:
-        raise _unusable(path, error) from None
+        raise unusable(path, error) from None
     except (ValueError, TypeError, KeyError) as error:
         raise MedFabricError(Code.DATA_FILE, f"{path} needs an array 'features': {error}") from None
-    if features.shape[1:] != terms.shape or not np.isfinite(features).all():
+    if found.shape[1:] != terms.shape or not np.isfinite(found).all():
         raise MedFabricError(
             Code.DATA_MISMATCH, f"{path}: images are finite numbers of the shape {terms.shape}"
         )
-    raw = Raw(features, np.zeros(len(features), dtype=np.int64), numbered(len(features)))
-    return inputs(raw, terms).reshape(len(features), -1)
+    raw = Raw(found, np.zeros(len(found), dtype=np.int64), numbered(len(found)))
+    return inputs(raw, terms).reshape(len(found), -1)
 
 
-def _rounded(row: NDArray[np.float64]) -> list[float]:
+def rounded(row: NDArray[np.float64]) -> list[float]:
+    """Scores as they are shown."""
     # The last digits hold the encryption's noise, which is nobody's business.
     return [round(float(score), 2) for score in row]
 
 
-def _write(path: Path, content: bytes) -> None:
+def write(path: Path, content: bytes) -> None:
+    """A file for its owner's eyes."""
     try:
         write_whole(path, content, mode=0o600)
     except OSError as error:
-        raise _unusable(path, error) from None
+        raise unusable(path, error) from None
 
 
-def _unusable(path: Path, error: OSError) -> MedFabricError:
+def unusable(path: Path, error: OSError) -> MedFabricError:
+    """Of a file that cannot be read or written."""
     return MedFabricError(Code.FILE_UNUSABLE, f"{path}: {error.strerror}; name another file")

@@ -86,7 +86,7 @@ def ask(images: NDArray[np.float32], network: Network, model_sha256: str) -> Que
         slots = np.zeros(MOST_IMAGES)
         slots[: len(images)] = pixel
         zero = encryptor.zero()
-        message = rns.small(_encoded(slots * 2.0**SCALE_BITS))
+        message = rns.small(encoded(slots * 2.0**SCALE_BITS))
         parts.append(form.pack((rns.add(zero[0], message), zero[1])))
     return Query(b"".join(parts), secret, len(images))
 
@@ -131,7 +131,7 @@ def open_answer(
     for c0, c1, c2 in answer_form(network, model_sha256, query).read(io.BytesIO(content)):
         total = rns.add(c0, rns.add(rns.multiply(c1, key), rns.multiply(c2, square)))
         whole = rns.rounded(total, shift, shift + 60)
-        values = _decoded(whole.astype(np.float64))[:images] * (2.0**shift / scale)
+        values = decoded(whole.astype(np.float64))[:images] * (2.0**shift / scale)
         if np.abs(whole).max() >= 1 << 60 or np.abs(values).max() > _LARGEST:
             raise MedFabricError(
                 Code.DECODE_RANGE, "the answer decrypts to no scores; ask another server"
@@ -205,14 +205,14 @@ def _twist() -> NDArray[np.complex128]:
     return np.asarray(np.exp(1j * np.pi * np.arange(DEGREE) / DEGREE))
 
 
-def _encoded(slots: NDArray[np.float64]) -> NDArray[np.int64]:
+def encoded(slots: NDArray[np.float64]) -> NDArray[np.int64]:
     """Coefficients whose polynomial has these values at the first half of the odd powers."""
     values = np.concatenate([slots, slots[::-1]])
     coefficients = np.fft.fft(values) / DEGREE * _twist().conj()
     return np.rint(coefficients.real).astype(np.int64)
 
 
-def _decoded(coefficients: NDArray[np.float64]) -> NDArray[np.float64]:
+def decoded(coefficients: NDArray[np.float64]) -> NDArray[np.float64]:
     """The inverse: ``float64[N / 2]``."""
     values = np.fft.ifft(coefficients * _twist()) * DEGREE
     return np.asarray(values[:MOST_IMAGES].real)

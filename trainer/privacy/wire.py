@@ -37,6 +37,8 @@ class Kind(IntEnum):
     QUERY = 6
     ANSWER = 7
     MASKED = 8
+    MODEL = 9
+    SCORES = 10
 
 
 _HIDING = frozenset({Kind.CIPHERTEXT, Kind.QUERY})

@@ -40,13 +40,6 @@ def apart(function: Callable[..., Result], *args: object) -> Result:
         return pool.submit(function, *args).result()
 
 
-def base_model(architecture: str, config: dict[str, int]) -> tuple[bytes, str, int]:
-    """See :func:`trainer.node.learner.base_model`."""
-    from trainer.node import learner
-
-    return learner.base_model(architecture, config)
-
-
 def measure(
     application: str,
     records: Path,

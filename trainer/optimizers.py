@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Callable, Iterable
 
 import torch
 from opacus.optimizers import DPOptimizer
 from torch import nn
 
-from trainer.randomness import normal, source
+from chaincode.schema.plans import PrivacyTerms
+from trainer.gradients import Factors, Gradients, clear, norms, weighted
+from trainer.noise import add_normal
+from trainer.randomness import source
 
 log = logging.getLogger("medfabric.node")
 
@@ -44,19 +46,28 @@ class ProximalSGD(torch.optim.SGD):  # type: ignore[misc]
 
 
 class NoisyOptimizer(DPOptimizer):  # type: ignore[misc]
-    """Opacus's optimiser with noise that follows from the training's key, step by step.
+    """Opacus's optimiser over gradients that may be in factors, with noise that follows from the
+    training's key, step by step.
 
     Args:
         first: the step to begin with, from 0.
     """
 
+    accumulated_iterations = 1
+    """Backward passes in a step."""
+
     def __init__(
-        self, private: DPOptimizer, expected_batch_size: int, key: bytes, first: int
+        self,
+        optimizer: torch.optim.Optimizer,
+        privacy: PrivacyTerms,
+        expected_batch_size: int,
+        key: bytes,
+        first: int,
     ) -> None:
         super().__init__(
-            private.original_optimizer,
-            noise_multiplier=private.noise_multiplier,
-            max_grad_norm=private.max_grad_norm,
+            optimizer,
+            noise_multiplier=privacy.noise_multiplier_micro / 1e6,
+            max_grad_norm=privacy.sample_clip_micro / 1e6,
             expected_batch_size=expected_batch_size,
         )
         self._key = key
@@ -69,17 +80,24 @@ class NoisyOptimizer(DPOptimizer):  # type: ignore[misc]
                 parameter.grad_sample = parameter.new_zeros((0, *parameter.shape))
         return bool(super().pre_step(closure))
 
+    def _get_flat_grad_sample(self, parameter: nn.Parameter) -> Gradients:
+        if isinstance(parameter.grad_sample, Factors):
+            return parameter.grad_sample
+        tensor: torch.Tensor = super()._get_flat_grad_sample(parameter)
+        return tensor
+
     def clip_and_accumulate(self) -> None:
         """Clip, and leave out records whose gradient is not finite.
 
         No factor clips such a gradient, so that one record would decide whether the update is a
         number at all. A gradient of zero keeps within the clip.
         """
-        for parameter in self.params:
-            # At half precision the norms would be too coarse for the clip to hold.
-            parameter.grad_sample = self._get_flat_grad_sample(parameter).to(parameter.dtype)
-        samples = self.grad_samples
-        finite = torch.stack([_finite(sample) for sample in samples]).all(dim=0)
+        # At half precision the norms would be too coarse for the clip to hold.
+        samples = [
+            self._get_flat_grad_sample(parameter).to(parameter.dtype) for parameter in self.params
+        ]
+        sizes = torch.stack([norms(sample) for sample in samples]).norm(2, dim=0)
+        finite = sizes.isfinite()
         if not finite.all():
             log.warning(
                 "step %d: the gradients of %d of %d records are not finite and count as zero; "
@@ -89,21 +107,16 @@ class NoisyOptimizer(DPOptimizer):  # type: ignore[misc]
                 len(finite),
             )
             for sample in samples:
-                sample[~finite] = 0
-        super().clip_and_accumulate()
+                clear(sample, ~finite)
+            sizes[~finite] = 0
+        factors = (self.max_grad_norm / (sizes + 1e-6)).clamp(max=1.0)
+        for parameter, sample in zip(self.params, samples, strict=True):
+            parameter.summed_grad = weighted(sample, factors.to(parameter.dtype))
 
     def add_noise(self) -> None:
         draw = source(self._key, f"noise {self._next}")
         self._next += 1
-        deviation = self.noise_multiplier * self.max_grad_norm
         for parameter in self.params:
-            noise = torch.from_numpy(deviation * normal(draw, parameter.numel()))
-            # Added in float64 and rounded once: the noise alone decides the last bits.
-            noisy = parameter.summed_grad.cpu().double().view(-1) + noise
-            parameter.grad = noisy.to(parameter.dtype).to(parameter.device).view_as(parameter)
-
-
-def _finite(sample: torch.Tensor) -> torch.Tensor:
-    """Of every record whether all of its gradient is: bool[n]."""
-    per_record = math.prod(sample.shape[1:])
-    return sample.reshape(len(sample), per_record).isfinite().all(dim=1)
+            noisy = parameter.summed_grad.cpu().contiguous()
+            add_normal(noisy, self.noise_multiplier * self.max_grad_norm, draw)
+            parameter.grad = noisy.to(parameter.device).view_as(parameter)

@@ -22,9 +22,6 @@ from trainer.privacy import sampling
 Draw = Callable[[int], bytes]
 """So many random bytes."""
 
-_AT_ONCE = 1 << 13
-"""Numbers made together: what they need stays in a core's cache."""
-
 
 @dataclass(frozen=True)
 class Seeds:
@@ -60,28 +57,6 @@ class Secrets:
 def source(key: bytes, purpose: str) -> Draw:
     """The random bytes of a purpose, from its beginning; independent of other purposes'."""
     return sampling.derived(key, purpose.encode()).bytes
-
-
-def normal(draw: Draw, number: int) -> NDArray[np.float64]:
-    """Standard normal numbers: ``float64[number]``."""
-    made = np.empty(number)
-    for begin in range(0, number, _AT_ONCE):
-        part = made[begin : begin + _AT_ONCE]
-        part[:] = _normal(draw, len(part))
-    return made
-
-
-def _normal(draw: Draw, number: int) -> NDArray[np.float64]:
-    """Each is half the sum of four by Box and Muller, so that the last bits of one cannot be traced
-    back to the uniform numbers behind it (Holohan and Braghin 2021, "Secure Random Sampling in
-    Differential Privacy", section 5).
-    """
-    words = np.frombuffer(draw(8 * 4 * number), dtype="<u8").reshape(2, 2, number)
-    # 53 random bits each; the radius's in (0, 1], so that its logarithm exists.
-    first = ((words[0] >> np.uint64(11)) + np.uint64(1)).astype(np.float64) * 2.0**-53
-    angle = (words[1] >> np.uint64(11)).astype(np.float64) * (2.0**-53 * 2 * np.pi)
-    radius = np.sqrt(-2.0 * np.log(first))
-    return np.asarray((radius * (np.cos(angle) + np.sin(angle))).sum(axis=0) / 2)
 
 
 def chosen(draw: Draw, number: int, expected: int) -> NDArray[np.int64]:

@@ -1,9 +1,9 @@
 """Local training of one round, with differential privacy for every record.
 
 DP-SGD (Abadi et al. 2016) by Opacus under Lightning: Poisson batches at exactly the rate that the
-ledger accounts for, per-sample gradients clipped to the plan's norm, Gaussian noise on their sum.
-Batches, noise and dropout of every step follow from the training's key; see
-:mod:`~trainer.randomness` and :mod:`~trainer.progress`.
+ledger accounts for (Opacus's own loader would round it to 1/batches), per-sample gradients clipped
+to the plan's norm, Gaussian noise on their sum. Batches, noise and dropout of every step follow
+from the training's key; see :mod:`~trainer.randomness` and :mod:`~trainer.progress`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import numpy as np
 import pytorch_lightning as lightning
 import torch
 from numpy.typing import NDArray
-from opacus import PrivacyEngine
+from opacus.validators import ModuleValidator
 from pytorch_lightning.plugins.environments import LightningEnvironment
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, Sampler
@@ -30,7 +30,8 @@ from chaincode.schema.errors import Code, MedFabricError
 from chaincode.schema.plans import PrivacyTerms, TrainingTerms
 from trainer import strategies
 from trainer.data.records import Records
-from trainer.models.registry import layout, size
+from trainer.gradients import Hooks
+from trainer.models.values import named, parameters, set_parameters, tensors
 from trainer.optimizers import NoisyOptimizer, ProximalSGD
 from trainer.progress import Checkpoint, Course, Mechanism
 from trainer.randomness import Seeds, chosen, source
@@ -207,7 +208,7 @@ def train(
         with _quietly(), torch.random.fork_rng():
             stepping: torch.optim.Optimizer = optimizer
             if privacy is not None:
-                stepping = _private(model, optimizer, loader, training, privacy, course.key, first)
+                stepping = _private(model, optimizer, training, privacy, course.key, first)
             trainer = _trainer(training.steps - first, compute or Compute())
             trainer.fit(Classifier(model, stepping, course.key, first, reached), loader)
             # Hooks and module hold each other: the gradients of a batch would stay for long.
@@ -234,30 +235,9 @@ def evaluate(model: nn.Module, weights: NDArray[np.float32], records: Records) -
     with torch.no_grad():
         model.eval()
         features = torch.from_numpy(records.features)
-        scores = torch.func.functional_call(model, _tensors(model, weights), (features,))
+        scores = torch.func.functional_call(model, tensors(model, weights), (features,))
         model.train(was_training)
     return int((scores.argmax(dim=1).numpy() == records.labels).sum()), len(records)
-
-
-def parameters(model: nn.Module) -> NDArray[np.float32]:
-    """All parameters, flattened in the layout's order: float32[n]."""
-    flat = [parameter.detach().reshape(-1).cpu() for _, parameter in _named(model)]
-    return np.asarray(torch.cat(flat).numpy().astype(np.float32))
-
-
-def set_parameters(model: nn.Module, values: NDArray[np.float32]) -> None:
-    """Write flattened parameters into the model."""
-    model.load_state_dict(_tensors(model, values), strict=False)
-
-
-def _tensors(model: nn.Module, values: NDArray[np.float32]) -> dict[str, torch.Tensor]:
-    shapes = layout(model)
-    counts = [size(((name, shape),)) for name, shape in shapes]
-    parts = np.split(values, np.cumsum(counts)[:-1])
-    return {
-        name: torch.from_numpy(part.reshape(shape).copy())
-        for (name, shape), part in zip(shapes, parts, strict=True)
-    }
 
 
 def _sgd(model: nn.Module, training: TrainingTerms) -> ProximalSGD:
@@ -273,12 +253,12 @@ def _sgd(model: nn.Module, training: TrainingTerms) -> ProximalSGD:
 def _checkpoint(
     model: nn.Module, optimizer: ProximalSGD, mechanism: Mechanism, steps: int
 ) -> Checkpoint:
-    carried = [_momentum(optimizer, parameter) for _, parameter in _named(model)]
+    carried = [_momentum(optimizer, parameter) for _, parameter in named(model)]
     momentum = None
     if any(buffer is not None for buffer in carried):
         flat = [
             torch.zeros(parameter.numel()) if buffer is None else buffer.reshape(-1).cpu()
-            for buffer, (_, parameter) in zip(carried, _named(model), strict=True)
+            for buffer, (_, parameter) in zip(carried, named(model), strict=True)
         ]
         momentum = np.asarray(torch.cat(flat).numpy().astype(np.float32))
     return Checkpoint(mechanism, steps, parameters(model), momentum)
@@ -287,8 +267,8 @@ def _checkpoint(
 def _restore(model: nn.Module, optimizer: ProximalSGD, last: Checkpoint) -> None:
     set_parameters(model, last.parameters)
     if last.momentum is not None:
-        carried = _tensors(model, last.momentum)
-        for name, parameter in _named(model):
+        carried = tensors(model, last.momentum)
+        for name, parameter in named(model):
             if parameter.requires_grad:
                 optimizer.state[parameter]["momentum_buffer"] = carried[name]
 
@@ -298,38 +278,22 @@ def _momentum(optimizer: ProximalSGD, parameter: nn.Parameter) -> torch.Tensor |
     return buffer
 
 
-def _named(model: nn.Module) -> list[tuple[str, nn.Parameter]]:
-    """Parameters in the layout's order."""
-    named = dict(model.named_parameters())
-    return [(name, named[name]) for name, _ in layout(model)]
-
-
 def _private(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
-    loader: DataLoader[Batch],
     training: TrainingTerms,
     privacy: PrivacyTerms,
     key: bytes,
     first: int,
 ) -> NoisyOptimizer:
     try:
-        # The loader samples by Poisson already. Opacus's own would round the rate to 1/batches,
-        # which is not the rate that the ledger accounts for.
-        _, private, _ = PrivacyEngine(accountant="rdp").make_private(
-            module=model,
-            optimizer=optimizer,
-            data_loader=loader,
-            noise_multiplier=privacy.noise_multiplier_micro / 1e6,
-            max_grad_norm=privacy.sample_clip_micro / 1e6,
-            poisson_sampling=False,
-            wrap_model=False,
-        )
+        ModuleValidator.validate(model, strict=True)
+        Hooks(model)
     except (NotImplementedError, ValueError) as error:
         raise MedFabricError(
             Code.TRAINING_REFUSED, f"this model cannot be trained with privacy: {error}"
         ) from None
-    return NoisyOptimizer(private, training.batch_size, key, first)
+    return NoisyOptimizer(optimizer, privacy, training.batch_size, key, first)
 
 
 def _trainer(steps: int, compute: Compute) -> lightning.Trainer:

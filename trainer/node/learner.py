@@ -22,7 +22,7 @@ from trainer.models.check import check, refuse
 from trainer.node.config import ComputeConfig, DataConfig
 from trainer.progress import Course
 from trainer.strategies.strategy import moved
-from trainer.training import Compute, Trained, evaluate, parameters, train
+from trainer.training import Compute, Trained, evaluate, train
 
 
 class Learner:
@@ -131,14 +131,6 @@ def _train_only(model: nn.Module, layers: tuple[str, ...]) -> None:
     for name, parameter in model.named_parameters():
         chosen = any(name == layer or name.startswith(f"{layer}.") for layer in layers)
         parameter.requires_grad_(chosen or not layers)
-
-
-def base_model(architecture: str, config: dict[str, int]) -> tuple[bytes, str, int]:
-    """An architecture's initial model file, the hash that a plan pins, and its size."""
-    model = registry.build(architecture, config)
-    shapes = registry.layout(model)
-    digest = registry.sha256(architecture, config, shapes)
-    return weights.encode(parameters(model), shapes), digest, registry.size(shapes)
 
 
 def _check_data(terms: PlanTerms) -> None:

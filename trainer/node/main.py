@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import secrets
 import signal
+import threading
 from collections.abc import Mapping, Sequence
 from itertools import chain
 from pathlib import Path
@@ -95,12 +97,17 @@ def build(config: NodeConfig, identity: Identity, consortium: Consortium, home: 
     storekeeper = Storekeeper(me, consortium, store)
     studies = _studies(config, me, consortium, home, exchange, keys, made)
     others = [storekeeper.due, studies.due]
+
+    def tend(now: Snapshot) -> None:
+        learners.expect()
+        exchange.restore(now)
+
     return Agent(
         me,
         consortium,
         home,
         worker,
-        exchange.restore,
+        tend,
         lambda: chain.from_iterable(due() for due in others),
     )
 
@@ -317,7 +324,7 @@ def read_terms(path: Path) -> DataTerms:
 
 def base_model_terms(path: Path, architecture: str, settings: dict[str, int]) -> ModelTerms:
     """Store an architecture's initial model and give the terms that pin both."""
-    from trainer.node.learner import base_model
+    from trainer.models.values import base_model
 
     content, digest, parameters = base_model(architecture, settings)
     return ModelTerms(
@@ -390,13 +397,23 @@ def rest(path: Path, *, wake: bool, reason: str) -> Node:
 
 
 class _Learners:
-    """One learner per plan, made on first use: importing torch takes seconds."""
+    """One learner per plan, made on first use: importing torch takes seconds.
+
+    A node with records begins to import as soon as there is a plan, so that it is done when the
+    key is."""
 
     def __init__(self, config: NodeConfig, consortium: Consortium, home: Home) -> None:
         self._config = config
         self._consortium = consortium
         self._home = home
         self._made: dict[str, Learner] = {}
+        self._importing: threading.Thread | None = None
+
+    def expect(self) -> None:
+        """Prepare to learn, in a thread beside."""
+        if self._config.data is not None and self._importing is None:
+            self._importing = threading.Thread(target=_import_learner, name="import", daemon=True)
+            self._importing.start()
 
     def __call__(self, terms: PlanTerms) -> Learner:
         if terms.plan_id not in self._made:
@@ -448,6 +465,10 @@ def _recorded(data: DataConfig, consortium: Consortium, home: Home) -> Recorded:
         )
     dataset = consortium.datasets.get(dataset_id=data.dataset_id).dataset
     return Recorded(dataset, home.secret(name, bytes), files)
+
+
+def _import_learner() -> None:
+    importlib.import_module("trainer.node.learner")
 
 
 def _data_name(data: DataConfig) -> str:

@@ -60,11 +60,14 @@ class Processes:
                 # Some write keys, all write data, and not all mind who may read it.
                 umask=0o077,
             )
-        started = _start_time(process.pid)
         # Told not to wait: the process is looked after by its recorded id alone.
         process.returncode = 0
-        record = json.dumps({"pid": process.pid, "started": started})
-        self._file(spec.name).write_text(record)
+        self.adopt(spec.name, process.pid)
+
+    def adopt(self, name: str, pid: int) -> None:
+        """Look after a process that was started otherwise."""
+        record = json.dumps({"pid": pid, "started": _start_time(pid)})
+        self._file(name).write_text(record)
 
     def pid(self, name: str) -> int | None:
         """The id of the running process, or None."""

@@ -1,5 +1,6 @@
 """Shared fixtures; ``tests/support`` holds what several parts' tests are made of."""
 
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,6 +8,9 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+# Before torch is imported: its threads spin where they share cores, and small models have no work
+# for them.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).parent))
 
 from support.memory_stub import MemoryLedger

@@ -16,6 +16,7 @@ from chaincode.schema.rounds import RoundStatus, RoundView
 from demo import run as demo
 from demo.run import PLAN_ID, Options, Run
 from network.topology import Kind
+from support.forked import agents_forked
 from trainer import presets
 
 
@@ -41,7 +42,7 @@ def training(
         application=application,
         aggregation=aggregation,
     )
-    with demo.prepared(options, lambda _: None) as run:
+    with agents_forked(), demo.prepared(options, lambda _: None) as run:
         if start:
             run.agents.start()
         yield run

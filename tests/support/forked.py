@@ -1,0 +1,68 @@
+"""Agents forked off a process that has imported what they learn with.
+
+Each is a process of its own, with its own folder, log and session, that is killed and restarted
+like one started from nothing; only the seconds of importing torch and Lightning are spent once for
+the whole test run. The demonstration's own tests start agents as users do.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import runpy
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing import get_context
+from pathlib import Path
+from unittest import mock
+
+from network import processes
+from network.processes import Processes, Spec
+
+_SERVER = get_context("forkserver")
+_SERVER.set_forkserver_preload(["client.cli.main", "trainer.node.main", "trainer.node.learner"])
+_START = Processes.start
+
+
+@contextmanager
+def agents_forked() -> Iterator[None]:
+    """Within, :class:`Processes` forks what is named an agent."""
+    with mock.patch.object(Processes, "start", _start):
+        yield
+
+
+def _start(self: Processes, spec: Spec) -> None:
+    if not spec.name.endswith(".agent"):
+        _START(self, spec)
+        return
+    if self.pid(spec.name) is not None:
+        return
+    process = _SERVER.Process(
+        target=_run,
+        args=(list(spec.command), dict(spec.environment), spec.folder, self.log(spec.name)),
+        daemon=True,
+    )
+    process.start()
+    assert process.pid is not None
+    self.adopt(spec.name, process.pid)
+
+
+def _run(command: list[str], environment: dict[str, str], folder: Path, log: Path) -> None:
+    """What the process would do that this command starts."""
+    os.setsid()
+    os.umask(0o077)
+    os.chdir(folder)
+    for descriptor in (1, 2):
+        os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), descriptor)
+    # What was imported has set up logging in its own way.
+    logging.getLogger().handlers.clear()
+    os.environ.clear()
+    os.environ.update({**processes._base_environment(), **environment})
+    match command[1:]:
+        case ["-m", module, *arguments]:
+            sys.argv = [module, *arguments]
+            runpy.run_module(module, run_name="__main__", alter_sys=True)
+        case [script, *arguments]:
+            sys.argv = [script, *arguments]
+            runpy.run_path(script, run_name="__main__")

@@ -170,3 +170,13 @@ def test_ten_thousand_mutations_are_refused_before_anything_is_computed(lent):
             lending.score(
                 bytes(raw[: draw.choice([len(raw), draw.randrange(len(raw))])]), RECORDS, SMALL
             )
+
+
+def test_both_polynomials_of_an_answer_are_blinded_anew_each_time(lent):
+    """Without that the owner, who knows the second polynomials of its weights, solves for the
+    records."""
+    form = lending.score_form(SMALL, lent.sha256)
+
+    one, two = (form.decode(lending.score(lent.content, RECORDS, SMALL)) for _ in range(2))
+
+    assert (one == two).mean() < 0.001

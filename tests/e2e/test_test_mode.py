@@ -38,7 +38,6 @@ def _models(folder: Path, monkeypatch: pytest.MonkeyPatch, seed: int | None) -> 
     make = demo._node
     with monkeypatch.context() as patch:
         patch.setattr(demo, "_node", node)
-        # Two hospitals have no threshold: who decrypts, and so the sum's last bits, is fixed.
         with training(folder, Kind.DEVNET, ROUNDS, stage_seconds=60, hospitals=2) as run:
             views = [until(run, number, ended) for number in range(1, ROUNDS + 1)]
     assert {view.round.status for view in views} == {RoundStatus.PUBLISHED}

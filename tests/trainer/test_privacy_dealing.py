@@ -49,7 +49,7 @@ def test_an_honest_key_share_is_sound_and_the_same_each_time(threshold: int | No
     assert dealing.make(secret, 1) == holders.documents[0]
     again = dealing._public(
         dealing._rns.small(dealing.secret_polynomial(secret)),
-        dealing._rns.small(secret.stream(holders.scheme.context, b"error").error(4096)),
+        dealing._rns.small(secret.stream(holders.scheme.context, b"error").error(8192)),
     )
     assert (again == key).all()
 
@@ -113,7 +113,7 @@ def test_fewer_subshares_than_the_threshold_say_nothing_of_the_secret() -> None:
     rns = DEALING._rns
     secret = HOLDERS.secrets[0]
     known = {point: DEALING.subshare(secret, point) for point in (1, 2)}
-    guess = rns.small(KeySecret(b"g" * 32).stream(CONTEXT, b"secret").ternary(4096))
+    guess = rns.small(KeySecret(b"g" * 32).stream(CONTEXT, b"secret").ternary(8192))
 
     # Lagrange through (0, guess), (1, f(1)), (2, f(2)): a polynomial that the two cannot tell.
     def at(point: int) -> Residues:

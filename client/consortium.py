@@ -170,6 +170,7 @@ class Nodes(Group):
 class Datasets(Group):
     register = Call("dataset:Register", d.RegisterDatasetArgs, d.DatasetView)
     set_budget = Call("dataset:SetBudget", d.BudgetArgs, d.PrivacyAccount)
+    release = Call("dataset:Release", d.ReleaseArgs, d.Release)
     consent = Call("dataset:Consent", d.ConsentArgs, d.Consent)
     withdraw = Call("dataset:Withdraw", d.ConsentArgs, d.Consent)
     get = Call("dataset:Get", d.DatasetArgs, d.DatasetView)

@@ -16,7 +16,10 @@ from numpy.typing import NDArray
 from torch import nn
 
 from chaincode.schema import accounting
+from chaincode.schema.data import DataTerms
 from chaincode.schema.plans import PrivacyTerms, TrainingTerms
+from trainer.data import release
+from trainer.data.raw import Raw
 from trainer.data.records import Records
 from trainer.privacy.discrete_gaussian import clipped, sample
 from trainer.privacy.sampling import Stream
@@ -117,6 +120,28 @@ def hospital_membership(
         return np.asarray(seen @ whole.astype(np.float64))
 
     return advantage(-left(1), -left(0))
+
+
+def table_membership(raw: Raw, terms: DataTerms, noise: int, trials: int, stream: Stream) -> float:
+    """Advantage of one who sees the counts that a synthetic table is drawn from, knows all records
+    but the first, and asks whether that is among them: by how much its cells hold too many.
+
+    Args:
+        noise: of each cell; 0 for none.
+    """
+    others = release.tables(Raw(raw.values[1:], raw.labels[1:], ()), terms)
+    everyone = release.tables(raw, terms)
+    cells = [one - other for one, other in zip(everyone, others, strict=True)]
+
+    def excess(counts: list[NDArray[np.int64]]) -> float:
+        seen = release.noised(counts, noise, stream) if noise else counts
+        parts = zip(seen, others, cells, strict=True)
+        return float(sum(((table - other) * cell).sum() for table, other, cell in parts))
+
+    inside, outside = (
+        np.array([-excess(counts) for _ in range(trials)]) for counts in (everyone, others)
+    )
+    return advantage(inside, outside)
 
 
 def linear_input(weight: NDArray[np.float64], bias: NDArray[np.float64]) -> NDArray[np.float64]:

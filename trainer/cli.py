@@ -135,6 +135,27 @@ def statistics(config: Path, terms: Path, as_json: bool) -> None:
 
 @node.command()
 @click.argument("config", type=_FILE)
+@click.argument("terms", type=_FILE)
+@click.argument("release_id")
+@click.option("--epsilon", type=click.FloatRange(min=0, min_open=True), required=True)
+@click.option("--out", type=_FILE, help="Where the table goes, once it is charged (CSV).")
+@json_option
+def release(
+    config: Path, terms: Path, release_id: str, epsilon: float, out: Path | None, as_json: bool
+) -> None:
+    """Make a synthetic table RELEASE_ID of CONFIG's training records, under differential privacy,
+    while its agent is stopped. TERMS as for `data`.
+
+    The table stays here at first. What --json prints, `medfabric admin dataset release` takes and
+    charges to the dataset's budget; the same command gives the table out then. It is made once.
+    """
+    from trainer.node.main import release_data
+
+    show(release_data(config, terms, release_id, round(epsilon * 1e6), out), as_json=as_json)
+
+
+@node.command()
+@click.argument("config", type=_FILE)
 @click.argument("folder", type=_FOLDER)
 @click.option("--for", "recipients", type=_FILE, multiple=True, help="A node's certificate.")
 @json_option

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from chaincode.contracts.framework import Context, transaction
 from chaincode.schema import accounting, keys
 from chaincode.schema.base import PageArgs
@@ -16,6 +18,8 @@ from chaincode.schema.datasets import (
     PrivacyAccount,
     PrivacyReport,
     RegisterDatasetArgs,
+    Release,
+    ReleaseArgs,
     Spending,
 )
 from chaincode.schema.errors import Code, MedFabricError
@@ -68,6 +72,30 @@ class DatasetContract:
         context.put_owned(keys.account(args.dataset_id), changed, context.msp_id)
         context.emit("dataset.budget", msp_id=context.msp_id, subject=args.dataset_id)
         return changed
+
+    @transaction("dataset:Release")
+    def release(self, context: Context, args: ReleaseArgs) -> Release:
+        dataset = _owned(context, args.dataset_id)
+        key = keys.release(args.dataset_id, args.release_id)
+        if context.find(key, Release) is not None:
+            raise MedFabricError(
+                Code.EXISTS, f"release {args.release_id} exists, and is charged; give it out again"
+            )
+        account = context.get(keys.account(args.dataset_id), PrivacyAccount)
+        made = Release(
+            msp_id=context.msp_id, epsilon_micro=0, released_at=context.now, **dict(args)
+        )
+        alone = accounting.epsilon_micro(made.rdp_pico(), account.delta_nano)
+        made = made.model_copy(update={"epsilon_micro": alone})
+        releases = (*account.releases, made)
+        total = _total(account.plans, releases, dataset, account.delta_nano)
+        _within(total, account.budget_epsilon_micro, Code.BUDGET_EXCEEDED, "release", "dataset")
+        changes = {"releases": releases, "epsilon_micro": total}
+        context.put_owned(key, made, context.msp_id)
+        changed = account.model_copy(update=changes)
+        context.put_owned(keys.account(args.dataset_id), changed, context.msp_id)
+        context.emit("dataset.release", msp_id=context.msp_id, subject=args.dataset_id)
+        return made
 
     @transaction("dataset:Consent")
     def consent(self, context: Context, args: ConsentArgs) -> Consent:
@@ -144,17 +172,16 @@ def charge(
     before = next((s for s in account.plans if s.mechanism == first.mechanism), None)
     others = tuple(s for s in account.plans if s.mechanism != first.mechanism)
     spending = first.model_copy(update={"updates": before.updates + 1}) if before else first
-    in_plan = in_total = spending.rdp_pico(dataset.train_samples)
+    in_plan = spending.rdp_pico(dataset.train_samples)
     for other in others:
-        loss = other.rdp_pico(dataset.train_samples)
-        in_total = accounting.add(in_total, loss)
         if other.plan_id == terms.plan_id:
-            in_plan = accounting.add(in_plan, loss)
+            in_plan = accounting.add(in_plan, other.rdp_pico(dataset.train_samples))
     in_plan_micro = accounting.epsilon_micro(in_plan, terms.privacy.delta_nano)
     spending = spending.model_copy(update={"epsilon_micro": in_plan_micro})
-    total = accounting.epsilon_micro(in_total, account.delta_nano)
-    _within(spending.epsilon_micro, terms.privacy.epsilon_micro, Code.PLAN_BUDGET_EXCEEDED, "plan")
-    _within(total, account.budget_epsilon_micro, Code.BUDGET_EXCEEDED, "dataset")
+    total = _total((*others, spending), account.releases, dataset, account.delta_nano)
+    plan_budget, budget = terms.privacy.epsilon_micro, account.budget_epsilon_micro
+    _within(in_plan_micro, plan_budget, Code.PLAN_BUDGET_EXCEEDED, "update", "plan")
+    _within(total, budget, Code.BUDGET_EXCEEDED, "update", "dataset")
     charged = {
         "epsilon_micro": total,
         "plans": tuple(sorted((*others, spending), key=lambda s: s.mechanism)),
@@ -169,12 +196,24 @@ def consents(consent: Consent | None, plan: PlanState) -> bool:
     return consent is not None and consent.given and consent.terms_sha256 == plan.terms_sha256
 
 
-def _within(spent: int, budget: int, code: Code, whose: str) -> None:
+def _total(
+    plans: Iterable[Spending], releases: Iterable[Release], dataset: Dataset, delta_nano: int
+) -> int:
+    """Epsilon, in 1e-6, of everything that is told of a dataset."""
+    total: tuple[int, ...] = ()
+    for spending in plans:
+        total = accounting.add(total, spending.rdp_pico(dataset.train_samples))
+    for release in releases:
+        total = accounting.add(total, release.rdp_pico())
+    return accounting.epsilon_micro(total, delta_nano)
+
+
+def _within(spent: int, budget: int, code: Code, what: str, whose: str) -> None:
     if spent > budget:
         raise MedFabricError(
             code,
-            f"the update would bring epsilon to {spent} millionths, the {whose}'s budget is "
-            f"{budget}; train less or ask for a larger budget",
+            f"the {what} would bring epsilon to {spent} millionths, the {whose}'s budget is "
+            f"{budget}; add more noise or ask for a larger budget",
         )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -69,8 +69,35 @@ class Spending(Language):
         return tuple(self.updates * divergence for divergence in once)
 
 
+class Release(Language):
+    """A synthetic table that a hospital makes of a dataset's training records and gives out.
+
+    ``tables``: counts that every record is in once. ``noise``: deviation of the discrete Gaussian
+    noise in each cell. ``descriptor_sha256``: of the data terms that say what is counted.
+    ``epsilon_micro``: of this release alone, at the account's delta.
+    """
+
+    dataset_id: Id
+    release_id: Id
+    msp_id: MspId
+    mechanism: Literal["class-marginals-v1"]
+    tables: Count
+    noise: Count
+    records: Count
+    descriptor_sha256: Sha256Hex
+    sha256: Sha256Hex
+    size_bytes: Count
+    epsilon_micro: Micro
+    released_at: Seconds
+
+    def rdp_pico(self) -> tuple[int, ...]:
+        """Divergences at accounting.ORDERS, in 1e-12: a table is off by one where a record is."""
+        return accounting.rdp_pico(1, 1, self.noise * 10**6, self.tables)
+
+
 class PrivacyAccount(Language):
-    """What a dataset has spent, in total and by plan, against the budget its hospital set."""
+    """What a dataset has spent, in total, by plan and by release, against the budget its hospital
+    set."""
 
     dataset_id: Id
     msp_id: MspId
@@ -78,6 +105,7 @@ class PrivacyAccount(Language):
     delta_nano: Nano
     epsilon_micro: Micro
     plans: tuple[Spending, ...]
+    releases: tuple[Release, ...] = ()
 
 
 class SealedFileBinding(Language):
@@ -123,6 +151,18 @@ class RegisterDatasetArgs(Language):
     test_samples: Annotated[int, Field(ge=0, le=2**40)] = 0
     budget_epsilon_micro: Annotated[int, Field(ge=1, le=10**9)]
     delta_nano: Annotated[int, Field(ge=1, lt=10**9)]
+
+
+class ReleaseArgs(Language):
+    dataset_id: Id
+    release_id: Id
+    mechanism: Literal["class-marginals-v1"]
+    tables: Annotated[int, Field(ge=1, le=4096)]
+    noise: Annotated[int, Field(ge=1, le=1000)]
+    records: Annotated[int, Field(ge=1, le=2**40)]
+    descriptor_sha256: Sha256Hex
+    sha256: Sha256Hex
+    size_bytes: Annotated[int, Field(ge=1, le=2**40)]
 
 
 class DatasetArgs(Language):

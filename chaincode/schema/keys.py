@@ -77,6 +77,10 @@ def consent(dataset_id: str, plan_id: str) -> Key:
     return ("consent", (dataset_id, plan_id))
 
 
+def release(dataset_id: str, release_id: str) -> Key:
+    return ("release", (dataset_id, release_id))
+
+
 def account(dataset_id: str) -> Key:
     return ("account", (dataset_id,))
 

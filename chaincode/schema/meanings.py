@@ -142,6 +142,12 @@ MEANINGS: Mapping[str, Meaning | None] = {
         ("name", "application", "simulated", "commitment_sha256", "split_sha256", "train_samples"),
         "msp_id",
     ),
+    "release": Meaning(
+        CoreType.ENTITY,
+        (_BY_HOSPITAL, _to(Relation.DERIVED_FROM, keys.dataset, "dataset_id")),
+        ("mechanism", "tables", "noise", "records", "sha256", "epsilon_micro"),
+        "msp_id",
+    ),
     "consent": Meaning(
         CoreType.ENTITY,
         (

@@ -248,6 +248,14 @@ _ROWS = (
         "Change the budget of a dataset; not below what is spent.",
     ),
     Transaction(
+        "dataset:Release",
+        d.ReleaseArgs,
+        d.Release,
+        ADMIN,
+        True,
+        "Release a synthetic table made of a dataset; charges the dataset's privacy account.",
+    ),
+    Transaction(
         "dataset:Consent",
         d.ConsentArgs,
         d.Consent,

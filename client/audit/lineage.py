@@ -14,7 +14,7 @@ from chaincode.schema import accounting, keys
 from chaincode.schema.applications import ApplicationSchema, SpecificRecord
 from chaincode.schema.base import Language
 from chaincode.schema.consortium import Node, Subject, Vote
-from chaincode.schema.datasets import Consent, Dataset, PrivacyAccount
+from chaincode.schema.datasets import Consent, Dataset, PrivacyAccount, Release
 from chaincode.schema.errors import Code, MedFabricError
 from chaincode.schema.masking import Masking
 from chaincode.schema.plans import HospitalAccount, Plan, PlanState, PlanTerms
@@ -135,6 +135,9 @@ def check_privacy(ledger: Ledger) -> Iterator[Finding]:
             update.batch_size, dataset.train_samples, update.noise_multiplier_micro, update.steps
         )
         spent[update.dataset_id] = accounting.add(spent.get(update.dataset_id, ()), loss)
+    for release in reader.all("release", Release):
+        known = spent.get(release.dataset_id, ())
+        spent[release.dataset_id] = accounting.add(known, release.rdp_pico())
     for account in reader.all("account", PrivacyAccount):
         rdp = spent.get(account.dataset_id, ())
         epsilon = accounting.epsilon_micro(rdp, account.delta_nano) if rdp else 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from support.arguments import EXAMPLES
 from support.memory_stub import creator
 from support.scenario import (
     HOSPITALS,
@@ -20,6 +21,7 @@ from support.scenario import (
 )
 
 from chaincode.schema import keys
+from chaincode.schema.accounting import epsilon_micro, rdp_pico
 from chaincode.schema.encryption import most_levels
 from chaincode.schema.errors import Code
 from chaincode.schema.plans import Participant
@@ -456,3 +458,42 @@ def test_a_hospital_outside_the_plan_takes_no_part():
     update = scenario.refused(FOUR, "round:SubmitUpdate", scenario.update_args(plan, FOUR))
 
     assert {commit.code, opening.code, update.code} == {Code.NOT_A_PARTICIPANT}
+
+
+# Releases.
+
+
+def test_a_release_is_charged_once_beside_what_plans_spend_and_within_the_budget():
+    scenario = at("enrolled")
+    args = EXAMPLES["ReleaseArgs"]()
+    made = scenario.do(ONE, "dataset:Release", args)
+    again = scenario.refused(ONE, "dataset:Release", args)
+    scenario.do(ONE, "dataset:Release", args | {"release_id": "second", "sha256": sha("2")})
+
+    each = rdp_pico(1, 1, 40_000_000, 20)
+    account = scenario.asset(keys.account(dataset_of(ONE)))
+    assert made["epsilon_micro"] == epsilon_micro(each, 10_000)
+    assert again.code == Code.EXISTS
+    assert account["epsilon_micro"] == epsilon_micro([2 * loss for loss in each], 10_000)
+    assert scenario.asset(keys.release(dataset_of(ONE), "second"))["sha256"] == sha("2")
+
+
+def test_a_release_beyond_the_budget_is_refused_and_so_is_another_hospitals():
+    scenario = at("enrolled")
+    args = EXAMPLES["ReleaseArgs"]()
+
+    assert (
+        scenario.refused(ONE, "dataset:Release", args | {"noise": 1}).code == Code.BUDGET_EXCEEDED
+    )
+    assert scenario.refused(TWO, "dataset:Release", args).code == Code.NOT_OWNER
+
+
+def test_what_a_release_spent_no_plan_can_spend_again():
+    scenario = at("open")
+    update = scenario.update_args(terms(), ONE)
+    args = EXAMPLES["ReleaseArgs"]()
+    spent = scenario.do(ONE, "dataset:Release", args)["epsilon_micro"]
+    budget = {"dataset_id": dataset_of(ONE), "budget_epsilon_micro": spent}
+    scenario.do(ONE, "dataset:SetBudget", budget)
+
+    assert scenario.refused(ONE, "round:SubmitUpdate", update).code == Code.BUDGET_EXCEEDED

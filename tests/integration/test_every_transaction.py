@@ -74,6 +74,7 @@ WRONG: dict[str, tuple[dict[str, Any], Code]] = {
     "node:Revoke": (NO_NODE, Code.NOT_FOUND),
     "dataset:Register": ({"dataset_id": dataset_of(TWO)}, Code.EXISTS),
     "dataset:SetBudget": ({}, Code.BUDGET_EXCEEDED),
+    "dataset:Release": ({"release_id": "table-1"}, Code.EXISTS),
     "dataset:Consent": ({}, Code.TERMS_MISMATCH),
     "dataset:Withdraw": ({}, Code.TERMS_MISMATCH),
     "plan:Propose": ({}, Code.EXISTS),

@@ -72,6 +72,19 @@ FALLS = [
 ]
 
 
+TABLE = {
+    "dataset_id": dataset_of(ONE),
+    "release_id": "table-1",
+    "mechanism": "class-marginals-v1",
+    "tables": 20,
+    "noise": 200,
+    "records": 100,
+    "descriptor_sha256": sha("descriptor"),
+    "sha256": sha("table"),
+    "size_bytes": 1000,
+}
+
+
 def lead(life: Scenario) -> None:
     """The whole life."""
     life.found()
@@ -175,6 +188,10 @@ def _budgets(life: Scenario) -> None:
     life.do(ONE, "dataset:SetBudget", args)
     account = life.do(TWO, "dataset:Get", {"dataset_id": dataset_of(ONE)})["account"]
     assert account["budget_epsilon_micro"] == 20_000_000
+    released = life.do(ONE, "dataset:Release", TABLE)
+    account = life.do(TWO, "dataset:Get", {"dataset_id": dataset_of(ONE)})["account"]
+    assert account["releases"] == [released]
+    assert account["epsilon_micro"] == released["epsilon_micro"] > 0
 
 
 def _classifiers(life: Scenario) -> None:

@@ -38,6 +38,7 @@ from trainer.node.grouptests import GroupTests
 from trainer.node.home import Home
 from trainer.node.masks import MaskKeeper
 from trainer.node.membership import Membership
+from trainer.node.releases import Releases
 from trainer.node.resources import Meter
 from trainer.node.rounds import Rounds
 from trainer.node.storage import Storekeeper
@@ -194,6 +195,41 @@ def describe_data(path: Path, terms: Path) -> dict[str, Any]:
     home.keep(_data_name(data), _FILES, files)
     home.close()
     return {"dataset_id": data.dataset_id, **about}
+
+
+def release_data(
+    path: Path, terms: Path, release_id: str, epsilon_micro: int, out: Path | None
+) -> dict[str, Any]:
+    """A synthetic table of the node's dataset: made and kept once, given out once it is charged.
+
+    Returns:
+        What is to be charged by ``dataset:Release``; once it is, what the ledger says of it.
+
+    Raises:
+        MedFabricError: ``EXISTS`` where the ledger has another table of this name; ``DATA_FILE``
+            where ``out`` exists; as :func:`trainer.data.dataset.open_recorded`.
+    """
+    config = load(path)
+    data, wanted = _data(path, config, terms)
+    home = Home(config.home)
+    try:
+        identity = Identity.load(config.identity)
+        with Consortium.connect(config.connection, identity) as consortium:
+            account = consortium.datasets.get(dataset_id=data.dataset_id).account
+            releases = Releases(home, _data_name(data))
+            made = releases.known(release_id)
+            if made is None:
+                recorded = _recorded(data, consortium, home)
+                made = releases.make(
+                    data, wanted, recorded, identity, release_id, epsilon_micro, account.delta_nano
+                )
+        charged = next((r for r in account.releases if r.release_id == release_id), None)
+        if charged is None:
+            return made.model_dump(mode="json")
+        releases.give_out(charged, out)
+        return charged.model_dump(mode="json") | {"file": str(out) if out else None}
+    finally:
+        home.close()
 
 
 def data_statistics(path: Path, terms: Path) -> Statistics:

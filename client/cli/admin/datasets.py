@@ -31,6 +31,16 @@ def register(consortium: Consortium, description: Path) -> Any:
     return consortium.datasets.register(read_model(description, RegisterDatasetArgs))
 
 
+@ledger_command(dataset, "release")
+@click.argument("description", type=FILE)
+def release(consortium: Consortium, description: Path) -> Any:
+    """Charge the release that DESCRIPTION tells of (JSON; `medfabric node release` makes both it
+    and the table, which the node gives out once it is charged)."""
+    from chaincode.schema.datasets import ReleaseArgs
+
+    return consortium.datasets.release(read_model(description, ReleaseArgs))
+
+
 @ledger_command(dataset, "consent")
 @click.argument("dataset_id")
 @click.argument("plan_id")

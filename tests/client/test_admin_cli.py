@@ -22,6 +22,7 @@ from chaincode.schema.encryption import EncryptionTerms, Workload, refusal
 from chaincode.schema.errors import Code
 from chaincode.schema.reputation import Evidence, Rated
 from chaincode.schema.rounds import Model, ModelStatus
+from chaincode.schema.studies import Study, StudyResult, StudyStatus, StudyTerms
 from client.cli.main import cli
 from client.cli.output import Exit
 from client.consortium import Consortium, every
@@ -347,6 +348,80 @@ def test_a_complaint_is_voted_on_and_its_subject_shown(planned):
     assert planned.two.do("complaint", "list")[0]["about"] == "node Hospital2MSP/node1"
     shown = planned.two.do("reputation", "show", "node", "Hospital2MSP/node1")
     assert (shown["score_milli"], shown["tallies"]) == (500, {})
+
+
+def study_of(planned) -> dict[str, Any]:
+    asked = {
+        "study_id": "sizes",
+        "title": "Sizes",
+        "plan_id": "tumours",
+        "data": terms()["data"],
+        "levels": 100,
+        "datasets": [{"msp_id": "Hospital1MSP", "dataset_id": "wards1"}],
+        "holder": "Hospital2MSP",
+        "statistics": ["mean"],
+        "least_records": 10,
+        "most_records": 1000,
+        "flooding": {"scale_bits": 10, "flood_bits": 10},
+    }
+    (planned.folder / "study.json").write_text(json.dumps(asked))
+    return asked
+
+
+def test_a_study_is_fitted_to_its_plans_key_and_refused_before_that_is_confirmed(planned):
+    study_of(planned)
+    file = str(planned.folder / "study.json")
+
+    fitted = planned.one.do("study", "fit", file)
+
+    assert fitted["flooding"]["statistical_bits"] >= 40
+    assert fitted["flooding"]["flood_bits"] < fitted["flooding"]["scale_bits"]
+    assert planned.one.refused("study", "propose", file) == (Exit.REFUSED, Code.STUDY_INVALID)
+
+
+def test_a_study_is_voted_on_consented_to_and_its_findings_read(planned):
+    wanted = StudyTerms.model_validate_json(json.dumps(study_of(planned)))
+    study = Study(
+        study_id="sizes",
+        terms=wanted,
+        terms_sha256=wanted.sha256,
+        status=StudyStatus.PROPOSED,
+        proposed_by="Hospital1MSP",
+        proposed_at=2_000_000_000,
+        changed_at=1,
+        deadline=1,
+    )
+    state = planned.service.ledger.state
+    state["\x00study\x00sizes\x00"] = canonical.dumps(study)
+    vote = ("study", "vote", "sizes", "--approve")
+
+    early = planned.one.refused("study", "findings", "sizes")
+    wrong = planned.one.refused(*vote, "--terms", "00" * 32)
+    for desk in (planned.one, planned.two):
+        desk.do(*vote)
+    foreign = planned.two.refused("study", "consent", "sizes", "wards1")
+    planned.one.do("study", "consent", "sizes", "wards1", "--reason", "for the guideline")
+    planned.one.do("study", "consent", "sizes", "wards1", "--withdraw")
+    advanced = planned.one.do("study", "advance", "sizes")
+    result = StudyResult(
+        study_id="sizes",
+        terms_sha256=wanted.sha256,
+        dataset_ids=("wards1",),
+        records=20,
+        sums=(20, 500),
+        sums_sha256=canonical.sha256([20, 500]),
+        published_at=1,
+    )
+    state["\x00study-result\x00sizes\x00"] = canonical.dumps(result)
+
+    assert early == (Exit.REFUSED, Code.NOT_YET)
+    assert wrong == (Exit.REFUSED, Code.TERMS_MISMATCH)
+    assert foreign == (Exit.REFUSED, Code.NOT_OWNER)
+    assert advanced["status"] == "COLLECTING"
+    assert planned.two.do("study", "list")[0]["holder"] == "Hospital2MSP"
+    assert planned.two.do("study", "show", "sizes")["consents"][0]["given"] is False
+    found = planned.two.do("study", "findings", "sizes")
+    assert found["columns"] == [{"name": "size", "mean_micro": 2_500_000, "variance_micro": None}]
 
 
 def test_reputations_are_listed_by_kind_and_page(planned):

@@ -1,0 +1,113 @@
+"""A study in a running consortium: the agents sum, decrypt and record what three hospitals hold."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from support.training import training
+
+from chaincode.schema import studies
+from chaincode.schema.consortium import Subject
+from chaincode.schema.encryption import EncryptionTerms
+from chaincode.schema.plans import PlanStatus
+from chaincode.schema.studies import (
+    Flooding,
+    Histogram,
+    Statistic,
+    StudyDataset,
+    StudyStatus,
+    StudyTerms,
+    StudyView,
+)
+from client import blocks
+from client.audit import proof, reputations
+from client.connection import Connection
+from client.consortium import Consortium
+from client.findings import findings
+from client.identity import Identity
+from demo import run as demo
+from demo.run import PLAN_ID, Run
+from network.topology import Kind
+
+
+def _terms(run: Run) -> StudyTerms:
+    """Two columns of the records of all hospitals but the last, which holds them."""
+    plan = run.ledger.plans.get(plan_id=PLAN_ID).plan.terms
+    *owners, holder = plan.participation.participants
+    data = plan.data.model_copy(update={"features": plan.data.features[:2], "expected": None})
+    drawn = StudyTerms(
+        study_id="masses",
+        title="Masses",
+        plan_id=PLAN_ID,
+        data=data,
+        levels=100,
+        datasets=tuple(StudyDataset(msp_id=o.msp_id, dataset_id=o.dataset_id) for o in owners),
+        holder=holder.msp_id,
+        statistics=tuple(Statistic),
+        histograms=(Histogram(name=data.label),),
+        least_records=10,
+        most_records=1000,
+        flooding=Flooding(scale_bits=10, flood_bits=10),
+    )
+    assert isinstance(plan.encryption, EncryptionTerms)
+    fitted = studies.fitted(drawn, plan.encryption, len(plan.hospitals))
+    assert fitted is not None
+    return fitted
+
+
+def _until(seen: Callable[[], bool], seconds: float = 120.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not seen():
+        assert time.monotonic() < deadline, "it does not get there"
+        time.sleep(0.1)
+
+
+def _agree(run: Run, admins: dict[str, Consortium], terms: StudyTerms) -> None:
+    first = next(iter(admins.values()))
+    first.submit("study:Propose", terms, studies.Study)
+    for one in terms.datasets:
+        args = {"study_id": terms.study_id, "terms_sha256": terms.sha256}
+        admins[one.msp_id].studies.consent(dataset_id=one.dataset_id, **args)
+    for admin in list(admins.values())[:3]:
+        admin.charter.vote(
+            subject=Subject.STUDY,
+            subject_id=terms.study_id,
+            subject_sha256=terms.sha256,
+            approve=True,
+        )
+    first.studies.advance(study_id=terms.study_id)
+
+
+@pytest.mark.timeout(300)
+def test_a_running_consortium_studies_records_that_their_holder_cannot_read(
+    tmp_path: Path,
+) -> None:
+    with training(tmp_path, Kind.DEVNET, rounds=1, stage_seconds=60) as run:
+        _until(lambda: demo.plan(run).status in (PlanStatus.ACTIVE, PlanStatus.COMPLETED))
+        admins = {hospital.msp_id: hospital.admin for hospital in run.hospitals}
+        terms = _terms(run)
+        _agree(run, admins, terms)
+
+        def view() -> StudyView:
+            return run.ledger.studies.get(study_id=terms.study_id)
+
+        _until(lambda: view().study.status in (StudyStatus.PUBLISHED, StudyStatus.FAILED))
+        done, datasets = view(), [one.dataset_id for one in terms.datasets]
+        held = [run.ledger.datasets.get(dataset_id=name).dataset for name in datasets]
+        layout, first = run.network.layout, run.hospitals[0]
+        connection = Connection.load(layout.connection(first.slug))
+        height = blocks.fetch(connection, Identity.load(first.user("auditor")), tmp_path / "blocks")
+        verdict, ledger = proof.prove(tmp_path / "blocks", layout.genesis.read_bytes(), height)
+
+    assert done.study.status is StudyStatus.PUBLISHED, done.study.reason
+    assert done.result is not None
+    found = findings(terms, done.result.sums)
+    records = sum(d.train_samples + d.validation_samples + d.test_samples for d in held)
+    assert found.records == records
+    assert sum(b.records for b in found.histograms[0].bins) == records
+    assert found.pairs[0].correlation_micro is not None
+    assert verdict.proven
+    assert list(reputations.check(ledger)) == []

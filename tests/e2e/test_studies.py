@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.training import training
@@ -12,7 +13,7 @@ from support.training import training
 from chaincode.schema import studies
 from chaincode.schema.consortium import Subject
 from chaincode.schema.encryption import EncryptionTerms
-from chaincode.schema.plans import PlanStatus
+from chaincode.schema.plans import PlanStatus, PlanTerms, ScheduleTerms
 from chaincode.schema.studies import (
     Flooding,
     Histogram,
@@ -31,6 +32,9 @@ from client.identity import Identity
 from demo import run as demo
 from demo.run import PLAN_ID, Run
 from network.topology import Kind
+from trainer import presets
+
+_plan = presets.plan
 
 
 def _terms(run: Run) -> StudyTerms:
@@ -58,6 +62,12 @@ def _terms(run: Run) -> StudyTerms:
     return fitted
 
 
+def _untrained(*given: Any, **named: Any) -> PlanTerms:
+    """The demonstration's plan, whose rounds are never due: its key alone is wanted."""
+    never = ScheduleTerms(first_round_at=2**40)
+    return _plan(*given, **named).model_copy(update={"schedule": never})
+
+
 def _until(seen: Callable[[], bool], seconds: float = 120.0) -> None:
     deadline = time.monotonic() + seconds
     while not seen():
@@ -83,10 +93,11 @@ def _agree(run: Run, admins: dict[str, Consortium], terms: StudyTerms) -> None:
 
 @pytest.mark.timeout(300)
 def test_a_running_consortium_studies_records_that_their_holder_cannot_read(
-    tmp_path: Path,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(presets, "plan", _untrained)
     with training(tmp_path, Kind.DEVNET, rounds=1, stage_seconds=60) as run:
-        _until(lambda: demo.plan(run).status in (PlanStatus.ACTIVE, PlanStatus.COMPLETED))
+        _until(lambda: demo.plan(run).status is PlanStatus.ACTIVE)
         admins = {hospital.msp_id: hospital.admin for hospital in run.hospitals}
         terms = _terms(run)
         _agree(run, admins, terms)

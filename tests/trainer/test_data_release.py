@@ -3,26 +3,31 @@ once and given out when it is charged."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from support.scenario import HOSPITALS, Scenario, at, dataset_args, dataset_of
 
-from chaincode.schema import accounting
+from chaincode.schema import accounting, canonical
 from chaincode.schema.data import Category, DataTerms, Feature
-from chaincode.schema.datasets import Release
+from chaincode.schema.datasets import DatasetView, Release
 from chaincode.schema.errors import MedFabricError
 from trainer import attacks
 from trainer.data import release
 from trainer.data.dataset import Recorded, Source, describe
 from trainer.data.files import load
 from trainer.data.raw import Raw
+from trainer.node import main
 from trainer.node.home import Home
 from trainer.node.releases import Releases
 from trainer.privacy.sampling import Stream
 
+ONE = HOSPITALS[0]
 TERMS = DataTerms(
     application="tumours",
     features=(
@@ -166,3 +171,55 @@ def test_other_terms_or_records_than_were_registered_make_no_table(tmp_path: Pat
         releases.make(source, TERMS, recorded, None, "one", 2_000_000, 10_000)
     assert releases.known("one") is None
     home.close()
+
+
+def test_the_command_gives_out_only_what_the_ledger_charged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, _ = _dataset(tmp_path)
+    (tmp_path / "terms.json").write_bytes(canonical.dumps(TERMS))
+    config = {
+        "connection": "connection.json",
+        "identity": "identity",
+        "home": "home",
+        "store": {"kind": "directory", "folder": "store"},
+        "data": {"dataset_id": dataset_of(ONE), "file": str(source.file)},
+    }
+    (tmp_path / "node.json").write_text(json.dumps(config))
+    scenario = at("founded")
+    about = main.describe_data(tmp_path / "node.json", tmp_path / "terms.json")
+    scenario.do(ONE, "dataset:Register", dataset_args(**about))
+    monkeypatch.setattr(main.Identity, "load", lambda _: None)
+    monkeypatch.setattr(main.Consortium, "connect", lambda *_: _Ledger(scenario))
+    out = tmp_path / "out.csv"
+
+    def release_() -> dict[str, Any]:
+        files = tmp_path / "node.json", tmp_path / "terms.json"
+        return main.release_data(*files, "one", 2_000_000, out)
+
+    made = release_()
+    assert release_() == made
+    assert not out.exists()
+    scenario.do(ONE, "dataset:Release", made)
+
+    given = release_()
+
+    assert given["epsilon_micro"] <= 2_000_000
+    assert hashlib.sha256(out.read_bytes()).hexdigest() == given["sha256"] == made["sha256"]
+
+
+class _Ledger:
+    """A connection that reads the scenario's datasets."""
+
+    def __init__(self, scenario: Scenario) -> None:
+        self._scenario, self.datasets = scenario, self
+
+    def __enter__(self) -> _Ledger:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing is open."""
+
+    def get(self, **args: str) -> DatasetView:
+        found = self._scenario.do(ONE, "dataset:Get", args)
+        return DatasetView.model_validate_json(json.dumps(found))

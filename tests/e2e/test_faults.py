@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from support.networks import FABRIC, KINDS
-from support.training import begun, ended, everyone_decrypts, training, until
+from support.training import begun, ended, everyone_decrypts, soon_over, training, until
 
 from chaincode.schema.rounds import RoundStatus, RoundView
 from client.consortium import Consortium
@@ -81,8 +81,11 @@ def test_rounds_end_while_an_orderer_is_down_and_wait_for_a_peer(
 
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("kind", KINDS)
-def test_tampered_content_and_absent_hospitals_are_named(kind: Kind, tmp_path: Path) -> None:
-    with training(tmp_path / "run", kind, rounds=3, stage_seconds=20) as run:
+def test_tampered_content_and_absent_hospitals_are_named(
+    kind: Kind, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    soon_over(monkeypatch)
+    with training(tmp_path / "run", kind, rounds=3, stage_seconds=10) as run:
         store = tmp_path / "run" / "content"
 
         first = until(run, 1, begun)
@@ -133,7 +136,7 @@ def test_share_that_decrypts_nothing_fails_the_round(
     kind: Kind, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     everyone_decrypts(monkeypatch)
-    with training(tmp_path / "run", kind, rounds=1, stage_seconds=20) as run:
+    with training(tmp_path / "run", kind, rounds=1, stage_seconds=10) as run:
         liar = run.hospitals[3]
         until(run, 1, lambda view: any(u.msp_id == liar.msp_id for u in view.updates))
         run.agents.kill(liar.slug)

@@ -7,37 +7,23 @@ from pathlib import Path
 
 import pytest
 from support.networks import KINDS
-from support.training import ended, training, until
+from support.training import ended, soon_over, training, until
 
-from chaincode.schema.plans import PlanTerms
 from chaincode.schema.rounds import RoundStatus
 from demo.run import Run
 from network.processes import Spec
 from network.topology import Kind
-from trainer import presets
 
 _AGENT = Path(__file__).parents[1] / "support" / "crashing_agent.py"
-_PLAN = presets.plan
 GONE = "Hospital4MSP"
-
-
-def _soon_over(*args: object, **named: object) -> PlanTerms:
-    """The demonstration's plan, masked, that does not wait long for a node that is gone."""
-    terms = _PLAN(*args, **named)  # type: ignore[arg-type]
-    short = terms.participation.model_copy(update={"update_seconds": 25})
-    return terms.model_copy(update={"participation": short})
-
-
-@pytest.fixture(autouse=True)
-def _short(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(presets, "plan", _soon_over)
 
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_node_that_dies_after_sealing_stays_in_the_sum_and_before_leaves_no_mask_behind(
-    kind: Kind, tmp_path: Path
+    kind: Kind, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    soon_over(monkeypatch)
     with training(
         tmp_path / "run", kind, 2, stage_seconds=8, start=False, aggregation="secret-sharing"
     ) as run:

@@ -7,11 +7,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from chaincode.schema.encryption import choose
 from chaincode.schema.errors import MedFabricError
+from chaincode.schema.plans import PlanTerms
 from chaincode.schema.rounds import RoundStatus, RoundView
 from demo import run as demo
 from demo.run import PLAN_ID, Options, Run
@@ -55,6 +57,18 @@ def everyone_decrypts(monkeypatch: pytest.MonkeyPatch) -> None:
         "encryption",
         lambda work, clip_micro: choose(work, clip_micro=clip_micro, error_nano=10_000),
     )
+
+
+def soon_over(monkeypatch: pytest.MonkeyPatch, update_seconds: int = 25) -> None:
+    """Have the demonstration's plan not wait long for a node that is gone."""
+    agreed = presets.plan
+
+    def plan(*args: Any, **named: Any) -> PlanTerms:
+        terms = agreed(*args, **named)
+        short = terms.participation.model_copy(update={"update_seconds": update_seconds})
+        return terms.model_copy(update={"participation": short})
+
+    monkeypatch.setattr(presets, "plan", plan)
 
 
 def until(

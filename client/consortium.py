@@ -252,6 +252,7 @@ class Complaints(Group):
     open = Call("complaint:Open", t.ComplaintTerms, t.Complaint)
     advance = Call("complaint:Advance", t.ComplaintArgs, t.Complaint)
     get = Call("complaint:Get", t.ComplaintArgs, t.Complaint)
+    propose_lifting = Call("complaint:ProposeLifting", t.LiftingArgs, m.Motion)
     page = Call("complaint:List", PageArgs, t.ComplaintPage)
 
 

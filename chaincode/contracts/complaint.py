@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from chaincode.contracts import motion as motions
 from chaincode.contracts import reputation, voting
 from chaincode.contracts.framework import Context, transaction
 from chaincode.schema import canonical, keys, states
 from chaincode.schema.base import PageArgs
 from chaincode.schema.consortium import Subject
 from chaincode.schema.errors import Code, MedFabricError
+from chaincode.schema.motions import Motion
 from chaincode.schema.reputation import (
     Complaint,
     ComplaintArgs,
     ComplaintPage,
     ComplaintStatus,
     ComplaintTerms,
+    LiftingArgs,
     Rated,
     Suspension,
 )
@@ -56,6 +59,17 @@ class ComplaintContract:
             _uphold(context, complaint.terms)
         return _decide(context, complaint, upheld=upheld)
 
+    @transaction("complaint:ProposeLifting")
+    def propose_lifting(self, context: Context, args: LiftingArgs) -> Motion:
+        if _running(context, args.complaint_id) is None:
+            raise MedFabricError(
+                Code.BAD_STATE,
+                f"complaint {args.complaint_id} suspends nobody now; read what became of it",
+            )
+        motion = motions.propose(context, Subject.LIFTING, args.complaint_id, args.reason)
+        context.emit("lifting.proposed", msp_id=context.msp_id, subject=args.complaint_id)
+        return motion
+
     @transaction("complaint:Get")
     def get(self, context: Context, args: ComplaintArgs) -> Complaint:
         return context.get(keys.complaint(args.complaint_id), Complaint)
@@ -81,6 +95,30 @@ def question(context: Context, complaint: Complaint) -> voting.Question:
         complaint.opened_at + rule.open_seconds,
         accused=complaint.accused,
     )
+
+
+def voted(context: Context, motion: Motion, carried: bool) -> None:
+    """Carry out what the votes on lifting a suspension decided."""
+    complaint_id = motion.terms.subject_id
+    suspension = _running(context, complaint_id)
+    if not carried or suspension is None:
+        context.emit("lifting.refused" if suspension else "lifting.late", subject=complaint_id)
+        return
+    lifted = {"until": context.now, "lifted_by": motion.terms_sha256}
+    key = keys.suspension(suspension.msp_id, suspension.node_id)
+    context.put(key, suspension.model_copy(update=lifted))
+    context.emit("suspension.lifted", msp_id=suspension.msp_id, subject=suspension.node_id)
+
+
+def _running(context: Context, complaint_id: str) -> Suspension | None:
+    """The suspension that a complaint led to, while it lasts."""
+    terms = context.get(keys.complaint(complaint_id), Complaint).terms
+    if terms.subject is not Rated.NODE:
+        return None
+    suspension = context.find(keys.suspension(*terms.subject_id.split("/")), Suspension)
+    if suspension is None or suspension.complaint_id != complaint_id:
+        return None
+    return suspension if context.now < suspension.until else None
 
 
 def _uphold(context: Context, terms: ComplaintTerms) -> None:

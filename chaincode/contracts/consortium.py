@@ -137,6 +137,7 @@ class ConsortiumContract:
             Subject.EXPULSION: self._expulsion,
             Subject.RULES: self._rules,
             Subject.RECALL: models.voted,
+            Subject.LIFTING: complaints.voted,
         }
         carry_out[args.subject](context, motion, carried)
         return ballot
@@ -231,7 +232,17 @@ def _question(context: Context, subject: Subject, subject_id: str) -> voting.Que
         return classifiers.question(context, classifier)
     if subject is Subject.STUDY:
         return studies.question(context, context.get(keys.study(subject_id), Study))
-    return motions.question(context, motions.get(context, subject, subject_id))
+    motion = motions.get(context, subject, subject_id)
+    return motions.question(context, motion, _accused(context, subject, subject_id))
+
+
+def _accused(context: Context, subject: Subject, subject_id: str) -> str | None:
+    """The hospital that a motion is about, if it is about one."""
+    if subject is Subject.EXPULSION:
+        return subject_id
+    if subject is Subject.LIFTING:
+        return context.get(keys.complaint(subject_id), Complaint).accused
+    return None
 
 
 def _charter(consortium: Consortium) -> voting.Question:

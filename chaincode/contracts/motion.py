@@ -75,8 +75,8 @@ def open_(context: Context, subject: Subject, subject_id: str) -> Motion:
     return motion
 
 
-def question(context: Context, motion: Motion) -> voting.Question:
-    """A motion as a question to the hospitals; whom it would expel is not asked."""
+def question(context: Context, motion: Motion, accused: str | None) -> voting.Question:
+    """A motion as a question to the hospitals; the one that it is about has no vote."""
     terms = motion.terms
     return voting.question(
         terms.subject,
@@ -85,7 +85,7 @@ def question(context: Context, motion: Motion) -> voting.Question:
         context.consortium().hospitals,
         _rule(context, terms.subject),
         motion.expires_at,
-        accused=terms.subject_id if terms.subject is Subject.EXPULSION else None,
+        accused=accused,
     )
 
 
@@ -115,4 +115,5 @@ def _rule(context: Context, subject: Subject) -> VotingRule:
         Subject.EXPULSION: rules.expulsion,
         Subject.RULES: rules.rules,
         Subject.RECALL: rules.recall,
+        Subject.LIFTING: rules.complaint,
     }[subject]

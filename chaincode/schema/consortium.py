@@ -45,6 +45,7 @@ class Subject(StrEnum):
     CLASSIFIER = "classifier"
     RECALL = "recall"
     STUDY = "study"
+    LIFTING = "lifting"
 
 
 class Founder(Language):

@@ -114,6 +114,12 @@ MEANINGS: Mapping[str, Meaning | None] = {
                 "terms.subject_id",
                 only=("terms.subject", "recall"),
             ),
+            _to(
+                Relation.DERIVED_FROM,
+                keys.complaint,
+                "terms.subject_id",
+                only=("terms.subject", "lifting"),
+            ),
         ),
         ("terms.subject", "terms.subject_id", "terms_sha256", "status"),
     ),
@@ -130,7 +136,7 @@ MEANINGS: Mapping[str, Meaning | None] = {
                 _to(
                     Relation.DERIVED_FROM, keys.motion, "subject", "subject_id", only=("subject", s)
                 )
-                for s in ("hospital", "expulsion", "rules", "recall")
+                for s in ("hospital", "expulsion", "rules", "recall", "lifting")
             ),
             _to(Relation.DERIVED_FROM, keys.study, "subject_id", only=("subject", "study")),
         ),
@@ -365,7 +371,7 @@ MEANINGS: Mapping[str, Meaning | None] = {
     "suspension": Meaning(
         CoreType.ENTITY,
         (_to(Relation.DERIVED_FROM, keys.complaint, "complaint_id"),),
-        ("until",),
+        ("until", "lifted_by"),
     ),
     "classifier": Meaning(
         CoreType.ENTITY,

@@ -21,6 +21,8 @@ SubjectId = Annotated[
     str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9.-]{0,63}(/[a-z0-9][a-z0-9-]{0,62})?$")
 ]
 """A hospital's MSP id, a node as ``MSP/node``, a dataset's id, a model's address."""
+Grounds = Annotated[str, StringConstraints(min_length=1, max_length=512, pattern=r"^[^\x00]*$")]
+"""Why; never nothing."""
 Milli = Annotated[int, Field(ge=0, le=1000)]
 """A share of one, in thousandths."""
 
@@ -113,7 +115,7 @@ class ComplaintTerms(Language):
     complaint_id: Id
     subject: Rated
     subject_id: SubjectId
-    reason: Annotated[str, StringConstraints(min_length=1, max_length=512, pattern=r"^[^\x00]*$")]
+    reason: Grounds
     evidence_sha256: Sha256
     suspend_seconds: Annotated[int, Field(ge=0, le=366 * 86_400)] = 0
 
@@ -131,12 +133,16 @@ class Complaint(Language):
 
 
 class Suspension(Language):
-    """By vote: the node does nothing until then, whatever its own hospital says."""
+    """By vote: the node does nothing until then, whatever its own hospital says.
+
+    ``lifted_by`` is the hash of the motion by which it ended early, with the reason.
+    """
 
     msp_id: MspId
     node_id: Id
     complaint_id: Id
     until: Seconds
+    lifted_by: Sha256 | None = None
 
 
 # Arguments
@@ -155,6 +161,11 @@ class ReputationPageArgs(PageArgs):
 
 class ComplaintArgs(Language):
     complaint_id: Id
+
+
+class LiftingArgs(Language):
+    complaint_id: Id
+    reason: Grounds
 
 
 # Results

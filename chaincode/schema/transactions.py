@@ -598,6 +598,14 @@ _ROWS = (
         True,
         "Carry out what the votes on a complaint decided.",
     ),
+    Transaction(
+        "complaint:ProposeLifting",
+        t.LiftingArgs,
+        m.Motion,
+        ADMIN,
+        True,
+        "Move to end a complaint's suspension early; hospitals vote on it as subject `lifting`.",
+    ),
     Transaction("complaint:Get", t.ComplaintArgs, t.Complaint, ANYONE, False, "A complaint."),
     Transaction("complaint:List", PageArgs, t.ComplaintPage, ANYONE, False, "All complaints."),
     Transaction(

@@ -431,6 +431,74 @@ def test_a_later_shorter_suspension_does_not_end_a_longer_one():
     assert scenario.asset(keys.suspension(FOUR, "node1")) == first
 
 
+def lift(scenario, *, voters=(ONE, TWO, THREE), approve=True, advance=True):
+    args = {"complaint_id": "c1", "reason": "another machine's log"}
+    digest = scenario.do(TWO, "complaint:ProposeLifting", args)["terms_sha256"]
+    for hospital in voters:
+        scenario.vote(hospital, "lifting", "c1", digest, approve)
+    if advance:
+        scenario.do(ONE, "consortium:Advance", {"subject": "lifting", "subject_id": "c1"})
+    return digest
+
+
+def test_a_vote_lifts_a_suspension_before_its_time_and_leaves_the_complaint():
+    scenario = at("open")
+    decide(scenario, complaint(suspend_seconds=86_400))
+    digest = lift(scenario)
+
+    scenario.submit(terms(), who=(FOUR,))
+    lifted = scenario.asset(keys.suspension(FOUR, "node1"))
+    assert (lifted["lifted_by"], lifted["complaint_id"]) == (digest, "c1")
+    assert scenario.do(TWO, "complaint:Get", {"complaint_id": "c1"})["status"] == "UPHELD"
+    assert tally(scenario, "node", f"{FOUR}/node1", "complaint") == (0, 1)
+    again = {"complaint_id": "c1", "reason": "once more"}
+    assert scenario.refused(TWO, "complaint:ProposeLifting", again).code == Code.BAD_STATE
+
+
+def test_a_refused_lifting_leaves_the_suspension():
+    scenario = at("open")
+    decide(scenario, complaint(suspend_seconds=86_400))
+    lift(scenario, approve=False)
+
+    error = scenario.refused(FOUR, "round:SubmitUpdate", scenario.update_args(terms(), FOUR))
+    assert error.code == Code.NODE_NOT_ACTIVE
+    assert scenario.ledger.events[-1][0] == "lifting.refused"
+
+
+def test_a_suspended_nodes_hospital_does_not_vote_on_lifting():
+    scenario = at("open")
+    decide(scenario, complaint(suspend_seconds=86_400))
+    digest = lift(scenario, voters=(ONE, TWO), advance=False)
+    vote = {"subject": "lifting", "subject_id": "c1", "approve": True, "subject_sha256": digest}
+
+    assert scenario.refused(FOUR, "consortium:Vote", vote).code == Code.NOT_A_VOTER
+    advance = {"subject": "lifting", "subject_id": "c1"}
+    assert scenario.refused(ONE, "consortium:Advance", advance).code == Code.NOT_YET
+
+
+def test_lifting_one_complaints_suspension_leaves_a_later_ones():
+    scenario = at("open")
+    decide(scenario, complaint(suspend_seconds=60))
+    lift(scenario, advance=False)
+    opened = scenario.do(ONE, "complaint:Open", complaint(suspend_seconds=90, complaint_id="c2"))
+    for hospital in (ONE, TWO, THREE):
+        scenario.vote(hospital, "complaint", "c2", opened["terms_sha256"])
+    scenario.do(ONE, "complaint:Advance", {"complaint_id": "c2"})
+    scenario.do(ONE, "consortium:Advance", {"subject": "lifting", "subject_id": "c1"})
+
+    assert scenario.ledger.events[-1][0] == "lifting.late"
+    error = scenario.refused(FOUR, "round:SubmitUpdate", scenario.update_args(terms(), FOUR))
+    assert (error.code, "c2" in error.message) == (Code.NODE_NOT_ACTIVE, True)
+
+
+@pytest.mark.parametrize("about", [complaint(), complaint("dataset", dataset_of(FOUR))])
+def test_a_complaint_that_suspends_nobody_has_nothing_to_lift(about):
+    scenario = at("published")
+    decide(scenario, about)
+    args = {"complaint_id": "c1", "reason": "why not"}
+    assert scenario.refused(ONE, "complaint:ProposeLifting", args).code == Code.BAD_STATE
+
+
 def test_a_suspension_of_one_node_leaves_the_others_alone():
     scenario = at("open")
     scenario.users[FOUR, "node2"] = creator(FOUR, "node2", "trainer,validator", "n2")

@@ -112,6 +112,7 @@ WRONG: dict[str, tuple[dict[str, Any], Code]] = {
     "inference:Answer": ({}, Code.NOT_FOUND),
     "complaint:Open": ({"complaint_id": "complaint-1"}, Code.EXISTS),
     "complaint:Advance": ({}, Code.NOT_FOUND),
+    "complaint:ProposeLifting": ({"complaint_id": "complaint-0"}, Code.BAD_STATE),
     "classifier:Propose": ({"classifier_id": "first"}, Code.EXISTS),
     "classifier:Advance": ({}, Code.NOT_FOUND),
     "storage:Hold": ({"until": 1}, Code.BAD_ARGUMENT),

@@ -148,6 +148,7 @@ EXAMPLES: dict[str, Callable[[], dict[str, Any]]] = {
         "evidence_sha256": sha("x"),
     },
     "ComplaintArgs": lambda: {"complaint_id": "c"},
+    "LiftingArgs": lambda: {"complaint_id": "c", "reason": "no longer so"},
     "ClassifierTerms": lambda: {
         "classifier_id": "c",
         "bias_micro": 0,

@@ -403,6 +403,10 @@ def _complaints(life: Scenario) -> None:
     life.do(ONE, "complaint:Advance", {"complaint_id": complaint_id})
     decided = life.do(TWO, "complaint:Get", {"complaint_id": complaint_id})
     assert (decided["status"], decided["accused"]) == ("UPHELD", FOUR)
+    lifting = {"complaint_id": complaint_id, "reason": "the records were its own"}
+    motion = life.do(TWO, "complaint:ProposeLifting", lifting)
+    _decide(life, "lifting", complaint_id, motion["terms_sha256"], ONE, TWO, THREE)
+    life.do(FOUR, "storage:Hold", {"content": ref("kept"), "until": UNTIL})
 
 
 def _rules(life: Scenario) -> None:

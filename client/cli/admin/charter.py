@@ -13,7 +13,7 @@ from client.cli.session import FILE, ledger_command, read_model
 if TYPE_CHECKING:
     from client.consortium import Consortium
 
-SUBJECTS = click.Choice(["charter", "hospital", "expulsion", "rules", "recall"])
+SUBJECTS = click.Choice(["charter", "hospital", "expulsion", "rules", "recall", "lifting"])
 
 
 @click.group("consortium")

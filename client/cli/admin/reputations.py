@@ -97,6 +97,14 @@ def advance(consortium: Consortium, complaint_id: str) -> Any:
     return consortium.complaints.advance(complaint_id=complaint_id)
 
 
+@ledger_command(complaint, "propose-lifting")
+@click.argument("complaint_id")
+@click.option("--reason", required=True, help="Stays on the ledger.")
+def propose_lifting(consortium: Consortium, complaint_id: str, reason: str) -> Any:
+    """Move to end a suspension early; vote by `admin consortium vote lifting COMPLAINT_ID`."""
+    return consortium.complaints.propose_lifting(complaint_id=complaint_id, reason=reason)
+
+
 @ledger_command(complaint, "show")
 @click.argument("complaint_id")
 def show_complaint(consortium: Consortium, complaint_id: str) -> Any:

@@ -74,6 +74,10 @@ def voted(context: Context, motion: Motion, carried: bool) -> None:
         context.emit("recall.refused", subject=address)
         return
     model = context.get(keys.model(address), Model)
+    if model.status is ModelStatus.RECALLED:
+        # By rule, while the votes were cast: the motion must not stay open for that.
+        context.emit("recall.late", subject=address)
+        return
     _move(context, model, ModelStatus.RECALLED, motion.terms.reason)
 
 

@@ -11,10 +11,17 @@ ONE, TWO = HOSPITALS[:2]
 FIRST = {"sha256": sha("model 1")}
 
 
-def recall(made: Scenario, address: str, *, approve: bool = True) -> None:
-    """Move to recall a model, and vote."""
+def move(made: Scenario, address: str) -> str:
+    """Move to recall a model; the hash that is voted on."""
     args = {"sha256": address, "reason": "a label was wrong"}
-    digest = made.do(TWO, "model:ProposeRecall", args)["terms_sha256"]
+    return made.do(TWO, "model:ProposeRecall", args)["terms_sha256"]
+
+
+def recall(
+    made: Scenario, address: str, *, approve: bool = True, digest: str | None = None
+) -> None:
+    """Move to recall a model, and vote."""
+    digest = digest or move(made, address)
     for hospital in HOSPITALS[:3]:
         made.vote(hospital, "recall", address, digest, approve)
     made.do(ONE, "consortium:Advance", {"subject": "recall", "subject_id": address})
@@ -73,6 +80,21 @@ def test_what_was_trained_on_from_a_recalled_model_is_recalled_by_rule():
     assert status(made, child["sha256"]) == "RECALLED"
     assert FIRST["sha256"] in made.asset(keys.model(child["sha256"]))["reason"]
     assert status(made, sha("base")) == "CURRENT"
+
+
+def test_a_vote_that_comes_after_the_rule_s_recall_is_closed_without_effect():
+    made, plan = at("published"), terms()
+    made.round(plan, 2)
+    child = sha("model 2")
+    digest = move(made, child)
+    recall(made, FIRST["sha256"])
+    made.do(TWO, "model:RecallDerived", {"sha256": child})
+
+    recall(made, child, digest=digest)
+
+    assert made.ledger.events[-1][0] == "recall.late"
+    assert FIRST["sha256"] in made.asset(keys.model(child))["reason"]
+    assert made.asset(keys.motion("recall", child))["status"] == "CARRIED"
 
 
 def test_only_the_proposer_of_its_plan_deprecates_a_model():

@@ -33,6 +33,7 @@ from support.scenario import (
     share_args,
     terms,
 )
+from support.whole_life import CLASSIFIERS
 
 from chaincode.schema import keys, states
 from chaincode.schema.errors import parse
@@ -56,6 +57,7 @@ TABLES = {
     "ceremony": states.CEREMONY,
     "round": states.ROUND,
     "complaint": states.COMPLAINT,
+    "classifier": states.CLASSIFIER,
 }
 FIRST = {name: states.first(table) for name, table in TABLES.items()}
 WRITTEN_ONCE = (
@@ -73,6 +75,8 @@ WRITTEN_ONCE = (
 )
 
 NODE_CHANGES = (*("Rest", "Suspend") * 2, "Leave", "Revoke", *("Wake", "Resume") * 2)
+CASES = ("case-1", "case-2")
+SCORES = ("score-1", "score-2")
 HOLDS = (*("Pause", "Resume") * 4, "Abort")
 
 
@@ -181,6 +185,7 @@ class Life:
         self.check_members()
         self.check_nodes()
         self.check_plans()
+        self.check_complaints()
         self.check_places()
 
     def check_members(self) -> None:
@@ -246,6 +251,24 @@ class Life:
             assert self.found(keys.model(model["parents"][0])) is not None
             assert model["total"] > 0
 
+    def check_complaints(self) -> None:
+        """Nobody judges their own case; only what is upheld suspends; one classifier is adopted."""
+        for complaint in self.all("complaint"):
+            place = ("complaint", complaint["terms"]["complaint_id"], complaint["terms_sha256"])
+            votes = self.all("vote", *place)
+            assert complaint["accused"] not in [vote["msp_id"] for vote in votes]
+            if complaint["status"] == "UPHELD":
+                assert sum(vote["approve"] for vote in votes) >= 2
+        for suspension in self.all("suspension"):
+            (complaint,) = self.all("complaint", suspension["complaint_id"])
+            assert complaint["status"] == "UPHELD"
+            assert complaint["terms"]["suspend_seconds"] > 0
+            if suspension["lifted_by"] is not None:
+                (motion,) = self.all("motion", "lifting", suspension["complaint_id"])
+                assert motion["status"] == "CARRIED"
+        adopted = [one for one in self.all("classifier") if one["status"] == "ADOPTED"]
+        assert len(adopted) <= 1
+
     def check_places(self) -> None:
         taken = [place for place in self.all("place") if place["left_at"] is None]
         nodes = [(p["plan_id"], p["msp_id"], p["node_id"]) for p in taken]
@@ -271,6 +294,7 @@ class Life:
             *(self.plan, self.plan, self.hold, self.join, self.join, self.join, self.leave_plan),
             *(self.ceremony, self.ceremony, self.post, self.post, self.round, self.round),
             *(self.round, self.round, self.wait),
+            *(self.complain, self.judge, self.judge, self.lift, self.score),
         )
         pick.choice(acts)(pick)
 
@@ -312,8 +336,53 @@ class Life:
             for m in self.all("motion")
         ]
         known += [("plan", PLAN, plan["terms_sha256"]) for plan in self.all("plan")]
+        for kind in ("complaint", "classifier"):
+            known += [
+                (kind, one["terms"][f"{kind}_id"], one["terms_sha256"]) for one in self.all(kind)
+            ]
         chosen = pick.choice([*known, ("plan", PLAN, sha("something else"))])
         return dict(zip(("subject", "subject_id", "subject_sha256"), chosen, strict=True))
+
+    def complain(self, pick: Random) -> None:
+        """Of a node, a dataset or the newest model; a node may be suspended for it."""
+        about, node = pick.choice(EVERYBODY), pick.choice(NODES)
+        subject, subject_id = pick.choice(
+            (
+                ("node", f"{about}/{node}"),
+                ("node", f"{about}/{node}"),
+                ("dataset", dataset_of(about)),
+                ("model", sha("base")),
+            )
+        )
+        args = {
+            "complaint_id": pick.choice(CASES),
+            "subject": subject,
+            "subject_id": subject_id,
+            "reason": "it lies",
+            "evidence_sha256": sha("evidence"),
+            "suspend_seconds": pick.choice((0, 50, 500)) if subject == "node" else 0,
+        }
+        self.ask(pick.choice(EVERYBODY), "complaint:Open", args)
+
+    def judge(self, pick: Random) -> None:
+        """Everybody votes the same on a complaint or a classifier, and somebody advances it."""
+        approve = pick.random() < 0.7
+        for kind, names in (("complaint", CASES), ("classifier", SCORES)):
+            name = pick.choice(names)
+            for one in self.all(kind, name):
+                subject = {"subject": kind, "subject_id": name, "approve": approve}
+                for who in EVERYBODY:
+                    digest = {"subject_sha256": one["terms_sha256"]}
+                    self.ask(who, "consortium:Vote", subject | digest)
+            self.ask(pick.choice(HOSPITALS), f"{kind}:Advance", {f"{kind}_id": name})
+
+    def lift(self, pick: Random) -> None:
+        args = {"complaint_id": pick.choice(CASES), "reason": "it was a fault of ours"}
+        self.ask(pick.choice(HOSPITALS), "complaint:ProposeLifting", args)
+
+    def score(self, pick: Random) -> None:
+        args = CLASSIFIERS[0] | {"classifier_id": pick.choice(SCORES)}
+        self.ask(pick.choice(HOSPITALS), "classifier:Propose", args)
 
     def part(self, pick: Random) -> None:
         leaving = {0: [pick.choice(EVERYBODY)], 1: pick.sample(EVERYBODY, len(EVERYBODY))}
@@ -438,7 +507,13 @@ class Life:
 
 
 STAGES = ("enrolled", "proposed", "approved", "active", "open", "aggregated")
-MUST_REACH = {("round", "PUBLISHED"), ("round", "FAILED"), ("motion", "CARRIED")}
+MUST_REACH = {
+    ("round", "PUBLISHED"),
+    ("round", "FAILED"),
+    ("motion", "CARRIED"),
+    ("complaint", "UPHELD"),
+    ("classifier", "ADOPTED"),
+}
 STEPS = 60
 # A walk is its seed: there is nothing to shrink.
 PHASES = (Phase.explicit, Phase.reuse, Phase.generate)

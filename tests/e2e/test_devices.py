@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.forked import start_alone
 from support.training import ended, training, until
 
 from chaincode.schema import canonical
@@ -102,8 +103,9 @@ def _add_weak_node(run: Run) -> None:
     connection = run.network.layout.connection(hospital.slug)
     with Consortium.connect(connection, identity) as consortium:
         places.join(consortium, run.terms, DATASET)
-    run.network.processes.start(
-        Spec("weak.agent", [sys.executable, str(_AGENT)], {}, config.parent)
+    # A fork begins with all that was imported before it: too much for this node's memory.
+    start_alone(
+        run.network.processes, Spec("weak.agent", [sys.executable, str(_AGENT)], {}, config.parent)
     )
 
 

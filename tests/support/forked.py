@@ -22,7 +22,8 @@ from network.processes import Processes, Spec
 
 _SERVER = get_context("forkserver")
 _SERVER.set_forkserver_preload(["client.cli.main", "trainer.node.main", "trainer.node.learner"])
-_START = Processes.start
+start_alone = Processes.start
+"""As users do, forked or not: what an agent's own memory is measured or limited by."""
 
 
 @contextmanager
@@ -34,7 +35,7 @@ def agents_forked() -> Iterator[None]:
 
 def _start(self: Processes, spec: Spec) -> None:
     if not spec.name.endswith(".agent"):
-        _START(self, spec)
+        start_alone(self, spec)
         return
     if self.pid(spec.name) is not None:
         return

@@ -30,7 +30,7 @@ def measure(counters: Path = COUNTERS, cgroup: Path = CGROUP) -> Machine:
     """Of this machine, now. Imports torch."""
     name, memory = _accelerator()
     return Machine(
-        memory_mb=_memory(cgroup) // _MB,
+        memory_mb=memory_bytes(cgroup) // _MB,
         cores=_cores(cgroup),
         accelerator=name,
         accelerator_memory_mb=memory // _MB,
@@ -38,7 +38,8 @@ def measure(counters: Path = COUNTERS, cgroup: Path = CGROUP) -> Machine:
     )
 
 
-def _memory(cgroup: Path) -> int:
+def memory_bytes(cgroup: Path = CGROUP) -> int:
+    """What this process may take at most."""
     found = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
     for limit in (resource.RLIMIT_AS, resource.RLIMIT_DATA):
         soft, _ = resource.getrlimit(limit)

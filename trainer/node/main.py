@@ -36,6 +36,7 @@ from trainer.node.duties import Duty, Me, Snapshot, Task
 from trainer.node.enclave import Attester, SimulatedEnclave, no_enclave
 from trainer.node.grouptests import GroupTests
 from trainer.node.home import Home
+from trainer.node.machine import memory_bytes
 from trainer.node.masks import MaskKeeper
 from trainer.node.membership import Membership
 from trainer.node.releases import Releases
@@ -54,6 +55,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("medfabric.node")
 
+_ROOMY = 2 << 30
+_STACK = 2 << 20
+"""Bytes of a thread's stack: the usual 8 MiB of each count where a process's data is limited."""
 _FILES = "files"
 """What the hashes of a dataset's files are kept under."""
 
@@ -68,6 +72,7 @@ def run(path: Path, *, once: bool = False, verbose: bool = False) -> None:
         level=logging.DEBUG if verbose else logging.INFO,
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )
+    threading.stack_size(_STACK)
     config = load(path)
     identity = Identity.load(config.identity)
     home = Home(config.home)
@@ -446,7 +451,10 @@ class _Learners:
         self._importing: threading.Thread | None = None
 
     def expect(self) -> None:
-        """Prepare to learn, in a thread beside."""
+        """Prepare to learn, in a thread beside; not where memory is scarce, for a thread's own heap
+        is never given back."""
+        if memory_bytes() < _ROOMY:
+            return
         if self._config.data is not None and self._importing is None:
             self._importing = threading.Thread(target=_import_learner, name="import", daemon=True)
             self._importing.start()

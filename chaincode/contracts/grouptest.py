@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable
-from typing import Any
 
 from chaincode.contracts import cohort as cohorts
 from chaincode.contracts import plan as plans
@@ -176,7 +175,7 @@ def _sum(context: Context, plan: Plan, test: GroupTest) -> GroupTest:
     digest, votes = max(tally.items(), key=lambda item: (item[1], item[0]), default=("", 0))
     if votes >= needed:
         return _move(context, plan, test, GroupTestStatus.SUMMED, sums_sha256=digest)
-    absent = _absent(plan.terms.hospitals, posted)
+    absent = plans.absent(plan.terms.hospitals, posted)
     if votes + len(absent) >= needed:
         _await(context, plan, test, absent)
     why = f"{votes} of {needed} attest the same sums"
@@ -185,7 +184,7 @@ def _sum(context: Context, plan: Plan, test: GroupTest) -> GroupTest:
 
 def _decrypt(context: Context, plan: Plan, test: GroupTest) -> GroupTest:
     wanted = [keys.group_share(test.plan_id, test.round, h) for h in test.key_holders]
-    absent = _absent(test.key_holders, context.existing(wanted, GroupShare))
+    absent = plans.absent(test.key_holders, context.existing(wanted, GroupShare))
     if not absent:
         return _move(context, plan, test, GroupTestStatus.DECRYPTED)
     if not set(absent) & set(plans.gone_holders(context, plan.terms)):
@@ -197,7 +196,7 @@ def _decrypt(context: Context, plan: Plan, test: GroupTest) -> GroupTest:
 def _judge(context: Context, plan: Plan, test: GroupTest) -> GroupTest:
     wanted = [keys.group_score(test.plan_id, test.round, h) for h in plan.terms.hospitals]
     posted = context.existing(wanted, GroupScore)
-    if absent := _absent(plan.terms.hospitals, posted):
+    if absent := plans.absent(plan.terms.hospitals, posted):
         _await(context, plan, test, absent)
     judging = [score for score in posted if score.total]
     if 2 * len(judging) <= len(plan.terms.hospitals):
@@ -257,11 +256,6 @@ def _in_stage(context: Context, plan_id: str, number: int, stage: GroupTestStatu
     if context.now > test.deadline:
         raise MedFabricError(Code.DEADLINE_PASSED, "this stage of the group test ended")
     return test
-
-
-def _absent(wanted: Iterable[str], posted: Iterable[Any]) -> tuple[str, ...]:
-    present = {post.msp_id for post in posted}
-    return tuple(msp_id for msp_id in wanted if msp_id not in present)
 
 
 def _await(context: Context, plan: Plan, test: GroupTest, whom: tuple[str, ...]) -> None:

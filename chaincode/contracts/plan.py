@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
 from chaincode.contracts import plan_terms, voting
 from chaincode.contracts.framework import Context, transaction
 from chaincode.schema import accounting, keys, states
@@ -185,6 +188,12 @@ def participating(context: Context, terms: PlanTerms) -> None:
         raise MedFabricError(
             Code.NOT_A_PARTICIPANT, f"{context.msp_id} takes no part in {terms.plan_id}"
         )
+
+
+def absent(wanted: Iterable[str], posted: Iterable[Any]) -> tuple[str, ...]:
+    """Those of the hospitals ``wanted`` that posted none of these."""
+    present = {post.msp_id for post in posted}
+    return tuple(msp_id for msp_id in wanted if msp_id not in present)
 
 
 def gone_holders(context: Context, terms: PlanTerms) -> tuple[str, ...]:

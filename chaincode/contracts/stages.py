@@ -287,7 +287,7 @@ def _key(context: Context, plan: Plan, round_: Round) -> Outcome:
 def _aggregate(context: Context, plan: Plan, round_: Round) -> Outcome:
     posted = attestations(context, plan.terms, round_.number)
     needed = plan.terms.attestations_needed
-    absent = _absent(plan.terms, posted)
+    absent = plans.absent(plan.terms.hospitals, posted)
     tally = Counter(a.aggregate_sha256 for a in posted)
     digest, votes = max(tally.items(), key=lambda item: (item[1], item[0]), default=("", 0))
     if votes >= needed:
@@ -348,7 +348,7 @@ def _unmask(context: Context, plan: Plan, round_: Round) -> Outcome:
     if not lacking:
         everyone = tuple(sorted({*round_.disagreed, *disagreed}))
         return Outcome(RoundStatus.DECRYPTED, {"disagreed": everyone})
-    absent = _absent(plan.terms, posted)
+    absent = plans.absent(plan.terms.hospitals, posted)
     gone = plans.gone_holders(context, plan.terms)
     if awaited := [h for h in absent if h not in gone]:
         _await(context, round_, awaited)
@@ -401,7 +401,7 @@ def _late_disagreement(context: Context, plan: Plan, round_: Round) -> tuple[str
 
 def _publish(context: Context, plan: Plan, round_: Round) -> Outcome:
     posted = evaluations(context, plan.terms, round_.number)
-    absent = _absent(plan.terms, posted)
+    absent = plans.absent(plan.terms.hospitals, posted)
     gone = plans.gone_holders(context, plan.terms)
     if awaited := [h for h in absent if h not in gone]:
         _await(context, round_, awaited)
@@ -469,11 +469,6 @@ def _decryptable(context: Context, terms: PlanTerms, round_: Round, lost: tuple[
     return round_.status is RoundStatus.AGGREGATED and None not in context.find_all(
         wanted, DecryptionShare
     )
-
-
-def _absent(terms: PlanTerms, posted: Iterable[Any]) -> tuple[str, ...]:
-    present = {post.msp_id for post in posted}
-    return tuple(h for h in terms.hospitals if h not in present)
 
 
 def _await(context: Context, round_: Round, whom: Iterable[str]) -> None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable
 
 from chaincode.contracts import plan as plans
 from chaincode.contracts import reputation, voting
@@ -116,7 +115,9 @@ class StudyContract:
         included = {one.dataset_id for one in args.selection}
         if len(_consented(context, study, tuple(sorted(included)))) != len(included):
             raise MedFabricError(Code.CONSENT_MISSING, "an owner has withdrawn; leave its data out")
-        _check_size(args.sum.size_bytes, studies.ciphertext_bytes(_encryption(context, study)))
+        _check_size(
+            args.sum.size_bytes, studies.ciphertext_bytes(_encryption(context, study.terms))
+        )
         changes = {
             "selection": args.selection,
             "records": studies.selected(args.selection),
@@ -149,7 +150,7 @@ class StudyContract:
             raise MedFabricError(
                 Code.WRONG_AGGREGATE, "the share is of another than the agreed sum"
             )
-        encryption = _encryption(context, study)
+        encryption = _encryption(context, study.terms)
         _check_size(args.share.size_bytes, studies.share_bytes(study.terms, encryption))
         share = StudyShare(
             study_id=args.study_id,
@@ -254,8 +255,7 @@ def _check_deposit(context: Context, terms: StudyTerms, args: DepositArgs) -> No
             f"hand over all {sum(parts)} records of {args.dataset_id}, and at least "
             f"{terms.least_records}",
         )
-    encryption = _plan(context, terms).encryption
-    assert isinstance(encryption, EncryptionTerms)
+    encryption = _encryption(context, terms)
     _check_size(args.content.size_bytes, studies.deposit_bytes(terms, encryption, args.records))
 
 
@@ -272,8 +272,8 @@ def _plan(context: Context, terms: StudyTerms) -> PlanTerms:
     return context.get(keys.plan_terms(terms.plan_id), PlanTerms)
 
 
-def _encryption(context: Context, study: Study) -> EncryptionTerms:
-    encryption = _plan(context, study.terms).encryption
+def _encryption(context: Context, terms: StudyTerms) -> EncryptionTerms:
+    encryption = _plan(context, terms).encryption
     assert isinstance(encryption, EncryptionTerms)
     return encryption
 
@@ -308,7 +308,7 @@ def _hold(context: Context, study: Study) -> Study:
     datasets = study.terms.datasets
     wanted = [keys.deposit(study.study_id, one.dataset_id) for one in datasets]
     deposits = context.existing(wanted, Deposit)
-    if absent := _absent((one.msp_id for one in datasets), deposits):
+    if absent := plans.absent(study.terms.owners, deposits):
         _await(context, study, absent)
     if not deposits:
         return _fail(context, study, Code.QUORUM_MISSED, "nobody has handed records over", ())
@@ -329,7 +329,7 @@ def _agree(context: Context, study: Study) -> Study:
     agreed = tuple(a.msp_id for a in posted if a.sum_sha256 == study.sum.sha256)
     gone = plans.gone_holders(context, plan)
     present = tuple(h for h in agreed if h not in gone)
-    absent = _absent(plan.hospitals, posted)
+    absent = plans.absent(plan.hospitals, posted)
     needed = plan.attestations_needed
     if len(present) >= needed:
         threshold = plan.encryption.threshold
@@ -343,7 +343,7 @@ def _agree(context: Context, study: Study) -> Study:
 
 def _decrypt(context: Context, study: Study) -> Study:
     wanted = [keys.study_share(study.study_id, h) for h in study.key_holders]
-    absent = _absent(study.key_holders, context.existing(wanted, StudyShare))
+    absent = plans.absent(study.key_holders, context.existing(wanted, StudyShare))
     if not absent:
         return _move(context, study, StudyStatus.DECRYPTED)
     _await(context, study, absent)
@@ -357,7 +357,7 @@ def _publish(context: Context, study: Study) -> Study:
     posted = context.existing(wanted, Finding)
     tally = Counter(finding.sums for finding in posted)
     sums, votes = max(tally.items(), key=lambda item: (item[1], item[0]), default=((), 0))
-    needed, absent = plan.attestations_needed, _absent(plan.hospitals, posted)
+    needed, absent = plan.attestations_needed, plans.absent(plan.hospitals, posted)
     if votes >= needed and sums:
         _put_result(context, study, sums)
         return _move(context, study, StudyStatus.PUBLISHED)
@@ -392,11 +392,6 @@ def _in_stage(context: Context, study_id: str, stage: StudyStatus) -> Study:
     if context.now > study.deadline:
         raise MedFabricError(Code.DEADLINE_PASSED, "this stage of the study ended")
     return study
-
-
-def _absent(wanted: Iterable[str], posted: Iterable[Any]) -> tuple[str, ...]:
-    present = {post.msp_id for post in posted}
-    return tuple(sorted(set(wanted) - present))
 
 
 def _await(context: Context, study: Study, whom: tuple[str, ...]) -> None:

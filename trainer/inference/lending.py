@@ -28,6 +28,7 @@ from chaincode.schema.errors import Code, MedFabricError
 from trainer.inference.private import DEGREE, MOST_IMAGES, decoded, encoded
 from trainer.privacy import ring
 from trainer.privacy.dealing import KeyDealing, KeySecret
+from trainer.privacy.encryptor import Encryptor
 from trainer.privacy.ring import Residues
 from trainer.privacy.rns import Rns
 from trainer.privacy.sampling import derived, fresh
@@ -194,11 +195,11 @@ def _weighted(
 def _hidden(score: tuple[Residues, Residues], public: Residues, shape: Shape) -> Iterator[Residues]:
     """The score alone: under fresh randomness and noise, to the last prime."""
     rns = _ring()
-    drawn = rns.small(fresh().ternary(DEGREE))
-    for part, key in zip(score, (public, _reference(shape, 0)), strict=True):
-        blind = rns.add(rns.multiply(key, drawn), rns.small(fresh().error(DEGREE)))
-        last = _dropped(rns.inverse(rns.add(part, blind)))
-        if key is public:
+    owner = np.stack([public, _reference(shape, 0)])
+    blind, _ = Encryptor(rns, owner).zero(fresh())
+    for number, part in enumerate(score):
+        last = _dropped(rns.inverse(rns.add(part, blind[number])))
+        if number == 0:
             last = ring.lift(last + fresh().short(DEGREE, FLOOD_BITS), rns.column[:1])
         yield Rns(DEGREE, rns.primes[:1]).forward(last)
 

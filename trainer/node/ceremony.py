@@ -33,19 +33,11 @@ from trainer.privacy import CollectiveKey, KeySecret, Scheme, ShareKey
 from trainer.privacy.masking import round_context
 from trainer.privacy.ring import Residues
 from trainer.privacy.transport import TransportKey
-from trainer.privacy.wire import Kind
+from trainer.privacy.wire import MALFORMED, Kind
 from trainer.randomness import Secrets
 
 # What a dealer answers for; anything else that goes wrong may be the store's or our own fault.
-_DEALERS_FAULT = frozenset(
-    {
-        Code.WIRE_MALFORMED,
-        Code.WIRE_FOREIGN,
-        Code.RESIDUE_RANGE,
-        Code.KEY_SHARE_INVALID,
-        Code.SUBSHARE_WRONG,
-    }
-)
+_DEALERS_FAULT = MALFORMED | {Code.KEY_SHARE_INVALID, Code.SUBSHARE_WRONG}
 
 
 class _Opening(Language):

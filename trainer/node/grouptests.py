@@ -34,12 +34,12 @@ from trainer.node.courses import Courses
 from trainer.node.duties import Duty, Snapshot, pending
 from trainer.node.home import Home
 from trainer.node.rounds import Facts, Rounds
+from trainer.privacy.wire import MALFORMED
 
 if TYPE_CHECKING:
     from trainer.node.learner import Learner
 
 Mean = NDArray[np.float64]
-_MALFORMED = frozenset({Code.WIRE_MALFORMED, Code.WIRE_FOREIGN, Code.RESIDUE_RANGE})
 
 
 class _Sums(Language):
@@ -180,7 +180,7 @@ class GroupTests:
         try:
             return [self._mean(now, place, one) for place, one in enumerate(sums.contents)]
         except MedFabricError as error:
-            if error.code in _MALFORMED:
+            if error.code in MALFORMED:
                 # Whoever posted such a share could else have a single group blamed.
                 return [None] * len(sums.contents)
             raise

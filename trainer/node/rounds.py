@@ -47,7 +47,7 @@ from trainer.node.masks import MaskKeeper
 from trainer.privacy.discrete_gaussian import noised
 from trainer.privacy.sampling import fresh
 from trainer.privacy.threshold import aggregate_sha256, update_sender
-from trainer.privacy.wire import Kind
+from trainer.privacy.wire import MALFORMED, Kind
 
 if TYPE_CHECKING:
     from trainer.node.learner import Learner
@@ -61,15 +61,7 @@ _EXPLODED = 8.0
 cuts the noise of honest updates, and is meant to."""
 _MOST_EXPLODED = 0.001
 """Part of an update's values that may be larger, and than the plan's range."""
-_UNDECODABLE = frozenset(
-    {
-        Code.WIRE_MALFORMED,
-        Code.WIRE_FOREIGN,
-        Code.RESIDUE_RANGE,
-        Code.DECODE_RANGE,
-        Code.MASK_SHARE_REFUSED,
-    }
-)
+_UNDECODABLE = MALFORMED | {Code.DECODE_RANGE, Code.MASK_SHARE_REFUSED}
 """Why shares decrypt nothing, whoever combines them."""
 
 

@@ -37,6 +37,7 @@ from trainer.node.content import Exchange
 from trainer.node.duties import Duty, Me, Snapshot, Task
 from trainer.node.home import Home
 from trainer.privacy import statistics
+from trainer.privacy.wire import MALFORMED
 from trainer.randomness import Secrets
 
 if TYPE_CHECKING:
@@ -48,9 +49,7 @@ Facts = dict[str, int | str]
 ReadRecords = Callable[[StudyTerms], "Raw"]
 """All records of this node's dataset, by the study's columns, as they were registered."""
 
-_UNDECODABLE = frozenset(
-    {Code.WIRE_MALFORMED, Code.WIRE_FOREIGN, Code.RESIDUE_RANGE, Code.DECODE_RANGE}
-)
+_UNDECODABLE = MALFORMED | {Code.DECODE_RANGE}
 """Why shares decrypt nothing, whoever combines them."""
 
 

@@ -30,9 +30,7 @@ from chaincode.schema.masking import SHARE_BYTES, MaskingTerms
 from trainer.privacy.quantised import check_sums, mean, whole
 from trainer.privacy.sampling import Stream, derived
 from trainer.privacy.transport import ORDER, TransportKey
-
-Integers = NDArray[np.uint64]
-"""Of the ring: what is beyond 8 ``width`` bits does not count."""
+from trainer.privacy.wire import Integers, narrowed, widened
 
 _HEADER = struct.Struct("<4sBBxxQ32s")
 _MAGIC = b"MFS1"
@@ -63,8 +61,7 @@ class MaskedForm:
 
     def pack(self, values: Integers) -> bytes:
         """Some values' bytes."""
-        raw = values.astype("<u8").view(np.uint8).reshape(-1, 8)
-        return raw[:, : self.width].tobytes()
+        return narrowed(values, self.width)
 
     def read(self, source: BinaryIO) -> Iterator[Integers]:
         """Read foreign bytes, piece by piece; header and length are checked before anything else.
@@ -88,9 +85,7 @@ class MaskedForm:
             raw = source.read(number * self.width)
             if len(raw) != number * self.width:
                 raise MedFabricError(Code.WIRE_MALFORMED, "it ends before its last value")
-            values = np.zeros((number, 8), dtype=np.uint8)
-            values[:, : self.width] = np.frombuffer(raw, np.uint8).reshape(number, self.width)
-            yield values.view("<u8").reshape(-1)
+            yield widened(raw, self.width)
 
 
 class MaskSecrets:

@@ -35,6 +35,7 @@ from chaincode.schema.errors import Code, MedFabricError
 from trainer.privacy.ring import Residues
 from trainer.privacy.rns import Rns
 from trainer.privacy.sampling import LARGEST_ERROR, Stream, derived
+from trainer.privacy.wire import narrowed, widened
 
 _HEADER = struct.Struct("<4sHHI32s32s")
 _MAGIC = b"MFP1"
@@ -202,14 +203,11 @@ def turned(values: NDArray[np.int64], exponent: int) -> NDArray[np.int64]:
 
 
 def _packed(values: Short) -> bytes:
-    raw = (values + (1 << PROOF_MASK_BITS)).astype("<u4").view(np.uint8)
-    return raw.reshape(-1, 4)[:, :_BYTES].tobytes()
+    return narrowed(values + (1 << PROOF_MASK_BITS), _BYTES)
 
 
 def _unpacked(raw: bytes) -> Short:
-    parts = np.zeros((len(raw) // _BYTES, 4), dtype=np.uint8)
-    parts[:, :_BYTES] = np.frombuffer(raw, dtype=np.uint8).reshape(-1, _BYTES)
-    return parts.view("<u4").reshape(-1).astype(np.int64) - (1 << PROOF_MASK_BITS)
+    return widened(raw, _BYTES).astype(np.int64) - (1 << PROOF_MASK_BITS)
 
 
 def _unsound(why: str) -> MedFabricError:

@@ -17,9 +17,13 @@ from enum import IntEnum
 from typing import BinaryIO
 
 import numpy as np
+from numpy.typing import NDArray
 
 from chaincode.schema.errors import Code, MedFabricError
 from trainer.privacy.ring import Residues
+
+Integers = NDArray[np.uint64]
+"""Of a ring of fewer bits: what is beyond them does not count."""
 
 _HEADER = struct.Struct("<4sBxHIII32s")
 _MAGIC = b"MFR2"
@@ -41,6 +45,8 @@ class Kind(IntEnum):
     SCORES = 10
 
 
+MALFORMED = frozenset({Code.WIRE_MALFORMED, Code.WIRE_FOREIGN, Code.RESIDUE_RANGE})
+"""Why foreign bytes are not read."""
 _HIDING = frozenset({Kind.CIPHERTEXT, Kind.QUERY})
 """Fresh ciphertexts, or sums of them."""
 
@@ -163,3 +169,16 @@ class Form:
                 Code.WIRE_FOREIGN,
                 "made under another plan's parameters; ask the sender for this one's",
             )
+
+
+def narrowed(values: NDArray[np.integer], width: int) -> bytes:
+    """The low ``width`` bytes, at most 8, of every number, little-endian."""
+    raw = values.astype("<u8").view(np.uint8).reshape(-1, 8)
+    return raw[:, :width].tobytes()
+
+
+def widened(raw: bytes, width: int) -> Integers:
+    """The numbers that so many bytes to each stand for: ``uint64[len(raw) / width]``."""
+    values = np.zeros((len(raw) // width, 8), dtype=np.uint8)
+    values[:, :width] = np.frombuffer(raw, np.uint8).reshape(-1, width)
+    return values.view("<u8").reshape(-1)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from support.networks import KINDS
 from support.training import until
 
 from chaincode.schema.base import PageArgs
@@ -30,12 +31,13 @@ ROW = 7
 
 
 @pytest.mark.timeout(300)
+@pytest.mark.parametrize("kind", KINDS)
 def test_bad_records_are_refused_by_name_and_nothing_is_charged(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kind: Kind, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(presets, "plan", _plan_of_two)
     monkeypatch.setattr(main, "describe_data", _described)
-    options = Options(tmp_path / "run", Kind.DEVNET, hospitals=3, rounds=1)
+    options = Options(tmp_path / "run", kind, hospitals=3, rounds=1)
     with demo.prepared(options, lambda _: None) as run:
         records = run.options.folder / "records"
         _change(records / "hospital1.csv", "999.0")

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from support.forked import start_alone
+from support.networks import KINDS
 from support.training import ended, training, until
 
 from chaincode.schema import canonical
@@ -33,13 +34,12 @@ _PLAN = presets.plan
 
 
 @pytest.mark.timeout(400)
+@pytest.mark.parametrize("kind", KINDS)
 def test_weak_node_beside_another_of_its_hospital_does_what_its_class_does(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kind: Kind, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(presets, "plan", _with_classes)
-    with training(
-        tmp_path / "run", Kind.DEVNET, 1, stage_seconds=100, start=False, hospitals=2
-    ) as run:
+    with training(tmp_path / "run", kind, 1, stage_seconds=100, start=False, hospitals=2) as run:
         _add_weak_node(run)
         run.agents.start()
         view = until(run, 1, ended)

@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from support.networks import KINDS
 from support.training import ended, training, until
 
 from chaincode.schema.grouptests import GroupTestStatus
@@ -23,12 +24,13 @@ TESTED = AcceptanceTerms(max_drop_micro=100_000, group_tests=2, least_group=2)
 
 
 @pytest.mark.timeout(300)
+@pytest.mark.parametrize("kind", KINDS)
 def test_groups_are_drawn_decrypted_scored_and_booked(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kind: Kind, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(presets, "plan", partial(presets.plan, acceptance=TESTED))
 
-    with training(tmp_path, Kind.DEVNET, rounds=2, stage_seconds=60) as run:
+    with training(tmp_path, kind, rounds=2, stage_seconds=60) as run:
         until(run, 2, ended)
         view = run.ledger.group_tests.get(plan_id=PLAN_ID, round=1)
         last = run.ledger.group_tests.get(plan_id=PLAN_ID, round=2)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.networks import KINDS
 from support.training import ended, until
 
 from chaincode.schema.consortium import Node, RegisterNodeArgs
@@ -27,12 +28,13 @@ NAMED_PLAN = presets.plan
 
 
 @pytest.mark.timeout(400)
+@pytest.mark.parametrize("kind", KINDS)
 def test_nodes_join_by_the_plans_rule_and_a_hospital_that_leaves_ends_the_plan(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kind: Kind, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(presets, "plan", _dynamic_plan)
     monkeypatch.setattr(demo.steps, "register_node", _register_dynamic)
-    options = Options(tmp_path / "run", Kind.DEVNET, hospitals=3, rounds=2)
+    options = Options(tmp_path / "run", kind, hospitals=3, rounds=2)
 
     with demo.prepared(options, lambda _: None) as run:
         _join_plans(run)

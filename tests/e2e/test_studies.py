@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.networks import KINDS
 from support.training import training
 
 from chaincode.schema import studies
@@ -91,12 +92,13 @@ def _agree(run: Run, admins: dict[str, Consortium], terms: StudyTerms) -> None:
     first.studies.advance(study_id=terms.study_id)
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_running_consortium_studies_records_that_their_holder_cannot_read(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kind: Kind, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(presets, "plan", _untrained)
-    with training(tmp_path, Kind.DEVNET, rounds=1, stage_seconds=60) as run:
+    with training(tmp_path, kind, rounds=1, stage_seconds=60) as run:
         _until(lambda: demo.plan(run).status is PlanStatus.ACTIVE)
         admins = {hospital.msp_id: hospital.admin for hospital in run.hospitals}
         terms = _terms(run)

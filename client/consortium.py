@@ -26,6 +26,7 @@ from chaincode.schema import classifiers as k
 from chaincode.schema import consortium as o
 from chaincode.schema import datasets as d
 from chaincode.schema import grouptests as u
+from chaincode.schema import hospitals as b
 from chaincode.schema import inferences as i
 from chaincode.schema import masking as f
 from chaincode.schema import motions as m
@@ -176,6 +177,11 @@ class Datasets(Group):
     get = Call("dataset:Get", d.DatasetArgs, d.DatasetView)
     page = Call("dataset:List", PageArgs, d.DatasetPage)
     privacy = Call("dataset:Privacy", PageArgs, d.PrivacyReport)
+
+
+class Hospitals(Group):
+    set_budget = Call("hospital:SetBudget", b.HospitalBudgetArgs, b.HospitalAccount)
+    privacy = Call("hospital:Privacy", PageArgs, b.HospitalAccountPage)
 
 
 class Plans(Group):
@@ -367,6 +373,7 @@ class Consortium(Closing):
         self.charter = Charter(self)
         self.nodes = Nodes(self)
         self.datasets = Datasets(self)
+        self.hospitals = Hospitals(self)
         self.plans = Plans(self)
         self.ceremonies = Ceremonies(self)
         self.rounds = Rounds(self)

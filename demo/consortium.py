@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from chaincode.schema import consortium as o
 from chaincode.schema import datasets as d
+from chaincode.schema import hospitals as b
 from chaincode.schema import plans as p
 from chaincode.schema.base import Empty, Language, Role
 from chaincode.schema.errors import Code, MedFabricError
@@ -93,7 +94,13 @@ def agree_plan(hospitals: list[Hospital], terms: p.PlanTerms, datasets: Mapping[
     """
     first, *others = hospitals
     first.submit("plan:Propose", terms, p.PlanState)
+    hidden = terms.privacy.hospital
     for hospital in hospitals:
+        if hidden is not None:
+            budget = b.HospitalBudgetArgs(
+                budget_epsilon_micro=hidden.epsilon_micro, delta_nano=hidden.delta_nano
+            )
+            hospital.submit("hospital:SetBudget", budget, b.HospitalAccount)
         consent = d.ConsentArgs(
             dataset_id=datasets[hospital.slug], plan_id=terms.plan_id, terms_sha256=terms.sha256
         )

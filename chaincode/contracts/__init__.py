@@ -8,6 +8,7 @@ from chaincode.contracts.consortium import ConsortiumContract
 from chaincode.contracts.dataset import DatasetContract
 from chaincode.contracts.framework import Context, admit
 from chaincode.contracts.grouptest import GroupTestContract
+from chaincode.contracts.hospital import HospitalContract
 from chaincode.contracts.inference import InferenceContract
 from chaincode.contracts.masking import MaskingContract
 from chaincode.contracts.model import ModelContract
@@ -36,6 +37,7 @@ def chaincode() -> Router:
             ConsortiumContract(),
             NodeContract(),
             DatasetContract(),
+            HospitalContract(),
             PlanContract(),
             PlaceContract(),
             CeremonyContract(),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from chaincode.contracts import hospital as hospitals
 from chaincode.contracts.framework import Context, transaction
 from chaincode.schema import accounting, keys
 from chaincode.schema.base import PageArgs
@@ -134,6 +135,8 @@ class DatasetContract:
         before = context.find(key, Consent)
         if consents(before, plan) is given:
             raise MedFabricError(Code.ALREADY, "consent stands as asked already")
+        if given:
+            hospitals.check_account(context, context.get(keys.plan_terms(args.plan_id), PlanTerms))
         consent = Consent(
             dataset_id=args.dataset_id,
             plan_id=args.plan_id,

@@ -7,13 +7,13 @@ from typing import Any
 
 from chaincode.contracts import plan_terms, voting
 from chaincode.contracts.framework import Context, transaction
-from chaincode.schema import accounting, keys, states
+from chaincode.contracts.hospital import told_by
+from chaincode.schema import keys, states
 from chaincode.schema.base import PageArgs
 from chaincode.schema.ceremonies import Ceremony, CeremonyStatus
 from chaincode.schema.consortium import Subject, Vote
 from chaincode.schema.errors import Code, MedFabricError
 from chaincode.schema.plans import (
-    HospitalAccount,
     Plan,
     PlanArgs,
     PlanPage,
@@ -102,11 +102,7 @@ class PlanContract:
     def get(self, context: Context, args: PlanArgs) -> PlanView:
         plan = get(context, args.plan_id)
         votes = context.all("vote", (Subject.PLAN.value, args.plan_id, plan.terms_sha256), Vote)
-        accounts: tuple[HospitalAccount, ...] = ()
-        if plan.terms.hides_hospitals:
-            wanted = [keys.hospital_account(args.plan_id, h) for h in plan.terms.hospitals]
-            accounts = context.existing(wanted, HospitalAccount)
-        return PlanView(plan=plan, votes=votes, hospitals=accounts)
+        return PlanView(plan=plan, votes=votes, hospitals=told_by(context, plan.terms))
 
     @transaction("plan:List")
     def list(self, context: Context, args: PageArgs) -> PlanPage:
@@ -210,31 +206,6 @@ def lost_holders(context: Context, terms: PlanTerms) -> tuple[str, ...]:
 def departed(lost: tuple[str, ...]) -> str:
     """Why a plan ends without these key holders, as it stands on the ledger."""
     return f"{Code.KEY_HOLDER_LEFT}: {', '.join(lost)} left the consortium and held the key"[:512]
-
-
-def charge_hospital(context: Context, terms: PlanTerms) -> None:
-    """Charge one sum with an update of the caller's hospital to what the plan may tell of it.
-
-    Raises:
-        MedFabricError: ``PLAN_BUDGET_EXCEEDED``; nothing is charged then.
-    """
-    hidden = terms.privacy.hospital
-    if hidden is None:
-        return
-    key = keys.hospital_account(terms.plan_id, context.msp_id)
-    before = context.find(key, HospitalAccount)
-    sums = 1 + (before.sums if before else 0)
-    epsilon = accounting.epsilon_micro(terms.hospital_rdp_pico(sums), hidden.delta_nano)
-    if epsilon > hidden.epsilon_micro:
-        raise MedFabricError(
-            Code.PLAN_BUDGET_EXCEEDED,
-            f"the update would bring what is told of {context.msp_id} to an epsilon of {epsilon} "
-            f"millionths, the plan allows {hidden.epsilon_micro}",
-        )
-    account = HospitalAccount(
-        plan_id=terms.plan_id, msp_id=context.msp_id, sums=sums, epsilon_micro=epsilon
-    )
-    context.put_owned(key, account, context.msp_id)
 
 
 def last_round(context: Context, plan: Plan) -> Round | None:

@@ -180,8 +180,7 @@ def _check_hospital_privacy(terms: PlanTerms, hidden: HospitalTerms) -> None:
             f"the clip cuts the noise off: it has {levels} levels, norm and noise take "
             f"{hidden.least_levels}"
         )
-    loss = terms.hospital_rdp_pico(terms.training.rounds)
-    epsilon = accounting.epsilon_micro(loss, hidden.delta_nano)
+    epsilon = terms.told(terms.hospitals[0], terms.training.rounds).epsilon_micro
     if epsilon > hidden.epsilon_micro:
         raise _invalid(
             f"all rounds would cost a hospital an epsilon of {epsilon} millionths, the plan allows "

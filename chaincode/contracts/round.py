@@ -5,6 +5,7 @@ from __future__ import annotations
 from chaincode.contracts import cohort as cohorts
 from chaincode.contracts import dataset as datasets
 from chaincode.contracts import grouptest, masking, stages
+from chaincode.contracts import hospital as hospitals
 from chaincode.contracts import model as models
 from chaincode.contracts import plan as plans
 from chaincode.contracts.framework import Context, transaction
@@ -142,7 +143,7 @@ class RoundContract:
         training = _training(context, plan.terms)
         _check_terms(args, plan.terms, training, dataset)
         spending = datasets.charge(context, plan.terms, dataset, training)
-        plans.charge_hospital(context, plan.terms)
+        hospitals.charge(context, plan.terms)
         update = Update(
             plan_id=args.plan_id,
             round=args.round,

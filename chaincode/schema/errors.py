@@ -49,6 +49,7 @@ class Code(StrEnum):
     PLAN_BUDGET_EXCEEDED = "MF-3003"
     PRIVACY_TERMS_MISMATCH = "MF-3004"
     PRIVATE_RECORD_MISMATCH = "MF-3005"
+    NO_BUDGET = "MF-3006"
     # applications and storage
     SCHEMA_REFUSED = "MF-3501"
     RECORD_REFUSED = "MF-3502"

@@ -85,8 +85,8 @@ def account(dataset_id: str) -> Key:
     return ("account", (dataset_id,))
 
 
-def hospital_account(plan_id: str, msp_id: str) -> Key:
-    return ("hospital-account", (plan_id, msp_id))
+def hospital_account(msp_id: str) -> Key:
+    return ("hospital-account", (msp_id,))
 
 
 def plan(plan_id: str) -> Key:

@@ -27,6 +27,7 @@ from chaincode.schema.consortium import Vote
 from chaincode.schema.data import DataTerms
 from chaincode.schema.enclaves import EnclaveTerms
 from chaincode.schema.encryption import EncryptionTerms, Workload
+from chaincode.schema.hospitals import HospitalSpending
 from chaincode.schema.masking import MaskingTerms
 
 
@@ -231,17 +232,22 @@ class PlanTerms(Language):
         """Whether updates carry noise that hides whole hospitals, and so weigh the same."""
         return self.privacy.hospital is not None
 
-    def hospital_rdp_pico(self, sums: int) -> tuple[int, ...]:
+    def told(self, msp_id: str, sums: int) -> HospitalSpending:
         """What so many decrypted sums tell of a hospital, as of the plan's hospital terms."""
         hospital = self.privacy.hospital
         assert hospital is not None
-        once = accounting.summed_rdp_pico(
-            hospital.norm_levels,
-            hospital.noise_levels,
-            self.participation.quorum - hospital.colluding,
-            self.model.parameters,
+        spending = HospitalSpending(
+            plan_id=self.plan_id,
+            msp_id=msp_id,
+            norm_levels=hospital.norm_levels,
+            noise_levels=hospital.noise_levels,
+            summands=self.participation.quorum - hospital.colluding,
+            values=self.model.parameters,
+            sums=sums,
+            epsilon_micro=0,
         )
-        return tuple(sums * divergence for divergence in once)
+        epsilon = accounting.epsilon_micro(spending.rdp_pico(), hospital.delta_nano)
+        return spending.model_copy(update={"epsilon_micro": epsilon})
 
     @property
     def most_updates(self) -> int:
@@ -304,16 +310,6 @@ class Plan(PlanState):
         return cls.model_construct(**dict(state), terms=terms)
 
 
-class HospitalAccount(Language):
-    """What a plan's ``sums`` with an update of the hospital have told of it: ``epsilon_micro``, at
-    the delta of the plan's hospital terms."""
-
-    plan_id: Id
-    msp_id: MspId
-    sums: Count
-    epsilon_micro: Micro
-
-
 class PlanVersion(Language):
     """Terms that an amendment has replaced; the votes on them are void."""
 
@@ -343,11 +339,11 @@ class PlanVersionsArgs(PageArgs):
 
 
 class PlanView(Language):
-    """``hospitals``: what the plan has spent of each that it hides, of those with an update."""
+    """``hospitals``: what the plan has told of each that it hides, of those with an update."""
 
     plan: Plan
     votes: tuple[Vote, ...]
-    hospitals: tuple[HospitalAccount, ...] = ()
+    hospitals: tuple[HospitalSpending, ...] = ()
 
 
 class PlanPage(Language):

@@ -14,6 +14,7 @@ from chaincode.schema import classifiers as k
 from chaincode.schema import consortium as o
 from chaincode.schema import datasets as d
 from chaincode.schema import grouptests as u
+from chaincode.schema import hospitals as b
 from chaincode.schema import inferences as i
 from chaincode.schema import masking as f
 from chaincode.schema import motions as m
@@ -280,6 +281,22 @@ _ROWS = (
         ANYONE,
         False,
         "Every privacy account, and the largest loss.",
+    ),
+    Transaction(
+        "hospital:SetBudget",
+        b.HospitalBudgetArgs,
+        b.HospitalAccount,
+        ADMIN,
+        True,
+        "Set what all plans that hide hospitals may tell of the caller's; not below what is told.",
+    ),
+    Transaction(
+        "hospital:Privacy",
+        PageArgs,
+        b.HospitalAccountPage,
+        ANYONE,
+        False,
+        "What such plans have told of each hospital, in total.",
     ),
     Transaction(
         "plan:Propose",

@@ -16,8 +16,9 @@ from chaincode.schema.base import Language
 from chaincode.schema.consortium import Node, Subject, Vote
 from chaincode.schema.datasets import Consent, Dataset, PrivacyAccount, Release
 from chaincode.schema.errors import Code, MedFabricError
+from chaincode.schema.hospitals import HospitalAccount, HospitalSpending, total_micro
 from chaincode.schema.masking import Masking
-from chaincode.schema.plans import HospitalAccount, Plan, PlanState, PlanTerms
+from chaincode.schema.plans import Plan, PlanState, PlanTerms
 from chaincode.schema.provenance import key_of
 from chaincode.schema.rounds import (
     Attestation,
@@ -150,21 +151,28 @@ def check_privacy(ledger: Ledger) -> Iterator[Finding]:
 
 
 def _check_hospitals(reader: Reader) -> Iterator[Finding]:
-    """Recompute what each plan that hides hospitals has told of them."""
-    sums = Counter((update.plan_id, update.msp_id) for update in reader.all("update", Update))
-    for account in reader.all("hospital-account", HospitalAccount):
-        terms = reader.get(keys.plan_terms(account.plan_id), PlanTerms)
-        hidden = terms.privacy.hospital
-        number = sums[account.plan_id, account.msp_id]
-        epsilon = 0
-        if hidden is not None:
-            epsilon = accounting.epsilon_micro(terms.hospital_rdp_pico(number), hidden.delta_nano)
-        if (number, epsilon) != (account.sums, account.epsilon_micro):
-            yield Finding(
-                Code.PRIVACY_WRONG,
-                f"{account.plan_id} says it told {account.epsilon_micro} of {account.msp_id}, it "
-                f"is {epsilon}",
-            )
+    """Recompute what all plans that hide hospitals have told of each, from the updates."""
+    sums = Counter((update.msp_id, update.plan_id) for update in reader.all("update", Update))
+    told: dict[str, list[HospitalSpending]] = {}
+    for (msp_id, plan_id), number in sorted(sums.items()):
+        terms = reader.get(keys.plan_terms(plan_id), PlanTerms)
+        if terms.hides_hospitals:
+            told.setdefault(msp_id, []).append(terms.told(msp_id, number))
+    accounts = {account.msp_id: account for account in _hospital_accounts(reader)}
+    for msp_id in sorted(told.keys() | accounts.keys()):
+        plans, account = tuple(told.get(msp_id, ())), accounts.get(msp_id)
+        if account is None:
+            yield Finding(Code.PRIVACY_WRONG, f"{msp_id} has no account of what is told of it")
+            continue
+        epsilon = total_micro(plans, account.delta_nano)
+        right = (plans, epsilon) == (account.plans, account.epsilon_micro)
+        if not right or epsilon > account.budget_epsilon_micro:
+            why = f"the account of {msp_id} says {account.epsilon_micro} is told of it, it is "
+            yield Finding(Code.PRIVACY_WRONG, f"{why}{epsilon}")
+
+
+def _hospital_accounts(reader: Reader) -> Iterator[HospitalAccount]:
+    return reader.all("hospital-account", HospitalAccount)
 
 
 def text(lineage: Lineage) -> str:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 import pytest
+from support.hiding import BUDGET, hiding, set_budgets
 from support.masking import bring, key, masked_terms
 from support.scenario import HOSPITALS, PLAN, Scenario, at, dataset_of, terms
 
@@ -12,34 +16,30 @@ from chaincode.schema.errors import Code
 from chaincode.schema.plans import (
     AcceptanceTerms,
     DynamicTerms,
-    HospitalAccount,
-    HospitalTerms,
     PlanTerms,
 )
 from chaincode.shim.stub import composite_key
 
 ONE, TWO, THREE, FOUR = HOSPITALS
-HIDDEN = HospitalTerms(
-    norm_levels=4000, noise_levels=1500, epsilon_micro=16_000_000, delta_nano=10_000
-)
-"""Two of the quorum of three are counted; 22000 levels of 32767 are taken."""
 
 
-def hiding(plan: PlanTerms | None = None, **changes: int) -> PlanTerms:
-    plan = plan or masked_terms(PLAN)
-    hospital = HIDDEN.model_copy(update=changes)
-    return plan.model_copy(
-        update={"privacy": plan.privacy.model_copy(update={"hospital": hospital})}
-    )
+def _asked() -> Scenario:
+    """Nodes are enrolled and budgets set."""
+    return set_budgets(at("enrolled"))
 
 
-def _change(scenario: Scenario, key: keys.Key, **fields: int) -> None:
+def _change(scenario: Scenario, key: keys.Key, **fields: Any) -> None:
     scenario.ledger.state[composite_key(*key)] = canonical.dumps(scenario.asset(key) | fields)
+
+
+def _told(plan: PlanTerms, sums: int, plan_id: str = PLAN) -> dict[str, Any]:
+    told = plan.model_copy(update={"plan_id": plan_id}).told(ONE, sums)
+    return json.loads(told.model_dump_json())
 
 
 def test_each_update_charges_its_hospital_what_the_sum_tells():
     plan = hiding()
-    scenario = bring(at("enrolled"), plan, "open")
+    scenario = bring(_asked(), plan, "open")
 
     for hospital in (ONE, TWO, THREE):
         scenario.do(hospital, "round:SubmitUpdate", scenario.update_args(plan, hospital))
@@ -54,10 +54,8 @@ def test_each_update_charges_its_hospital_what_the_sum_tells():
 
 def test_an_update_beyond_what_may_be_told_of_its_hospital_is_refused():
     plan = hiding()
-    scenario = bring(at("enrolled"), plan, "open")
-    account = HospitalAccount(plan_id=PLAN, msp_id=ONE, sums=200, epsilon_micro=1)
-    place = composite_key(*keys.hospital_account(PLAN, ONE))
-    scenario.ledger.state[place] = canonical.dumps(account)
+    scenario = bring(_asked(), plan, "open")
+    _change(scenario, keys.hospital_account(ONE), plans=[_told(plan, 200)])
 
     error = scenario.refused(ONE, "round:SubmitUpdate", scenario.update_args(plan, ONE))
 
@@ -65,9 +63,52 @@ def test_an_update_beyond_what_may_be_told_of_its_hospital_is_refused():
     assert ONE in error.message
 
 
-def test_updates_weigh_the_same_whatever_their_samples():
+def test_what_all_plans_tell_together_is_held_against_the_hospitals_budget():
+    plan = hiding()
+    scenario = bring(_asked(), plan, "open")
+    once, key = summed_rdp_pico(4000, 1500, 2, plan.model.parameters), keys.hospital_account(ONE)
+    both = epsilon_micro([4 * loss for loss in once], 10_000)
+    _change(scenario, key, plans=[_told(plan, 3, "another")], budget_epsilon_micro=both - 1)
+
+    error = scenario.refused(ONE, "round:SubmitUpdate", scenario.update_args(plan, ONE))
+    _change(scenario, key, budget_epsilon_micro=both)
+    scenario.do(ONE, "round:SubmitUpdate", scenario.update_args(plan, ONE))
+
+    assert error.code == Code.BUDGET_EXCEEDED
+    account = scenario.do(TWO, "hospital:Privacy")["accounts"][0]
+    assert (account["msp_id"], account["epsilon_micro"]) == (ONE, both)
+    assert [(s["plan_id"], s["sums"]) for s in account["plans"]] == [("another", 3), (PLAN, 1)]
+
+
+def test_a_hospital_without_a_budget_consents_to_no_plan_that_hides_it():
     plan = hiding()
     scenario = at("enrolled")
+    scenario.propose(plan)
+    consent = {"dataset_id": dataset_of(ONE), "plan_id": PLAN, "terms_sha256": plan.sha256}
+
+    assert scenario.refused(ONE, "dataset:Consent", consent).code == Code.NO_BUDGET
+    scenario.do(ONE, "hospital:SetBudget", BUDGET)
+    scenario.do(ONE, "dataset:Consent", consent)
+
+
+def test_a_budget_is_not_set_below_what_was_told():
+    plan = hiding()
+    scenario = bring(_asked(), plan, "open")
+    scenario.do(ONE, "round:SubmitUpdate", scenario.update_args(plan, ONE))
+    spent = scenario.do(ONE, "hospital:Privacy")["accounts"][0]["epsilon_micro"]
+
+    below = BUDGET | {"budget_epsilon_micro": spent - 1}
+    smaller = BUDGET | {"budget_epsilon_micro": spent, "delta_nano": 9_000}
+    for args in (below, smaller):
+        assert scenario.refused(ONE, "hospital:SetBudget", args).code == Code.BUDGET_EXCEEDED
+    kept = scenario.do(ONE, "hospital:SetBudget", BUDGET | {"budget_epsilon_micro": spent})
+
+    assert [s["sums"] for s in kept["plans"]] == [1]
+
+
+def test_updates_weigh_the_same_whatever_their_samples():
+    plan = hiding()
+    scenario = _asked()
     _change(scenario, keys.dataset(dataset_of(FOUR)), train_samples=5000)
     bring(scenario, plan, "keying")
 
@@ -79,7 +120,7 @@ def test_updates_weigh_the_same_whatever_their_samples():
 
 def test_sealed_ciphertexts_weigh_the_same_too():
     plan = hiding(terms())
-    scenario = at("enrolled")
+    scenario = _asked()
     for step in (scenario.propose, scenario.consent, scenario.approve, scenario.ceremony):
         step(plan)
     scenario.open(plan)

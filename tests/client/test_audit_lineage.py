@@ -12,7 +12,8 @@ from chaincode.schema import accounting, canonical, keys
 from chaincode.schema.base import ContentRef, Language
 from chaincode.schema.datasets import Dataset, PrivacyAccount
 from chaincode.schema.errors import MedFabricError
-from chaincode.schema.plans import HospitalAccount, HospitalTerms
+from chaincode.schema.hospitals import HospitalAccount, total_micro
+from chaincode.schema.plans import HospitalTerms, PlanTerms
 from chaincode.schema.rounds import Model, Update
 from client import blocks
 from client.audit import lineage
@@ -60,9 +61,9 @@ def _account(epsilon_micro: int) -> PrivacyAccount:
     )
 
 
-def _update(number: int) -> Update:
+def _update(number: int, plan_id: str = "plan") -> Update:
     return Update(
-        plan_id="plan",
+        plan_id=plan_id,
         round=number,
         msp_id="Hospital1MSP",
         node_id="node1",
@@ -82,6 +83,7 @@ def _with_account(epsilon_micro: int) -> Ledger:
     return _ledger(
         (keys.dataset("wards"), _dataset()),
         (keys.account("wards"), _account(epsilon_micro)),
+        (keys.plan_terms("plan"), small_terms()),
         (keys.update("plan", 1, "Hospital1MSP", "node1"), _update(1)),
         (keys.update("plan", 2, "Hospital1MSP", "node1"), _update(2)),
     )
@@ -145,22 +147,36 @@ def test_what_is_told_of_hospitals_is_recomputed_too() -> None:
     )
     privacy = terms.privacy.model_copy(update={"hospital": hidden})
     terms = terms.model_copy(update={"privacy": privacy})
-    right = accounting.epsilon_micro(terms.hospital_rdp_pico(2), 10_000)
-    loss = accounting.rdp_pico(20, 100, 4_000_000, 20)
+    # As much as three updates of ten steps.
+    spent = accounting.epsilon_micro(accounting.rdp_pico(20, 100, 4_000_000, 30), 10_000)
 
-    def found(sums: int, epsilon: int) -> list[str]:
-        told = HospitalAccount(
-            plan_id="plan", msp_id="Hospital1MSP", sums=sums, epsilon_micro=epsilon
+    def found(*sums: int, less: int = 0, budget: int = 10**8) -> list[str]:
+        plans = tuple(
+            _in(terms, name).told("Hospital1MSP", n) for name, n in zip("ab", sums, strict=False)
+        )
+        epsilon = total_micro(plans, 10_000) - less
+        account = HospitalAccount(
+            msp_id="Hospital1MSP",
+            budget_epsilon_micro=budget,
+            delta_nano=10_000,
+            epsilon_micro=epsilon,
+            plans=plans,
         )
         ledger = _ledger(
             (keys.dataset("wards"), _dataset()),
-            (keys.account("wards"), _account(accounting.epsilon_micro(loss, 10_000))),
-            (keys.plan_terms("plan"), terms),
-            (keys.hospital_account("plan", "Hospital1MSP"), told),
-            (keys.update("plan", 1, "Hospital1MSP", "node1"), _update(1)),
-            (keys.update("plan", 2, "Hospital1MSP", "node1"), _update(2)),
+            (keys.account("wards"), _account(spent)),
+            *((keys.plan_terms(name), _in(terms, name)) for name in "ab"),
+            *([(keys.hospital_account("Hospital1MSP"), account)] if sums else []),
+            (keys.update("a", 1, "Hospital1MSP", "node1"), _update(1, "a")),
+            (keys.update("a", 2, "Hospital1MSP", "node1"), _update(2, "a")),
+            (keys.update("b", 1, "Hospital1MSP", "node1"), _update(1, "b")),
         )
         return [finding.code for finding in lineage.check_privacy(ledger)]
 
-    assert found(2, right) == []
-    assert found(1, right) == found(2, right - 1) == ["MF-7510"]
+    assert found(2, 1) == []
+    for wrong in (found(1, 1), found(2), found(), found(2, 1, less=1), found(2, 1, budget=1)):
+        assert wrong == ["MF-7510"]
+
+
+def _in(terms: PlanTerms, plan_id: str) -> PlanTerms:
+    return terms.model_copy(update={"plan_id": plan_id})

@@ -8,7 +8,6 @@ import pytest
 from support.networks import KINDS
 from support.training import ended, training, until
 
-from chaincode.schema import accounting
 from chaincode.schema.plans import PlanTerms
 from chaincode.schema.rounds import RoundStatus
 from demo.run import PLAN_ID
@@ -33,11 +32,10 @@ def test_a_round_is_published_and_its_hospitals_accounts_say_what_it_told(
     with training(tmp_path / "run", kind, 1, stage_seconds=240) as run:
         view = until(run, 1, ended, seconds=280)
         told = run.ledger.plans.get(plan_id=PLAN_ID)
+        accounts = run.ledger.hospitals.privacy().accounts
 
     assert view.round.status is RoundStatus.PUBLISHED, view.round.reason
     assert len({c.weight for c in view.round.contributions}) == 1
     terms = told.plan.terms
-    spent = accounting.epsilon_micro(terms.hospital_rdp_pico(1), presets.DELTA_NANO)
-    assert [(a.msp_id, a.sums, a.epsilon_micro) for a in told.hospitals] == [
-        (hospital, 1, spent) for hospital in terms.hospitals
-    ]
+    assert told.hospitals == tuple(terms.told(hospital, 1) for hospital in terms.hospitals)
+    assert [account.plans for account in accounts] == [(spent,) for spent in told.hospitals]

@@ -74,6 +74,7 @@ EXAMPLES: dict[str, Callable[[], dict[str, Any]]] = {
         "sha256": sha("table"),
         "size_bytes": 1000,
     },
+    "HospitalBudgetArgs": lambda: {"budget_epsilon_micro": 1, "delta_nano": 10_000},
     "BudgetArgs": lambda: {"dataset_id": dataset_of(ONE), "budget_epsilon_micro": 1},
     "PlanTerms": lambda: json.loads(terms("plan-2").model_dump_json()),
     "PlanArgs": lambda: {"plan_id": PLAN},

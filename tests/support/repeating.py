@@ -10,6 +10,7 @@ from support.scenario import Scenario
 
 REPEATABLE = {
     "dataset:SetBudget",
+    "hospital:SetBudget",
     "private:Keep",
     "provenance:OpenAccess",
     "sharing:Grant",

@@ -11,6 +11,7 @@ from typing import Any
 from chaincode.schema.encryption import EncryptionTerms
 from chaincode.schema.plans import AcceptanceTerms, DynamicTerms, PlanTerms
 from chaincode.schema.private import TRANSIENT
+from support.hiding import hiding, set_budgets
 from support.masking import bring, masked_terms
 from support.scenario import (
     HOSPITALS,
@@ -37,7 +38,7 @@ _TESTS = AcceptanceTerms(group_tests=2, least_group=2)
 TRAINED = terms(dynamic=_RULE, **_TIMES).model_copy(update={"acceptance": _TESTS})
 _DEALT = terms("plan-2", **_TIMES).model_copy(update={"encryption": EncryptionTerms(threshold=3)})
 DEALT = [_DEALT.model_copy(update={"version": n, "title": f"Version {n}"}) for n in (1, 2, 3)]
-MASKED = masked_terms("plan-4", **_TIMES)
+MASKED = hiding(masked_terms("plan-4", **_TIMES))
 CLASSIFIERS = [
     {
         "classifier_id": name,
@@ -188,6 +189,7 @@ def _budgets(life: Scenario) -> None:
     life.do(ONE, "dataset:SetBudget", args)
     account = life.do(TWO, "dataset:Get", {"dataset_id": dataset_of(ONE)})["account"]
     assert account["budget_epsilon_micro"] == 20_000_000
+    set_budgets(life)
     released = life.do(ONE, "dataset:Release", TABLE)
     account = life.do(TWO, "dataset:Get", {"dataset_id": dataset_of(ONE)})["account"]
     assert account["releases"] == [released]
@@ -305,6 +307,10 @@ def _masking(life: Scenario) -> None:
     view = life.do(THREE, "round:Get", {"plan_id": MASKED.plan_id, "number": 1})
     assert view["round"]["status"] == "PUBLISHED"
     assert len(view["mask_keys"]) == len(view["unmaskings"]) == 4
+    told = MASKED.told(ONE, 1)
+    account = life.do(TWO, "hospital:Privacy")["accounts"][0]
+    assert (account["msp_id"], account["epsilon_micro"]) == (ONE, told.epsilon_micro)
+    assert account["plans"] == [told.model_dump()]
 
 
 def _abort(life: Scenario) -> None:

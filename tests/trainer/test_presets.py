@@ -8,7 +8,6 @@ import pytest
 from support.masking import masked_terms
 from support.scenario import HOSPITALS, at, terms
 
-from chaincode.schema import accounting
 from chaincode.schema.plans import PlanTerms
 from trainer import presets
 
@@ -31,5 +30,5 @@ def test_a_plan_that_hides_hospitals_is_accepted_and_spends_what_it_may(
     assert hidden is not None
     unit = plan.encryption.clip_micro / plan.encryption.levels
     assert norm * 0.999 < hidden.norm_levels * unit <= norm
-    spent = accounting.epsilon_micro(plan.hospital_rdp_pico(2), presets.DELTA_NANO) / 1e6
+    spent = plan.told(plan.hospitals[0], 2).epsilon_micro / 1e6
     assert epsilon * 0.999 < spent <= epsilon

@@ -22,7 +22,8 @@ def privacy() -> None:
 
 @ledger_command(privacy, "report")
 def report(consortium: Consortium) -> Any:
-    """Every dataset's account. Datasets are disjoint: the consortium's loss is the largest."""
+    """Every dataset's account, and every hospital's of what plans that hide them told. Datasets are
+    disjoint: the consortium's loss is the largest."""
     from client.consortium import every
 
     accounts = [a for page in every(consortium.datasets.privacy) for a in page.accounts]
@@ -40,7 +41,30 @@ def report(consortium: Consortium) -> Any:
             }
             for account in accounts
         ],
+        "hospitals": [
+            {
+                "hospital": account.msp_id,
+                "epsilon": account.epsilon_micro / 1_000_000,
+                "budget": account.budget_epsilon_micro / 1_000_000,
+                "delta": account.delta_nano / 1_000_000_000,
+                "sums": sum(spending.sums for spending in account.plans),
+                "plans": ",".join(spending.plan_id for spending in account.plans),
+            }
+            for page in every(consortium.hospitals.privacy)
+            for account in page.accounts
+        ],
     }
+
+
+@ledger_command(privacy, "budget")
+@click.argument("epsilon", type=click.FloatRange(1e-6, 1000))
+@click.option("--delta", type=click.FloatRange(1e-9, 0.5), default=1e-5, show_default=True)
+def hospital_budget(consortium: Consortium, epsilon: float, delta: float) -> Any:
+    """Set what all plans that hide hospitals may together tell of this one as a whole; not below
+    what they told."""
+    return consortium.hospitals.set_budget(
+        budget_epsilon_micro=round(epsilon * 1_000_000), delta_nano=round(delta * 1_000_000_000)
+    )
 
 
 @privacy.command("clip")

@@ -10,7 +10,7 @@ from opacus.optimizers import DPOptimizer
 from torch import nn
 
 from chaincode.schema.plans import PrivacyTerms
-from trainer.gradients import Factors, Gradients, clear, norms, weighted
+from trainer.gradients import Convolved, Factors, Gradients, clear, norms, weighted
 from trainer.noise import add_normal
 from trainer.randomness import source
 
@@ -81,7 +81,7 @@ class NoisyOptimizer(DPOptimizer):  # type: ignore[misc]
         return bool(super().pre_step(closure))
 
     def _get_flat_grad_sample(self, parameter: nn.Parameter) -> Gradients:
-        if isinstance(parameter.grad_sample, Factors):
+        if isinstance(parameter.grad_sample, Factors | Convolved):
             return parameter.grad_sample
         tensor: torch.Tensor = super()._get_flat_grad_sample(parameter)
         return tensor

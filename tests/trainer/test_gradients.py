@@ -14,7 +14,7 @@ from opacus.optimizers import DPOptimizer
 from torch import nn
 
 from chaincode.schema.plans import PrivacyTerms
-from trainer.gradients import Factors, Hooks
+from trainer.gradients import Convolved, Factors, Hooks
 from trainer.noise import add_normal, normal
 from trainer.optimizers import NoisyOptimizer
 from trainer.randomness import Seeds, source
@@ -80,10 +80,43 @@ def convolutional() -> nn.Module:
     )
 
 
+def wide() -> nn.Module:
+    """Kernels larger than what their norms are made of: strided, padded, dilated, behind a layer
+    and first of all."""
+    return nn.Sequential(
+        nn.Unflatten(1, (2, 3)),
+        nn.Conv1d(2, 20, 2, padding=1),
+        nn.Tanh(),
+        nn.Unflatten(1, (10, 2)),
+        nn.Conv2d(10, 12, (3, 2), stride=(2, 1), padding=(2, 0), dilation=(1, 2), bias=False),
+        nn.Tanh(),
+        nn.Unflatten(1, (3, 4)),
+        nn.Conv3d(3, 32, (2, 2, 1)),
+        nn.Flatten(),
+        nn.Linear(192, 3),
+    )
+
+
+def narrow() -> nn.Module:
+    """Kernels of which some are in groups, some go round the edge, some are padded by name."""
+    return nn.Sequential(
+        nn.Unflatten(1, (2, 3)),
+        nn.Conv1d(2, 8, 3, padding=1, groups=2),
+        nn.Tanh(),
+        nn.Conv1d(8, 8, 3, padding=1, padding_mode="circular"),
+        nn.Tanh(),
+        nn.Conv1d(8, 8, 3, padding="same"),
+        nn.Flatten(),
+        nn.Linear(24, 3),
+    )
+
+
 MODELS: dict[str, tuple[Callable[[], nn.Module], set[str]]] = {
     "mlp": (mlp, {"0.weight", "2.weight", "3.weight"}),
     "partly frozen": (partly_frozen, {"2.weight", "3.weight"}),
     "convolutional": (convolutional, {"4.weight"}),
+    "wide": (wide, {"1.weight", "4.weight", "7.weight", "9.weight"}),
+    "narrow": (narrow, {"7.weight"}),
     "tied": (tied, {"3.weight"}),
     "twice": (Twice, set()),
     "recurrent": (Recurrent, {"last.weight"}),
@@ -106,7 +139,8 @@ def test_clipped_sum_is_that_of_gradients_for_every_record(kind: str, size: floa
     make, in_factors = MODELS[kind]
     ours, theirs = passed(Hooks, make, size), passed(GradSampleHooks, make, size)
     named = dict(ours.named_parameters())
-    found = {n for n, p in named.items() if isinstance(getattr(p, "grad_sample", None), Factors)}
+    factors = (Factors, Convolved)
+    found = {n for n, p in named.items() if isinstance(getattr(p, "grad_sample", None), factors)}
     assert found == in_factors
 
     sgd = torch.optim.SGD(ours.parameters(), lr=1)
@@ -127,7 +161,32 @@ def test_clipped_sum_is_that_of_gradients_for_every_record(kind: str, size: floa
             )
 
 
-def test_record_without_a_finite_gradient_adds_nothing_to_any_parameter() -> None:
+def test_gradient_of_the_mean_is_made_of_the_first_layer_alone() -> None:
+    model = passed(Hooks, wide, 1.0)
+
+    assert {n for n, p in model.named_parameters() if p.grad is not None} == {"1.weight", "1.bias"}
+    assert all(parameter.requires_grad for parameter in model.parameters())
+
+
+def test_norm_of_a_convolutions_gradient_holds_where_places_cancel() -> None:
+    torch.manual_seed(5)
+    layer = nn.Conv1d(16, 16, 3)
+    taken = 1 + 1e-4 * torch.randn(2, 16, 6)
+    back = torch.randn(2, 16, 4)
+    back[:, :, 3] = -back[:, :, :3].sum(dim=2)
+
+    found = Convolved(layer, back, taken).norms()
+
+    for place in range(2):
+        seen = taken[place].double().unfold(1, 3, 1)
+        exact = torch.einsum("ot,itk->oik", back[place].double(), seen).norm()
+        assert float(found[place]) == pytest.approx(float(exact), rel=1e-6)
+
+
+@pytest.mark.parametrize("make", [mlp, wide])
+def test_record_without_a_finite_gradient_adds_nothing_to_any_parameter(
+    make: Callable[[], nn.Module],
+) -> None:
     def clipped(model: nn.Module, records: torch.Tensor) -> dict[str, torch.Tensor]:
         Hooks(model)
         nn.functional.cross_entropy(model(records), torch.arange(len(records)) % 3).backward()
@@ -141,9 +200,9 @@ def test_record_without_a_finite_gradient_adds_nothing_to_any_parameter() -> Non
     spoilt[5, 2] = math.inf
 
     torch.manual_seed(4)
-    whole = clipped(mlp(), spoilt)
+    whole = clipped(make(), spoilt)
     torch.manual_seed(4)
-    without = clipped(mlp(), records[:5])
+    without = clipped(make(), records[:5])
 
     for name, expected in without.items():
         torch.testing.assert_close(whole[name], expected, rtol=1e-5, atol=1e-6 * CLIP)

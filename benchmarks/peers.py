@@ -18,7 +18,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-JOBS = Path(__file__).parent / "jobs"
+from benchmarks._package import JOBS, make
+
 FLARE = ("nvflare[PT]==2.9.0", "tenseal", "torch", "scikit-learn")
 FLOWER = ("flwr[simulation]==1.42.0", "torch", "scikit-learn")
 _LIMIT = 900
@@ -101,14 +102,7 @@ def _job(python: Path, script: str, *arguments: str) -> dict[str, Any]:
 def _ours(size: str) -> dict[str, Any]:
     """Ours, where the wide model comes from a package of its own, as a user's would."""
     with tempfile.TemporaryDirectory() as folder:
-        package = Path(folder) / "package"
-        about = package / "medfabric_peers-1.dist-info"
-        about.mkdir(parents=True)
-        (about / "METADATA").write_text(
-            "Metadata-Version: 2.1\nName: medfabric-peers\nVersion: 1\n"
-        )
-        (about / "entry_points.txt").write_text(_ENTRY_POINTS)
-        shutil.copy(JOBS / "ours.py", package)
+        package = make(Path(folder), "ours", _ENTRY_POINTS)
         environment = {**os.environ, "PYTHONPATH": str(package)}
         command = [sys.executable, str(JOBS / "ours_run.py"), size, f"{folder}/run"]
         return _run(command, folder, environment)

@@ -61,6 +61,7 @@ class Learner:
             refuse(terms.model.architecture, found)
         opened = open_recorded(data, terms.data, recorded, identity)
         self._records, self._validation = opened.training, opened.validation
+        self._judged: dict[str, tuple[int, int]] = {}
 
     @cached_property
     def records_sha256(self) -> str:
@@ -107,8 +108,13 @@ class Learner:
         """Correct predictions and records of this hospital's validation split."""
         if not len(self._validation):
             return 0, 0
-        parameters, _ = weights.decode(model, self._layout, self._strategy.slots)
-        return evaluate(self._model, parameters, self._validation)
+        sha256 = hashlib.sha256(model).hexdigest()
+        if sha256 not in self._judged:
+            parameters, _ = weights.decode(model, self._layout, self._strategy.slots)
+            found = evaluate(self._model, parameters, self._validation)
+            # One round's candidate is the next one's base.
+            self._judged = {**dict(list(self._judged.items())[-1:]), sha256: found}
+        return self._judged[sha256]
 
 
 @dataclass(frozen=True)

@@ -205,7 +205,9 @@ class Rounds:
 
     def attest(self, duty: Duty, now: Snapshot) -> Facts:
         """Add the sealed updates and attest the sum."""
+        started = time.monotonic()
         aggregate = self.aggregate(now)
+        sum_ms = _milliseconds(started)
         ref = self._exchange.release_kept(aggregate.content_sha256)
         args = AttestArgs(
             plan_id=duty.plan_id,
@@ -216,7 +218,7 @@ class Rounds:
             draw_sha256=commitment(draw) if (draw := self._draw(now)) else None,
         )
         self._consortium.submit("round:Attest", args, Posted)
-        return {"bytes": ref.size_bytes}
+        return {"bytes": ref.size_bytes, "sum_ms": sum_ms}
 
     def submit_share(self, duty: Duty, now: Snapshot) -> Facts:
         """Share in the decryption of the accepted aggregate, if it is the one computed here.
@@ -261,10 +263,14 @@ class Rounds:
         """Combine the shares into the candidate and evaluate it on this hospital's own data."""
         learner = self._learner(now.plan.terms)
         base = self.base_model(now)
+        started = time.monotonic()
         model, failure = self._candidate(duty, now, base, learner)
+        decode_ms = _milliseconds(started)
         ref = self._exchange.release(model) if model else None
+        started = time.monotonic()
         base_correct, total = learner.evaluate(base)
         correct, _ = learner.evaluate(model) if model else (0, total)
+        evaluate_ms = _milliseconds(started)
         args = EvaluateArgs(
             plan_id=duty.plan_id,
             round=duty.round,
@@ -277,7 +283,11 @@ class Rounds:
         self._consortium.submit("round:Evaluate", args, Posted)
         if not pending(now):
             self.forget(now)
-        return {"bytes": ref.size_bytes if ref else 0}
+        return {
+            "bytes": ref.size_bytes if ref else 0,
+            "decode_ms": decode_ms,
+            "evaluate_ms": evaluate_ms,
+        }
 
     def forget(self, now: Snapshot) -> None:
         """Delete what is not needed once a round is evaluated, and its groups are scored."""
@@ -309,7 +319,7 @@ class Rounds:
         _refuse_exploded(trained.delta, now.plan.terms)
         started = time.monotonic()
         content_sha256 = self._home.keep_stream(self._hidden(now, trained.delta))
-        encrypt_seconds = time.monotonic() - started
+        encrypt_ms = _milliseconds(started)
         prepared = _PreparedUpdate(
             content_sha256=content_sha256,
             base_sha256=view.round.base_sha256,
@@ -320,7 +330,7 @@ class Rounds:
         )
         return prepared, {
             "train_ms": round(1000 * trained.seconds),
-            "encrypt_ms": round(1000 * encrypt_seconds),
+            "encrypt_ms": encrypt_ms,
             "resumed_steps": trained.resumed,
         }
 
@@ -477,6 +487,10 @@ class Rounds:
                 f"model {address} was recalled ({model.reason}); abort the plan",
             )
         return self._exchange.fetch(model.model)
+
+
+def _milliseconds(started: float) -> int:
+    return round(1000 * (time.monotonic() - started))
 
 
 def _whole(file: BinaryIO) -> bytes:

@@ -16,7 +16,7 @@ from chaincode.schema.errors import Code, MedFabricError
 
 EPSILONS = (0.5, 1.0, 2.0, 3.0, 5.0, 8.0)
 """For which the noise and its utility are shown."""
-_MOST_ROUNDS = 10_000
+MOST_ROUNDS = 10_000
 _MOST_NOISE_MILLI = 1_000_000
 
 
@@ -65,10 +65,10 @@ def with_noise(plan: Plan, epsilon_micro: int) -> Plan:
     def within(milli: int) -> bool:
         return replace(plan, noise_micro=1000 * milli).epsilon_micro() <= epsilon_micro
 
-    least = _least(within, 100, _MOST_NOISE_MILLI)
-    if least is None:
-        raise _nothing("no noise multiplier up to 1000 keeps this plan within its epsilon")
-    return replace(plan, noise_micro=1000 * least)
+    found = least(within, 100, _MOST_NOISE_MILLI)
+    if found is None:
+        raise nothing("no noise multiplier up to 1000 keeps this plan within its epsilon")
+    return replace(plan, noise_micro=1000 * found)
 
 
 def with_rounds(plan: Plan, epsilon_micro: int) -> Plan:
@@ -77,12 +77,12 @@ def with_rounds(plan: Plan, epsilon_micro: int) -> Plan:
     Raises:
         MedFabricError: ``BAD_ARGUMENT`` where not even one is.
     """
-    beyond = _least(
-        lambda n: replace(plan, rounds=n).epsilon_micro() > epsilon_micro, 1, _MOST_ROUNDS
+    beyond = least(
+        lambda n: replace(plan, rounds=n).epsilon_micro() > epsilon_micro, 1, MOST_ROUNDS
     )
     if beyond == 1:
-        raise _nothing("this noise does not keep a single round within epsilon")
-    return replace(plan, rounds=_MOST_ROUNDS if beyond is None else beyond - 1)
+        raise nothing("this noise does not keep a single round within epsilon")
+    return replace(plan, rounds=MOST_ROUNDS if beyond is None else beyond - 1)
 
 
 def with_batch(plan: Plan, epsilon_micro: int) -> Plan:
@@ -91,11 +91,11 @@ def with_batch(plan: Plan, epsilon_micro: int) -> Plan:
     Raises:
         MedFabricError: ``BAD_ARGUMENT`` where not even a single record is.
     """
-    beyond = _least(
+    beyond = least(
         lambda n: replace(plan, batch_size=n).epsilon_micro() > epsilon_micro, 1, plan.samples
     )
     if beyond == 1:
-        raise _nothing("at this noise a batch of one record is too large already")
+        raise nothing("at this noise a batch of one record is too large already")
     return replace(plan, batch_size=plan.samples if beyond is None else beyond - 1)
 
 
@@ -122,7 +122,7 @@ def trade(plan: Plan, epsilons: Sequence[float] = EPSILONS) -> Iterator[tuple[fl
             continue
 
 
-def _least(holds: Callable[[int], bool], low: int, high: int) -> int | None:
+def least(holds: Callable[[int], bool], low: int, high: int) -> int | None:
     """The least number in [low, high] for which a monotone condition holds, or None."""
     if not holds(high):
         return None
@@ -135,5 +135,6 @@ def _least(holds: Callable[[int], bool], low: int, high: int) -> int | None:
     return low
 
 
-def _nothing(why: str) -> MedFabricError:
+def nothing(why: str) -> MedFabricError:
+    """What is answered where nothing is left to choose."""
     return MedFabricError(Code.BAD_ARGUMENT, f"{why}; ask for less, or for a larger epsilon")

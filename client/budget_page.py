@@ -8,9 +8,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from chaincode.schema.errors import Code, MedFabricError
+from client import pages
 from client.budget import Plan, drift, trade
-from client.files import write_whole
 from client.pages import document, figure, svg, table, text
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -49,13 +48,7 @@ def write(
     Raises:
         MedFabricError: ``FILE_UNUSABLE``.
     """
-    page = document("Privacy budget", _parts(plan, hospitals, parameters, measured))
-    try:
-        write_whole(path, page.encode())
-    except OSError as error:
-        raise MedFabricError(
-            Code.FILE_UNUSABLE, f"cannot write {path}: {error.strerror}; name another file"
-        ) from None
+    pages.write(path, document("Privacy budget", _parts(plan, hospitals, parameters, measured)))
 
 
 def _parts(plan: Plan, hospitals: int, parameters: int, measured: Measured | None) -> list[str]:

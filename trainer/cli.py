@@ -363,7 +363,7 @@ def utility(
 ) -> None:
     """Train APPLICATION's plan at several epsilons on its own records, in this process.
 
-    What --json prints, `medfabric admin budget --utility` draws. Nothing touches a ledger.
+    What --json prints, `medfabric admin budget patients --utility` draws. Nothing touches a ledger.
     """
     from trainer.utility import measure
 

@@ -14,7 +14,7 @@ from client.cli.main import cli
 from client.cli.output import Exit
 
 PLAN = Plan(100, 20, 10, 5, 1_500_000, 10_000)
-WORDS = ["admin", "budget", "--samples", "100", "--steps", "10", "--parameters", "62"]
+WORDS = ["admin", "budget", "patients", "--samples", "100", "--steps", "10", "--parameters", "62"]
 
 
 def run(*words):

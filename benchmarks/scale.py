@@ -30,6 +30,7 @@ from chaincode.schema import plans as p
 from chaincode.schema import rounds as r
 from chaincode.schema.base import ContentRef, Language
 from chaincode.schema.consortium import Subject
+from chaincode.schema.encryption import choose
 from chaincode.schema.errors import Code, MedFabricError
 from client import blocks
 from client.audit.transactions import header
@@ -248,7 +249,12 @@ def _terms(who: tuple[p.Participant, ...]) -> p.PlanTerms:
     terms = presets.plan(PLAN, application, base, _sha256("architecture"), 1000, who, _SAMPLES, 3)
     long = {"ceremony_seconds": 86_400, "update_seconds": 86_400, "stage_seconds": 86_400}
     # Every hospital holds the key: the ceremony then deals nothing to each other.
-    encryption = terms.encryption.model_copy(update={"threshold": None})
+    encryption = choose(
+        terms.workload,
+        clip_micro=terms.encryption.clip_micro,
+        error_nano=presets.ERROR_NANO,
+        weight_bits=terms.encryption.weight_bits,
+    )
     participation = terms.participation.model_copy(update=long)
     return terms.model_copy(update={"encryption": encryption, "participation": participation})
 

@@ -32,6 +32,8 @@ class Aggregation(StrEnum):
 EPSILON_MICRO, DELTA_NANO = 3_000_000, 10_000
 _NORM_LEVELS = 2**16
 """Of an update's norm: rounding costs it less than the noise does."""
+ERROR_NANO = 10_000
+"""Largest absolute error of a decrypted mean, in units of 1e-9."""
 ACCEPTANCE = AcceptanceTerms(max_drop_micro=100_000)
 
 
@@ -86,7 +88,7 @@ def encryption(work: Workload, clip_micro: int) -> EncryptionTerms:
     return choose(
         work,
         clip_micro=clip_micro,
-        error_nano=10_000,
+        error_nano=ERROR_NANO,
         weight_bits=weight_bits,
         threshold=threshold,
     )
@@ -96,7 +98,7 @@ def masked(work: Workload, clip_micro: int) -> MaskingTerms:
     """The same error by additive secret sharing; one hospital may be missing from the recovery
     where there are three or more."""
     threshold = max(work.hospitals // 2 + 1, work.hospitals - 1)
-    return masking.choose(work, clip_micro=clip_micro, error_nano=10_000, threshold=threshold)
+    return masking.choose(work, clip_micro=clip_micro, error_nano=ERROR_NANO, threshold=threshold)
 
 
 def hiding_hospitals(

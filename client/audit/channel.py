@@ -47,6 +47,7 @@ class Channel:
         self._consenters = {consenter.id: _serialized(consenter) for consenter in consenters}
         self.consenters = frozenset(self._consenters)
         """Numbers of the orderers."""
+        self._policies: dict[str, policy.Policy] = {}
 
     @classmethod
     def of_block(cls, block: common_pb2.Block) -> Channel:
@@ -63,8 +64,14 @@ class Channel:
         return None if raw is None else self.members.identity(raw)
 
     def satisfies(self, path: str, signers: Sequence[Identity]) -> bool:
-        """Whether the signers satisfy the policy at a path."""
-        return policy.reaches(self._root, path, signers)
+        """Whether the signers satisfy the policy at a path.
+
+        Raises:
+            UnsupportedPolicyError, DecodeError, IndexError: as :func:`policy.at`.
+        """
+        if path not in self._policies:
+            self._policies[path] = policy.at(self._root, path)
+        return self._policies[path].satisfied(signers)
 
     def block_signers_suffice(self, signers: Sequence[Identity]) -> bool:
         """Whether these orderers may sign a block together."""

@@ -229,6 +229,7 @@ class Validator:
         context: _Block,
     ) -> None:
         needs_own = False
+        own_policies: dict[bytes, str] = {}
         for change in changes:
             if (namespace, change.key) in context.policies:
                 raise InvalidTransactionError(
@@ -236,11 +237,14 @@ class Validator:
                 )
             entry = self.state.get(namespace, change.key)
             parameter = entry.metadata.get(_PARAMETER) if entry else None
-            if not parameter:
+            if parameter:
+                own_policies.setdefault(parameter, change.key)
+            else:
                 needs_own = True
-            elif not policy.satisfied(parameter, endorsers):
+        for parameter, key in own_policies.items():
+            if not policy.satisfied(parameter, endorsers):
                 raise InvalidTransactionError(
-                    Code.ENDORSEMENT_POLICY_FAILURE, f"{change.key!r} needs other endorsers"
+                    Code.ENDORSEMENT_POLICY_FAILURE, f"{key!r} needs other endorsers"
                 )
         if needs_own:
             self._require(namespace, endorsers)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import bisect
 import dataclasses
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import grpc
 
@@ -18,6 +20,7 @@ from network.devnet.stream import ChaincodeUnavailableError
 
 _THREADS = 16
 Failures = list[tuple[Peer, str]]
+T = TypeVar("T")
 
 
 class NotEndorsedError(Exception):
@@ -97,13 +100,15 @@ class Collector:
 
     def _further(self, proposal: Proposal, gathered: _Gathered) -> list[Peer]:
         """The fewest further peers whose endorsements would suffice; none where they do."""
-        content = envelope.payload(proposal, gathered.responses)
+        content = envelope.payload(proposal, gathered.responses[:1])
         try:
-            transaction = parse_prepared(content, self._ledger.channel, self._channel_id)
+            first = parse_prepared(content, self._ledger.channel, self._channel_id)
         except InvalidTransactionError as error:
             raise NotEndorsedError(
                 grpc.StatusCode.ABORTED, f"failed to assemble transaction: {error}", []
             ) from None
+        # As in Fabric a gateway takes the peers' word: committing peers verify every signature.
+        transaction = self._with(first, gathered.endorsers[1:])
         others = [peer for peer in self._peers() if peer not in gathered.asked]
         chosen = [peer for peer in others if self._may_see(peer, proposal, gathered)]
         # Those that cannot answer now are the last to be chosen.
@@ -120,11 +125,7 @@ class Collector:
                     "endorsing organizations to protect transient data"
                 )
             raise NotEndorsedError(grpc.StatusCode.FAILED_PRECONDITION, why, [])
-        for peer in reversed(tuple(chosen)):
-            fewer = [other for other in chosen if other is not peer]
-            if self._suffice(transaction, fewer):
-                chosen = fewer
-        return chosen
+        return fewest(chosen, lambda some: self._suffice(transaction, some))
 
     def _may_see(self, peer: Peer, proposal: Proposal, gathered: _Gathered) -> bool:
         """Whether a further peer can run the proposal, and may be shown it.
@@ -139,14 +140,33 @@ class Collector:
         )
 
     def _suffice(self, transaction: Transaction, further: Sequence[Peer]) -> bool:
-        members = self._ledger.channel.members
-        endorsers = tuple(members.identity(peer.identity) for peer in further)
-        whole = dataclasses.replace(transaction, endorsers=transaction.endorsers + endorsers)
         try:
-            self._ledger.check_endorsements(whole)
+            self._ledger.check_endorsements(self._with(transaction, further))
         except (InvalidTransactionError, policy.UnsupportedPolicyError):
             return False
         return True
+
+    def _with(self, transaction: Transaction, further: Sequence[Peer]) -> Transaction:
+        """The transaction as if these peers had endorsed it too."""
+        members = self._ledger.channel.members
+        endorsers = tuple(members.identity(peer.identity) for peer in further)
+        return dataclasses.replace(transaction, endorsers=transaction.endorsers + endorsers)
+
+
+def fewest(enough: Sequence[T], suffice: Callable[[Sequence[T]], bool]) -> list[T]:
+    """Of these, which suffice together, some of which none is needless; the first rather.
+
+    Args:
+        suffice: whether some do; with further ones they do all the more.
+    """
+    # Where they begin to suffice is found by halves: of many hospitals' peers most are needless.
+    last = bisect.bisect_left(range(len(enough)), True, key=lambda n: suffice(enough[:n]))
+    chosen = list(enough[:last])
+    for one in reversed(chosen[:-1]):
+        fewer = [other for other in chosen if other is not one]
+        if suffice(fewer):
+            chosen = fewer
+    return chosen
 
 
 class _Gathered:
@@ -154,6 +174,7 @@ class _Gathered:
 
     def __init__(self) -> None:
         self.asked: list[Peer] = []
+        self.endorsers: list[Peer] = []
         self.responses: list[object] = []
         self.failures: Failures = []
         self.collections: frozenset[tuple[str, str]] = frozenset()
@@ -173,6 +194,7 @@ class _Gathered:
         if payload != self._payload:
             self.failures.append((peer, "ProposalResponsePayloads do not match"))
             return
+        self.endorsers.append(peer)
         self.responses.append(answer.response)
 
 

@@ -55,4 +55,32 @@ def test_policy_of_an_unknown_kind_is_never_taken_for_satisfied() -> None:
         policy.satisfied(envelope.SerializeToString(), everyone)
     for path in ("/Channel/Odd", "/Channel/Absent", "/Channel/No/Group", "/Elsewhere/Odd"):
         with pytest.raises(policy.UnsupportedPolicyError):
-            policy.reaches(root, path, everyone)
+            policy.at(root, path)
+
+
+def test_a_rule_of_a_principal_that_is_not_there_is_not_read() -> None:
+    for index in (-1, 1):
+        envelope = policies_pb2.SignaturePolicyEnvelope.FromString(
+            owner_and_majority(HOSPITALS[0], HOSPITALS[:1])
+        )
+        envelope.rule.n_out_of.rules[0].signed_by = index
+
+        with pytest.raises(IndexError):
+            policy.satisfied(envelope.SerializeToString(), [_peer(HOSPITALS[0])])
+
+
+def test_what_a_rule_used_that_does_not_hold_is_free_again() -> None:
+    envelope = policies_pb2.SignaturePolicyEnvelope.FromString(
+        owner_and_majority(HOSPITALS[0], HOSPITALS)
+    )
+    first = envelope.rule.n_out_of.rules[0]
+    # Of two signatures the first rule would use one, and asks for two of the same hospital.
+    pair = policies_pb2.SignaturePolicy(
+        n_out_of=policies_pb2.SignaturePolicy.NOutOf(n=2, rules=[first, first])
+    )
+    either = policies_pb2.SignaturePolicy(
+        n_out_of=policies_pb2.SignaturePolicy.NOutOf(n=1, rules=[pair, first])
+    )
+    envelope.rule.CopyFrom(either)
+
+    assert policy.satisfied(envelope.SerializeToString(), [_peer(HOSPITALS[0])])

@@ -12,10 +12,13 @@ import json
 import os
 import platform
 import sys
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 FIELDS = ("what", "ours", "peer", "peer_name", "unit", "ratio", "better", "aim", "runs")
+MANY_PEERS = 4
+"""With more beside one figure they have columns instead of rows."""
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -38,9 +41,16 @@ def main(name: str) -> int:
 def table(result: dict[str, Any]) -> str:
     """A result as a Markdown table, as the documentation shows it."""
     machine = result["machine"]
-    lines = [
+    measured = (
         f"Measured on {result['date']}: {machine['cores']} cores, {machine['processor']}, "
-        f"Python {machine['python']}.",
+        f"Python {machine['python']}."
+    )
+    by_what = groupby(result["rows"], key=lambda row: row["what"])
+    groups = [list(rows) for _, rows in by_what]
+    if max(map(len, groups)) > MANY_PEERS:
+        return f"{measured}\n\n{_matrices(groups)}"
+    lines = [
+        measured,
         "",
         "| what | ours | peer | unit | ours / peer | better | aim | runs |",
         "|---|---|---|---|---|---|---|---|",
@@ -53,6 +63,21 @@ def table(result: dict[str, Any]) -> str:
             f"| {row['better']} | {row['aim'] or ''} | {row['runs']} |"
         )
     return "\n".join(lines)
+
+
+def _matrices(groups: list[list[dict[str, Any]]]) -> str:
+    """Peers as columns: a table for each unit and set of peers."""
+    tables: dict[tuple[str, ...], list[str]] = {}
+    for rows in groups:
+        one, peers = rows[0], [row["peer_name"] for row in rows]
+        head = f"| what | ours | {' | '.join(peers)} | unit | better | runs |"
+        lines = tables.setdefault((one["unit"], *peers), [head, "|---" * (len(peers) + 5) + "|"])
+        cells = " | ".join(_number(row["peer"]) for row in rows)
+        lines.append(
+            f"| {one['what']} | {_number(one['ours'])} | {cells} | {one['unit']} "
+            f"| {one['better']} | {one['runs']} |"
+        )
+    return "\n\n".join("\n".join(lines) for lines in tables.values())
 
 
 def _number(value: Any) -> str:

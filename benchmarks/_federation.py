@@ -24,35 +24,43 @@ HOSPITALS = 4
 
 @dataclass(frozen=True)
 class Federation:
-    """Four hospitals with an application's records, split by a seed. ``validation``: of all of them
-    together, to choose by; ``changes`` to the application's training terms."""
+    """Hospitals with an application's records, split by a seed; ``validations``: of each, what it
+    judges candidates by; ``changes`` to the application's training terms."""
 
     application: Application
     seed: int
     hospitals: tuple[Records, ...]
-    validation: Records
+    validations: tuple[Records, ...]
     test: Records
     changes: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, name: str, seed: int, partition: str = "identical") -> Federation:
+    def of(
+        cls, name: str, seed: int, partition: str = "identical", hospitals: int = HOSPITALS
+    ) -> Federation:
         """Hospitals' training records and the held-out test records."""
         from trainer import applications
         from trainer.applications.files import load, write
         from trainer.data.records import VALIDATION_FRACTION, split
-        from trainer.simulation import pooled
 
         found = applications.find(name)
         with tempfile.TemporaryDirectory() as folder:
-            files = write(found, Path(folder), HOSPITALS, seed, partition, sample_seed=seed)
-            hospitals, test = load(found, files)
-        parts = [split(records, VALIDATION_FRACTION, seed) for records in hospitals]
+            files = write(found, Path(folder), hospitals, seed, partition, sample_seed=seed)
+            whole, test = load(found, files)
+        parts = [split(records, VALIDATION_FRACTION, seed) for records in whole]
         training, validation = zip(*parts, strict=True)
-        return cls(found, seed, training, pooled(validation), test)
+        return cls(found, seed, training, validation, test)
 
     def changed(self, **changes: Any) -> Federation:
         """The same hospitals with other training terms."""
         return replace(self, changes=changes)
+
+    @cached_property
+    def validation(self) -> Records:
+        """Of all hospitals together, to choose by."""
+        from trainer.simulation import pooled
+
+        return pooled(self.validations)
 
     @property
     def samples(self) -> int:

@@ -1,104 +1,104 @@
 """How far dishonest hospitals bend a model: a fifth of 5, 10 and 20 hospitals, in every round.
 
-Ours (the encryption's range and the acceptance vote, on encrypted sums) beside plain averaging and
-beside rules that need every update in the clear. Simulated records of deterioration; epsilon 3.
+Every attack under every defence: those of encrypted sums one by one and all together ("ours"), and
+rules that need every update in the clear. Simulated records of deterioration; epsilon 3.
 """
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
-from functools import partial
-from pathlib import Path
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from benchmarks import _federation as f
 
 if TYPE_CHECKING:
-    from trainer.poisoning import Hospitals, Outcome
+    from trainer.defences import Setting
+    from trainer.poisoning import Outcome
 
 APPLICATION, RUNS, SIZES = "deterioration", 3, (5, 10, 20)
-MAX_DROP = 0.1
-"""As in the demonstration's plan."""
+OURS = "all"
 
-_row = partial(f.row, runs=RUNS)
+Found = dict[str, list["Outcome"]]
+"""Of every defence the outcomes of all seeds."""
 
 
 def rows() -> list[dict[str, Any]]:
     """Every attack against every defence."""
-    from trainer.poisoning import ATTACKS
+    import torch
 
-    return [row for size in SIZES for attack in ATTACKS for row in _attacked(size, attack)]
+    torch.set_num_threads(1)
+    return [
+        row
+        for size in SIZES
+        for name, found in _outcomes(size).items()
+        for row in _attacked(size, name, found)
+    ]
 
 
-def _attacked(size: int, name: str) -> Iterator[dict[str, Any]]:
-    ours = [_outcome(size, name, seed, "ours") for seed in range(RUNS)]
-    for rule in ("mean", "median", "trimmed mean", "krum"):
-        theirs = [_outcome(size, name, seed, rule) for seed in range(RUNS)]
-        label = "no defence" if rule == "mean" else f"{rule}, in the clear"
-        yield _row(
-            f"{size} hospitals, {name}: test accuracy",
-            f.mean([one.accuracy for one in ours]),
-            f.mean([one.accuracy for one in theirs]),
-            label,
-        )
-        if name == "backdoor":
-            yield _row(
-                f"{size} hospitals, backdoor: triggered records given the target",
-                f.mean([one.backdoor for one in ours]),
-                f.mean([one.backdoor for one in theirs]),
-                label,
-                better="lower",
-                unit="share",
-            )
-    yield _row(
-        f"{size} hospitals, {name}: candidates voted down, of {_rounds()}",
-        f.mean([one.rejected for one in ours]),
-        None,
-        None,
-        better="lower" if name == "none" else "higher",
-        unit="rounds",
+def _outcomes(size: int) -> dict[str, Found]:
+    """Of every attack."""
+    from trainer.defences import DEFENCES
+    from trainer.poisoning import ATTACKS, run
+
+    found: dict[str, Found] = {name: {one: [] for one in DEFENCES} for name in ATTACKS}
+    for seed in range(RUNS):
+        setting, test = _setting(size, seed)
+        for name, attack in ATTACKS.items():
+            attackers = frozenset() if name == "none" else frozenset(range(size // 5))
+            outcomes = run(replace(setting, attackers=attackers), test, attack, DEFENCES)
+            for defence, outcome in outcomes.items():
+                found[name][defence].append(outcome)
+    return found
+
+
+def _setting(size: int, seed: int) -> tuple[Setting, Any]:
+    """Honest hospitals, and the test records."""
+    from trainer.defences import Setting
+
+    federation = f.Federation.of(APPLICATION, seed, hospitals=size)
+    setting = Setting(
+        model=federation.model,
+        training=federation.training,
+        privacy=federation.privacy(),
+        hospitals=federation.hospitals,
+        validation=federation.validations,
+        attackers=frozenset(),
+        seed=seed,
+        least_group=2 if size < 6 else 3,
     )
+    return setting, federation.test
+
+
+def _attacked(size: int, name: str, found: Found) -> Iterator[dict[str, Any]]:
+    where = f"{size} hospitals, {name}"
+    yield from _measured(f"{where}: test accuracy", "accuracy", found, "higher", "accuracy")
+    if name == "backdoor":
+        what = f"{where}: triggered records given the target"
+        yield from _measured(what, "backdoor", found, "lower", "share")
+    what = f"{where}: rounds without a new model, of {_rounds()}"
+    better = "lower" if name == "none" else ""
+    yield from _measured(what, "refused", _encrypted(found), better, "rounds")
+    if name != "none":
+        what = f"{where}: an attacker's weight at the end, beside an honest hospital's"
+        yield from _measured(what, "weight", _encrypted(found), "lower", "share")
+
+
+def _measured(
+    what: str, field: str, found: Found, better: str, unit: str
+) -> Iterator[dict[str, Any]]:
+    means = {name: f.mean([getattr(one, field) for one in ones]) for name, ones in found.items()}
+    for name, mean in means.items():
+        if name != OURS:
+            yield f.row(what, means[OURS], mean, name, RUNS, better, unit)
+
+
+def _encrypted(found: Found) -> Found:
+    """Without the rules in the clear, which refuse nothing and weigh nobody."""
+    return {name: ones for name, ones in found.items() if "in the clear" not in name}
 
 
 def _rounds() -> int:
     from trainer import applications
 
     return applications.find(APPLICATION).tuned.rounds
-
-
-def _outcome(size: int, name: str, seed: int, defence: str) -> Outcome:
-    from trainer import applications, poisoning, presets
-    from trainer.models import registry
-
-    application = applications.find(APPLICATION)
-    hospitals, test = _hospitals(size, seed)
-    model = registry.build(application.architecture, application.config)
-    samples = min(map(len, hospitals.training))
-    training = presets.training(application.tuned, samples)
-    privacy = presets.privacy(application.tuned, training, samples)
-    rules = {
-        "mean": {},
-        "median": {"combine": poisoning.median},
-        "trimmed mean": {"combine": poisoning.trimmed_mean},
-        "krum": {"combine": poisoning.krum},
-        "ours": {"value_clip": f.value_clip(training, privacy), "max_drop": MAX_DROP},
-    }
-    attack = poisoning.ATTACKS[name]
-    run = partial(poisoning.run, model, hospitals, test, attack, training, privacy, seed)
-    return run(**rules[defence])
-
-
-def _hospitals(size: int, seed: int) -> tuple[Hospitals, Any]:
-    from trainer import applications
-    from trainer.applications.files import load, write
-    from trainer.data.records import VALIDATION_FRACTION, split
-    from trainer.poisoning import Hospitals
-
-    application = applications.find(APPLICATION)
-    with tempfile.TemporaryDirectory() as folder:
-        files = write(application, Path(folder), size, seed, sample_seed=seed)
-        records, test = load(application, files)
-    parts = [split(one, VALIDATION_FRACTION, seed) for one in records]
-    training, validation = ([part[place] for part in parts] for place in (0, 1))
-    return Hospitals(training, validation, frozenset(range(size // 5))), test

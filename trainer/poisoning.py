@@ -1,27 +1,23 @@
-"""What dishonest hospitals do to a federated training, and what holds them: for experiments alone.
+"""What dishonest hospitals do to a federated training under several defences: for experiments.
 
-No ledger and no keys. Attacks change the attackers' records or their updates. Defences are those
-that work on encrypted sums (the range that the encryption fixes, the acceptance vote with the base
-model kept), beside aggregation rules that need every update in the clear.
+No ledger and no keys. Attackers change their records, their updates or their encoders, and know the
+plan and the usual course of a training. All defences are tried side by side: their courses start
+from the same records, batches and noise.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import nn
 
-from chaincode.schema.plans import PrivacyTerms, TrainingTerms
-from trainer import simulation
 from trainer.data.records import Records
-from trainer.strategies.strategy import moved
+from trainer.defences import Course, Defence, Setting, Updates, Weights
+from trainer.randomness import Seeds
+from trainer.together import train_together
 from trainer.training import evaluate, parameters
-
-Updates = list[NDArray[np.float64]]
-Weights = NDArray[np.float32]
 
 TRIGGER = 3
 """Features, from the first, that a backdoor's trigger sets to their upper bound."""
@@ -30,31 +26,51 @@ TARGET = 0
 
 
 @dataclass(frozen=True)
+class Knowledge:
+    """What attackers make their updates of: ``trained``, those of their own trainings, ``quiet``,
+    the same without noise, where the attack asks for it."""
+
+    setting: Setting
+    trained: Updates
+    quiet: Updates
+    draw: np.random.Generator
+
+    @property
+    def against(self) -> NDArray[np.float64]:
+        """The sign that takes every value away from where training leads."""
+        return np.asarray(-np.sign(np.mean(self.quiet, axis=0)))
+
+    @property
+    def part(self) -> float:
+        """Of all weight, the attackers'."""
+        return len(self.setting.attackers) / len(self.setting.hospitals)
+
+
+@dataclass(frozen=True)
 class Attack:
-    """``records`` is applied to an attacker's records before training, ``updates`` to all
-    attackers' updates together, with a source of random numbers."""
+    """``records`` is applied to an attacker's records before training; ``updates`` makes all
+    attackers' updates; ``claims``: by how much they exaggerate their counts of records;
+    ``past_the_clip``: whether their encoders leave the clip out; ``quiet``: whether they train
+    without noise, too."""
 
     records: Callable[[Records], Records] = lambda records: records
-    updates: Callable[[Updates, np.random.Generator], Updates] = lambda updates, _: updates
+    updates: Callable[[Knowledge], Updates] = lambda known: known.trained
+    claims: int = 1
+    past_the_clip: bool = False
+    quiet: bool = False
 
 
 @dataclass(frozen=True)
 class Outcome:
     """Of one training. ``accuracy``: on clean test records. ``backdoor``: share of triggered test
-    records of other classes that are given the target. ``rejected``: candidates voted down."""
+    records of other classes that are given the target. ``refused``: rounds without a new model.
+    ``weight``: an attacker's in a further round, as a multiple of an honest hospital's; 0 with no
+    attacker."""
 
     accuracy: float
     backdoor: float
-    rejected: int
-
-
-@dataclass
-class Hospitals:
-    """Training and validation records of each, and the places of the attackers."""
-
-    training: Sequence[Records]
-    validation: Sequence[Records]
-    attackers: frozenset[int] = field(default_factory=frozenset)
+    refused: int
+    weight: float
 
 
 def triggered(records: Records) -> Records:
@@ -76,120 +92,105 @@ def _backdoored(records: Records) -> Records:
     return Records(features, labels)
 
 
-def _scaled(factor: float) -> Callable[[Updates, np.random.Generator], Updates]:
-    return lambda updates, _: [factor * update for update in updates]
+def _scaled(factor: float) -> Callable[[Knowledge], Updates]:
+    return lambda known: [factor * update for update in known.trained]
 
 
-def _random(updates: Updates, draw: np.random.Generator) -> Updates:
-    return [draw.normal(0, 3, update.size) for update in updates]
+def _random(known: Knowledge) -> Updates:
+    return [known.draw.normal(0, 3, update.size) for update in known.trained]
 
 
-def _colluding(updates: Updates, _: np.random.Generator) -> Updates:
+def _colluding(known: Knowledge) -> Updates:
     """All attackers pull together, against the mean of their honest updates."""
-    together = -3 * np.mean(updates, axis=0)
-    return [together for _ in updates]
+    together = -3 * np.mean(known.trained, axis=0)
+    return [together for _ in known.trained]
 
 
-def _nothing(updates: Updates, _: np.random.Generator) -> Updates:
-    return [np.zeros_like(update) for update in updates]
+def _nothing(known: Knowledge) -> Updates:
+    return [np.zeros_like(update) for update in known.trained]
+
+
+def _within_the_clip(known: Knowledge) -> Updates:
+    """Every value at the clip, against where training leads."""
+    return [known.setting.clip * known.against for _ in known.trained]
+
+
+def _filling(known: Knowledge) -> Updates:
+    """Past the clip as far as the sum of all still decodes: what honest updates leave of its range
+    is known by their noise."""
+    clip = known.setting.clip
+    honest = len(known.setting.hospitals) - len(known.trained)
+    room = max(known.part, 1 - 4 / 1.5 * np.sqrt(honest) / len(known.setting.hospitals))
+    return [room / known.part * clip * known.against for _ in known.trained]
 
 
 ATTACKS: Mapping[str, Attack] = {
     "none": Attack(),
     "label flipping": Attack(records=_flipped),
-    "scaling": Attack(updates=_scaled(-10.0)),
+    "scaling by -10": Attack(updates=_scaled(-10.0)),
+    "scaling by -10, past the clip": Attack(updates=_scaled(-10.0), past_the_clip=True),
     "backdoor": Attack(records=_backdoored, updates=_scaled(3.0)),
     "random updates": Attack(updates=_random),
     "colluding": Attack(updates=_colluding),
+    "colluding, ten times the records claimed": Attack(updates=_colluding, claims=10),
     "free riding": Attack(updates=_nothing),
+    "every value at the clip": Attack(updates=_within_the_clip, quiet=True),
+    "filling the sum's range": Attack(updates=_filling, past_the_clip=True, quiet=True),
 }
 
 
-def mean(updates: Updates) -> NDArray[np.float64]:
-    """What an encrypted sum gives."""
-    return np.asarray(np.mean(updates, axis=0))
-
-
-def median(updates: Updates) -> NDArray[np.float64]:
-    """Of every value (Yin et al. 2018); needs updates in the clear."""
-    return np.asarray(np.median(updates, axis=0))
-
-
-def trimmed_mean(updates: Updates) -> NDArray[np.float64]:
-    """Without the largest and smallest fifth of every value (Yin et al. 2018); in the clear."""
-    cut = len(updates) // 5
-    ordered = np.sort(np.array(updates), axis=0)
-    return np.asarray(ordered[cut : len(updates) - cut].mean(axis=0))
-
-
-def krum(updates: Updates) -> NDArray[np.float64]:
-    """The one update nearest to its neighbours (Blanchard et al. 2017); in the clear."""
-    attackers = max(1, len(updates) // 5)
-    away = np.array([[np.square(a - b).sum() for b in updates] for a in updates])
-    near = np.sort(away, axis=1)[:, 1 : max(2, len(updates) - attackers - 1)]
-    return updates[int(near.sum(axis=1).argmin())]
-
-
 def run(
-    model: nn.Module,
-    hospitals: Hospitals,
-    test: Records,
-    attack: Attack,
-    training: TrainingTerms,
-    privacy: PrivacyTerms | None,
-    seed: int,
-    *,
-    combine: Callable[[Updates], NDArray[np.float64]] = mean,
-    value_clip: float = np.inf,
-    max_drop: float | None = None,
-) -> Outcome:
-    """Train with some hospitals attacking in every round.
+    setting: Setting, test: Records, attack: Attack, defences: Mapping[str, Defence]
+) -> dict[str, Outcome]:
+    """Train under every defence, the setting's attackers attacking in every round."""
+    start, claims = parameters(setting.model), attack.claims
+    courses = {name: Course(setting, one, start, claims) for name, one in defences.items()}
+    for number in range(setting.training.rounds):
+        bases = [course.weights for course in courses.values()]
+        made = _updates(setting, attack, bases, number)
+        for course, updates in zip(courses.values(), made, strict=True):
+            course.round(number, updates, attack.past_the_clip)
+    return {name: _outcome(setting, course, test) for name, course in courses.items()}
 
-    Args:
-        value_clip: range of an update's values, as an honest encoder clips them and the range
-            rule of the encryption bounds what passes unnoticed.
-        max_drop: accuracy that a hospital lets a candidate lose on its own validation records; a
-            majority decides, attackers accept everything. None publishes every candidate.
-    """
-    weights = parameters(model)
-    draw = np.random.default_rng([seed, 99])
-    rejected = 0
+
+def _updates(setting: Setting, attack: Attack, bases: list[Weights], number: int) -> list[Updates]:
+    """Of every course, all hospitals' updates, the attackers' as they attack."""
+    size, places = len(setting.hospitals), sorted(setting.attackers)
     records = [
-        attack.records(own) if place in hospitals.attackers else own
-        for place, own in enumerate(hospitals.training)
+        attack.records(own) if place in setting.attackers else own
+        for place, own in enumerate(setting.hospitals)
     ]
-    for number in range(training.rounds):
-        updates = simulation.updates(model, weights, records, training, privacy, seed, number)
-        _poison(updates, hospitals, attack, draw)
-        candidate = moved(weights, combine([np.clip(u, -value_clip, value_clip) for u in updates]))
-        if max_drop is None or _accepted(model, weights, candidate, hospitals, max_drop):
-            weights = candidate
-        else:
-            rejected += 1
-    correct, total = evaluate(model, weights, test)
+    first = (setting.seed * setting.training.rounds + number) * size
+    silent = setting.privacy.model_copy(update={"noise_multiplier_micro": 0})
+
+    def trained(chosen: list[int], *, noise: bool) -> list[Updates]:
+        found = train_together(
+            setting.model,
+            np.repeat(np.stack(bases), len(chosen), axis=0),
+            [records[place] for place in chosen] * len(bases),
+            setting.training,
+            setting.privacy if noise else silent,
+            [Seeds(first + place) for place in chosen] * len(bases),
+        )
+        return [list(part) for part in np.split(found, len(bases))]
+
+    made = trained(list(range(size)), noise=True)
+    quiet = trained(places, noise=False) if attack.quiet else [[] for _ in bases]
+    for updates, calm in zip(made, quiet, strict=True):
+        if places:
+            draw = np.random.default_rng([setting.seed, number, 99])
+            known = Knowledge(setting, [updates[place] for place in places], calm, draw)
+            for place, update in zip(places, attack.updates(known), strict=True):
+                updates[place] = update
+    return made
+
+
+def _outcome(setting: Setting, course: Course, test: Records) -> Outcome:
+    correct, total = evaluate(setting.model, course.weights, test)
     others = triggered(test.take(np.flatnonzero(test.labels != TARGET)))
     aimed = Records(others.features, np.full(len(others), TARGET))
-    hit, tried = evaluate(model, weights, aimed)
-    return Outcome(correct / total, hit / tried, rejected)
-
-
-def _poison(
-    updates: Updates, hospitals: Hospitals, attack: Attack, draw: np.random.Generator
-) -> None:
-    places = sorted(hospitals.attackers)
-    if places:
-        poisoned = attack.updates([updates[place] for place in places], draw)
-        for place, update in zip(places, poisoned, strict=True):
-            updates[place] = update
-
-
-def _accepted(
-    model: nn.Module, base: Weights, candidate: Weights, hospitals: Hospitals, max_drop: float
-) -> bool:
-    votes = len(hospitals.attackers)
-    for place, records in enumerate(hospitals.validation):
-        if place not in hospitals.attackers:
-            before, _ = evaluate(model, base, records)
-            after, total = evaluate(model, candidate, records)
-            votes += after + max_drop * total >= before
-    return 2 * votes > len(hospitals.validation)
+    hit, tried = evaluate(setting.model, course.weights, aimed)
+    shares = np.array(course.shares(), float)
+    bad = np.isin(np.arange(len(shares)), sorted(setting.attackers))
+    weight = float(shares[bad].mean() / shares[~bad].mean()) if bad.any() else 0.0
+    return Outcome(correct / total, hit / tried, course.refused, weight)

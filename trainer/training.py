@@ -13,7 +13,7 @@ import logging
 import os
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -36,7 +36,16 @@ from trainer.optimizers import NoisyOptimizer, ProximalSGD
 from trainer.progress import Checkpoint, Course, Mechanism
 from trainer.randomness import Seeds, chosen, source
 
-__all__ = ["Compute", "Seeds", "Trained", "evaluate", "parameters", "set_parameters", "train"]
+__all__ = [
+    "Compute",
+    "Seeds",
+    "Trained",
+    "evaluate",
+    "parameters",
+    "set_parameters",
+    "sgd",
+    "train",
+]
 
 Batch = tuple[torch.Tensor, torch.Tensor]
 
@@ -186,7 +195,7 @@ def train(
     # Opacus leaves its hooks on the module that it trains.
     model = copy.deepcopy(model).train()
     set_parameters(model, base)
-    optimizer = _sgd(model, training)
+    optimizer = sgd(model.parameters(), training)
     mechanism = Mechanism(
         samples=len(records),
         batch_size=training.batch_size,
@@ -240,9 +249,10 @@ def evaluate(model: nn.Module, weights: NDArray[np.float32], records: Records) -
     return int((scores.argmax(dim=1).numpy() == records.labels).sum()), len(records)
 
 
-def _sgd(model: nn.Module, training: TrainingTerms) -> ProximalSGD:
+def sgd(parameters: Iterable[nn.Parameter], training: TrainingTerms) -> ProximalSGD:
+    """The optimiser of a plan's training, over parameters as they are where it begins."""
     return ProximalSGD(
-        model.parameters(),
+        parameters,
         mu=strategies.find(training.strategy).mu(training.settings),
         lr=training.learning_rate_micro / 1e6,
         momentum=training.momentum_micro / 1e6,

@@ -19,6 +19,7 @@ from chaincode.schema.base import ContentRef
 from chaincode.schema.conduct import Posts, Subject
 from chaincode.schema.errors import Code
 from chaincode.schema.grouptests import Group, GroupScore, GroupTest, Quality
+from chaincode.schema.norms import NormTerms
 from chaincode.schema.plans import PrivacyTerms, TrainingTerms
 from chaincode.schema.reputation import Rated, Reputation
 from chaincode.schema.rounds import (
@@ -31,6 +32,7 @@ from chaincode.schema.rounds import (
     Standing,
     Update,
 )
+from trainer import norms
 from trainer.data.records import Records
 from trainer.strategies.strategy import moved
 from trainer.training import evaluate
@@ -45,12 +47,14 @@ _NODE, _DATA, _SHA256 = "node", "data", "a" * 64
 class Defence:
     """``clear``: a rule over all updates in the clear; None: a mean by weights. ``capped``: the
     weights' cap. ``clipped``: the range of an honest encoder's values, and of the sum's. ``voted``:
-    hospitals vote on candidates. ``tested``: group tests, whose findings weigh by reputation."""
+    hospitals vote on candidates. ``bounded``: the norm of a mean update. ``tested``: group tests,
+    whose findings weigh by reputation."""
 
     clear: Callable[[Updates], NDArray[np.float64]] | None = None
     capped: bool = False
     clipped: bool = False
     voted: bool = False
+    bounded: bool = False
     tested: bool = False
 
 
@@ -79,8 +83,9 @@ DEFENCES: Mapping[str, Defence] = {
     "weight cap": Defence(capped=True),
     "clip": Defence(clipped=True),
     "vote": Defence(voted=True),
+    "norm bound": Defence(bounded=True),
     "group tests": Defence(capped=True, tested=True),
-    "all": Defence(capped=True, clipped=True, voted=True, tested=True),
+    "all": Defence(capped=True, clipped=True, voted=True, bounded=True, tested=True),
     "median, in the clear": Defence(clear=median),
     "trimmed mean, in the clear": Defence(clear=trimmed_mean),
     "krum, in the clear": Defence(clear=krum),
@@ -106,6 +111,11 @@ class Setting:
     def clip(self) -> float:
         """The plan's, as it has it by default."""
         return clipping.clip_micro(self.training, self.privacy) / 1e6
+
+    @property
+    def norm(self) -> NormTerms:
+        """The plan's bound on a mean update's norm, as it has it by default."""
+        return clipping.norm_terms(self.training, self.privacy)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -142,11 +152,11 @@ class Course:
             for place, update in enumerate(updates)
         ]
         shares = self.shares()
-        base, candidate = self.weights, self._candidate(encoded, shares)
-        counts = [] if candidate is None else self._counts(base, candidate)
-        accepted = candidate is not None and (not self._defence.voted or self._passes(counts))
-        if candidate is not None and accepted:
-            self.weights = candidate
+        base, mean = self.weights, self._mean(encoded, shares)
+        counts = [] if mean is None else self._counts(base, moved(base, mean))
+        accepted = mean is not None and self._passes(mean, shares, counts)
+        if mean is not None and accepted:
+            self.weights = moved(base, mean)
         self.refused += not accepted
         if self._defence.tested:
             self._book(counts, accepted)
@@ -167,14 +177,17 @@ class Course:
         clip = self._setting.clip
         return update if past or not self._defence.clipped else np.clip(update, -clip, clip)
 
-    def _candidate(self, updates: Updates, shares: Sequence[int]) -> Weights | None:
+    def _mean(self, updates: Updates, shares: Sequence[int]) -> NDArray[np.float64] | None:
         """None where the sum is not where an honest one is."""
         if self._defence.clear is not None:
-            return moved(self.weights, self._defence.clear(updates))
+            return self._defence.clear(updates)
         mean = np.average(updates, axis=0, weights=shares)
         if self._defence.clipped and np.abs(mean).max() > self._setting.clip:
             return None
-        return moved(self.weights, mean)
+        return np.asarray(mean)
+
+    def _beyond(self, mean: NDArray[np.float64], shares: Sequence[int]) -> bool:
+        return self._defence.bounded and norms.beyond(self._setting.norm, mean, shares)
 
     def _counts(self, base: Weights, candidate: Weights) -> list[tuple[int, int, int]]:
         """Of every hospital: right by the candidate, by the base model, and records."""
@@ -187,8 +200,15 @@ class Course:
             found.append((after, before, total))
         return found
 
-    def _passes(self, counts: Sequence[tuple[int, int, int]]) -> bool:
-        return 2 * sum(self._accepts(counts)) > len(counts)
+    def _passes(
+        self,
+        mean: NDArray[np.float64],
+        shares: Sequence[int],
+        counts: Sequence[tuple[int, int, int]],
+    ) -> bool:
+        if self._beyond(mean, shares):
+            return False
+        return not self._defence.voted or 2 * sum(self._accepts(counts)) > len(counts)
 
     def _accepts(self, counts: Sequence[tuple[int, int, int]]) -> list[bool]:
         """Attackers accept everything."""
@@ -278,10 +298,12 @@ class Course:
     ) -> list[GroupScore]:
         """Attackers praise the groups with one of them, and run down the others."""
         own, model = self._setting.attackers, self._setting.model
-        candidates = [
-            self._candidate([updates[p] for p in group], [shares[p] for p in group])
-            for group in groups
-        ]
+        candidates: list[Weights | None] = []
+        for group in groups:
+            weighed = [shares[place] for place in group]
+            mean = self._mean([updates[place] for place in group], weighed)
+            unusable = mean is None or self._beyond(mean, weighed)
+            candidates.append(None if mean is None or unusable else moved(base, mean))
         make: Any = GroupScore.model_construct
         found = []
         for place, records in enumerate(self._setting.validation):

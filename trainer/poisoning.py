@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from chaincode.schema import norms
 from trainer.data.records import Records
 from trainer.defences import Course, Defence, Setting, Updates, Weights
 from trainer.randomness import Seeds
@@ -23,6 +24,9 @@ TRIGGER = 3
 """Features, from the first, that a backdoor's trigger sets to their upper bound."""
 TARGET = 0
 """The class that a triggered record is to be given."""
+
+_CLIPPED_NOISE = 0.588
+"""Root mean square of noise that is cut at one and a half deviations, by the clip."""
 
 
 @dataclass(frozen=True)
@@ -118,10 +122,23 @@ def _within_the_clip(known: Knowledge) -> Updates:
 def _filling(known: Knowledge) -> Updates:
     """Past the clip as far as the sum of all still decodes: what honest updates leave of its range
     is known by their noise."""
-    clip = known.setting.clip
-    honest = len(known.setting.hospitals) - len(known.trained)
-    room = max(known.part, 1 - 4 / 1.5 * np.sqrt(honest) / len(known.setting.hospitals))
-    return [room / known.part * clip * known.against for _ in known.trained]
+    return [_room(known) / known.part * known.against for _ in known.trained]
+
+
+def _under_the_bound(known: Knowledge) -> Updates:
+    """The same, no further than the bound on the mean's norm leaves room beside honest noise."""
+    size, values = len(known.setting.hospitals), known.against.size
+    honest = _CLIPPED_NOISE * known.setting.clip * np.sqrt((size - len(known.trained)) * values)
+    bound = norms.bound_nano(known.setting.norm, values, [1] * size) / 1e9
+    left = np.sqrt(max(0.0, bound**2 - (honest / size) ** 2) / values)
+    return [min(_room(known), left) / known.part * known.against for _ in known.trained]
+
+
+def _room(known: Knowledge) -> float:
+    """How far attackers can move every value of the mean, and all values still decode."""
+    size, clip = len(known.setting.hospitals), known.setting.clip
+    noise = clip / 1.5 * np.sqrt(size - len(known.trained)) / size
+    return float(max(known.part * clip, clip - 4 * noise))
 
 
 ATTACKS: Mapping[str, Attack] = {
@@ -136,6 +153,7 @@ ATTACKS: Mapping[str, Attack] = {
     "free riding": Attack(updates=_nothing),
     "every value at the clip": Attack(updates=_within_the_clip, quiet=True),
     "filling the sum's range": Attack(updates=_filling, past_the_clip=True, quiet=True),
+    "filling the norm bound": Attack(updates=_under_the_bound, past_the_clip=True, quiet=True),
 }
 
 

@@ -14,6 +14,9 @@ from __future__ import annotations
 
 from math import isqrt
 
+from chaincode.schema.encryption import EncryptionTerms
+from chaincode.schema.masking import MaskingTerms
+from chaincode.schema.norms import NormTerms
 from chaincode.schema.plans import PrivacyTerms, TrainingTerms
 
 _ONE = 10**6
@@ -39,3 +42,41 @@ def noise_micro(training: TrainingTerms, privacy: PrivacyTerms) -> int:
 def clip_micro(training: TrainingTerms, privacy: PrivacyTerms) -> int:
     """A plan's clip for these terms, as ``EncryptionTerms.clip_micro`` takes it."""
     return min(max(1, 3 * noise_micro(training, privacy) // 2), _LARGEST)
+
+
+def norm_terms(
+    training: TrainingTerms,
+    privacy: PrivacyTerms,
+    encryption: EncryptionTerms | MaskingTerms | None = None,
+) -> NormTerms:
+    """A plan's bound on the norm of a mean update, for these terms.
+
+    Records move a model by no more than the learning rate times the gradients' clip, step by step,
+    with momentum's sums: if every gradient were as long as its clip and all pointed one way. The
+    drift that is allowed is a quarter of that; the applications that ship drift by a fifth or less.
+    Of classes of devices the longest counts. Where whole hospitals are hidden, norm and noise are
+    those of their terms, exactly.
+
+    Args:
+        encryption: the plan's, where its privacy terms hide hospitals.
+    """
+    if privacy.hospital is not None and encryption is not None:
+        unit = encryption.clip_micro
+        return NormTerms(
+            drift_micro=-(-privacy.hospital.norm_levels * unit // encryption.levels),
+            noise_micro=max(1, -(-privacy.hospital.noise_levels * unit // encryption.levels)),
+        )
+    classes = [training, *(training.on(own.device) for own in training.devices)]
+    return NormTerms(
+        drift_micro=max(_drift_micro(own, privacy) for own in classes),
+        noise_micro=max(noise_micro(own, privacy) for own in classes),
+    )
+
+
+def _drift_micro(training: TrainingTerms, privacy: PrivacyTerms) -> int:
+    reach, steps = 0, 0
+    for _ in range(training.steps):
+        reach = _ONE + reach * training.momentum_micro // _ONE
+        steps += reach
+    longest = training.learning_rate_micro * privacy.sample_clip_micro * steps // _ONE**2
+    return longest // 4

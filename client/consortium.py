@@ -33,6 +33,7 @@ from chaincode.schema import motions as m
 from chaincode.schema import nodes as n
 from chaincode.schema import places as s
 from chaincode.schema import plans as p
+from chaincode.schema import policies as y
 from chaincode.schema import private as x
 from chaincode.schema import provenance as v
 from chaincode.schema import reputation as t
@@ -152,6 +153,12 @@ class Charter(Group):
     ballot = Call("consortium:GetBallot", o.SubjectArgs, o.Ballot)
     motion = Call("consortium:GetMotion", o.SubjectArgs, m.Motion)
     motions = Call("consortium:ListMotions", m.MotionPageArgs, m.MotionPage)
+
+
+class Policies(Group):
+    renew = Call("policy:Renew", y.RenewPoliciesArgs, y.Renewal)
+    get = Call("policy:Get", y.StandingArgs, y.Standing)
+    page = Call("policy:List", y.PolicyPageArgs, y.PolicyPage)
 
 
 class Nodes(Group):
@@ -371,6 +378,7 @@ class Consortium(Closing):
     def __init__(self, gateway: Gateway) -> None:
         self.gateway = gateway
         self.charter = Charter(self)
+        self.policies = Policies(self)
         self.nodes = Nodes(self)
         self.datasets = Datasets(self)
         self.hospitals = Hospitals(self)

@@ -15,6 +15,7 @@ from chaincode.contracts.model import ModelContract
 from chaincode.contracts.node import NodeContract
 from chaincode.contracts.place import PlaceContract
 from chaincode.contracts.plan import PlanContract
+from chaincode.contracts.policy import PolicyContract
 from chaincode.contracts.private import PrivateContract
 from chaincode.contracts.provenance import ProvenanceContract
 from chaincode.contracts.reputation import ReputationContract
@@ -35,6 +36,7 @@ def chaincode() -> Router:
     return Router(
         [
             ConsortiumContract(),
+            PolicyContract(),
             NodeContract(),
             DatasetContract(),
             HospitalContract(),

@@ -7,6 +7,7 @@ from chaincode.contracts import complaint as complaints
 from chaincode.contracts import model as models
 from chaincode.contracts import motion as motions
 from chaincode.contracts import plan as plans
+from chaincode.contracts import policy as policies
 from chaincode.contracts import reputation, voting
 from chaincode.contracts import study as studies
 from chaincode.contracts.framework import Context, transaction
@@ -65,10 +66,11 @@ class ConsortiumContract:
             name=args.name,
             status=ConsortiumStatus.FOUNDING,
             charter_sha256=charter,
-            hospitals=founders,
+            hospitals=(),
+            membership=0,
             founded_at=context.now,
         )
-        context.put(keys.consortium(), consortium)
+        consortium = policies.put_members(context, consortium, set(founders))
         _put_rules(context, 1, args.rules, charter)
         for founder in args.hospitals:
             context.put(
@@ -193,7 +195,7 @@ class ConsortiumContract:
         members = {*context.consortium().hospitals, msp_id}
         if len(members) > MOST:
             raise MedFabricError(Code.BAD_STATE, f"a consortium has at most {MOST} hospitals")
-        _put_members(context, members)
+        policies.put_members(context, context.consortium(), members)
         _admit(context, msp_id)
         context.emit("hospital.admitted", msp_id=msp_id)
 
@@ -287,15 +289,11 @@ def _part(context: Context, hospital: Hospital, to: HospitalStatus, reason: str)
         raise MedFabricError(
             Code.TOO_FEW_HOSPITALS, f"a consortium has at least {LEAST} hospitals; admit others"
         )
-    _put_members(context, members)
+    policies.check_departure(context, hospital.msp_id)
+    policies.put_members(context, context.consortium(), members)
     moved = _move(context, hospital, to, reason)
     context.emit(f"hospital.{to.value.lower()}", msp_id=hospital.msp_id)
     return moved
-
-
-def _put_members(context: Context, members: set[str]) -> None:
-    changed = context.consortium().model_copy(update={"hospitals": tuple(sorted(members))})
-    context.put(keys.consortium(), changed)
 
 
 def _put_rules(context: Context, version: int, rules: VotingRules, motion_sha256: str) -> None:

@@ -56,14 +56,16 @@ class Founder(Language):
 class Consortium(Language):
     """The consortium itself; exactly one on a channel.
 
-    ``hospitals`` are the admitted ones (while founding: the founders), sorted. The charter's hash
-    is the SHA-256 of the canonical :class:`FoundArgs`; every founder votes on that hash.
+    ``hospitals`` are the admitted ones (while founding: the founders), sorted; ``membership``
+    counts their changes. The charter's hash is the SHA-256 of the canonical :class:`FoundArgs`;
+    every founder votes on that hash.
     """
 
     name: Name
     status: ConsortiumStatus
     charter_sha256: Sha256
     hospitals: tuple[MspId, ...]
+    membership: Count
     founded_at: Seconds
 
 

@@ -43,6 +43,7 @@ class Code(StrEnum):
     VOTE_OVER = "MF-2005"
     TOO_FEW_HOSPITALS = "MF-2006"
     KEY_IN_USE = "MF-2007"
+    POLICIES_OLD = "MF-2008"
     # datasets and privacy accounts
     CONSENT_MISSING = "MF-3001"
     BUDGET_EXCEEDED = "MF-3002"

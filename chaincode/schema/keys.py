@@ -25,6 +25,14 @@ def consortium() -> Key:
     return ("consortium", ("self",))
 
 
+def membership(number: int) -> Key:
+    return ("membership", (_padded(number),))
+
+
+def renewal(msp_id: str) -> Key:
+    return ("renewal", (msp_id,))
+
+
 def hospital(msp_id: str) -> Key:
     return ("hospital", (msp_id,))
 

@@ -75,6 +75,8 @@ def _posted(content: str, *says: str) -> Meaning:
 
 MEANINGS: Mapping[str, Meaning | None] = {
     "consortium": Meaning(CoreType.ENTITY, says=("name", "charter_sha256")),
+    "membership": Meaning(CoreType.ENTITY, says=("number",)),
+    "renewal": Meaning(CoreType.ENTITY, (_BY_HOSPITAL,), ("membership",)),
     "hospital": Meaning(CoreType.AGENT, says=("name", "status")),
     "node": Meaning(
         CoreType.AGENT,

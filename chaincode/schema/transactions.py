@@ -21,6 +21,7 @@ from chaincode.schema import motions as m
 from chaincode.schema import nodes as n
 from chaincode.schema import places as s
 from chaincode.schema import plans as p
+from chaincode.schema import policies as y
 from chaincode.schema import private as x
 from chaincode.schema import provenance as v
 from chaincode.schema import reputation as t
@@ -148,6 +149,30 @@ _ROWS = (
         ANYONE,
         False,
         "The newest motion on every subject, or those before.",
+    ),
+    Transaction(
+        "policy:Renew",
+        y.RenewPoliciesArgs,
+        y.Renewal,
+        ADMIN | VALIDATOR,
+        True,
+        "Have the members of today endorse what one's hospital owns.",
+    ),
+    Transaction(
+        "policy:Get",
+        y.StandingArgs,
+        y.Standing,
+        ANYONE,
+        False,
+        "How far a hospital has renewed its policies.",
+    ),
+    Transaction(
+        "policy:List",
+        y.PolicyPageArgs,
+        y.PolicyPage,
+        ANYONE,
+        False,
+        "A hospital's assets of one kind whose policy is not of the members of today.",
     ),
     Transaction(
         "node:Register",

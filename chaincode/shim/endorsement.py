@@ -95,6 +95,24 @@ def owner_and_majority(owner: str, hospitals: Sequence[str]) -> bytes:
     return bytes(envelope.SerializeToString(deterministic=True))
 
 
+def named(policy: bytes) -> tuple[str, ...]:
+    """MSP ids of the organisations that a policy of roles names, as it has them.
+
+    Args:
+        policy: ``SignaturePolicyEnvelope`` bytes.
+    """
+    envelope = policies_pb2.SignaturePolicyEnvelope.FromString(policy)
+    roles = (msp_principal_pb2.MSPRole.FromString(p.principal) for p in envelope.identities)
+    return tuple(role.msp_identifier for role in roles)
+
+
+def reachable(owner: str, hospitals: Sequence[str], left: Sequence[str]) -> bool:
+    """Whether those ``left`` can satisfy :func:`owner_and_majority` of ``hospitals``; what is not
+    the owner's to satisfy, because it is none of the hospitals, is out of its reach."""
+    others = set(hospitals) & set(left) - {owner}
+    return owner in hospitals and len(others) >= len(hospitals) // 2
+
+
 def _principal(msp_id: str, endorser: Endorser) -> msp_principal_pb2.MSPPrincipal:
     role = msp_principal_pb2.MSPRole(msp_identifier=msp_id, role=_Roles.Value(endorser))
     return msp_principal_pb2.MSPPrincipal(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from support.memory_stub import creator
+from support.owners import old_policies, renew
 from support.scenario import (
     HOSPITALS,
     PLAN,
@@ -17,6 +18,7 @@ from support.scenario import (
 
 from chaincode.schema import keys
 from chaincode.schema.errors import Code
+from chaincode.schema.policies import RENEWAL_SECONDS, Owned
 from chaincode.shim.identity import ClientIdentity
 
 ONE, TWO, THREE, FOUR = HOSPITALS
@@ -141,12 +143,99 @@ def test_the_vote_of_a_hospital_that_parted_counts_no_more():
 
 def test_a_consortium_keeps_two_hospitals():
     scenario = at("founded")
-    for hospital in (FOUR, THREE):
-        leave(scenario, hospital)
+    leave(scenario, FOUR)
+    for hospital in (ONE, TWO):
+        renew(scenario, hospital)
+    leave(scenario, THREE)
 
     error = scenario.refused(ONE, "consortium:Leave", {"reason": ""})
 
     assert error.code == Code.TOO_FEW_HOSPITALS
+
+
+# policies of what a hospital owns
+
+
+def owned(msp_id=ONE, kind=Owned.NODE, name="node1"):
+    attributes = (msp_id, name) if kind is Owned.NODE else (name,)
+    return {"kind": kind, "attributes": attributes}
+
+
+def test_a_departure_waits_for_those_whose_keys_nobody_could_write_after_it():
+    scenario = at("enrolled")
+    leave(scenario)
+    args = {"msp_id": THREE, "reason": "forged attestations"}
+    digest = motion(scenario, "ProposeExpulsion", args)
+    vote(scenario, (ONE, TWO), "expulsion", THREE, digest)
+    renew(scenario, ONE)
+
+    left = scenario.refused(THREE, "consortium:Leave", {"reason": "merged"})
+    expelled = scenario.refused(ONE, "consortium:Advance", subject("expulsion", THREE))
+    renew(scenario, TWO)
+    scenario.do(ONE, "consortium:Advance", subject("expulsion", THREE))
+
+    assert (left.code, expelled.code) == (Code.POLICIES_OLD, Code.POLICIES_OLD)
+    assert (TWO in left.message, ONE in left.message) == (True, False)
+    for hospital in (ONE, TWO):
+        scenario.do(hospital, "node:Suspend", {"node_id": "node1", "reason": "still ours"})
+
+
+def test_who_does_not_renew_in_time_keeps_nobody_in_and_its_keys_are_shown_as_lost():
+    scenario = at("enrolled")
+    leave(scenario)
+    renew(scenario, ONE)
+    scenario.wait(RENEWAL_SECONDS + 1)
+
+    leave(scenario, THREE)
+
+    old = old_policies(scenario, TWO)
+    assert {policy["lost"] for policy in old} == {True}
+    assert {policy["lost"] for policy in old_policies(scenario, ONE)} == {False}
+    stuck = scenario.invoke(
+        scenario.users[TWO, "admin"], "policy:Renew", {"keys": [old[0]["key"]], "complete": False}
+    )
+    assert "ENDORSEMENT_POLICY_FAILURE" in stuck.message
+
+
+def test_a_membership_between_two_renewals_is_waited_for_too():
+    scenario = at("enrolled")
+    fifth = "Hospital5MSP"
+    scenario.users[fifth, "admin"] = creator(fifth, "admin", "admin")
+    digest = motion(scenario, "ProposeHospital", {"msp_id": fifth, "name": "Five"})
+    vote(scenario, HOSPITALS[:3], "hospital", fifth, digest)
+    scenario.do(ONE, "consortium:Advance", subject("hospital", fifth))
+    # Of five: its policy needs two of the four others.
+    scenario.do(fifth, "dataset:Register", dataset_args("fifth"))
+    leave(scenario, FOUR)
+    for hospital in (ONE, TWO):
+        renew(scenario, hospital)
+    leave(scenario, THREE)
+    for hospital in (ONE, TWO):
+        renew(scenario, hospital)
+
+    error = scenario.refused(ONE, "consortium:Leave", {"reason": "merged"})
+
+    assert (error.code, fifth in error.message) == (Code.POLICIES_OLD, True)
+    assert renew(scenario, fifth) == {Owned.DATASET, Owned.ACCOUNT}
+    leave(scenario, ONE)
+    more = {"dataset_id": "fifth", "budget_epsilon_micro": 20_000_000}
+    scenario.do(fifth, "dataset:SetBudget", more)
+
+
+def test_a_hospital_renews_its_own_alone_and_says_so_once():
+    scenario = at("enrolled")
+    leave(scenario)
+    standing = scenario.do(ONE, "policy:Get", {"msp_id": ONE})
+    assert (standing["membership"], standing["renewal"]["membership"]) == (2, 1)
+
+    foreign = {"keys": [owned(TWO)]}
+    assert scenario.refused(ONE, "policy:Renew", foreign).code == Code.NOT_OWNER
+    scenario.do(ONE, "policy:Renew", {"keys": [owned()]}, "node1")
+    assert scenario.refused(ONE, "policy:Renew", {"keys": [owned()]}).code == Code.ALREADY
+    assert scenario.do(ONE, "policy:Get", {"msp_id": ONE})["renewal"]["membership"] == 1
+    renew(scenario, ONE)
+    assert scenario.do(ONE, "policy:Get", {"msp_id": ONE})["renewal"]["membership"] == 2
+    assert scenario.refused(ONE, "policy:Renew", {"complete": True}).code == Code.ALREADY
 
 
 def test_who_leaves_while_it_is_to_be_expelled_can_come_back_later():
@@ -310,6 +399,7 @@ def test_more_than_the_fraction_must_approve(voters, fraction, needed):
     change_rules(scenario, admission={"fraction_micro": fraction})
     for hospital in HOSPITALS[voters:]:
         leave(scenario, hospital)
+        scenario.wait(RENEWAL_SECONDS + 1)
     motion(scenario, "ProposeHospital", {"msp_id": "Hospital5MSP", "name": "Five"})
 
     shown = scenario.do(ONE, "consortium:GetBallot", subject("hospital", "Hospital5MSP"))

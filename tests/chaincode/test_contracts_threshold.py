@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from support.owners import renew
 from support.scenario import (
     HOSPITALS,
     PLAN,
@@ -251,6 +252,8 @@ def test_a_plan_is_not_approved_with_a_key_holder_that_has_left() -> None:
 def test_a_plan_ends_when_fewer_holders_are_left_than_its_key_needs() -> None:
     scenario = aggregated()
     leave(scenario)
+    for hospital in (ONE, TWO):
+        renew(scenario, hospital)
     going_on = scenario.refused(ONE, "plan:Advance", {"plan_id": PLAN})
     scenario.do(THREE, "consortium:Leave", {"reason": "merged"})
 

@@ -39,6 +39,7 @@ from chaincode.schema import keys, states
 from chaincode.schema.errors import parse
 from chaincode.schema.plans import DynamicTerms, PlanTerms
 from chaincode.schema.provenance import key_of
+from chaincode.shim.endorsement import named, reachable
 from chaincode.shim.identity import ClientIdentity
 from chaincode.shim.stub import composite_key, split_composite_key
 from client.audit import graph, reputations
@@ -131,6 +132,7 @@ class Life:
         self.version = 1
         self.renewals = 0
         self.asked = self.taken = 0
+        self.lost: set[str] = set()
         self.reached: set[tuple[str, str]] = set()
 
     def ask(self, msp_id: str, name: str, args: Any, user: str = "admin") -> None:
@@ -183,6 +185,7 @@ class Life:
 
     def check_whole(self) -> None:
         self.check_members()
+        self.check_policies()
         self.check_nodes()
         self.check_plans()
         self.check_complaints()
@@ -196,6 +199,18 @@ class Life:
         assert len(admitted) >= 2
         for motion in self.all("motion"):
             self.check_motion(motion)
+
+    def check_policies(self) -> None:
+        """What a hospital owns it can write, unless it was lost while the hospital was away."""
+        consortium = self.found(keys.consortium())
+        assert consortium is not None
+        members = consortium["hospitals"]
+        for key, policy in self.scenario.ledger.policies.items():
+            owner = parsed(self.scenario.ledger.state[key])["msp_id"]
+            if owner in members and key not in self.lost:
+                assert reachable(owner, named(policy), members), f"{key} cannot be written"
+            elif not reachable(owner, named(policy), members):
+                self.lost.add(key)
 
     def check_motion(self, motion: dict[str, Any]) -> None:
         place = (motion["terms"]["subject"], motion["terms"]["subject_id"])
@@ -289,7 +304,7 @@ class Life:
     def act(self, pick: Random) -> None:
         """One transaction, or a few that belong together."""
         acts = (
-            *(self.propose, self.vote, self.decide, self.advance, self.part),
+            *(self.propose, self.vote, self.decide, self.advance, self.part, self.follow),
             *(self.node, self.node, self.renew, self.register, self.consent, self.budget),
             *(self.plan, self.plan, self.hold, self.join, self.join, self.join, self.leave_plan),
             *(self.ceremony, self.ceremony, self.post, self.post, self.round, self.round),
@@ -388,6 +403,19 @@ class Life:
         leaving = {0: [pick.choice(EVERYBODY)], 1: pick.sample(EVERYBODY, len(EVERYBODY))}
         for who in leaving.get(pick.randrange(6), ()):
             self.ask(who, "consortium:Leave", {"reason": "tired"})
+
+    def follow(self, pick: Random) -> None:
+        """Some hospitals renew what they own, and say so."""
+        policies = self.scenario.ledger.policies
+        for who in pick.sample(EVERYBODY, pick.randrange(2, 6)):
+            owned = [split_composite_key(key) for key in sorted(policies) if key not in self.lost]
+            mine = [
+                {"kind": kind, "attributes": attributes}
+                for kind, attributes in owned
+                if parsed(self.scenario.ledger.state[composite_key(kind, attributes)])["msp_id"]
+                == who
+            ]
+            self.ask(who, "policy:Renew", {"keys": mine, "complete": True})
 
     def node(self, pick: Random) -> None:
         who, node = pick.choice(EVERYBODY), pick.choice(NODES)

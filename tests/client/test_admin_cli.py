@@ -240,6 +240,7 @@ def test_a_hospital_is_expelled_by_the_others(three):
 
 def test_a_hospital_leaves(three):
     three[2].do("consortium", "leave", "--reason", "merged")
+    assert three[0].do("consortium", "renew-policies") == {"renewed": 0, "lost": []}
 
     hospitals = {h["msp_id"]: h for h in three[0].do("consortium", "show")["hospitals"]}
     assert (hospitals["Hospital3MSP"]["status"], hospitals["Hospital3MSP"]["reason"]) == (

@@ -1,5 +1,5 @@
 """Nodes that no plan names join by its rule and train, and prove what their hospitals store; then a
-hospital leaves and takes its part of the key with it."""
+hospital leaves and takes its part of the key with it, and the others renew what they own."""
 
 from __future__ import annotations
 
@@ -45,6 +45,7 @@ def test_nodes_join_by_the_plans_rule_and_a_hospital_that_leaves_ends_the_plan(
         run.hospitals[2].admin.charter.leave(reason="merged with another")
         base.wait_until(lambda: demo.plan(run).status is PlanStatus.FAILED, "the plan's end", 60)
         plan = demo.plan(run)
+        base.wait_until(lambda: _renewed(run), "policies of those who stay", 60)
 
     assert view.round.status is RoundStatus.PUBLISHED
     assert [c.node_id for c in view.round.contributions] == ["node1"] * 3
@@ -101,6 +102,12 @@ def _challenged(run: Run, view: RoundView) -> None:
         "the challenge's conclusion",
         60,
     )
+
+
+def _renewed(run: Run) -> bool:
+    stay = [hospital.msp_id for hospital in run.hospitals[:2]]
+    known = [run.ledger.policies.get(msp_id=msp_id) for msp_id in stay]
+    return all(standing.renewal.membership == standing.membership == 2 for standing in known)
 
 
 def _join_plans(run: Run) -> None:

@@ -30,6 +30,7 @@ from network.base import up
 ONE, TWO = HOSPITALS[:2]
 PAGED: dict[str, tuple[str, dict[str, Any]]] = {
     "consortium:ListMotions": ("motions", {}),
+    "policy:List": ("old", {"msp_id": ONE, "kind": "dataset"}),
     "node:List": ("nodes", {}),
     "node:History": ("changes", {"msp_id": ONE, "node_id": "spare"}),
     "dataset:List": ("datasets", {}),
@@ -65,6 +66,7 @@ WRONG: dict[str, tuple[dict[str, Any], Code]] = {
     "consortium:ProposeExpulsion": ({"msp_id": "Hospital9MSP"}, Code.NOT_FOUND),
     "consortium:Vote": ({}, Code.TERMS_MISMATCH),
     "consortium:Advance": ({}, Code.ALREADY),
+    "policy:Renew": ({}, Code.NOT_FOUND),
     "node:Register": ({"node_id": "node1"}, Code.EXISTS),
     "node:Renew": (NO_NODE, Code.NOT_FOUND),
     "node:Rest": (NO_NODE, Code.NOT_FOUND),

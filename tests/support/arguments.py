@@ -37,6 +37,9 @@ EXAMPLES: dict[str, Callable[[], dict[str, Any]]] = {
     "ProposeExpulsionArgs": lambda: {"msp_id": TWO, "reason": "no"},
     "ProposeRulesArgs": lambda: {"rules": {}},
     "LeaveArgs": dict,
+    "RenewPoliciesArgs": lambda: {"keys": [{"kind": "dataset", "attributes": ["nothing"]}]},
+    "StandingArgs": lambda: {"msp_id": TWO},
+    "PolicyPageArgs": lambda: {"msp_id": ONE, "kind": "node"},
     "MotionPageArgs": dict,
     "VoteArgs": lambda: {
         "subject": "plan",

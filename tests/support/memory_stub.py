@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -23,9 +23,21 @@ from fabric_protos.msp import identities_pb2
 from fabric_protos.peer import proposal_pb2
 from google.protobuf.message import DecodeError
 
+from chaincode.schema import keys
 from chaincode.shim.chaincode import Chaincode, Response
 from chaincode.shim.identity import ATTRIBUTES
-from chaincode.shim.stub import KeyModification, KeyValue, Page, PeerError, Proposal, Stub, Write
+from chaincode.shim.stub import (
+    KeyModification,
+    KeyValue,
+    Page,
+    PeerError,
+    Proposal,
+    Stub,
+    Write,
+    composite_key,
+)
+from client.audit.msp import Identity
+from client.audit.policy import satisfied
 from support.twin import Recorder, Twin
 
 
@@ -33,7 +45,8 @@ from support.twin import Recorder, Twin
 class MemoryLedger:
     """State, key policies, history and events of one channel.
 
-    ``policies`` are recorded, not enforced: there is one endorser and no signature here.
+    Key policies are enforced as if the peers of all members, and no others, had endorsed: what
+    they do not suffice for is invalid.
     ``keys_read`` and ``keys_written`` are those of the last transaction, with their policies'.
     """
 
@@ -91,9 +104,20 @@ class MemoryLedger:
         if response.status < 400 and self._read_only and stub.writes:
             return Response(500, "what it read is for transactions that write nothing")
         if commit and response.status < 400:
+            if unmet := self._unmet(stub):
+                return Response(500, f"ENDORSEMENT_POLICY_FAILURE of {unmet}")
             self._commit(stub, seconds)
             self.calls[tx_id] = (function, creator)
         return response
+
+    def _unmet(self, stub: Stub) -> list[str]:
+        """Written keys whose policy the members' peers cannot satisfy together."""
+        consortium = self.state.get(composite_key(*keys.consortium()))
+        members = json.loads(consortium)["hospitals"] if consortium else []
+        nobody: Any = None
+        peers = [Identity(member.encode(), member, "peer", nobody) for member in members]
+        held = {write.key for write in stub.writes if not write.collection} & set(self.policies)
+        return [key for key in sorted(held) if not satisfied(self.policies[key], peers)]
 
     def _commit(self, stub: Stub, seconds: int) -> None:
         for write in stub.writes:

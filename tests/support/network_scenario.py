@@ -48,6 +48,12 @@ class NetworkScenario(Scenario):
         for consortium in self._connected.values():
             consortium.close()
 
+    def forget(self, msp_id: str) -> None:
+        """Ask a hospital no more: its peer is to go."""
+        del self._slugs[msp_id]
+        for who in [known for known in self._connected if known[0] == msp_id]:
+            self._connected.pop(who).close()
+
     def do(
         self,
         msp_id: str,

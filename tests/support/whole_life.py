@@ -13,6 +13,7 @@ from chaincode.schema.plans import AcceptanceTerms, DynamicTerms, PlanTerms
 from chaincode.schema.private import TRANSIENT
 from support.hiding import hiding, set_budgets
 from support.masking import bring, masked_terms
+from support.owners import TABLE, old_policies, renew
 from support.scenario import (
     HOSPITALS,
     PLAN,
@@ -73,19 +74,6 @@ FALLS = [
 ]
 
 
-TABLE = {
-    "dataset_id": dataset_of(ONE),
-    "release_id": "table-1",
-    "mechanism": "class-marginals-v1",
-    "tables": 20,
-    "noise": 200,
-    "records": 100,
-    "descriptor_sha256": sha("descriptor"),
-    "sha256": sha("table"),
-    "size_bytes": 1000,
-}
-
-
 def lead(life: Scenario) -> None:
     """The whole life."""
     life.found()
@@ -129,6 +117,9 @@ def _parting(life: Scenario) -> None:
     motion = life.do(ONE, "consortium:ProposeExpulsion", args)
     _decide(life, "expulsion", FOUR, motion["terms_sha256"], ONE, TWO, THREE)
     assert _hospital(life, FOUR)["status"] == "EXPELLED"
+    renew(life, TWO)
+    assert not old_policies(life, TWO)
+    assert old_policies(life, ONE)
 
 
 def _hospital(life: Scenario, msp_id: str) -> dict[str, Any]:

@@ -159,6 +159,7 @@ def _consortium() -> ConsortiumView:
         status=ConsortiumStatus.ACTIVE,
         charter_sha256="ab" * 32,
         hospitals=HOSPITALS,
+        membership=1,
         founded_at=1,
     )
     rulebook = Rulebook(version=1, rules=VotingRules(), motion_sha256="ab" * 32, changed_at=1)

@@ -47,6 +47,7 @@ class Task(StrEnum):
     ADVANCE_TEST = "advance-test"
     ADVANCE_PLAN = "advance-plan"
     JOIN_PLAN = "join-plan"
+    RENEW_POLICIES = "renew-policies"
     ANSWER_CHALLENGE = "answer-challenge"
     CHECK_ANSWER = "check-answer"
     CONCLUDE_CHALLENGE = "conclude-challenge"

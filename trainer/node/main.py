@@ -39,6 +39,7 @@ from trainer.node.home import Home
 from trainer.node.machine import memory_bytes
 from trainer.node.masks import MaskKeeper
 from trainer.node.membership import Membership
+from trainer.node.policies import Policies
 from trainer.node.releases import Releases
 from trainer.node.resources import Meter
 from trainer.node.rounds import Rounds
@@ -102,7 +103,7 @@ def build(config: NodeConfig, identity: Identity, consortium: Consortium, home: 
     worker = _Worker(exchange, keys, masks, rounds, tests, Membership(consortium, joins))
     storekeeper = Storekeeper(me, consortium, store)
     studies = _studies(config, me, consortium, home, exchange, keys, made)
-    others = [storekeeper.due, studies.due]
+    others = [Policies(me, consortium).due, storekeeper.due, studies.due]
 
     def tend(now: Snapshot) -> None:
         learners.expect()

@@ -71,6 +71,16 @@ def leave(consortium: Consortium, reason: str) -> Any:
     return consortium.charter.leave(reason=reason)
 
 
+@ledger_command(charter, "renew-policies")
+def renew_policies(consortium: Consortium) -> Any:
+    """Have the members of today endorse what one's hospital owns; a running validator does it by
+    itself whenever members change."""
+    from client import policies
+
+    renewed, lost = policies.renew(consortium)
+    return {"renewed": len(renewed), "lost": [policy.key for policy in lost]}
+
+
 @ledger_command(charter, "vote")
 @click.argument("subject", type=SUBJECTS)
 @click.argument("subject_id")

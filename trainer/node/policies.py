@@ -1,0 +1,37 @@
+"""A validator keeps its hospital's endorsement policies those of the members of today."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+from chaincode.schema.base import Role
+from client import policies
+from client.consortium import Consortium
+from trainer.node.agent import Due
+from trainer.node.duties import Duty, Me, Task
+
+SECONDS = 2.0
+"""Between two looks at the ledger: members change rarely."""
+
+
+class Policies:
+    """Finds out that members have changed, and renews."""
+
+    def __init__(self, me: Me, consortium: Consortium) -> None:
+        self._me = me
+        self._consortium = consortium
+        self._again = 0.0
+
+    def due(self) -> Iterator[Due]:
+        """The renewal, where members have changed since the last."""
+        if Role.VALIDATOR not in self._me.roles or time.monotonic() < self._again:
+            return
+        if policies.due(self._consortium):
+            yield Duty(Task.RENEW_POLICIES, subject=self._me.msp_id), self._renew
+        else:
+            self._again = time.monotonic() + SECONDS
+
+    def _renew(self) -> dict[str, int | str]:
+        renewed, lost = policies.renew(self._consortium)
+        return {"renewed": len(renewed), "lost": len(lost)}

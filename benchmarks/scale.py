@@ -1,8 +1,9 @@
 """A round's seconds and ledger bytes against the number of nodes, on the devnet.
 
 The ledger's side is real: every node has its own certificate and signs its own transactions, every
-hospital endorses, orders and validates. Training, encryption and content are simulated: what is
-named on the ledger are hashes of nothing. Each consortium is brought up anew.
+hospital's peer simulates and endorses what it is asked for. Training, encryption and content are
+simulated: what is named on the ledger are hashes of nothing. All hospitals' peers and chaincode
+services share this one machine, where in a consortium each has its own.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import json
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -38,18 +39,17 @@ from client.connection import Connection
 from client.consortium import Consortium
 from client.identity import Identity
 from demo import consortium as steps
+from network import crypto
 from network.base import Network, up
 from network.topology import Kind
 from trainer import applications, presets
 
-SIZES = ((4, 1), (4, 5), (4, 10), (10, 10))
-"""Hospitals, and nodes of each; see :data:`LARGEST`."""
-LARGEST = ((10, 30), (64, 1), (64, 2), (10, 100), (64, 16))
-"""What takes an hour on two cores: ``python -m benchmarks.scale`` measures these alone."""
+SIZES: dict[int, tuple[int, ...]] = {4: (1, 5, 10), 10: (10, 30), 64: (1, 4, 16)}
+"""By number of hospitals, the nodes of each: one consortium that grows, each size with a plan."""
 ROUNDS = 2
 AT_ONCE = 16
-PLAN = "scale"
 AIM_BYTES = 12_000
+PLOT = Path(__file__).parents[1] / "docs" / "reference" / "scale.svg"
 _SAMPLES = 400
 _PATIENCE_S = 60.0
 _BEHIND = frozenset({Code.NOT_YET, Code.NOT_FOUND, Code.BAD_STATE, Code.NOT_A_PARTICIPANT})
@@ -57,33 +57,68 @@ _BEHIND = frozenset({Code.NOT_YET, Code.NOT_FOUND, Code.BAD_STATE, Code.NOT_A_PA
 
 
 def rows() -> list[dict[str, Any]]:
-    """Per consortium: seconds and ledger bytes of its last round, and bytes by transaction."""
-    return [row for size in SIZES for row in measure(*size)]
+    """Per size: seconds and ledger bytes of its last round, and bytes by transaction; see
+    :func:`plot`."""
+    found = [size for hospitals in SIZES for size in measured(hospitals)]
+    plot(found)
+    return [row for size in found for row in size.rows()]
 
 
-def measure(hospitals: int, nodes: int) -> list[dict[str, Any]]:
-    """The rows of one consortium."""
-    with _consortium(hospitals, nodes) as consortium:
-        for number in range(1, ROUNDS + 1):
-            started = time.perf_counter()
-            consortium.round(number)
-            seconds = time.perf_counter() - started
-        sizes = consortium.sizes(ROUNDS)
-    every = hospitals * nodes
-    what = f"{hospitals} hospitals, {nodes} nodes each"
-    found = [
-        alone(f"{what}: round", seconds, "s"),
-        alone(f"{what}: round, per node", 1000 * seconds / every, "ms"),
-        alone(
-            f"{what}: ledger bytes per node and round",
-            sum(map(sum, sizes.values())) / every,
-            "bytes",
-            aim=str(AIM_BYTES),
-        ),
-    ]
-    for function, each in sorted(sizes.items()):
-        found.append(alone(f"{what}: largest {function} of {len(each)}", max(each), "bytes"))
-    return found
+@dataclass(frozen=True)
+class Size:
+    """A round of ``hospitals`` with ``nodes`` each: its seconds, and the bytes of its transactions
+    by function."""
+
+    hospitals: int
+    nodes: int
+    seconds: float
+    sizes: Mapping[str, Sequence[int]]
+
+    @property
+    def bytes_per_node(self) -> float:
+        """What the ledger grows by, for each node."""
+        return sum(map(sum, self.sizes.values())) / (self.hospitals * self.nodes)
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """As the results file has them."""
+        what = f"{self.hospitals} hospitals, {self.nodes} nodes each"
+        each_ms = 1000 * self.seconds / (self.hospitals * self.nodes)
+        yield alone(f"{what}: round", self.seconds, "s")
+        yield alone(f"{what}: round, per node", each_ms, "ms")
+        what_grows = f"{what}: ledger bytes per node and round"
+        yield alone(what_grows, self.bytes_per_node, "bytes", aim=str(AIM_BYTES))
+        for function, each in sorted(self.sizes.items()):
+            yield alone(f"{what}: largest {function} of {len(each)}", max(each), "bytes")
+
+
+def measured(hospitals: int) -> Iterator[Size]:
+    """A consortium at each of its sizes."""
+    with _consortium(hospitals) as consortium:
+        for nodes in SIZES[hospitals]:
+            consortium.grow(nodes)
+            for number in range(1, ROUNDS + 1):
+                started = time.perf_counter()
+                consortium.round(number)
+                seconds = time.perf_counter() - started
+            yield Size(hospitals, nodes, seconds, consortium.sizes(ROUNDS))
+
+
+def plot(sizes: Sequence[Size]) -> None:
+    """Draw seconds and ledger bytes against nodes, by number of hospitals."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for hospitals in SIZES:
+        those = [size for size in sizes if size.hospitals == hospitals]
+        nodes = [hospitals * size.nodes for size in those]
+        label = f"{hospitals} hospitals"
+        left.plot(nodes, [size.seconds for size in those], "o-", label=label)
+        right.plot(nodes, [size.bytes_per_node / 1000 for size in those], "o-", label=label)
+    left.set(xlabel="nodes", ylabel="seconds a round", xscale="log", yscale="log")
+    right.set(xlabel="nodes", ylabel="ledger kB per node and round", xscale="log", yscale="log")
+    left.legend()
+    figure.savefig(PLOT, format="svg", metadata={"Date": None})
 
 
 @dataclass
@@ -92,12 +127,35 @@ class _Running:
 
     network: Network
     hospitals: list[steps.Hospital]
-    terms: p.PlanTerms
-    validators: list[Consortium] = field(default_factory=list)
+    validators: list[Consortium]
+    who: tuple[p.Participant, ...] = ()
+    terms: p.PlanTerms = field(init=False)
+
+    @property
+    def plan_id(self) -> str:
+        return self.terms.plan_id
+
+    def grow(self, nodes: int) -> None:
+        """Have so many nodes at each hospital, and a plan of them all."""
+        names = [
+            f"node{number + 1}" for number in range(len(self.who) // len(self.hospitals), nodes)
+        ]
+        for hospital in self.hospitals:
+            for name in names:
+                if name not in crypto.FIRST_USERS:
+                    self.network.enroll(hospital.slug, name, ("trainer",))
+        further = [(hospital, name) for hospital in self.hospitals for name in names]
+        _at_once(lambda one: steps.register_node(one[0], one[1], "simulated"), further)
+        _at_once(lambda one: _register(one[0], _dataset(*one)), further)
+        self.who += tuple(
+            p.Participant(msp_id=h.msp_id, node_id=n, dataset_id=_dataset(h, n)) for h, n in further
+        )
+        self.terms = _terms(f"scale-{len(self.who)}", self.who)
+        _agree(self)
 
     def round(self, number: int) -> None:
         """One round, to its end."""
-        place = r.RoundArgs(plan_id=PLAN, number=number)
+        place = r.RoundArgs(plan_id=self.plan_id, number=number)
         _call(self.validators[0], "round:Open", place, r.RoundState)
         state = self._state(number)
         base = state.base_sha256
@@ -115,6 +173,7 @@ class _Running:
         connection = Connection.load(self.network.layout.connection(self.hospitals[0].slug))
         auditor = Identity.load(self.hospitals[0].user("auditor"))
         found: dict[str, list[int]] = defaultdict(list)
+        place = {"plan_id": self.plan_id, "number": number}
         inside = False
         for _, raw in blocks.deliver(connection, auditor):
             block = blocks.parse(raw)
@@ -125,7 +184,8 @@ class _Running:
                 if about.type != common_pb2.HeaderType.ENDORSER_TRANSACTION:
                     continue
                 function, argument = _invoked(payload.data)
-                inside = inside or (function == "round:Open" and argument.get("number") == number)
+                opened = function == "round:Open" and argument == place
+                inside = inside or opened
                 if inside:
                     found[function].append(len(envelope) + around // len(block.data.data))
         return found
@@ -139,7 +199,7 @@ class _Running:
     def _update(self, who: p.Participant, number: int, base: str) -> r.SubmitUpdateArgs:
         training = self.terms.training
         return r.SubmitUpdateArgs(
-            plan_id=PLAN,
+            plan_id=self.plan_id,
             round=number,
             dataset_id=who.dataset_id,
             base_sha256=base,
@@ -151,7 +211,7 @@ class _Running:
         )
 
     def _duties(self, number: int) -> Iterable[tuple[str, Language, type[Language]]]:
-        place: dict[str, Any] = {"plan_id": PLAN, "round": number}
+        place: dict[str, Any] = {"plan_id": self.plan_id, "round": number}
         aggregate = {**place, "aggregate_sha256": _sha256(f"aggregate {number}")}
         attest = r.AttestArgs(**aggregate, aggregate=_content(f"sum {number}"))
         yield "round:Attest", attest, r.Posted
@@ -164,21 +224,21 @@ class _Running:
     def _pages(self, number: int, first: int, stop: int) -> None:
         for page in range(first, stop):
             who = self.validators[page % len(self.validators)]
-            args = r.AdvanceArgs(plan_id=PLAN, number=number, page=page)
+            args = r.AdvanceArgs(plan_id=self.plan_id, number=number, page=page)
             _call(who, "round:Advance", args, r.RoundState)
 
     def _state(self, number: int) -> r.WholeRound:
-        args = r.RoundArgs(plan_id=PLAN, number=number)
+        args = r.RoundArgs(plan_id=self.plan_id, number=number)
         return self.validators[0].evaluate("round:Get", args, r.RoundView).round
 
 
 @contextmanager
-def _consortium(hospitals: int, nodes: int) -> Any:
+def _consortium(hospitals: int) -> Any:
     with tempfile.TemporaryDirectory() as scratch:
         network = up(Path(scratch) / "consortium", Kind.DEVNET, hospitals)
         running: _Running | None = None
         try:
-            running = _founded(network, nodes)
+            running = _founded(network)
             yield running
         finally:
             for connected in running.validators if running else ():
@@ -188,65 +248,57 @@ def _consortium(hospitals: int, nodes: int) -> Any:
             network.down()
 
 
-def _founded(network: Network, nodes: int) -> _Running:
+def _founded(network: Network) -> _Running:
     hospitals = [
         steps.Hospital(h.slug, h.msp_id, folder, _connect(folder, "admin"))
         for h in network.topology.hospitals
         for folder in [network.layout.folder / "hospitals" / h.slug]
     ]
     steps.found(hospitals, "Scale")
-    names = [f"node{number + 1}" for number in range(nodes)]
-    for hospital in hospitals:
-        for name in names[1:]:
-            network.enroll(hospital.slug, name, ("trainer",))
-    everybody = [(hospital, name) for hospital in hospitals for name in names]
-    _at_once(lambda one: steps.register_node(one[0], one[1], "simulated"), everybody)
-    who = tuple(
-        p.Participant(msp_id=h.msp_id, node_id=n, dataset_id=f"{h.slug}-{n}") for h, n in everybody
-    )
-    owners = {h.msp_id: h for h in hospitals}
-    _at_once(lambda one: _register(owners[one.msp_id], one.dataset_id), who)
-    running = _Running(network, hospitals, _terms(who))
-    _agree(running)
-    return running
+    return _Running(network, hospitals, [_connect(h.folder, "node1") for h in hospitals])
+
+
+def _dataset(hospital: steps.Hospital, node: str) -> str:
+    return f"{hospital.slug}-{node}"
 
 
 def _agree(running: _Running) -> None:
     """Propose, consent, approve, and make a key of nothing."""
-    hospitals, terms = running.hospitals, running.terms
+    hospitals, terms, plan_id = running.hospitals, running.terms, running.plan_id
     first = hospitals[0]
     owners = {h.msp_id: h for h in hospitals}
     first.submit("plan:Propose", terms, p.PlanState)
 
     def consent(one: p.Participant) -> None:
-        args = {"dataset_id": one.dataset_id, "plan_id": PLAN, "terms_sha256": terms.sha256}
+        args = {"dataset_id": one.dataset_id, "plan_id": plan_id, "terms_sha256": terms.sha256}
         owners[one.msp_id].submit("dataset:Consent", d.ConsentArgs(**args), d.Consent)
 
     _at_once(consent, terms.participation.participants)
-    _at_once(lambda h: steps.vote(h, Subject.PLAN, PLAN, terms.sha256), hospitals)
-    first.submit("plan:Advance", p.PlanArgs(plan_id=PLAN), p.PlanState)
-    running.validators = [_connect(h.folder, "node1") for h in hospitals]
+    _at_once(lambda h: steps.vote(h, Subject.PLAN, plan_id, terms.sha256), hospitals)
+    first.submit("plan:Advance", p.PlanArgs(plan_id=plan_id), p.PlanState)
     nonce, share = _sha256("nonce"), _content("key share")
     committed = c.commitment(nonce, share.sha256)
     stages: list[tuple[str, Language, type[Language]]] = [
-        ("Commit", c.CommitArgs(plan_id=PLAN, commitment_sha256=committed), c.KeyCommitment),
-        ("Reveal", c.RevealArgs(plan_id=PLAN, share=share, nonce=nonce), c.KeyShare),
+        ("Commit", c.CommitArgs(plan_id=plan_id, commitment_sha256=committed), c.KeyCommitment),
+        ("Reveal", c.RevealArgs(plan_id=plan_id, share=share, nonce=nonce), c.KeyShare),
         (
             "Confirm",
-            c.ConfirmArgs(plan_id=PLAN, collective_key_sha256=_sha256("key")),
+            c.ConfirmArgs(plan_id=plan_id, collective_key_sha256=_sha256("key")),
             c.KeyConfirmation,
         ),
     ]
     for name, args, result in stages:
         post = partial(_call, name=f"ceremony:{name}", args=args, result=result)
         _at_once(post, running.validators)
-        _call(running.validators[0], "ceremony:Advance", p.PlanArgs(plan_id=PLAN), c.Ceremony)
+        _call(running.validators[0], "ceremony:Advance", p.PlanArgs(plan_id=plan_id), c.Ceremony)
 
 
-def _terms(who: tuple[p.Participant, ...]) -> p.PlanTerms:
+def _terms(plan_id: str, who: tuple[p.Participant, ...]) -> p.PlanTerms:
     application = applications.find("breast-cancer")
     base = _content("base")
-    terms = presets.plan(PLAN, application, base, _sha256("architecture"), 1000, who, _SAMPLES, 3)
+    terms = presets.plan(
+        plan_id, application, base, _sha256("architecture"), 1000, who, _SAMPLES, 3
+    )
     long = {"ceremony_seconds": 86_400, "update_seconds": 86_400, "stage_seconds": 86_400}
     # Every hospital holds the key: the ceremony then deals nothing to each other.
     encryption = choose(
@@ -270,7 +322,7 @@ def _register(hospital: steps.Hospital, dataset_id: str) -> None:
         descriptor_sha256=_sha256("descriptor"),
         train_samples=_SAMPLES,
         validation_samples=20,
-        budget_epsilon_micro=10_000_000,
+        budget_epsilon_micro=100_000_000,
         delta_nano=10_000,
     )
     steps.register_dataset(hospital, args)
@@ -324,9 +376,3 @@ def _content(name: str) -> ContentRef:
 
 def _sha256(name: str) -> str:
     return hashlib.sha256(name.encode()).hexdigest()
-
-
-if __name__ == "__main__":
-    for size in LARGEST:
-        for row in measure(*size):
-            print(row["what"], row["ours"], row["unit"])

@@ -22,9 +22,9 @@ from chaincode.shim.stub import (
     Write,
 )
 
+# A kind is Message.GET_STATE, not Message.Type.GET_STATE: that one is looked up in Python, slowly.
 Message = chaincode_shim_pb2.ChaincodeMessage
-Type = chaincode_shim_pb2.ChaincodeMessage.Type
-_RecordType = chaincode_shim_pb2.WriteRecord.Type
+_Record = chaincode_shim_pb2.WriteRecord
 
 
 class Outgoing(Protocol):
@@ -108,12 +108,12 @@ class Conversation:
     def get_states(self, keys: Sequence[str], collection: str = "") -> list[bytes | None]:
         limit = self._negotiated.multi_get
         if len(keys) == 1 or limit == 0:
-            return [self._get(Type.GET_STATE, key, collection) for key in keys]
+            return [self._get(Message.GET_STATE, key, collection) for key in keys]
         values: list[bytes | None] = []
         for first in range(0, len(keys), limit):
             some = keys[first : first + limit]
             request = chaincode_shim_pb2.GetStateMultiple(keys=some, collection=collection)
-            raw = self._ask(Type.GET_STATE_MULTIPLE, request)
+            raw = self._ask(Message.GET_STATE_MULTIPLE, request)
             found = parse(chaincode_shim_pb2.GetStateMultipleResult, raw).values
             if len(found) != len(some):
                 raise PeerError("the peer answered with another number of values than keys")
@@ -121,13 +121,13 @@ class Conversation:
         return values
 
     def private_hash(self, collection: str, key: str) -> bytes | None:
-        return self._get(Type.GET_PRIVATE_DATA_HASH, key, collection)
+        return self._get(Message.GET_PRIVATE_DATA_HASH, key, collection)
 
     def range(self, start: str, end: str, collection: str = "") -> Iterator[KeyValue]:
         request = chaincode_shim_pb2.GetStateByRange(
             startKey=start, endKey=end, collection=collection
         )
-        for raw in self._query(Type.GET_STATE_BY_RANGE, request):
+        for raw in self._query(Message.GET_STATE_BY_RANGE, request):
             yield _key_value(raw)
 
     def range_page(self, start: str, end: str, page_size: int, bookmark: str) -> Page:
@@ -135,11 +135,11 @@ class Conversation:
         request = chaincode_shim_pb2.GetStateByRange(
             startKey=start, endKey=end, metadata=metadata.SerializeToString()
         )
-        return _page(self._ask(Type.GET_STATE_BY_RANGE, request))
+        return _page(self._ask(Message.GET_STATE_BY_RANGE, request))
 
     def query(self, query: str, collection: str = "") -> Iterator[KeyValue]:
         request = chaincode_shim_pb2.GetQueryResult(query=query, collection=collection)
-        for raw in self._query(Type.GET_QUERY_RESULT, request):
+        for raw in self._query(Message.GET_QUERY_RESULT, request):
             yield _key_value(raw)
 
     def query_page(self, query: str, page_size: int, bookmark: str) -> Page:
@@ -147,11 +147,11 @@ class Conversation:
         request = chaincode_shim_pb2.GetQueryResult(
             query=query, metadata=metadata.SerializeToString()
         )
-        return _page(self._ask(Type.GET_QUERY_RESULT, request))
+        return _page(self._ask(Message.GET_QUERY_RESULT, request))
 
     def history(self, key: str) -> Iterator[KeyModification]:
         request = chaincode_shim_pb2.GetHistoryForKey(key=key)
-        for raw in self._query(Type.GET_HISTORY_FOR_KEY, request):
+        for raw in self._query(Message.GET_HISTORY_FOR_KEY, request):
             entry = parse(kv_query_result_pb2.KeyModification, raw)
             yield KeyModification(
                 entry.tx_id,
@@ -163,7 +163,7 @@ class Conversation:
 
     def metadata(self, key: str, collection: str = "") -> Mapping[str, bytes]:
         request = chaincode_shim_pb2.GetStateMetadata(key=key, collection=collection)
-        raw = self._ask(Type.GET_STATE_METADATA, request)
+        raw = self._ask(Message.GET_STATE_METADATA, request)
         result = parse(chaincode_shim_pb2.StateMetadataResult, raw)
         return {entry.metakey: bytes(entry.value) for entry in result.entries}
 
@@ -173,8 +173,8 @@ class Conversation:
             input=chaincode_pb2.ChaincodeInput(args=args),
         )
         # The other chaincode's own answer to its peer, as it came.
-        answer = parse(Message, self._ask(Type.INVOKE_CHAINCODE, request))
-        if answer.type != Type.COMPLETED:
+        answer = parse(Message, self._ask(Message.INVOKE_CHAINCODE, request))
+        if answer.type != Message.COMPLETED:
             raise PeerError(answer.payload.decode("utf-8", "replace"))
         response = parse(proposal_response_pb2.Response, answer.payload)
         return Response(int(response.status), str(response.message), bytes(response.payload))
@@ -189,7 +189,7 @@ class Conversation:
         for first in range(0, len(writes), limit):
             records = [_record(write) for write in writes[first : first + limit]]
             batch = chaincode_shim_pb2.WriteBatchState(rec=records)
-            self._ask(Type.WRITE_BATCH_STATE, batch)
+            self._ask(Message.WRITE_BATCH_STATE, batch)
 
     def _get(self, kind: int, key: str, collection: str) -> bytes | None:
         return self._ask(kind, chaincode_shim_pb2.GetState(key=key, collection=collection)) or None
@@ -205,7 +205,7 @@ class Conversation:
             if not response.has_more:
                 return
             more = chaincode_shim_pb2.QueryStateNext(id=response.id)
-            raw = self._ask(Type.QUERY_STATE_NEXT, more)
+            raw = self._ask(Message.QUERY_STATE_NEXT, more)
             response = parse(chaincode_shim_pb2.QueryResponse, raw)
 
     def _ask(self, kind: int, request: Any) -> bytes:
@@ -227,7 +227,7 @@ class Conversation:
         answer = self._answers.get()
         if answer is None:
             raise PeerError("the stream to the peer has ended")
-        if answer.type == Type.ERROR:
+        if answer.type == Message.ERROR:
             raise PeerError(answer.payload.decode("utf-8", "replace"))
         return bytes(answer.payload)
 
@@ -249,25 +249,25 @@ def _single(write: Write) -> tuple[int, Any]:
     if write.policy is not None:
         metadata = _policy_metadata(write.policy)
         request = chaincode_shim_pb2.PutStateMetadata(metadata=metadata, **place)
-        return Type.PUT_STATE_METADATA, request
+        return Message.PUT_STATE_METADATA, request
     if write.purge:
-        return Type.PURGE_PRIVATE_DATA, chaincode_shim_pb2.PurgePrivateState(**place)
+        return Message.PURGE_PRIVATE_DATA, chaincode_shim_pb2.PurgePrivateState(**place)
     if write.value is None:
-        return Type.DEL_STATE, chaincode_shim_pb2.DelState(**place)
-    return Type.PUT_STATE, chaincode_shim_pb2.PutState(value=write.value, **place)
+        return Message.DEL_STATE, chaincode_shim_pb2.DelState(**place)
+    return Message.PUT_STATE, chaincode_shim_pb2.PutState(value=write.value, **place)
 
 
 def _record(write: Write) -> Any:
-    record = chaincode_shim_pb2.WriteRecord(key=write.key, collection=write.collection)
+    record = _Record(key=write.key, collection=write.collection)
     if write.policy is not None:
-        record.type = _RecordType.PUT_STATE_METADATA
+        record.type = _Record.PUT_STATE_METADATA
         record.metadata.CopyFrom(_policy_metadata(write.policy))
     elif write.purge:
-        record.type = _RecordType.PURGE_PRIVATE_DATA
+        record.type = _Record.PURGE_PRIVATE_DATA
     elif write.value is None:
-        record.type = _RecordType.DEL_STATE
+        record.type = _Record.DEL_STATE
     else:
-        record.type = _RecordType.PUT_STATE
+        record.type = _Record.PUT_STATE
         record.value = write.value
     return record
 

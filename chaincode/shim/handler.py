@@ -17,7 +17,6 @@ from typing import Any
 from fabric_protos.peer import (
     chaincode_event_pb2,
     chaincode_pb2,
-    chaincode_shim_pb2,
     proposal_response_pb2,
 )
 from google.protobuf.message import DecodeError
@@ -34,8 +33,6 @@ log = logging.getLogger("medfabric.shim")
 
 MESSAGE_LIMIT = 100 * 1024 * 1024
 """Bytes; the peer's own limit for a message of the chaincode stream."""
-
-Type = chaincode_shim_pb2.ChaincodeMessage.Type
 
 
 @dataclass(frozen=True)
@@ -101,7 +98,7 @@ class Handler:
         name = chaincode_pb2.ChaincodeID(name=self._package_id)
         self._metrics.stream(None, self.state)
         threading.Thread(target=self._watch_time, name="watch", daemon=True).start()
-        self._outgoing.send(Message(type=Type.REGISTER, payload=name.SerializeToString()))
+        self._outgoing.send(Message(type=Message.REGISTER, payload=name.SerializeToString()))
 
     def take(self, message: Any) -> bool:
         """Serve one message of the peer, without waiting; False gives the stream up: the peer broke
@@ -133,13 +130,13 @@ class Handler:
             return self._idle.wait_for(lambda: not self._open, seconds)
 
     def _handle(self, message: Any) -> None:
-        if message.type == Type.KEEPALIVE:
+        if message.type == Message.KEEPALIVE:
             self._outgoing.send(message)
         elif self.state is StreamState.READY:
             self._handle_ready(message)
-        elif self.state is StreamState.CREATED and message.type == Type.REGISTERED:
+        elif self.state is StreamState.CREATED and message.type == Message.REGISTERED:
             self._enter(StreamState.ESTABLISHED)
-        elif self.state is StreamState.ESTABLISHED and message.type == Type.READY:
+        elif self.state is StreamState.ESTABLISHED and message.type == Message.READY:
             self._negotiated = Negotiated.parse(message.payload)
             self._enter(StreamState.READY)
         else:
@@ -151,9 +148,9 @@ class Handler:
 
     def _handle_ready(self, message: Any) -> None:
         key = (message.channel_id, message.txid)
-        if message.type in (Type.TRANSACTION, Type.INIT):
+        if message.type in (Message.TRANSACTION, Message.INIT):
             self._start(key, message)
-        elif message.type in (Type.RESPONSE, Type.ERROR):
+        elif message.type in (Message.RESPONSE, Message.ERROR):
             with self._idle:
                 running = self._open.get(key)
             if running is None or not running.conversation.answer(message):
@@ -181,7 +178,7 @@ class Handler:
         else:
             self._metrics.not_begun()
         logs.event(log, logging.WARNING, f"not begun: {refusal}", tx=_short(message))
-        self._outgoing.send(_answer_to(message, Type.ERROR, refusal.encode()))
+        self._outgoing.send(_answer_to(message, Message.ERROR, refusal.encode()))
 
     def _no_start(self, key: tuple[str, str]) -> str | None:
         if self._draining:
@@ -196,7 +193,7 @@ class Handler:
             text = f"the shim failed: {_where(error)}"
             logs.event(log, logging.ERROR, text, tx=_short(message))
             outcome = Outcome.FAILED
-            answer = _answer_to(message, Type.ERROR, b"internal error of the shim")
+            answer = _answer_to(message, Message.ERROR, b"internal error of the shim")
         # Ended already means that the stream has ended or the time was over. If not, a stub that
         # the chaincode kept cannot ask any more once the peer has the answer.
         last = answer if conversation.end() else None
@@ -235,7 +232,7 @@ class Handler:
             stub = _stub(message, conversation)
         except ValueError as error:
             logs.event(log, logging.WARNING, f"not begun: {error}", tx=_short(message))
-            return Outcome.NOT_BEGUN, _answer_to(message, Type.ERROR, str(error).encode())
+            return Outcome.NOT_BEGUN, _answer_to(message, Message.ERROR, str(error).encode())
         began = time.monotonic()
         response = self._invoke(stub)
         if response.status < REFUSED:
@@ -299,7 +296,7 @@ def _completed(message: Any, event: tuple[str, bytes] | None, response: Response
     payload = proposal_response_pb2.Response(
         status=response.status, message=response.message, payload=response.payload
     )
-    answer = _answer_to(message, Type.COMPLETED, payload.SerializeToString())
+    answer = _answer_to(message, Message.COMPLETED, payload.SerializeToString())
     if event is not None and response.status < REFUSED:
         name, content = event
         answer.chaincode_event.CopyFrom(

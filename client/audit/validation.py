@@ -39,6 +39,7 @@ from client.audit.transactions import (
 )
 
 _PARAMETER = "VALIDATION_PARAMETER"
+_VALID = int(Code.VALID)
 _COLLECTION = "$$"
 
 
@@ -55,7 +56,7 @@ class Judged:
 
     @property
     def valid(self) -> bool:
-        return bool(self.code == Code.VALID)
+        return self.code == _VALID
 
 
 @dataclass

@@ -32,7 +32,6 @@ Invoke = Callable[[str, list[bytes]], Any]
 log = logging.getLogger("medfabric.devnet")
 
 Message = chaincode_shim_pb2.ChaincodeMessage
-Type = chaincode_shim_pb2.ChaincodeMessage.Type
 MESSAGE_LIMIT = 100 * 1024 * 1024
 EXECUTE_SECONDS = 30.0
 _BATCH = 1000
@@ -113,7 +112,7 @@ class ChaincodeStream:
         running = _Running(simulator, invoke)
         key = (channel_id, tx_id)
         message = Message(
-            type=Type.TRANSACTION,
+            type=Message.TRANSACTION,
             txid=tx_id,
             channel_id=channel_id,
             payload=chaincode_pb2.ChaincodeInput(args=args).SerializeToString(),
@@ -166,7 +165,7 @@ class ChaincodeStream:
 
     def _handle(self, message: Any) -> bool:
         """Serve one message; False ends the stream."""
-        if message.type == Type.KEEPALIVE:
+        if message.type == Message.KEEPALIVE:
             return True
         if not self.ready.is_set():
             return self._register(message)
@@ -175,28 +174,28 @@ class ChaincodeStream:
 
     def _register(self, message: Any) -> bool:
         name = chaincode_pb2.ChaincodeID.FromString(message.payload).name
-        if message.type != Type.REGISTER or name != self._package_id():
+        if message.type != Message.REGISTER or name != self._package_id():
             log.warning("chaincode of %s: it is not the one that was installed", self._name)
             return False
-        self._outgoing.put(Message(type=Type.REGISTERED))
+        self._outgoing.put(Message(type=Message.REGISTERED))
         parameters = chaincode_pb2.ChaincodeAdditionalParams(
             use_write_batch=True,
             max_size_write_batch=_BATCH,
             use_get_multiple_keys=True,
             max_size_get_multiple_keys=_BATCH,
         )
-        self._outgoing.put(Message(type=Type.READY, payload=parameters.SerializeToString()))
+        self._outgoing.put(Message(type=Message.READY, payload=parameters.SerializeToString()))
         self.ready.set()
         return True
 
     def _handle_transaction(self, message: Any) -> None:
         with self._lock:
             running = self._running.get((message.channel_id, message.txid))
-        if message.type in (Type.COMPLETED, Type.ERROR):
+        if message.type in (Message.COMPLETED, Message.ERROR):
             if running is not None:
                 running.outcome.put(message)
             return
-        if message.type == Type.INVOKE_CHAINCODE and running is not None:
+        if message.type == Message.INVOKE_CHAINCODE and running is not None:
             # The other chaincode's own requests may come over this very stream meanwhile.
             answer = threading.Thread(target=self._answer, args=(message, running), daemon=True)
             answer.start()
@@ -207,9 +206,9 @@ class ChaincodeStream:
         try:
             if running is None:
                 raise ValueError("no ledger context")
-            kind, payload = Type.RESPONSE, _answer(message, running)
+            kind, payload = Message.RESPONSE, _answer(message, running)
         except Exception as error:
-            kind, payload = Type.ERROR, str(error).encode()
+            kind, payload = Message.ERROR, str(error).encode()
         self._outgoing.put(
             Message(type=kind, payload=payload, txid=message.txid, channel_id=message.channel_id)
         )
@@ -228,7 +227,7 @@ def executed(answer: Any) -> Executed:
     Raises:
         ChaincodeUnavailableError: that it failed.
     """
-    if answer.type == Type.ERROR:
+    if answer.type == Message.ERROR:
         raise ChaincodeUnavailableError(answer.payload.decode("utf-8", "replace"))
     event = answer.chaincode_event if answer.HasField("chaincode_event") else None
     return Executed(proposal_response_pb2.Response.FromString(answer.payload), event)
@@ -366,24 +365,24 @@ def _key_values(found: Iterable[tuple[str, bytes]]) -> Iterator[bytes]:
 
 _shim = chaincode_shim_pb2
 _REQUESTS: Mapping[int, tuple[Any, Callable[[Any, _Running], bytes]]] = {
-    Type.GET_STATE: (_shim.GetState, _get),
-    Type.GET_STATE_MULTIPLE: (_shim.GetStateMultiple, _get_multiple),
-    Type.GET_PRIVATE_DATA_HASH: (_shim.GetState, _get_hash),
-    Type.GET_STATE_METADATA: (_shim.GetStateMetadata, _get_metadata),
-    Type.GET_STATE_BY_RANGE: (_shim.GetStateByRange, _range),
-    Type.GET_HISTORY_FOR_KEY: (_shim.GetHistoryForKey, _history),
-    Type.QUERY_STATE_NEXT: (_shim.QueryStateNext, _query_next),
-    Type.QUERY_STATE_CLOSE: (_shim.QueryStateClose, _query_close),
-    Type.PUT_STATE: (_shim.PutState, _put),
-    Type.DEL_STATE: (_shim.DelState, _delete),
-    Type.PURGE_PRIVATE_DATA: (_shim.PurgePrivateState, _purge),
-    Type.PUT_STATE_METADATA: (_shim.PutStateMetadata, _put_metadata),
-    Type.INVOKE_CHAINCODE: (chaincode_pb2.ChaincodeSpec, _invoke),
-    Type.WRITE_BATCH_STATE: (_shim.WriteBatchState, _write_batch),
+    Message.GET_STATE: (_shim.GetState, _get),
+    Message.GET_STATE_MULTIPLE: (_shim.GetStateMultiple, _get_multiple),
+    Message.GET_PRIVATE_DATA_HASH: (_shim.GetState, _get_hash),
+    Message.GET_STATE_METADATA: (_shim.GetStateMetadata, _get_metadata),
+    Message.GET_STATE_BY_RANGE: (_shim.GetStateByRange, _range),
+    Message.GET_HISTORY_FOR_KEY: (_shim.GetHistoryForKey, _history),
+    Message.QUERY_STATE_NEXT: (_shim.QueryStateNext, _query_next),
+    Message.QUERY_STATE_CLOSE: (_shim.QueryStateClose, _query_close),
+    Message.PUT_STATE: (_shim.PutState, _put),
+    Message.DEL_STATE: (_shim.DelState, _delete),
+    Message.PURGE_PRIVATE_DATA: (_shim.PurgePrivateState, _purge),
+    Message.PUT_STATE_METADATA: (_shim.PutStateMetadata, _put_metadata),
+    Message.INVOKE_CHAINCODE: (chaincode_pb2.ChaincodeSpec, _invoke),
+    Message.WRITE_BATCH_STATE: (_shim.WriteBatchState, _write_batch),
 }
 _WRITES: Mapping[int, Callable[[Any, _Running], bytes]] = {
-    _shim.WriteRecord.Type.PUT_STATE: _put,
-    _shim.WriteRecord.Type.DEL_STATE: _delete,
-    _shim.WriteRecord.Type.PURGE_PRIVATE_DATA: _purge,
-    _shim.WriteRecord.Type.PUT_STATE_METADATA: _put_metadata,
+    _shim.WriteRecord.PUT_STATE: _put,
+    _shim.WriteRecord.DEL_STATE: _delete,
+    _shim.WriteRecord.PURGE_PRIVATE_DATA: _purge,
+    _shim.WriteRecord.PUT_STATE_METADATA: _put_metadata,
 }

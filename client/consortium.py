@@ -318,6 +318,7 @@ class Sharing(Group):
     receive = Call("sharing:Receive", g.LocalModelArgs, g.Receipt)
     get = Call("sharing:Get", g.LocalModelArgs, g.SharedModel)
     grants = Call("sharing:Grants", g.LocalModelPageArgs, g.GrantPage)
+    gains = Call("sharing:Gains", PageArgs, g.GainPage)
     receipts = Call("sharing:Receipts", g.LocalModelPageArgs, g.ReceiptPage)
 
 

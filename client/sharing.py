@@ -4,8 +4,16 @@ from __future__ import annotations
 
 import hashlib
 
+from chaincode.schema.datasets import LocalTraining
 from chaincode.schema.errors import Code, MedFabricError
-from chaincode.schema.sharing import EnvelopeBinding, Grant, KeyBinding, LocalKind, LocalModel
+from chaincode.schema.sharing import (
+    EnvelopeBinding,
+    Gain,
+    Grant,
+    KeyBinding,
+    LocalKind,
+    LocalModel,
+)
 from client.consortium import Consortium
 from client.content import ContentStore
 from client.content import envelope as envelopes
@@ -19,8 +27,15 @@ def publish(
     *,
     kind: LocalKind,
     base_sha256: str | None = None,
+    trained: LocalTraining | None = None,
+    gain: Gain | None = None,
 ) -> tuple[LocalModel, bytes]:
     """Store a model enciphered and publish its record.
+
+    Args:
+        trained: its training with differential privacy, which is charged to the dataset's account;
+            a personal model needs one.
+        gain: what the hospital tells of how the model does.
 
     Returns:
         the record, and the content key (32 bytes), which the owner keeps to itself.
@@ -37,6 +52,8 @@ def publish(
         base_sha256=base_sha256,
         plain_sha256=plain_sha256,
         content=ref,
+        trained=trained,
+        gain=gain,
     )
     return record, key
 

@@ -256,6 +256,14 @@ def base(
 @click.option("--steps", type=click.IntRange(1), help="Other than the plan's.")
 @click.option("--batch", type=click.IntRange(1), help="Other than the plan's.")
 @click.option("--rate", type=click.FloatRange(1e-6, 1000), help="Learning rate.")
+@click.option(
+    "--share",
+    "epsilon",
+    type=click.FloatRange(1e-3, 1000),
+    help="Train with differential privacy of this epsilon, and publish an enciphered copy.",
+)
+@click.option("--key-file", type=_FILE, help="Where to keep the content key of a shared model.")
+@click.option("--tell-gain", is_flag=True, help="Record on the ledger what the model gained.")
 @json_option
 def personalise(
     config: Path,
@@ -266,19 +274,28 @@ def personalise(
     steps: int | None,
     batch: int | None,
     rate: float | None,
+    epsilon: float | None,
+    key_file: Path | None,
+    tell_gain: bool,
     as_json: bool,
 ) -> None:
     """Train the global model at ADDRESS on for CONFIG's own patients, while its agent is stopped.
 
-    The model stays here; the ledger records MODEL_ID, its hash and its parent. Prints what it
-    gained on this hospital's validation records.
+    The model stays here, but for --share; the ledger records MODEL_ID, its hash and its parent.
+    Prints what it gained on this hospital's test records, or where it has none on its validation
+    records.
     """
     from trainer.node.main import personalise_model
+    from trainer.node.personal import Wish
+
+    if (epsilon is None) is not (key_file is None):
+        raise click.UsageError("--share and --key-file go together")
 
     micro = None if rate is None else round(rate * 1e6)
     given = {"steps": steps, "batch_size": batch, "learning_rate_micro": micro}
     changes = {name: value for name, value in given.items() if value is not None}
-    made = personalise_model(config, address, model_id, out, layers, changes)
+    wish = Wish(model_id, out, epsilon, key_file, tell_gain)
+    made = personalise_model(config, address, wish, layers, changes)
     show(vars(made), as_json=as_json)
 
 

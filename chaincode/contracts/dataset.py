@@ -16,6 +16,8 @@ from chaincode.schema.datasets import (
     DatasetArgs,
     DatasetPage,
     DatasetView,
+    LocalSpending,
+    LocalTraining,
     PrivacyAccount,
     PrivacyReport,
     RegisterDatasetArgs,
@@ -88,10 +90,9 @@ class DatasetContract:
         )
         alone = accounting.epsilon_micro(made.rdp_pico(), account.delta_nano)
         made = made.model_copy(update={"epsilon_micro": alone})
-        releases = (*account.releases, made)
-        total = _total(account.plans, releases, dataset, account.delta_nano)
+        total = _total((*account.plans, *account.apart, made), dataset, account.delta_nano)
         _within(total, account.budget_epsilon_micro, Code.BUDGET_EXCEEDED, "release", "dataset")
-        changes = {"releases": releases, "epsilon_micro": total}
+        changes = {"releases": (*account.releases, made), "epsilon_micro": total}
         context.put_owned(key, made, context.msp_id)
         changed = account.model_copy(update=changes)
         context.put_owned(keys.account(args.dataset_id), changed, context.msp_id)
@@ -181,7 +182,7 @@ def charge(
             in_plan = accounting.add(in_plan, other.rdp_pico(dataset.train_samples))
     in_plan_micro = accounting.epsilon_micro(in_plan, terms.privacy.delta_nano)
     spending = spending.model_copy(update={"epsilon_micro": in_plan_micro})
-    total = _total((*others, spending), account.releases, dataset, account.delta_nano)
+    total = _total((*others, spending, *account.apart), dataset, account.delta_nano)
     plan_budget, budget = terms.privacy.epsilon_micro, account.budget_epsilon_micro
     _within(in_plan_micro, plan_budget, Code.PLAN_BUDGET_EXCEEDED, "update", "plan")
     _within(total, budget, Code.BUDGET_EXCEEDED, "update", "dataset")
@@ -194,20 +195,42 @@ def charge(
     return spending
 
 
+def charge_local(context: Context, model_id: str, training: LocalTraining) -> LocalSpending:
+    """Charge a local model that is shared to the account of the dataset that it was trained on.
+
+    Raises:
+        MedFabricError: ``NOT_OWNER``, ``BAD_ARGUMENT`` or ``BUDGET_EXCEEDED``; nothing is charged
+            then.
+    """
+    dataset = _owned(context, training.dataset_id)
+    if training.batch_size > dataset.train_samples:
+        raise MedFabricError(
+            Code.BAD_ARGUMENT,
+            f"a batch of {training.batch_size} of {dataset.train_samples} training records",
+        )
+    account = context.get(keys.account(dataset.dataset_id), PrivacyAccount)
+    alone = accounting.epsilon_micro(training.rdp_pico(dataset.train_samples), account.delta_nano)
+    spending = LocalSpending(model_id=model_id, epsilon_micro=alone, **dict(training))
+    total = _total((*account.plans, *account.apart, spending), dataset, account.delta_nano)
+    _within(total, account.budget_epsilon_micro, Code.BUDGET_EXCEEDED, "model", "dataset")
+    changes = {"models": (*account.models, spending), "epsilon_micro": total}
+    changed = account.model_copy(update=changes)
+    context.put_owned(keys.account(dataset.dataset_id), changed, context.msp_id)
+    return spending
+
+
 def consents(consent: Consent | None, plan: PlanState) -> bool:
     """Whether a dataset's owner consents to the plan's terms as they are."""
     return consent is not None and consent.given and consent.terms_sha256 == plan.terms_sha256
 
 
 def _total(
-    plans: Iterable[Spending], releases: Iterable[Release], dataset: Dataset, delta_nano: int
+    told: Iterable[Spending | Release | LocalSpending], dataset: Dataset, delta_nano: int
 ) -> int:
     """Epsilon, in 1e-6, of everything that is told of a dataset."""
     total: tuple[int, ...] = ()
-    for spending in plans:
-        total = accounting.add(total, spending.rdp_pico(dataset.train_samples))
-    for release in releases:
-        total = accounting.add(total, release.rdp_pico())
+    for one in told:
+        total = accounting.add(total, one.rdp_pico(dataset.train_samples))
     return accounting.epsilon_micro(total, delta_nano)
 
 

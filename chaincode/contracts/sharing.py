@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from chaincode.contracts import dataset as datasets
 from chaincode.contracts import model as models
 from chaincode.contracts.framework import Context, transaction
 from chaincode.schema import keys, states
+from chaincode.schema.base import PageArgs
 from chaincode.schema.consortium import Node, NodeStatus
 from chaincode.schema.errors import Code, MedFabricError
 from chaincode.schema.rounds import Model
 from chaincode.schema.sharing import (
+    GainPage,
     Grant,
     GrantArgs,
     GrantPage,
     GrantStatus,
+    LocalGain,
+    LocalKind,
     LocalModel,
     LocalModelArgs,
     LocalModelPageArgs,
@@ -35,6 +40,15 @@ class SharingContract:
         if args.base_sha256 is not None:
             context.get(keys.model(args.base_sha256), Model)
             models.usable(context, args.base_sha256)
+        if args.kind is LocalKind.PERSONAL and args.content is not None and args.trained is None:
+            raise MedFabricError(
+                Code.LOCAL_UNPROTECTED,
+                f"{args.model_id} would be shared, and says of no training with differential "
+                "privacy; train it so, or leave it with its node",
+            )
+        trained = None
+        if args.trained is not None:
+            trained = datasets.charge_local(context, args.model_id, args.trained)
         model = LocalModel(
             msp_id=context.msp_id,
             model_id=args.model_id,
@@ -43,6 +57,8 @@ class SharingContract:
             base_sha256=args.base_sha256,
             plain_sha256=args.plain_sha256,
             content=args.content,
+            trained=trained,
+            gain=args.gain,
             published_at=context.now,
         )
         context.put_owned(key, model, context.msp_id)
@@ -127,6 +143,18 @@ class SharingContract:
         place = (context.msp_id, args.model_id)
         grants, bookmark = context.page("grant", place, Grant, args.page_size, args.bookmark)
         return GrantPage(grants=grants, bookmark=bookmark)
+
+    @transaction("sharing:Gains")
+    def gains(self, context: Context, args: PageArgs) -> GainPage:
+        found, bookmark = context.page("local-model", (), LocalModel, args.page_size, args.bookmark)
+        told = tuple(
+            LocalGain(
+                msp_id=one.msp_id, model_id=one.model_id, base_sha256=one.base_sha256, gain=one.gain
+            )
+            for one in found
+            if one.gain is not None
+        )
+        return GainPage(gains=told, bookmark=bookmark)
 
     @transaction("sharing:Receipts")
     def receipts(self, context: Context, args: LocalModelPageArgs) -> ReceiptPage:

@@ -90,14 +90,38 @@ class Release(Language):
     epsilon_micro: Micro
     released_at: Seconds
 
-    def rdp_pico(self) -> tuple[int, ...]:
+    def rdp_pico(self, _: int = 0) -> tuple[int, ...]:
         """Divergences at accounting.ORDERS, in 1e-12: a table is off by one where a record is."""
         return accounting.rdp_pico(1, 1, self.noise * 10**6, self.tables)
 
 
+class LocalTraining(Language):
+    """How a model of one hospital alone was trained with differential privacy: ``steps`` of the
+    subsampled Gaussian mechanism on a dataset's training records."""
+
+    dataset_id: Id
+    batch_size: Annotated[int, Field(ge=1, le=2**40)]
+    noise_multiplier_micro: Annotated[int, Field(ge=50_000, le=10**9)]
+    steps: Annotated[int, Field(ge=1, le=10**6)]
+
+    def rdp_pico(self, samples: int) -> tuple[int, ...]:
+        """Divergences at accounting.ORDERS, in 1e-12."""
+        return accounting.rdp_pico(
+            self.batch_size, samples, self.noise_multiplier_micro, self.steps
+        )
+
+
+class LocalSpending(LocalTraining):
+    """Privacy loss of a hospital's own model that it shares. ``epsilon_micro``: of this model
+    alone, at the account's delta."""
+
+    model_id: Id
+    epsilon_micro: Micro
+
+
 class PrivacyAccount(Language):
-    """What a dataset has spent, in total, by plan and by release, against the budget its hospital
-    set."""
+    """What a dataset has spent, in total, by plan, by release and by local model that is shared,
+    against the budget its hospital set."""
 
     dataset_id: Id
     msp_id: MspId
@@ -106,6 +130,12 @@ class PrivacyAccount(Language):
     epsilon_micro: Micro
     plans: tuple[Spending, ...]
     releases: tuple[Release, ...] = ()
+    models: tuple[LocalSpending, ...] = ()
+
+    @property
+    def apart(self) -> tuple[Release | LocalSpending, ...]:
+        """What was spent outside plans."""
+        return (*self.releases, *self.models)
 
 
 class SealedFileBinding(Language):

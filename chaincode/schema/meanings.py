@@ -292,8 +292,12 @@ MEANINGS: Mapping[str, Meaning | None] = {
     ),
     "local-model": Meaning(
         CoreType.ENTITY,
-        (_BY_HOSPITAL, _to(Relation.DERIVED_FROM, keys.model, "base_sha256")),
-        ("kind", "content.sha256", "plain_sha256"),
+        (
+            _BY_HOSPITAL,
+            _to(Relation.DERIVED_FROM, keys.model, "base_sha256"),
+            _to(Relation.DERIVED_FROM, keys.dataset, "trained.dataset_id"),
+        ),
+        ("kind", "content.sha256", "plain_sha256", "trained.epsilon_micro"),
         "msp_id",
         "content",
     ),

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from chaincode.schema import canonical
 from chaincode.schema.base import (
@@ -19,6 +19,7 @@ from chaincode.schema.base import (
     Seconds,
     Sha256,
 )
+from chaincode.schema.datasets import LocalSpending, LocalTraining
 
 
 class LocalKind(StrEnum):
@@ -33,12 +34,30 @@ class GrantStatus(StrEnum):
     REVOKED = "REVOKED"
 
 
+class Gain(Language):
+    """Correct predictions of the global model and of the local one, of ``total`` records of the
+    hospital that neither was trained on: those of its test part, or where it has none of its
+    validation part."""
+
+    part: Literal["test", "validation"]
+    base_correct: Annotated[int, Field(ge=0, le=2**40)]
+    correct: Annotated[int, Field(ge=0, le=2**40)]
+    total: Annotated[int, Field(ge=1, le=2**40)]
+
+    @model_validator(mode="after")
+    def _of_total(self) -> Gain:
+        if max(self.base_correct, self.correct) > self.total:
+            raise ValueError("more predictions are correct than there are records")
+        return self
+
+
 class LocalModel(Language):
     """A hospital's own model, kept enciphered under a content key that the ledger never sees.
 
     ``content`` is the envelope in the content store, None where the model stays with its node and
     is granted to nobody; ``plain_sha256`` the model itself; ``base_sha256`` the global model that
-    it was trained on from.
+    it was trained on from. ``trained``: what it told of a dataset, charged to the dataset's
+    account. ``gain``: where the hospital tells it.
     """
 
     msp_id: MspId
@@ -48,6 +67,8 @@ class LocalModel(Language):
     base_sha256: Sha256 | None
     plain_sha256: Sha256
     content: ContentRef | None
+    trained: LocalSpending | None = None
+    gain: Gain | None = None
     published_at: Seconds
 
 
@@ -110,6 +131,14 @@ class PublishLocalArgs(Language):
     base_sha256: Sha256 | None = None
     plain_sha256: Sha256
     content: ContentRef | None = None
+    trained: LocalTraining | None = None
+    gain: Gain | None = None
+
+    @model_validator(mode="after")
+    def _charged_where_shared(self) -> PublishLocalArgs:
+        if self.trained is not None and self.content is None:
+            raise ValueError("a model that stays with its node is charged to no account")
+        return self
 
 
 class GrantArgs(Language):
@@ -150,6 +179,22 @@ class SharedModel(Language):
 
 class GrantPage(Language):
     grants: tuple[Grant, ...]
+    bookmark: str
+
+
+class LocalGain(Language):
+    """What a hospital tells of a model of its own."""
+
+    msp_id: MspId
+    model_id: Id
+    base_sha256: Sha256 | None
+    gain: Gain
+
+
+class GainPage(Language):
+    """``bookmark``: not empty where further local models may follow, whatever this page has."""
+
+    gains: tuple[LocalGain, ...]
     bookmark: str
 
 

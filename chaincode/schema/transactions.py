@@ -835,7 +835,8 @@ _ROWS = (
         g.LocalModel,
         ADMIN | TRAINER | VALIDATOR,
         True,
-        "Publish the record of a local model, which stays enciphered in the content store.",
+        "Publish the record of a local model, enciphered in the content store or left with its "
+        "node; a personal one that is shared is charged to its dataset's privacy account.",
     ),
     Transaction(
         "sharing:Grant",
@@ -876,6 +877,14 @@ _ROWS = (
         ANYONE,
         False,
         "To whom a local model of one's own hospital was granted.",
+    ),
+    Transaction(
+        "sharing:Gains",
+        PageArgs,
+        g.GainPage,
+        ANYONE,
+        False,
+        "What hospitals tell of how their own models do beside the global ones.",
     ),
     Transaction(
         "sharing:Receipts",

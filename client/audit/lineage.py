@@ -33,6 +33,7 @@ from chaincode.schema.rounds import (
     Update,
     WholeRound,
 )
+from chaincode.schema.sharing import LocalModel
 from client.audit.proof import NAMESPACE, Finding, Ledger, Writing
 
 Asset = TypeVar("Asset", bound=Language)
@@ -139,6 +140,12 @@ def check_privacy(ledger: Ledger) -> Iterator[Finding]:
     for release in reader.all("release", Release):
         known = spent.get(release.dataset_id, ())
         spent[release.dataset_id] = accounting.add(known, release.rdp_pico())
+    for model in reader.all("local-model", LocalModel):
+        if model.trained is not None:
+            dataset = reader.get(keys.dataset(model.trained.dataset_id), Dataset)
+            loss = model.trained.rdp_pico(dataset.train_samples)
+            known = spent.get(dataset.dataset_id, ())
+            spent[dataset.dataset_id] = accounting.add(known, loss)
     for account in reader.all("account", PrivacyAccount):
         rdp = spent.get(account.dataset_id, ())
         epsilon = accounting.epsilon_micro(rdp, account.delta_nano) if rdp else 0

@@ -11,15 +11,18 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.arguments import EXAMPLES
 from support.ledger_gateway import LedgerGateway
 from support.pki import make_authority, make_identity
-from support.scenario import HOSPITALS, at, sha
+from support.scenario import HOSPITALS, at, dataset_of, sha
 from support.scripted_gateway import serve
 
 from chaincode.schema import keys
+from chaincode.schema.accounting import epsilon_micro, rdp_pico
 from chaincode.schema.base import Role
+from chaincode.schema.datasets import LocalTraining, Spending
 from chaincode.schema.errors import Code, MedFabricError
-from chaincode.schema.sharing import LocalKind
+from chaincode.schema.sharing import Gain, LocalKind
 from client import sharing
 from client.cli.main import cli
 from client.cli.output import Exit
@@ -32,6 +35,10 @@ from client.identity import Identity
 ONE, TWO = HOSPITALS[:2]
 MODEL = b"weights of one ward" * 100
 LATER = 4_000_000_000
+TRAINED = LocalTraining(
+    dataset_id=dataset_of(ONE), batch_size=10, noise_multiplier_micro=20_000_000, steps=5
+)
+GAIN = Gain(part="test", base_correct=7, correct=9, total=10)
 
 
 @dataclass
@@ -81,6 +88,7 @@ def share(parties: Parties, until: int = LATER) -> None:
         MODEL,
         kind=LocalKind.PERSONAL,
         base_sha256=sha("model 1"),
+        trained=TRAINED,
     )
     identity = parties.recipient.identity
     sharing.grant(
@@ -192,6 +200,75 @@ def test_shared_models_hang_on_the_graph(parties):
     assert edge.source == f"grant/{ONE}/mine/{TWO}/ward"
 
 
+def test_a_shared_personal_model_is_charged_to_its_dataset_once_and_within_its_budget():
+    scenario = at("published")
+    before = scenario.asset(keys.account(dataset_of(ONE)))
+    args = EXAMPLES["PublishLocalArgs"]()
+    made = scenario.do(ONE, "sharing:Publish", args)
+    again = scenario.refused(ONE, "sharing:Publish", args)
+    free = {"model_id": "other", "kind": "personal", "plain_sha256": sha("other")}
+    scenario.do(ONE, "sharing:Publish", free)
+
+    dataset = scenario.asset(keys.dataset(dataset_of(ONE)))
+    after = scenario.asset(keys.account(dataset_of(ONE)))
+    how = args["trained"]
+    alone = rdp_pico(
+        how["batch_size"], dataset["train_samples"], how["noise_multiplier_micro"], how["steps"]
+    )
+    told = tuple(
+        sum(losses)
+        for losses in zip(
+            *(
+                Spending.model_validate(s).rdp_pico(dataset["train_samples"])
+                for s in before["plans"]
+            ),
+            alone,
+            strict=True,
+        )
+    )
+    assert again.code == Code.EXISTS
+    assert made["trained"]["epsilon_micro"] == epsilon_micro(alone, after["delta_nano"])
+    assert after["models"] == [made["trained"]]
+    assert after["epsilon_micro"] == epsilon_micro(told, after["delta_nano"])
+    assert after["epsilon_micro"] > before["epsilon_micro"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"trained": None}, Code.LOCAL_UNPROTECTED),
+        ({"content": None}, Code.BAD_ARGUMENT),
+        ({"trained": {"noise_multiplier_micro": 100_000}}, Code.BUDGET_EXCEEDED),
+        ({"trained": {"dataset_id": dataset_of(TWO)}}, Code.NOT_OWNER),
+        ({"trained": {"batch_size": 10**6}}, Code.BAD_ARGUMENT),
+        (
+            {"gain": {"part": "test", "base_correct": 7, "correct": 11, "total": 10}},
+            Code.BAD_ARGUMENT,
+        ),
+    ],
+)
+def test_a_personal_model_that_would_tell_too_much_is_refused_and_nothing_written(changes, code):
+    scenario = at("published")
+    args = EXAMPLES["PublishLocalArgs"]()
+    for name, value in changes.items():
+        inside = name == "trained" and value is not None
+        args[name] = {**args[name], **value} if inside else value
+    before = dict(scenario.ledger.state)
+
+    assert scenario.refused(ONE, "sharing:Publish", args).code == code
+    assert scenario.ledger.state == before
+
+
+def test_a_hospital_tells_what_its_model_gained_where_it_wants_to(parties):
+    publish = parties.owner.sharing.publish
+    publish(model_id="quiet", kind=LocalKind.PERSONAL, plain_sha256=sha("quiet"))
+    publish(model_id="told", kind=LocalKind.PERSONAL, plain_sha256=sha("told"), gain=GAIN)
+
+    (found,) = parties.other.sharing.gains().gains
+
+    assert (found.msp_id, found.model_id, found.gain) == (ONE, "told", GAIN)
+
+
 # The formats.
 
 AUTHORITY = make_authority()
@@ -269,7 +346,12 @@ def test_a_model_is_shared_at_the_command_line(parties, authority, tmp_path):
         return result.exit_code, result.stdout + result.stderr
 
     key = ("--key-file", str(tmp_path / "key"))
-    assert run("boss", "publish", str(tmp_path / "model.bin"), "ward-1", *key, *store)[0] == 0
+    publish = ("publish", str(tmp_path / "model.bin"), "ward-1", *key, *store)
+    code, said = run("boss", *publish)
+    assert (code, Code.LOCAL_UNPROTECTED in said) == (Exit.REFUSED, True)
+    trained = tmp_path / "trained.json"
+    trained.write_text(TRAINED.model_dump_json())
+    assert run("boss", *publish, "--trained", str(trained))[0] == 0
     assert (tmp_path / "key").stat().st_mode & 0o777 == 0o600
     certificate = str(tmp_path / "bed" / "certificate.pem")
     fetch = ("receive", ONE, "ward-1", "--out", str(tmp_path / "got.bin"), *store)

@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from safetensors.numpy import load_file
@@ -17,12 +18,16 @@ from support.training import ended, training, until
 from chaincode.schema.datasets import BudgetArgs, PrivacyAccount
 from chaincode.schema.plans import PlanTerms
 from chaincode.schema.rounds import Model, RoundStatus, RoundView
+from client import sharing
+from client.consortium import Consortium
+from client.identity import Identity
 from demo import consortium as steps
 from demo.run import Run
 from network import base
 from network.topology import Kind
 
 SECOND = "refinement"
+SHARED_EPSILON = 1.0
 
 
 @pytest.mark.timeout(500)
@@ -39,9 +44,12 @@ def test_hybrid_model_goes_from_plan_to_plan_and_to_a_ward(kind: Kind, tmp_path:
         refined = _published(run, second)
 
         run.agents.stop()
-        told = _personalised(run, refined.model.sha256)
+        told = _personalised(run, 0, refined.model.sha256, "--tell-gain")
+        shared = _shared(run, refined.model.sha256)
+        spent = _accounts(run)
+        report = _report(run)
         lineage = run.hospitals[0].admin.provenance.ancestors(name=told["element"])
-        file = Path(told["file"])
+        file = run.agents.home(run.hospitals[0].slug) / told["file"]
         parent = run.store.get(refined.model)
 
     assert pretrained.architecture_sha256 == refined.architecture_sha256
@@ -52,6 +60,20 @@ def test_hybrid_model_goes_from_plan_to_plan_and_to_a_ward(kind: Kind, tmp_path:
     }
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert told["total"] > 0
+    # What stays is free; what is shared is charged, and opens where it was granted.
+    assert told["epsilon"] is None
+    assert 0 < shared["epsilon"] <= SHARED_EPSILON
+    assert [len(account.models) for account in spent] == [0, 1]
+    assert spent[1].models[0].epsilon_micro == round(shared["epsilon"] * 1e6)
+    assert shared["opened"] == Path(shared["file"]).read_bytes()
+    personal = {line["model"]: line for line in report["personal"]}
+    assert personal[told["element"]] == {
+        "model": told["element"],
+        "base": refined.model.sha256,
+        "told": True,
+        **{name: told[name] for name in ("part", "base_correct", "correct", "total")},
+    }
+    assert shared["element"] not in personal
     assert told["gain"] == pytest.approx((told["correct"] - told["base_correct"]) / told["total"])
     # The convolution and the recurrent layer are the consortium's, the output is the ward's.
     (tmp_path / "parent").write_bytes(parent)
@@ -95,17 +117,54 @@ def _trained(run: Run, terms: PlanTerms) -> RoundView:
     return found[0]
 
 
-def _personalised(run: Run, address: str) -> dict[str, str | int | float]:
-    command = [sys.executable, "-m", "client.cli", "node", "personalise", "node.json", address]
-    command += ["ward-1", "--layer", "output", "--steps", "20", "--rate", "0.5", "--json"]
-    home = run.agents.home(run.hospitals[0].slug)
+def _personalised(run: Run, place: int, address: str, *options: str) -> dict[str, Any]:
+    return _told(
+        run,
+        place,
+        *("personalise", "node.json", address, "ward-1", "--out", "ward-1.safetensors"),
+        *("--layer", "output", "--steps", "20", "--rate", "0.5", *options),
+    )
+
+
+def _shared(run: Run, address: str) -> dict[str, Any]:
+    """The second hospital's, shared with the first's node, which opens it."""
+    owner, recipient = run.hospitals[1], run.hospitals[0]
+    share = ("--share", str(SHARED_EPSILON), "--key-file", "ward-1.key")
+    told = _personalised(run, 1, address, *share)
+    home = run.agents.home(owner.slug)
+    node = Identity.load(recipient.user("node1"))
+    sharing.grant(
+        owner.admin,
+        run.store,
+        "ward-1",
+        bytes.fromhex((home / "ward-1.key").read_text()),
+        recipient=(recipient.msp_id, "node1"),
+        certificate_pem=node.certificate_pem,
+        until=4_000_000_000,
+    )
+    connection = run.network.layout.connection(recipient.slug)
+    with Consortium.connect(connection, node) as there:
+        opened = sharing.receive(there, run.store, owner.msp_id, "ward-1")
+    return {**told, "file": home / "ward-1.safetensors", "opened": opened}
+
+
+def _accounts(run: Run) -> list[PrivacyAccount]:
+    found = {a.msp_id: a for a in run.ledger.datasets.privacy().accounts}
+    return [found[hospital.msp_id] for hospital in run.hospitals]
+
+
+def _report(run: Run) -> dict[str, Any]:
+    return _told(run, 0, "report", "node.json", SECOND)
+
+
+def _told(run: Run, place: int, *words: str) -> dict[str, Any]:
     done = subprocess.run(
-        [*command, "--out", str(home / "ward-1.safetensors")],
-        cwd=home,
+        [sys.executable, "-m", "client.cli", "node", *words, "--json"],
+        cwd=run.agents.home(run.hospitals[place].slug),
         capture_output=True,
         text=True,
         timeout=120,
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    told: dict[str, str | int | float] = json.loads(done.stdout)
-    return told
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found

@@ -50,6 +50,7 @@ PAGED: dict[str, tuple[str, dict[str, Any]]] = {
     "application:List": ("schemas", {}),
     "application:Records": ("records", {"application": "falls", "msp_id": ONE}),
     "sharing:Grants": ("grants", {"model_id": "mine"}),
+    "sharing:Gains": ("gains", {}),
     "sharing:Receipts": ("receipts", {"model_id": "mine"}),
     "provenance:Ancestors": ("acts", {"name": f"round/{PLAN}/00001"}),
     "provenance:Descendants": ("edges", {"name": f"plan/{PLAN}"}),

@@ -199,6 +199,13 @@ EXAMPLES: dict[str, Callable[[], dict[str, Any]]] = {
         "kind": "personal",
         "plain_sha256": sha("x"),
         "content": _ref(),
+        "trained": {
+            "dataset_id": dataset_of(ONE),
+            "batch_size": 10,
+            "noise_multiplier_micro": 5_000_000,
+            "steps": 10,
+        },
+        "gain": {"part": "test", "base_correct": 7, "correct": 8, "total": 10},
     },
     "GrantArgs": lambda: {
         "model_id": "mine",

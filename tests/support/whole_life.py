@@ -345,7 +345,13 @@ def _applications(life: Scenario) -> None:
 def _sharing(life: Scenario) -> None:
     model = {"model_id": "mine", "kind": "personal", "base_sha256": MODELS[0]["sha256"]}
     content = {"plain_sha256": sha("plain"), "content": ref("envelope")}
-    life.do(ONE, "sharing:Publish", {**model, **content})
+    mechanism = {"batch_size": 10, "noise_multiplier_micro": 20_000_000, "steps": 5}
+    trained = {"dataset_id": dataset_of(ONE), **mechanism}
+    gain = {"part": "test", "base_correct": 7, "correct": 8, "total": 10}
+    life.do(ONE, "sharing:Publish", {**model, **content, "trained": trained, "gain": gain})
+    left = {**model, "model_id": "ward", "plain_sha256": sha("ward"), "gain": gain}
+    life.do(ONE, "sharing:Publish", left)
+    assert [told["gain"] for told in life.do(TWO, "sharing:Gains")["gains"]] == [gain, gain]
     for msp_id in (TWO, THREE):
         to = {"model_id": "mine", "recipient_msp": msp_id, "recipient_node": "node1"}
         life.do(ONE, "sharing:Grant", {**to, "key": ref(f"key of {msp_id}"), "until": UNTIL})

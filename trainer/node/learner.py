@@ -6,6 +6,7 @@ import copy
 import hashlib
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal
 
 import numpy as np
 import torch
@@ -13,7 +14,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from chaincode.schema.errors import Code, MedFabricError
-from chaincode.schema.plans import PlanTerms, TrainingTerms
+from chaincode.schema.plans import PlanTerms, PrivacyTerms, TrainingTerms
+from chaincode.schema.sharing import Gain
 from client.identity import Identity
 from trainer import strategies
 from trainer.data.dataset import Recorded, open_recorded
@@ -53,6 +55,7 @@ class Learner:
         self._compute = Compute(compute.accelerator, compute.precision)
         _check_data(terms)
         self._strategy = strategies.find(terms.training.strategy)
+        self._slots = self._strategy.slots
         self._model = registry.build(terms.model.architecture, terms.model.config)
         self._layout = registry.layout(self._model)
         _check_architecture(terms, self._layout)
@@ -61,6 +64,7 @@ class Learner:
             refuse(terms.model.architecture, found)
         opened = open_recorded(data, terms.data, recorded, identity)
         self._records, self._validation = opened.training, opened.validation
+        self._test = opened.test
         self._judged: dict[str, tuple[int, int]] = {}
 
     @cached_property
@@ -72,7 +76,7 @@ class Learner:
 
     def train(self, base: bytes, course: Course) -> Trained:
         """One round's training from the base model's file."""
-        start, _ = weights.decode(base, self._layout, self._strategy.slots)
+        start, _ = weights.decode(base, self._layout, self._slots)
         terms = self._terms
         return train(
             self._model,
@@ -86,21 +90,36 @@ class Learner:
 
     def personalised(self, base: bytes, tuning: Tuning) -> bytes:
         """The file of the base model with chosen layers trained on from there on the node's own
-        records, without noise: it is for this node alone.
+        records; without ``tuning.privacy`` it has no noise, and is for this node alone.
 
         Raises:
             MedFabricError: ``ARCHITECTURE_CONFIG`` where the model has no such layer;
                 ``TRAINING_REFUSED``.
         """
-        start, _ = weights.decode(base, self._layout, self._strategy.slots)
+        start, _ = weights.decode(base, self._layout, self._slots)
         model = copy.deepcopy(self._model)
         _train_only(model, tuning.layers)
-        trained = train(model, start, self._records, tuning.terms, None, compute=self._compute)
+        trained = train(
+            model, start, self._records, tuning.terms, tuning.privacy, compute=self._compute
+        )
         return weights.encode(moved(start, trained.delta), self._layout)
+
+    def gain(self, base: bytes, model: bytes) -> Gain | None:
+        """How a model does beside its base, on the hospital's test part, or where there is none on
+        its validation part; None without either."""
+        part: Literal["test", "validation"] = "test" if len(self._test) else "validation"
+        records = self._test if len(self._test) else self._validation
+        if not len(records):
+            return None
+        before, after = (
+            evaluate(self._model, weights.decode(file, self._layout, self._slots)[0], records)[0]
+            for file in (base, model)
+        )
+        return Gain(part=part, base_correct=before, correct=after, total=len(records))
 
     def apply(self, base: bytes, mean: NDArray[np.float64]) -> bytes:
         """The file of the base model moved by the mean update, by the plan's strategy."""
-        start, state = weights.decode(base, self._layout, self._strategy.slots)
+        start, state = weights.decode(base, self._layout, self._slots)
         after, kept = self._strategy.step(start, state, mean, self._terms.training.settings)
         return weights.encode(after, self._layout, kept)
 
@@ -110,7 +129,7 @@ class Learner:
             return 0, 0
         sha256 = hashlib.sha256(model).hexdigest()
         if sha256 not in self._judged:
-            parameters, _ = weights.decode(model, self._layout, self._strategy.slots)
+            parameters, _ = weights.decode(model, self._layout, self._slots)
             found = evaluate(self._model, parameters, self._validation)
             # One round's candidate is the next one's base.
             self._judged = {**dict(list(self._judged.items())[-1:]), sha256: found}
@@ -119,10 +138,12 @@ class Learner:
 
 @dataclass(frozen=True)
 class Tuning:
-    """How a model is personalised. ``layers``: paths of layers or parameters; empty for all."""
+    """How a model is personalised. ``layers``: paths of layers or parameters; empty for all.
+    ``privacy``: None for a model that stays with its node."""
 
     layers: tuple[str, ...]
     terms: TrainingTerms
+    privacy: PrivacyTerms | None = None
 
 
 def _train_only(model: nn.Module, layers: tuple[str, ...]) -> None:

@@ -18,7 +18,7 @@ from chaincode.schema.consortium import Node
 from chaincode.schema.data import DataTerms
 from chaincode.schema.errors import Code, MedFabricError
 from chaincode.schema.places import Place
-from chaincode.schema.plans import ModelTerms, PlanTerms
+from chaincode.schema.plans import ModelTerms, PlanTerms, PrivacyTerms
 from chaincode.schema.private import Statistics
 from chaincode.schema.studies import Selection, StudyTerms
 from client import pages
@@ -51,8 +51,8 @@ if TYPE_CHECKING:
     from trainer.data.dataset import Recorded
     from trainer.data.raw import Raw
     from trainer.data.report import DataReport
-    from trainer.node.learner import Learner
-    from trainer.node.personal import Personal
+    from trainer.node.learner import Learner, Tuning
+    from trainer.node.personal import Personal, Wish
 
 log = logging.getLogger("medfabric.node")
 
@@ -379,30 +379,27 @@ def base_model_terms(path: Path, architecture: str, settings: dict[str, int]) ->
 
 
 def personalise_model(
-    path: Path,
-    address: str,
-    model_id: str,
-    out: Path,
-    layers: Sequence[str],
-    changes: Mapping[str, int],
+    path: Path, address: str, wish: Wish, layers: Sequence[str], changes: Mapping[str, int]
 ) -> Personal:
-    """Train a global model on for this node alone.
+    """Train a global model on for this node's patients.
 
     Args:
         layers: what is trained; empty for all.
         changes: of the plan's training terms: steps, batch_size, learning_rate_micro.
     """
     from trainer.node.learner import Tuning
-    from trainer.node.personal import personalise
+    from trainer.node.personal import PERSONALISED, personalise
 
-    def tuning(terms: PlanTerms) -> Tuning:
-        return Tuning(tuple(layers), terms.training.model_copy(update=dict(changes)))
+    def tuning(terms: PlanTerms, privacy: PrivacyTerms | None) -> Tuning:
+        changed = terms.training.model_copy(update=dict(changes))
+        return Tuning(tuple(layers), changed, privacy)
 
     config = load(path)
     identity, home = Identity.load(config.identity), Home(config.home)
     with Consortium.connect(config.connection, identity) as consortium:
         learners = _Learners(config, consortium, home)
-        made = personalise(consortium, open_store(config), learners, address, model_id, tuning, out)
+        made = personalise(consortium, open_store(config), learners, address, wish, tuning)
+    home.journal({"task": PERSONALISED, "round": 0, **vars(made)})
     home.close()
     return made
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
 from chaincode.schema.errors import Code, MedFabricError
-from client.consortium import Consortium
+from client.consortium import Consortium, every
 from client.identity import Identity
 from client.pages import document, figure, svg, table, text
 from trainer.node.config import NodeConfig, load
+from trainer.node.personal import PERSONALISED
 from trainer.report import parts
 from trainer.report.ledger import Account, Link, Share, account, links, shares
 from trainer.report.quality import Quality
@@ -20,6 +21,7 @@ from trainer.report.resources import Resources, journal, used
 if TYPE_CHECKING:
     from chaincode.schema.plans import Plan
     from chaincode.schema.rounds import RoundView
+    from chaincode.schema.sharing import LocalGain
 
 
 class RoundLine(BaseModel):
@@ -36,9 +38,23 @@ class RoundLine(BaseModel):
     epsilon: float | None
 
 
+class PersonalLine(BaseModel):
+    """A personal model beside the global one that it was trained on from: correct predictions of
+    ``total`` records of its hospital's ``part``. ``told``: whether the ledger has it."""
+
+    model: str
+    base: str
+    part: str
+    base_correct: int
+    correct: int
+    total: int
+    told: bool
+
+
 class NodeReport(BaseModel):
     """``quality``: of the model in force on the node's own validation records, None where it has
-    none. Exact, so for the hospital alone."""
+    none. Exact, so for the hospital alone. ``personal``: models trained on from the plan's, of this
+    node and of hospitals that tell."""
 
     plan_id: str
     title: str
@@ -51,6 +67,7 @@ class NodeReport(BaseModel):
     fairness: list[Share]
     account: Account | None
     resources: Resources
+    personal: list[PersonalLine]
     lineage: list[Link]
 
 
@@ -75,6 +92,8 @@ def report(path: Path, plan_id: str) -> NodeReport:
         data = config.data
         dataset = consortium.datasets.get(dataset_id=data.dataset_id) if data else None
         quality = _quality(config, plan, consortium, model)
+        told = [one for found in every(consortium.sharing.gains) for one in found.gains]
+    mine = [entry for entry in journal(config.home) if entry.get("plan_id") == plan_id]
     return NodeReport(
         plan_id=plan_id,
         title=plan.terms.title,
@@ -86,9 +105,8 @@ def report(path: Path, plan_id: str) -> NodeReport:
         quality=quality,
         fairness=shares(rounds),
         account=account(dataset) if dataset else None,
-        resources=used(
-            [entry for entry in journal(config.home) if entry.get("plan_id") == plan_id]
-        ),
+        resources=used(mine),
+        personal=_personal(plan, rounds, told, mine),
         lineage=links(rounds),
     )
 
@@ -111,6 +129,8 @@ def page(made: NodeReport) -> str:
         parts.calibration(quality) if quality else "<p>No validation records.</p>",
         "<h2>Hospital by hospital</h2>",
         parts.fairness(made.fairness),
+        "<h2>Personal models</h2>",
+        _personal_models(made),
         "<h2>Privacy account</h2>",
         parts.accounts([made.account] if made.account else []),
         "<h2>What this node gave</h2>",
@@ -168,6 +188,45 @@ def _line(view: RoundView, identity: Identity) -> RoundLine:
         total=sum(e.total for e in view.evaluations),
         epsilon=mine[0].epsilon_micro / 1e6 if mine else None,
     )
+
+
+def _personal(
+    plan: Plan, rounds: list[RoundView], told: list[LocalGain], mine: list[dict[str, Any]]
+) -> list[PersonalLine]:
+    models = {plan.terms.model.base.sha256, *(view.round.model_sha256 for view in rounds)}
+    found = {
+        name: PersonalLine(model=name, base=one.base_sha256, told=True, **one.gain.model_dump())
+        for one in told
+        if one.base_sha256 in models
+        for name in [f"local-model/{one.msp_id}/{one.model_id}"]
+    }
+    fields = ("part", "base_correct", "correct", "total")
+    for entry in mine:
+        if entry["task"] == PERSONALISED and entry["element"] not in found:
+            found[entry["element"]] = PersonalLine(
+                model=entry["element"],
+                base=entry["base_sha256"],
+                told=False,
+                **{name: entry[name] for name in fields},
+            )
+    return list(found.values())
+
+
+def _personal_models(made: NodeReport) -> str:
+    if not made.personal:
+        return "<p>None was trained on from this plan's models, or no hospital tells of it.</p>"
+    rows = (
+        (
+            one.model,
+            one.base[:8],
+            f"{one.base_correct}/{one.total}",
+            f"{one.correct}/{one.total}",
+            one.part,
+            "on the ledger" if one.told else "here alone",
+        )
+        for one in made.personal
+    )
+    return table(("model", "from", "global model", "personal model", "records", "told"), rows)
 
 
 def _rounds(made: NodeReport) -> str:

@@ -28,6 +28,12 @@ def sharing() -> None:
 @click.argument("model_id")
 @click.option("--kind", type=click.Choice(["personal", "encrypted"]), default="personal")
 @click.option("--base", metavar="ADDRESS", help="The global model that it was trained on from.")
+@click.option(
+    "--trained",
+    type=FILE,
+    help="JSON of a personal model's training with differential privacy: dataset_id, batch_size, "
+    "noise_multiplier_micro, steps.",
+)
 @click.option("--key-file", type=FILE, required=True, help="Where to keep its content key.")
 @store_options
 def publish(
@@ -36,6 +42,7 @@ def publish(
     model_id: str,
     kind: str,
     base: str | None,
+    trained: Path | None,
     key_file: Path,
     store: Path | None,
     ipfs: str | None,
@@ -43,8 +50,12 @@ def publish(
 ) -> Any:
     """Store the hospital's own model in FILE enciphered and publish its record as MODEL_ID.
 
-    Nobody can read it until it is granted to them.
+    Nobody can read it until it is granted to them. A personal model is charged to the privacy
+    account of the dataset that it was trained on.
     """
+    from pydantic import ValidationError
+
+    from chaincode.schema.datasets import LocalTraining
     from chaincode.schema.sharing import LocalKind
     from client import sharing as local
     from client.files import write_whole
@@ -54,13 +65,41 @@ def publish(
         raise _unusable(key_file, "it exists")
     try:
         whole = file.read_bytes()
+        told = LocalTraining.model_validate_json(trained.read_bytes()) if trained else None
         record, key = local.publish(
-            consortium, content, model_id, whole, kind=LocalKind(kind), base_sha256=base
+            consortium,
+            content,
+            model_id,
+            whole,
+            kind=LocalKind(kind),
+            base_sha256=base,
+            trained=told,
         )
         write_whole(key_file, key.hex().encode(), mode=0o600)
     except OSError as error:
         raise _unusable(Path(str(error.filename or key_file)), str(error.strerror)) from None
+    except ValidationError:
+        assert trained is not None
+        raise _unusable(trained, "it tells no training") from None
     return record
+
+
+@ledger_command(sharing, "gains")
+def gains(consortium: Consortium) -> Any:
+    """What hospitals tell of how their own models do beside the global ones."""
+    from client.consortium import every
+
+    return {
+        "gains": [
+            {
+                "model": f"local-model/{one.msp_id}/{one.model_id}",
+                "base": one.base_sha256,
+                **one.gain.model_dump(mode="json"),
+            }
+            for page in every(consortium.sharing.gains)
+            for one in page.gains
+        ]
+    }
 
 
 @ledger_command(sharing, "grant")

@@ -60,7 +60,7 @@ def measure(
     """
     import torch
 
-    from trainer import applications, baselines, presets, strategies
+    from trainer import applications, baselines, presets
     from trainer.applications.files import existing, load
     from trainer.data.records import VALIDATION_FRACTION, Records, split
     from trainer.models import registry, weights
@@ -76,15 +76,14 @@ def measure(
     everybody = pooled(training)
     model = registry.build(plan.model.architecture, plan.model.config)
     shapes = registry.layout(model)
-    slots = strategies.find(plan.training.strategy).slots
 
     def accuracy(content: bytes, on: Records) -> float:
-        values, _ = weights.decode(content, shapes, slots)
+        values, _ = weights.decode_of(plan, content, shapes)
         correct, total = evaluate(model, values, on)
         return correct / total
 
     plain = presets.unprotected(chosen.tuned, plan.training)
-    last, _ = weights.decode(models[-1], shapes, slots)
+    last, _ = weights.decode_of(plan, models[-1], shapes)
     unprotected = baselines.run(model, training, test, plain, seed)
     return Measured(
         test=tuple(accuracy(content, test) for content in models),

@@ -318,17 +318,25 @@ def measure(as_json: bool) -> None:
     "settings", "--set", multiple=True, metavar="NAME=NUMBER", help="A setting; once for each."
 )
 @click.option("--classes", type=click.IntRange(2), help="Where it is no setting of the model's.")
+@click.option("--layer", "layers", multiple=True, help="Train this layer alone; once for each.")
 @json_option
 def check_model(
-    architecture: str, settings: tuple[str, ...], classes: int | None, as_json: bool
+    architecture: str,
+    settings: tuple[str, ...],
+    classes: int | None,
+    layers: tuple[str, ...],
+    as_json: bool,
 ) -> None:
     """Say which layers of ARCHITECTURE differential privacy or encryption cannot take, and what to
     put instead. Ends with exit code 7 where training would be refused.
+
+    Names its layers, and the bytes of an update of those that are trained (all, without --layer) in
+    a plan of four hospitals: encrypted, and masked by secret sharing.
     """
     from trainer.models.check import refuse
     from trainer.node.models import check_architecture
 
-    found, facts = check_architecture(architecture, _settings(settings), classes)
+    found, facts = check_architecture(architecture, _settings(settings), classes, layers)
     show({**facts, "findings": [vars(finding) for finding in found]}, as_json=as_json)
     refuse(architecture, found)
 

@@ -11,6 +11,7 @@ from chaincode.schema.masking import MaskingTerms
 from chaincode.schema.plans import (
     AcceptanceTerms,
     HospitalTerms,
+    LayerTerms,
     ModelTerms,
     Participant,
     ParticipationTerms,
@@ -164,10 +165,15 @@ def plan(
     stage_seconds: int = 60,
     aggregation: Aggregation = Aggregation.CKKS,
     acceptance: AcceptanceTerms = ACCEPTANCE,
+    layers: LayerTerms | None = None,
 ) -> PlanTerms:
-    """A plan for an application, one node per hospital."""
+    """A plan for an application, one node per hospital.
+
+    Args:
+        layers: what is trained; None for all.
+    """
     hidden = masked if aggregation is Aggregation.SECRET_SHARING else encryption
-    steps = training(application.tuned, samples, rounds)
+    steps = training(application.tuned, samples, rounds).model_copy(update={"layers": layers})
     noise = privacy(application.tuned, steps, samples)
     sums = steps.rounds * (1 + acceptance.group_tests)
     hospitals = len({participant.msp_id for participant in participants})
@@ -185,7 +191,9 @@ def plan(
         training=steps,
         privacy=noise,
         encryption=hidden(
-            Workload(hospitals, len(participants), parameters, sums),
+            Workload(
+                hospitals, len(participants), layers.parameters if layers else parameters, sums
+            ),
             clipping.clip_micro(steps, noise),
         ),
         participation=ParticipationTerms(

@@ -12,6 +12,8 @@ from torch import nn
 from chaincode.schema.plans import PrivacyTerms, TrainingTerms
 from trainer import strategies
 from trainer.data.records import Records
+from trainer.models.layers import Layers
+from trainer.models.registry import layout
 from trainer.randomness import Seeds
 from trainer.strategies.strategy import State, moved
 from trainer.training import parameters, train
@@ -43,13 +45,16 @@ def federated(
     torch.set_num_threads(1)
     strategy = strategies.find(training.strategy)
     weights = parameters(model)
-    state: State = {slot: np.zeros_like(weights) for slot in strategy.slots}
+    layers = Layers.planned(layout(model), training)
+    trained = layers.taken(weights)
+    state: State = {slot: np.zeros_like(trained) for slot in strategy.slots}
     sizes = [len(records) for records in hospitals]
     for number in range(training.rounds):
         deltas = updates(model, weights, hospitals, training, privacy, seed, number)
         fixed = [_fixed_point(np.clip(delta, -value_clip, value_clip)) for delta in deltas]
         mean = np.average(fixed, axis=0, weights=sizes)
-        weights, state = strategy.step(weights, state, mean, training.settings)
+        trained, state = strategy.step(layers.taken(weights), state, mean, training.settings)
+        weights = layers.put(weights, trained)
         yield weights, float(np.abs(deltas).max())
 
 
@@ -62,7 +67,8 @@ def updates(
     seed: int,
     number: int,
 ) -> list[NDArray[np.float64]]:
-    """Every hospital's update of one round, from the same weights: float64[n] each.
+    """Every hospital's update of one round, from the same weights: float64[m] each,
+    of the parameters that are trained.
 
     Args:
         number: of the round, from 0; with the seed it fixes every random choice.

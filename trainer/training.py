@@ -31,6 +31,8 @@ from chaincode.schema.plans import PrivacyTerms, TrainingTerms
 from trainer import strategies
 from trainer.data.records import Records
 from trainer.gradients import Hooks
+from trainer.models.layers import Layers
+from trainer.models.registry import layout
 from trainer.models.values import named, parameters, set_parameters, tensors
 from trainer.optimizers import NoisyOptimizer, ProximalSGD
 from trainer.progress import Checkpoint, Course, Mechanism
@@ -60,7 +62,7 @@ class Compute:
 
 @dataclass(frozen=True)
 class Trained:
-    """What a round's training gives. ``delta``: float64[parameters], local model less base.
+    """What a round's training gives. ``delta``: float64[trained parameters], local model less base.
     ``resumed``: steps that an earlier attempt had done."""
 
     delta: NDArray[np.float64]
@@ -194,6 +196,8 @@ def train(
     course = course or Course(seeds.key if seeds else os.urandom(32))
     # Opacus leaves its hooks on the module that it trains.
     model = copy.deepcopy(model).train()
+    layers = Layers.planned(layout(model), training)
+    layers.freeze_others(model)
     set_parameters(model, base)
     optimizer = sgd(model.parameters(), training)
     mechanism = Mechanism(
@@ -228,7 +232,8 @@ def train(
                 f"training stopped after {first + trainer.global_step} of {training.steps} steps; "
                 "run it again",
             )
-    delta = parameters(model).astype(np.float64) - base.astype(np.float64)
+    after, before = layers.taken(parameters(model)), layers.taken(base)
+    delta = after.astype(np.float64) - before.astype(np.float64)
     seconds = time.monotonic() - started
     return Trained(delta, len(records), training.steps, seconds, first)
 
@@ -252,7 +257,7 @@ def evaluate(model: nn.Module, weights: NDArray[np.float32], records: Records) -
 def sgd(parameters: Iterable[nn.Parameter], training: TrainingTerms) -> ProximalSGD:
     """The optimiser of a plan's training, over parameters as they are where it begins."""
     return ProximalSGD(
-        parameters,
+        [parameter for parameter in parameters if parameter.requires_grad],
         mu=strategies.find(training.strategy).mu(training.settings),
         lr=training.learning_rate_micro / 1e6,
         momentum=training.momentum_micro / 1e6,

@@ -14,7 +14,13 @@ from chaincode.schema.datasets import Dataset
 from chaincode.schema.errors import Code, MedFabricError
 from chaincode.schema.grouptests import MOST_UPDATES
 from chaincode.schema.masking import MaskingTerms
-from chaincode.schema.plans import DynamicTerms, HospitalTerms, PlanTerms, TrainingTerms
+from chaincode.schema.plans import (
+    DynamicTerms,
+    HospitalTerms,
+    LayerTerms,
+    PlanTerms,
+    TrainingTerms,
+)
 from chaincode.schema.strategies import Strategy
 
 Trained = tuple[TrainingTerms, int]
@@ -32,6 +38,8 @@ def check(context: Context, terms: PlanTerms) -> None:
     if wrong := data.problem(terms.data):
         raise _invalid(wrong)
     _check_training(terms.training)
+    if terms.training.layers is not None:
+        _check_layers(terms.training.layers, terms.model.parameters)
     _check_hospitals(context, terms)
     hidden = terms.encryption
     refused = (
@@ -60,6 +68,20 @@ def _check_training(terms: TrainingTerms) -> None:
         raise _invalid("federated SGD takes one step a round, on every class of device")
     if wrong := strategies.problem(terms.strategy, terms.settings):
         raise _invalid(wrong)
+
+
+def _check_layers(layers: LayerTerms, parameters: int) -> None:
+    # What layers the architecture has is for the nodes to say: the ledger knows it by its hash.
+    if layers.parameters >= parameters:
+        raise _invalid(
+            f"{layers.parameters} of {parameters} parameters are to be trained, which leaves none "
+            "out; name no layers to train all"
+        )
+    for name in layers.names:
+        if any(f"{name}.".startswith(f"{other}.") for other in layers.names if other != name):
+            raise _invalid(f"{name} is part of another layer that is named")
+    if not distinct(layers.names):
+        raise _invalid("a layer is named twice")
 
 
 def _check_hospitals(context: Context, terms: PlanTerms) -> None:

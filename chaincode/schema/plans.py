@@ -61,9 +61,21 @@ class DeviceTerms(Language):
     batch_size: Annotated[int, Field(ge=1, le=2**30)]
 
 
+class LayerTerms(Language):
+    """The layers that are trained. All others stay the base model's: they have no gradient, no
+    noise, and are in no update.
+
+    ``names``: paths of layers or parameters, as the architecture calls them. ``parameters``: values
+    that these have, which every node compares with its architecture before it trains.
+    """
+
+    names: Annotated[tuple[Name, ...], Field(min_length=1, max_length=256)]
+    parameters: Annotated[int, Field(ge=1, lt=10**9)]
+
+
 class TrainingTerms(Language):
     """Local training of one round: ``steps`` optimiser steps on Poisson batches; on nodes of one of
-    the classes ``devices``, those of the class.
+    the classes ``devices``, those of the class. ``layers``: what is trained, None for all.
 
     ``batch_size`` is the expected size; the sampling rate is batch_size / train_samples.
     ``strategy`` and its ``settings`` (in 1e-6): see :mod:`~chaincode.schema.strategies`.
@@ -78,6 +90,7 @@ class TrainingTerms(Language):
     momentum_micro: Annotated[int, Field(ge=0, lt=10**6)] = 0
     weight_decay_micro: Micro = 0
     devices: Annotated[tuple[DeviceTerms, ...], Field(max_length=64)] = ()
+    layers: LayerTerms | None = None
 
     def on(self, device: str) -> TrainingTerms:
         """The training of nodes of this class."""
@@ -228,6 +241,12 @@ class PlanTerms(Language):
         return tuple(sorted(named.union(dynamic)))
 
     @property
+    def trained_parameters(self) -> int:
+        """Values of an update: those of the layers that are trained."""
+        layers = self.training.layers
+        return self.model.parameters if layers is None else layers.parameters
+
+    @property
     def hides_hospitals(self) -> bool:
         """Whether updates carry noise that hides whole hospitals, and so weigh the same."""
         return self.privacy.hospital is not None
@@ -242,7 +261,7 @@ class PlanTerms(Language):
             norm_levels=hospital.norm_levels,
             noise_levels=hospital.noise_levels,
             summands=self.participation.quorum - hospital.colluding,
-            values=self.model.parameters,
+            values=self.trained_parameters,
             sums=sums,
             epsilon_micro=0,
         )
@@ -272,7 +291,7 @@ class PlanTerms(Language):
         return Workload(
             hospitals=len(self.hospitals),
             updates=self.most_updates,
-            parameters=self.model.parameters,
+            parameters=self.trained_parameters,
             rounds=self.training.rounds * (1 + self.acceptance.group_tests),
         )
 

@@ -101,6 +101,12 @@ def _details(lineage: Lineage, model: Model, plan: Plan) -> Iterator[Line]:
         f"{terms.training.rounds} rounds of {terms.training.steps} steps.",
         sources=[lineage.plan],
     )
+    if layers := terms.training.layers:
+        yield Line(
+            says=f"Trained were {', '.join(layers.names)}, of {layers.parameters} parameters; the "
+            "others are those of the base model.",
+            sources=[lineage.plan],
+        )
     base = lineage.steps[-1].model
     yield Line(says=f"Follows from base model {base.name}.", sources=[base])
     votes = [fact for fact in lineage.approvals if fact.says["approve"]]

@@ -16,6 +16,7 @@ from chaincode.schema.errors import Code
 from chaincode.schema.plans import (
     AcceptanceTerms,
     DynamicTerms,
+    LayerTerms,
     PlanTerms,
 )
 from chaincode.shim.stub import composite_key
@@ -50,6 +51,18 @@ def test_each_update_charges_its_hospital_what_the_sum_tells():
     assert [(a["msp_id"], a["sums"], a["epsilon_micro"]) for a in told] == [
         (h, 1, spent) for h in (ONE, TWO, THREE)
     ]
+
+
+def test_a_plan_that_trains_some_layers_tells_of_a_hospital_by_their_number_alone():
+    layers = LayerTerms(names=("output",), parameters=2)
+    whole = hiding(noise_levels=1)
+    part = whole.model_copy(
+        update={"training": whole.training.model_copy(update={"layers": layers})}
+    )
+
+    told = part.told(ONE, 1)
+    assert told.rdp_pico() == summed_rdp_pico(4000, 1, 2, 2)
+    assert told.rdp_pico() < whole.told(ONE, 1).rdp_pico()
 
 
 def test_an_update_beyond_what_may_be_told_of_its_hospital_is_refused():

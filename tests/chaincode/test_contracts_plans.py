@@ -17,7 +17,7 @@ from support.scenario import (
 from chaincode.schema import keys
 from chaincode.schema.data import Feature
 from chaincode.schema.errors import Code
-from chaincode.schema.plans import ScheduleTerms
+from chaincode.schema.plans import LayerTerms, ScheduleTerms
 from chaincode.schema.strategies import Strategy
 
 ONE, TWO, THREE, FOUR = HOSPITALS
@@ -223,6 +223,9 @@ def test_rounds_open_no_earlier_than_the_plan_says():
         (changed("training", settings={"mu": 1}), "set by nothing"),
         (changed("training", strategy=Strategy.FEDPROX, settings={"mu": 0}), "from 1 to"),
         (changed("training", strategy=Strategy.FEDAVGM, settings={"momentum": 1}), "server_rate"),
+        (changed("training", layers=LayerTerms(names=("output",), parameters=4)), "leaves none"),
+        (changed("training", layers=LayerTerms(names=("a", "a"), parameters=2)), "named twice"),
+        (changed("training", layers=LayerTerms(names=("a.b", "a"), parameters=2)), "part of"),
     ],
 )
 def test_terms_that_mean_nothing_are_refused(plan, why):
@@ -247,6 +250,21 @@ def test_each_strategy_can_be_agreed(changes):
     scenario.propose(changed("training", **changes))
 
     assert plan_of(scenario)["terms"]["training"]["strategy"] == changes["strategy"]
+
+
+def test_layers_are_agreed_by_name_and_number_and_bound_what_is_encrypted():
+    scenario = at("enrolled")
+    plan = changed("training", layers=LayerTerms(names=("a", "ab.c"), parameters=3))
+
+    scenario.propose(plan)
+
+    kept = plan_of(scenario)["terms"]["training"]["layers"]
+    assert kept == {"names": ["a", "ab.c"], "parameters": 3}
+    assert plan.workload.parameters == 3
+    assert terms().workload.parameters == 4
+    none = plan.model_dump(mode="json")
+    none["training"]["layers"] = {"names": ["a"], "parameters": 0}
+    assert scenario.refused(TWO, "plan:Propose", none).code == Code.BAD_ARGUMENT
 
 
 def test_noise_that_is_too_small_for_the_smallest_dataset_is_refused():

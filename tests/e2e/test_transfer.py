@@ -1,5 +1,5 @@
-"""A pre-trained hybrid model is deployed by its ledger address, trained on by another plan, and
-personalised at a hospital; the ledger tells where it came from."""
+"""A pre-trained hybrid model is deployed by its ledger address, its output layer trained on by
+another plan, and the whole personalised at a hospital; the ledger tells where it came from."""
 
 from __future__ import annotations
 
@@ -16,18 +16,26 @@ from support.networks import KINDS
 from support.training import ended, training, until
 
 from chaincode.schema.datasets import BudgetArgs, PrivacyAccount
-from chaincode.schema.plans import PlanTerms
+from chaincode.schema.plans import LayerTerms, PlanTerms
 from chaincode.schema.rounds import Model, RoundStatus, RoundView
+from chaincode.schema.strategies import Strategy
 from client import sharing
+from client.audit import card
+from client.connection import Connection
 from client.consortium import Consortium
 from client.identity import Identity
 from demo import consortium as steps
+from demo.audit import Told, audit
 from demo.run import Run
 from network import base
 from network.topology import Kind
+from trainer import presets
+from trainer.privacy.masking import MaskedForm
 
 SECOND = "refinement"
 SHARED_EPSILON = 1.0
+LAYERS = LayerTerms(names=("output",), parameters=447)
+OUTPUT = {"output.bias", "output.weight"}
 
 
 @pytest.mark.timeout(500)
@@ -42,7 +50,7 @@ def test_hybrid_model_goes_from_plan_to_plan_and_to_a_ward(kind: Kind, tmp_path:
         terms = _on_from(run, pretrained)
         second = _trained(run, terms)
         refined = _published(run, second)
-
+        (tmp_path / "pretrained").write_bytes(run.store.get(pretrained.model))
         run.agents.stop()
         told = _personalised(run, 0, refined.model.sha256, "--tell-gain")
         shared = _shared(run, refined.model.sha256)
@@ -50,7 +58,8 @@ def test_hybrid_model_goes_from_plan_to_plan_and_to_a_ward(kind: Kind, tmp_path:
         report = _report(run)
         lineage = run.hospitals[0].admin.provenance.ancestors(name=told["element"])
         file = run.agents.home(run.hospitals[0].slug) / told["file"]
-        parent = run.store.get(refined.model)
+        (tmp_path / "parent").write_bytes(run.store.get(refined.model))
+        told_by_audit = _audited(run, tmp_path)
 
     assert pretrained.architecture_sha256 == refined.architecture_sha256
     assert second.round.base_sha256 == pretrained.model.sha256
@@ -75,11 +84,15 @@ def test_hybrid_model_goes_from_plan_to_plan_and_to_a_ward(kind: Kind, tmp_path:
     }
     assert shared["element"] not in personal
     assert told["gain"] == pytest.approx((told["correct"] - told["base_correct"]) / told["total"])
-    # The convolution and the recurrent layer are the consortium's, the output is the ward's.
-    (tmp_path / "parent").write_bytes(parent)
-    before, after = load_file(tmp_path / "parent"), load_file(file)
-    changed = {name for name in before if (before[name] != after[name]).any()}
-    assert changed == {"output.bias", "output.weight"}
+    # The convolution and the recurrent layer are the first plan's, the output is trained on.
+    assert _changed(tmp_path / "pretrained", tmp_path / "parent") == OUTPUT
+    assert _changed(tmp_path / "parent", file) == OUTPUT
+    assert load_file(tmp_path / "parent")["server.velocity"].shape == (LAYERS.parameters,)
+    masked = MaskedForm(bytes(32), terms.encryption.width, LAYERS.parameters)
+    assert {update.update.size_bytes for update in second.updates} == {masked.length}
+    assert told_by_audit.verdict.verdict == "proven", told_by_audit.verdict.findings
+    assert told_by_audit.card is not None
+    assert "Trained were output, of 447 parameters" in card.markdown(told_by_audit.card)
 
 
 def _published(run: Run, view: RoundView) -> Model:
@@ -90,8 +103,30 @@ def _published(run: Run, view: RoundView) -> Model:
 
 def _on_from(run: Run, model: Model) -> PlanTerms:
     assert run.terms is not None
-    changed = run.terms.model.model_copy(update={"base": model.model})
-    return run.terms.model_copy(update={"plan_id": SECOND, "model": changed})
+    strategy = {"momentum": 900_000, "server_rate": 1_000_000}
+    changes = {"strategy": Strategy.FEDAVGM, "settings": strategy, "layers": LAYERS}
+    terms = run.terms.model_copy(
+        update={
+            "plan_id": SECOND,
+            "model": run.terms.model.model_copy(update={"base": model.model}),
+            "training": run.terms.training.model_copy(update=changes),
+        }
+    )
+    clip_micro = terms.encryption.clip_micro
+    return terms.model_copy(update={"encryption": presets.masked(terms.workload, clip_micro)})
+
+
+def _changed(one: Path, other: Path) -> set[str]:
+    before, after = load_file(one), load_file(other)
+    names = before.keys() & after.keys()
+    return {name for name in names if before[name].tobytes() != after[name].tobytes()}
+
+
+def _audited(run: Run, folder: Path) -> Told:
+    layout, slug = run.network.layout, run.hospitals[0].slug
+    auditor = Identity.load(layout.user(slug, "auditor"))
+    connection = Connection.load(layout.connection(slug))
+    return audit(connection, auditor, layout.genesis, folder, folder / "parent")
 
 
 def _trained(run: Run, terms: PlanTerms) -> RoundView:

@@ -18,7 +18,6 @@ from chaincode.schema.rounds import ModelStatus
 from client.consortium import Consortium
 from client.files import write_whole
 from client.identity import Identity
-from trainer import strategies
 from trainer.data.inputs import inputs
 from trainer.data.raw import Raw, numbered
 from trainer.inference.network import ARCHITECTURE, Network
@@ -154,8 +153,7 @@ def _published(node: NodeConfig, consortium: Consortium, address: str) -> tuple[
             f"{address} is a {plan.model.architecture}; private predictions are of {ARCHITECTURE}",
         )
     shapes = registry.layout(registry.build(ARCHITECTURE, plan.model.config))
-    slots = strategies.find(plan.training.strategy).slots
-    flat, _ = weights.decode(open_store(node).get(found.model), shapes, slots)
+    flat, _ = weights.decode_of(plan, open_store(node).get(found.model), shapes)
     return Network.of(plan.model.config, named(flat, shapes)), plan.data
 
 

@@ -13,7 +13,6 @@ from chaincode.schema import canonical
 from chaincode.schema.base import Id, Language, Sha256
 from chaincode.schema.errors import Code, MedFabricError
 from chaincode.schema.plans import PlanTerms
-from trainer import strategies
 from trainer.inference.commands import features, ledger, named, rounded, unusable, write
 from trainer.inference.lending import Shape, lend, read, score
 from trainer.models import registry, weights
@@ -47,8 +46,7 @@ def lend_model(config: Path, plan_id: str, model: Path, key: Path, out: Path) ->
     """
     terms, _ = _linear(load(config), plan_id)
     shapes = registry.layout(registry.build(ARCHITECTURE, terms.model.config))
-    slots = strategies.find(terms.training.strategy).slots
-    flat, _ = weights.decode(_read(model), shapes, slots)
+    flat, _ = weights.decode_of(terms, _read(model), shapes)
     by_name = named(flat, shapes)
     lent = lend(by_name["weight"], by_name["bias"])
     kept = _Kept(plan_id=plan_id, lent_sha256=lent.sha256, secret_hex=lent.secret.seed.hex())

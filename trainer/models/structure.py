@@ -113,8 +113,8 @@ def _parameters(module: nn.Module) -> Iterator[Finding]:
             yield Finding(
                 name,
                 "parameter",
-                "it is frozen, and travels encrypted in every update all the same",
-                "register_buffer(..., persistent=False), if the settings say what it is",
+                "it is frozen, and yet in every update of a plan that trains all layers",
+                "a plan that names the layers that are trained",
                 refused=False,
             )
 

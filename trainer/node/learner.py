@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,7 +10,6 @@ from typing import Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from chaincode.schema.errors import Code, MedFabricError
 from chaincode.schema.plans import PlanTerms, PrivacyTerms, TrainingTerms
@@ -21,6 +19,7 @@ from trainer import strategies
 from trainer.data.dataset import Recorded, open_recorded
 from trainer.models import registry, weights
 from trainer.models.check import check, refuse
+from trainer.models.layers import Layers
 from trainer.node.config import ComputeConfig, DataConfig
 from trainer.progress import Course
 from trainer.strategies.strategy import moved
@@ -34,8 +33,9 @@ class Learner:
         device: the class that the node was registered with.
 
     Raises:
-        MedFabricError: the plan's architecture is not the one it pins by hash, or the data does
-            not fit the plan, or is not what the ledger records.
+        MedFabricError: the plan's architecture is not the one it pins by hash, or has other layers
+            than the plan trains, or the data does not fit the plan, or is not what the ledger
+            records.
     """
 
     def __init__(
@@ -55,10 +55,10 @@ class Learner:
         self._compute = Compute(compute.accelerator, compute.precision)
         _check_data(terms)
         self._strategy = strategies.find(terms.training.strategy)
-        self._slots = self._strategy.slots
         self._model = registry.build(terms.model.architecture, terms.model.config)
         self._layout = registry.layout(self._model)
         _check_architecture(terms, self._layout)
+        self._layers = Layers.planned(self._layout, self.training)
         if not registry.is_ours(terms.model.architecture):
             found = check(self._model, terms.data.shape, len(terms.data.classes))
             refuse(terms.model.architecture, found)
@@ -76,7 +76,7 @@ class Learner:
 
     def train(self, base: bytes, course: Course) -> Trained:
         """One round's training from the base model's file."""
-        start, _ = weights.decode(base, self._layout, self._slots)
+        start, _ = weights.decode_of(self._terms, base, self._layout)
         terms = self._terms
         return train(
             self._model,
@@ -96,13 +96,14 @@ class Learner:
             MedFabricError: ``ARCHITECTURE_CONFIG`` where the model has no such layer;
                 ``TRAINING_REFUSED``.
         """
-        start, _ = weights.decode(base, self._layout, self._slots)
-        model = copy.deepcopy(self._model)
-        _train_only(model, tuning.layers)
+        start, _ = weights.decode_of(self._terms, base, self._layout)
+        layers = Layers.of(self._layout, tuning.layers)
+        terms = tuning.terms.model_copy(update={"layers": layers.terms})
         trained = train(
-            model, start, self._records, tuning.terms, tuning.privacy, compute=self._compute
+            self._model, start, self._records, terms, tuning.privacy, compute=self._compute
         )
-        return weights.encode(moved(start, trained.delta), self._layout)
+        after = moved(layers.taken(start), trained.delta)
+        return weights.encode(layers.put(start, after), self._layout)
 
     def gain(self, base: bytes, model: bytes) -> Gain | None:
         """How a model does beside its base, on the hospital's test part, or where there is none on
@@ -112,16 +113,17 @@ class Learner:
         if not len(records):
             return None
         before, after = (
-            evaluate(self._model, weights.decode(file, self._layout, self._slots)[0], records)[0]
+            evaluate(self._model, weights.decode_of(self._terms, file, self._layout)[0], records)[0]
             for file in (base, model)
         )
         return Gain(part=part, base_correct=before, correct=after, total=len(records))
 
     def apply(self, base: bytes, mean: NDArray[np.float64]) -> bytes:
         """The file of the base model moved by the mean update, by the plan's strategy."""
-        start, state = weights.decode(base, self._layout, self._slots)
-        after, kept = self._strategy.step(start, state, mean, self._terms.training.settings)
-        return weights.encode(after, self._layout, kept)
+        start, state = weights.decode_of(self._terms, base, self._layout)
+        before = self._layers.taken(start)
+        after, kept = self._strategy.step(before, state, mean, self._terms.training.settings)
+        return weights.encode(self._layers.put(start, after), self._layout, kept)
 
     def evaluate(self, model: bytes) -> tuple[int, int]:
         """Correct predictions and records of this hospital's validation split."""
@@ -129,7 +131,7 @@ class Learner:
             return 0, 0
         sha256 = hashlib.sha256(model).hexdigest()
         if sha256 not in self._judged:
-            parameters, _ = weights.decode(model, self._layout, self._slots)
+            parameters, _ = weights.decode_of(self._terms, model, self._layout)
             found = evaluate(self._model, parameters, self._validation)
             # One round's candidate is the next one's base.
             self._judged = {**dict(list(self._judged.items())[-1:]), sha256: found}
@@ -144,20 +146,6 @@ class Tuning:
     layers: tuple[str, ...]
     terms: TrainingTerms
     privacy: PrivacyTerms | None = None
-
-
-def _train_only(model: nn.Module, layers: tuple[str, ...]) -> None:
-    """Freeze all parameters but those of these layers."""
-    names = [name for name, _ in model.named_parameters()]
-    for layer in layers:
-        if not any(name == layer or name.startswith(f"{layer}.") for name in names):
-            known = sorted({name.rpartition(".")[0] or name for name in names})
-            raise MedFabricError(
-                Code.ARCHITECTURE_CONFIG, f"no layer {layer}; there are {', '.join(known)}"
-            )
-    for name, parameter in model.named_parameters():
-        chosen = any(name == layer or name.startswith(f"{layer}.") for layer in layers)
-        parameter.requires_grad_(chosen or not layers)
 
 
 def _check_data(terms: PlanTerms) -> None:

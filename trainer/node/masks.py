@@ -119,7 +119,7 @@ class MaskKeeper:
         terms = now.plan.terms
         posted = {(k.msp_id, k.node_id): k.mask_key for k in now.view.mask_keys}
         keys = [posted[node.msp_id, node.node_id] for node in _masking(now).nodes]
-        return Masker(_terms(terms), terms.model.parameters, _context(now), keys)
+        return Masker(_terms(terms), terms.trained_parameters, _context(now), keys)
 
     def mean(self, now: Snapshot, total: BinaryIO) -> Iterator[NDArray[np.float64]]:
         """The mean update, by what the hospitals posted.

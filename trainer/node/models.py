@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+from chaincode.schema.encryption import Workload
 from chaincode.schema.errors import Code, MedFabricError
+from trainer import presets
 from trainer.models import registry
 from trainer.models.check import check
 from trainer.models.findings import Finding
+from trainer.models.layers import Layers
+from trainer.privacy.masking import Masker
+from trainer.privacy.threshold import Scheme
+
+_HOSPITALS = 4
+_CLIP_MICRO = 1_000_000
 
 
 def check_architecture(
-    architecture: str, settings: Mapping[str, int], classes: int | None = None
+    architecture: str,
+    settings: Mapping[str, int],
+    classes: int | None = None,
+    layers: Sequence[str] = (),
 ) -> tuple[list[Finding], dict[str, object]]:
-    """Findings on an architecture, and what a plan's model terms would say of it.
+    """Findings on an architecture, and what a plan's model and layer terms would say of it.
 
     Args:
         classes: how many the label has, where no setting says so.
+        layers: what a plan is to train; all, where none is named.
 
     Raises:
         MedFabricError: ``ARCHITECTURE_UNKNOWN``, ``ARCHITECTURE_CONFIG``.
@@ -29,11 +41,35 @@ def check_architecture(
     module = registry.build(architecture, settings)
     shape = registry.shape(architecture, settings)
     found = check(module, shape, classes)
-    # Of layers whose size is not known yet there is no layout.
-    shapes = () if any(finding.refused for finding in found) else registry.layout(module)
-    return found, {
+    facts: dict[str, object] = {
         "architecture": architecture,
         "record": "x".join(map(str, shape)),
-        "parameters": registry.size(shapes),
-        "architecture_sha256": registry.sha256(architecture, settings, shapes) if shapes else None,
+        "parameters": 0,
+        "architecture_sha256": None,
+    }
+    if not any(finding.refused for finding in found):
+        # Of layers whose size is not known yet there is no layout.
+        shapes = registry.layout(module)
+        facts["parameters"] = registry.size(shapes)
+        facts["architecture_sha256"] = registry.sha256(architecture, settings, shapes)
+        facts |= _trained(shapes, layers)
+    return found, facts
+
+
+def _trained(shapes: registry.Layout, chosen: Sequence[str]) -> dict[str, object]:
+    """Parameters of every layer; a plan's layer terms, None for all; bytes of an update of what is
+    trained, in a plan of _HOSPITALS hospitals whose updates' values are within 1."""
+    parts: dict[str, int] = {}
+    for name, shape in shapes:
+        layer = name.rpartition(".")[0] or name
+        parts[layer] = parts.get(layer, 0) + registry.size(((name, shape),))
+    trained = Layers.of(shapes, chosen)
+    work = Workload(_HOSPITALS, _HOSPITALS, trained.size, rounds=1)
+    scheme = Scheme(presets.encryption(work, _CLIP_MICRO), work, bytes(32))
+    masked = Masker(presets.masked(work, _CLIP_MICRO), trained.size, bytes(32), [])
+    return {
+        "layers": [{"layer": layer, "parameters": number} for layer, number in parts.items()],
+        "training_layers": trained.terms and trained.terms.model_dump(mode="json"),
+        "update_bytes": scheme.update_form(b"").length,
+        "masked_update_bytes": masked.update.length,
     }

@@ -151,7 +151,6 @@ def _in_force(plan: Plan, rounds: list[RoundView]) -> str:
 def _quality(
     config: NodeConfig, plan: Plan, consortium: Consortium, address: str
 ) -> Quality | None:
-    from trainer import strategies
     from trainer.data.dataset import open_dataset
     from trainer.models import registry, weights
     from trainer.node.main import open_store
@@ -170,8 +169,7 @@ def _quality(
         return None
     content = open_store(config).get(consortium.models.get(sha256=address).model)
     model = registry.build(terms.model.architecture, terms.model.config)
-    slots = strategies.find(terms.training.strategy).slots
-    values, _ = weights.decode(content, registry.layout(model), slots)
+    values, _ = weights.decode_of(terms, content, registry.layout(model))
     return assess(model, values, records, terms.data.classes)
 
 

@@ -198,6 +198,7 @@ def test_a_strategy_carries_the_chosen_values_alone() -> None:
 class _Opened(NamedTuple):
     training: Records
     validation: Records
+    test: Records
 
 
 def _plan(layers: LayerTerms | None) -> tuple[PlanTerms, bytes]:
@@ -229,7 +230,8 @@ def learner(monkeypatch: pytest.MonkeyPatch) -> Callable[[PlanTerms], Learner]:
     values = generator.uniform(-1, 1, (60, 14)).astype(np.float32)
     found = Records(values, (values[:, 0] > 0).astype(np.int64))
     monkeypatch.setattr(
-        "trainer.node.learner.open_recorded", lambda *_: _Opened(found, found.take([0, 1, 2]))
+        "trainer.node.learner.open_recorded",
+        lambda *_: _Opened(found, found.take([0, 1, 2]), found.take([])),
     )
     source: Any = DataConfig(dataset_id="data1", file=Path("records.csv"))
     return lambda terms: Learner(terms, source, None, ComputeConfig(), "")  # type: ignore[arg-type]

@@ -203,7 +203,7 @@ class _Ours:
         self._values = np.random.default_rng(1).normal(0, 0.1, parameters)
         self._update = self.encrypt()
         self.bytes = len(self._update) / parameters
-        self._share_keys = [self._scheme.share_key(s, i, ()) for i, s in enumerate(secrets, 1)]
+        self._share_keys = [self._scheme.own_share_key(s, i) for i, s in enumerate(secrets, 1)]
         self._sum = self.sum_files()
         self._shares = [self._share(0), self._share(1)]
         self._residues: list[Residues] = list(self._read())
@@ -278,7 +278,7 @@ def _our_error(values: list[Values]) -> float:
     content = b"".join(scheme.weighted_sum([(update, SENDER, 16) for update in updates]))
     points = range(1, HOSPITALS + 1)
     shares = [
-        scheme.decryption_share(scheme.share_key(secret, point, ()), io.BytesIO(content), points)
+        scheme.decryption_share(scheme.own_share_key(secret, point), io.BytesIO(content), points)
         for point, secret in zip(points, secrets, strict=True)
     ]
     (mean,) = scheme.decode_mean(io.BytesIO(content), shares, 16 * HOSPITALS)
@@ -343,7 +343,7 @@ def stream() -> None:
         (folder / "update").unlink()
         with (folder / "sum").open("rb") as total:
             shares = [
-                scheme.decryption_share(scheme.share_key(secret, point, ()), total, (1, 2))
+                scheme.decryption_share(scheme.own_share_key(secret, point), total, (1, 2))
                 for point, secret in enumerate(secrets, 1)
             ]
             worst = max(

@@ -67,10 +67,11 @@ def _costs(records: Raw, degree: int, ring: EncryptionTerms) -> list[dict[str, A
     secrets = [KeySecret(os.urandom(32)) for _ in _HOSPITALS]
     documents = [scheme.dealing.make(secret, i) for i, secret in enumerate(secrets, 1)]
     key = scheme.collective_key(documents)
-    dealt = [[scheme.dealing.subshare(s, point) for s in secrets] for point in _POINTS]
     own = [
-        scheme.share_key(secrets[point - 1], point, parts)
-        for point, parts in zip(_POINTS, dealt, strict=True)
+        scheme.share_key(
+            point, {j: scheme.dealing.subshare(s, point) for j, s in enumerate(secrets, 1)}
+        )
+        for point in _POINTS
     ]
     content: list[bytes] = []
     plain = values(records, study)

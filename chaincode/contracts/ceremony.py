@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 
+from chaincode.contracts import handover, reputation
 from chaincode.contracts import plan as plans
-from chaincode.contracts import reputation
 from chaincode.contracts.framework import Context, transaction
 from chaincode.schema import keys, states
 from chaincode.schema.base import Language
@@ -28,7 +28,7 @@ from chaincode.schema.ceremonies import (
 )
 from chaincode.schema.errors import Code, MedFabricError
 from chaincode.schema.masking import MaskingTerms
-from chaincode.schema.plans import PlanArgs, PlanStatus
+from chaincode.schema.plans import InheritedKey, PlanArgs, PlanStatus, PlanTerms
 
 _POSTED: dict[CeremonyStatus, tuple[Callable[[str, str], keys.Key], type[Language]]] = {
     CeremonyStatus.COMMIT: (keys.key_commitment, KeyCommitment),
@@ -49,10 +49,12 @@ class CeremonyContract:
     @transaction("ceremony:Commit")
     def commit(self, context: Context, args: CommitArgs) -> KeyCommitment:
         _in_stage(context, args.plan_id, CeremonyStatus.COMMIT)
-        _dealt(context, args.plan_id, args.transport_key, "transport key")
-        if _masked(context, args.plan_id) is not (args.commitment_sha256 is None):
+        terms = plans.get(context, args.plan_id).terms
+        _dealt(terms, args.transport_key is not None, "transport key")
+        if _makes_key(terms) is (args.commitment_sha256 is None):
             raise MedFabricError(
-                Code.BAD_ARGUMENT, "commit to a key share, unless the plan masks its updates"
+                Code.BAD_ARGUMENT,
+                "commit to a key share, unless the plan masks its updates or takes a key over",
             )
         post = KeyCommitment(
             plan_id=args.plan_id,
@@ -66,21 +68,28 @@ class CeremonyContract:
 
     @transaction("ceremony:Reveal")
     def reveal(self, context: Context, args: RevealArgs) -> KeyShare:
-        _in_stage(context, args.plan_id, CeremonyStatus.REVEAL)
-        _dealt(context, args.plan_id, args.dealing, "dealing")
-        key = keys.key_commitment(args.plan_id, context.msp_id)
-        committed = context.get(key, KeyCommitment)
-        if commitment(args.nonce, args.share.sha256) != committed.commitment_sha256:
+        ceremony = _in_stage(context, args.plan_id, CeremonyStatus.REVEAL)
+        if context.msp_id not in ceremony.dealers:
             raise MedFabricError(
-                Code.COMMITMENT_MISMATCH,
-                "the share is not the one committed to; reveal that one or let the ceremony fail",
+                Code.NOT_A_PARTICIPANT, f"{context.msp_id} has no part in handing this key on"
             )
+        terms = plans.get(context, args.plan_id).terms
+        _dealt(terms, args.dealing is not None, "dealing")
+        _dealt(terms, bool(args.bound), "list of commitments")
+        if args.bound and len(args.bound) != len(ceremony.hospitals):
+            raise MedFabricError(Code.BAD_ARGUMENT, "of each hospital's part there is one hash")
+        if terms.key is None:
+            _check_opening(context, args)
+        else:
+            _check_handed(terms.key, args)
         post = KeyShare(
             plan_id=args.plan_id,
             msp_id=context.msp_id,
             share=args.share,
             nonce=args.nonce,
             dealing=args.dealing,
+            bound=args.bound,
+            key=args.key,
             posted_at=context.now,
         )
         key = keys.key_share(args.plan_id, context.msp_id)
@@ -89,6 +98,11 @@ class CeremonyContract:
     @transaction("ceremony:Confirm")
     def confirm(self, context: Context, args: ConfirmArgs) -> KeyConfirmation:
         _in_stage(context, args.plan_id, CeremonyStatus.CONFIRM)
+        inherited = plans.get(context, args.plan_id).terms.key
+        if inherited and args.collective_key_sha256 != inherited.collective_key_sha256:
+            raise MedFabricError(
+                Code.KEY_DISAGREEMENT, f"the key is that of {inherited.plan_id}; no other is made"
+            )
         post = KeyConfirmation(
             plan_id=args.plan_id,
             msp_id=context.msp_id,
@@ -101,7 +115,7 @@ class CeremonyContract:
     @transaction("ceremony:Accuse")
     def accuse(self, context: Context, args: AccuseArgs) -> KeyAccusation:
         ceremony = _in_stage(context, args.plan_id, CeremonyStatus.CONFIRM, CeremonyStatus.JUDGE)
-        if args.dealer not in ceremony.hospitals or args.dealer == context.msp_id:
+        if args.dealer not in ceremony.dealers or args.dealer == context.msp_id:
             raise MedFabricError(
                 Code.NOT_A_PARTICIPANT, f"{args.dealer} dealt nothing to {context.msp_id}"
             )
@@ -183,18 +197,38 @@ def _in_stage(context: Context, plan_id: str, *stages: CeremonyStatus) -> Ceremo
     return ceremony
 
 
-def _dealt(context: Context, plan_id: str, given: object, what: str) -> None:
-    """Secrets are dealt where the plan has a threshold, and only there."""
-    threshold = plans.get(context, plan_id).terms.encryption.threshold
-    if (threshold is None) is not (given is None):
+def _dealt(terms: PlanTerms, given: bool, what: str) -> None:
+    """Secrets are dealt where the plan has a threshold or takes a key over, and only there."""
+    if given is (terms.encryption.threshold is None and terms.key is None):
         raise MedFabricError(
-            Code.BAD_ARGUMENT, f"a {what} belongs to a plan with a threshold, and only there"
+            Code.BAD_ARGUMENT,
+            f"a {what} belongs to a plan with a threshold or an inherited key, and only there",
         )
 
 
-def _masked(context: Context, plan_id: str) -> bool:
-    """Whether there is no collective key: updates are masked."""
-    return isinstance(plans.get(context, plan_id).terms.encryption, MaskingTerms)
+def _check_opening(context: Context, args: RevealArgs) -> None:
+    committed = context.get(keys.key_commitment(args.plan_id, context.msp_id), KeyCommitment)
+    if args.nonce is None or args.key is not None:
+        raise MedFabricError(Code.BAD_ARGUMENT, "a new key's share has a nonce, and nothing else")
+    if commitment(args.nonce, args.share.sha256) != committed.commitment_sha256:
+        raise MedFabricError(
+            Code.COMMITMENT_MISMATCH,
+            "the share is not the one committed to; reveal that one or let the ceremony fail",
+        )
+
+
+def _check_handed(inherited: InheritedKey, args: RevealArgs) -> None:
+    if args.nonce is not None or args.key is None:
+        raise MedFabricError(Code.BAD_ARGUMENT, "who hands a key on names it, and opens nothing")
+    if args.key.sha256 != inherited.collective_key_sha256:
+        raise MedFabricError(
+            Code.KEY_DISAGREEMENT, f"this is not the key of {inherited.plan_id}; name that one"
+        )
+
+
+def _makes_key(terms: PlanTerms) -> bool:
+    """Whether the ceremony makes a collective key: updates are not masked, nor is one inherited."""
+    return not isinstance(terms.encryption, MaskingTerms) and terms.key is None
 
 
 def _accusations(context: Context, ceremony: Ceremony) -> tuple[KeyAccusation, ...]:
@@ -209,15 +243,16 @@ def _deadline(context: Context, ceremony: Ceremony) -> int:
 
 def _missing(context: Context, ceremony: Ceremony) -> tuple[str, ...]:
     key_of, model = _POSTED[ceremony.status]
-    wanted = [key_of(ceremony.plan_id, h) for h in ceremony.hospitals]
-    found = context.find_all(wanted, model)
-    pairs = zip(ceremony.hospitals, found, strict=True)
+    revealing = ceremony.status is CeremonyStatus.REVEAL
+    owing = ceremony.dealers if revealing else ceremony.hospitals
+    found = context.find_all([key_of(ceremony.plan_id, h) for h in owing], model)
+    pairs = zip(owing, found, strict=True)
     return tuple(hospital for hospital, post in pairs if post is None)
 
 
 def _complete(context: Context, ceremony: Ceremony) -> Ceremony:
     to = _NEXT[ceremony.status]
-    if _masked(context, ceremony.plan_id):
+    if isinstance(plans.get(context, ceremony.plan_id).terms.encryption, MaskingTerms):
         return _done(context, ceremony, None)
     if to is not CeremonyStatus.DONE:
         return _move(context, ceremony, to, deadline=_deadline(context, ceremony))
@@ -233,6 +268,7 @@ def _done(context: Context, ceremony: Ceremony, key_sha256: str | None) -> Cerem
     plan = plans.get(context, ceremony.plan_id)
     done = _move(context, ceremony, CeremonyStatus.DONE, collective_key_sha256=key_sha256)
     plans.move(context, plan, PlanStatus.ACTIVE)
+    plans.take_over(context, plan.terms)
     return done
 
 
@@ -261,6 +297,7 @@ def _fail(
     reputation.missed_duty(context, sorted({*missing, *culprits}))
     plan = plans.get(context, ceremony.plan_id)
     plans.move(context, plan, PlanStatus.FAILED, reason)
+    handover.release(context, plan.terms)
     return failed
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from chaincode.contracts import plan_terms, voting
+from chaincode.contracts import handover, plan_terms, voting
 from chaincode.contracts.framework import Context, transaction
 from chaincode.contracts.hospital import told_by
 from chaincode.schema import keys, states
@@ -73,7 +73,7 @@ class PlanContract:
             return PlanState.of(move(context, plan, PlanStatus.REJECTED, why))
         if gone := gone_holders(context, plan.terms):
             return PlanState.of(move(context, plan, PlanStatus.REJECTED, departed(gone)))
-        _open_ceremony(context, plan)
+        _open_ceremony(context, plan, handover.begin(context, plan.terms))
         return PlanState.of(move(context, plan, PlanStatus.APPROVED))
 
     @transaction("plan:Pause")
@@ -88,6 +88,7 @@ class PlanContract:
             raise MedFabricError(
                 Code.BAD_STATE, f"plan {args.plan_id} is {plan.status}, not {PlanStatus.PAUSED}"
             )
+        handover.check_kept(plan)
         return PlanState.of(move(context, plan, PlanStatus.ACTIVE, args.reason, "plan.resumed"))
 
     @transaction("plan:Abort")
@@ -208,6 +209,15 @@ def departed(lost: tuple[str, ...]) -> str:
     return f"{Code.KEY_HOLDER_LEFT}: {', '.join(lost)} left the consortium and held the key"[:512]
 
 
+def take_over(context: Context, terms: PlanTerms) -> None:
+    """End the plan that has handed its key on to this one, if it has not ended."""
+    if terms.key is None:
+        return
+    former = get(context, terms.key.plan_id)
+    if former.status is PlanStatus.PAUSED:
+        move(context, former, PlanStatus.COMPLETED, f"its key went to {terms.plan_id}")
+
+
 def last_round(context: Context, plan: Plan) -> Round | None:
     """The round that was opened last."""
     if not plan.rounds_opened:
@@ -261,12 +271,13 @@ def _without(context: Context, plan: Plan, lost: tuple[str, ...]) -> Plan:
     return move(context, plan, PlanStatus.FAILED, departed(lost))
 
 
-def _open_ceremony(context: Context, plan: Plan) -> None:
+def _open_ceremony(context: Context, plan: Plan, dealers: tuple[str, ...]) -> None:
     terms = plan.terms
     ceremony = Ceremony(
         plan_id=terms.plan_id,
         status=CeremonyStatus.COMMIT,
         hospitals=terms.hospitals,
+        dealers=dealers,
         deadline=context.now + terms.participation.ceremony_seconds,
     )
     context.put(keys.ceremony(terms.plan_id), ceremony)
@@ -293,6 +304,7 @@ def _end_ceremony(context: Context, plan: Plan, reason: str) -> None:
     states.check(states.CEREMONY, ceremony.status, CeremonyStatus.FAILED)
     failed = ceremony.model_copy(update={"status": CeremonyStatus.FAILED, "reason": reason})
     context.put(keys.ceremony(plan.terms.plan_id), failed)
+    handover.release(context, plan.terms)
 
 
 def _end_round(context: Context, plan: Plan, reason: str) -> None:

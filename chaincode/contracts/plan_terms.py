@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from chaincode.contracts import handover
 from chaincode.contracts import model as models
 from chaincode.contracts.framework import Context
 from chaincode.schema import accounting, data, enclaves, encryption, keys, masking, strategies
@@ -41,6 +42,7 @@ def check(context: Context, terms: PlanTerms) -> None:
     if terms.training.layers is not None:
         _check_layers(terms.training.layers, terms.model.parameters)
     _check_hospitals(context, terms)
+    handover.check(context, terms)
     hidden = terms.encryption
     refused = (
         masking.refusal(hidden, terms.workload)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 
+from chaincode.contracts import handover, reputation, voting
 from chaincode.contracts import plan as plans
-from chaincode.contracts import reputation, voting
 from chaincode.contracts.framework import Context, transaction
 from chaincode.schema import canonical, keys, states, studies
 from chaincode.schema.base import PageArgs
@@ -15,7 +15,7 @@ from chaincode.schema.consortium import Subject
 from chaincode.schema.datasets import Dataset
 from chaincode.schema.encryption import EncryptionTerms
 from chaincode.schema.errors import Code, MedFabricError
-from chaincode.schema.plans import PlanTerms
+from chaincode.schema.plans import PlanState, PlanTerms
 from chaincode.schema.studies import (
     AttestSumArgs,
     ConsentToStudy,
@@ -239,9 +239,10 @@ def _check(context: Context, terms: StudyTerms) -> None:
     ceremony = context.find(keys.ceremony(terms.plan_id), Ceremony)
     if ceremony is None or ceremony.collective_key_sha256 is None:
         raise _invalid(f"the hospitals of {terms.plan_id} have confirmed no collective key")
+    handover.check_kept(context.get(keys.plan(terms.plan_id), PlanState))
     plan = _plan(context, terms)
     assert isinstance(plan.encryption, EncryptionTerms)
-    wrong = studies.problem(terms) or studies.refusal(terms, plan.encryption, len(plan.hospitals))
+    wrong = studies.problem(terms) or studies.refusal(terms, plan.encryption, plan.key_parts)
     if wrong:
         raise _invalid(wrong)
 

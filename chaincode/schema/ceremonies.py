@@ -30,6 +30,10 @@ TransportKey = Annotated[
 """A point of P-256, uncompressed (SEC 1, 2.3.3), made for one ceremony."""
 
 
+Bound = Annotated[tuple[Sha256, ...], Field(max_length=64)]
+"""Hashes of commitments, in the order of the plan's hospitals."""
+
+
 class CeremonyStatus(StrEnum):
     COMMIT = "COMMIT"
     REVEAL = "REVEAL"
@@ -40,12 +44,14 @@ class CeremonyStatus(StrEnum):
 
 
 class Ceremony(Language):
-    """``hospitals`` hold the key together. ``missing`` names those whom a failure waited for,
-    ``culprits`` those whom most hospitals found at fault."""
+    """``hospitals`` hold the key together; ``dealers`` among them show and deal their parts of it:
+    all, or where it is handed on as many as decrypted before. ``missing`` names those whom a
+    failure waited for, ``culprits`` those whom most hospitals found at fault."""
 
     plan_id: Id
     status: CeremonyStatus
     hospitals: tuple[MspId, ...]
+    dealers: tuple[MspId, ...]
     deadline: Seconds
     collective_key_sha256: Sha256 | None = None
     missing: tuple[MspId, ...] = ()
@@ -55,7 +61,8 @@ class Ceremony(Language):
 
 class KeyCommitment(Language):
     """``transport_key``: under what others encrypt what they deal to this hospital, where the plan
-    has a threshold. Where updates are masked, it is all that a hospital posts."""
+    has a threshold. Where updates are masked, or a key is handed on, it is all that a hospital
+    posts."""
 
     plan_id: Id
     msp_id: MspId
@@ -65,16 +72,21 @@ class KeyCommitment(Language):
 
 
 class KeyShare(Language):
-    """A hospital's public share of the collective key, opened after every commitment stood.
+    """A hospital's public share of the collective key, opened after every commitment stood; or its
+    public part in handing a key on.
 
-    ``dealing``: what it deals to every hospital, encrypted, where the plan has a threshold.
+    ``dealing``: what it deals to every hospital, encrypted, and ``bound`` what each of these parts
+    is committed to (``trainer.privacy.commitments``), where anything is dealt. ``key``: the
+    collective key where it is handed on; ``nonce`` opens the commitment where it is not.
     """
 
     plan_id: Id
     msp_id: MspId
     share: ContentRef
     dealing: ContentRef | None = None
-    nonce: Nonce
+    bound: Bound = ()
+    nonce: Nonce | None = None
+    key: ContentRef | None = None
     posted_at: Seconds
 
 
@@ -127,8 +139,10 @@ class CommitArgs(Language):
 class RevealArgs(Language):
     plan_id: Id
     share: ContentRef
-    nonce: Nonce
+    nonce: Nonce | None = None
     dealing: ContentRef | None = None
+    bound: Bound = ()
+    key: ContentRef | None = None
 
 
 class ConfirmArgs(Language):

@@ -69,12 +69,19 @@ class EncryptionTerms(Language):
 class Workload:
     """What the terms must carry: ``updates`` nodes of ``hospitals`` key holders submit
     ``parameters`` values in each of ``rounds`` rounds. A round in which sums over groups are
-    decrypted too counts once for each sum."""
+    decrypted too counts once for each sum. ``secrets``: hospitals whose secrets the key is the sum
+    of; 0: those that hold it."""
 
     hospitals: int
     updates: int
     parameters: int
     rounds: int
+    secrets: int = 0
+
+    @property
+    def summed(self) -> int:
+        """Secrets that the key is the sum of."""
+        return self.secrets or self.hospitals
 
 
 def refusal(terms: EncryptionTerms, work: Workload) -> str | None:
@@ -199,7 +206,7 @@ def statistical_bits(terms: EncryptionTerms, work: Workload) -> int:
         # Each time that a key holder drops out, the others share in the same sum once more.
         coefficients *= work.hospitals - terms.threshold + 1
     # The largest b with square * coefficients * 4^b <= 4^(flood + 1).
-    product = (_square(terms, work.hospitals) * coefficients - 1).bit_length()
+    product = (_square(terms, work.summed) * coefficients - 1).bit_length()
     return terms.flood_bits + 1 - -(-product // 2)
 
 
@@ -228,7 +235,7 @@ def _square(terms: EncryptionTerms, hospitals: int) -> int:
 
 
 def _noise(terms: EncryptionTerms, work: Workload) -> int:
-    return largest_noise(terms, terms.threshold or work.hospitals, work.hospitals)
+    return largest_noise(terms, terms.threshold or work.hospitals, work.summed)
 
 
 def _needed_bits(terms: EncryptionTerms) -> int:

@@ -69,6 +69,7 @@ class Code(StrEnum):
     PLAN_ABORTED = "MF-4011"
     DEALER_ACCUSED = "MF-4012"
     STUDY_INVALID = "MF-4013"
+    KEY_HANDED_ON = "MF-4014"
     # rounds and models
     DUPLICATE_UPDATE = "MF-5001"
     WRONG_BASE_MODEL = "MF-5002"

@@ -204,10 +204,25 @@ class AcceptanceTerms(Language):
     least_group: Annotated[int, Field(ge=2, le=64)] = 3
 
 
+class InheritedKey(Language):
+    """The key of an earlier plan, which its holders hand on: no new one is made.
+
+    ``plan_id``: whose hospitals hand it on. ``origin_sha256``: the terms of the plan that the key
+    was made for; they fix the common reference polynomial. ``secrets``: hospitals whose secrets it
+    is the sum of.
+    """
+
+    plan_id: Id
+    origin_sha256: Sha256
+    collective_key_sha256: Sha256
+    secrets: Annotated[int, Field(ge=2, le=64)]
+
+
 class PlanTerms(Language):
     """All that is agreed; votes and consents bind to the SHA-256 of its canonical form.
 
-    ``version`` counts the amendments from 1, so that no two versions have the same hash.
+    ``version`` counts the amendments from 1, so that no two versions have the same hash. ``key``:
+    the key that the plan takes over from another, or None for one of its own.
     """
 
     plan_id: Id
@@ -222,6 +237,7 @@ class PlanTerms(Language):
     acceptance: AcceptanceTerms
     schedule: ScheduleTerms = ScheduleTerms()
     enclaves: Annotated[tuple[EnclaveTerms, ...], Field(max_length=64)] = ()
+    key: InheritedKey | None = None
 
     @property
     def sha256(self) -> str:
@@ -239,6 +255,20 @@ class PlanTerms(Language):
         named = {p.msp_id for p in participation.participants}
         dynamic = participation.dynamic.hospitals if participation.dynamic else ()
         return tuple(sorted(named.union(dynamic)))
+
+    def handed_on(self, collective_key_sha256: str) -> InheritedKey:
+        """What a plan says that takes over this one's key."""
+        return InheritedKey(
+            plan_id=self.plan_id,
+            origin_sha256=self.key.origin_sha256 if self.key else self.sha256,
+            collective_key_sha256=collective_key_sha256,
+            secrets=self.key.secrets if self.key else len(self.hospitals),
+        )
+
+    @property
+    def key_parts(self) -> int:
+        """Hospitals that hold the key, or whose secrets it is the sum of: whichever are more."""
+        return max(len(self.hospitals), self.key.secrets if self.key else 0)
 
     @property
     def trained_parameters(self) -> int:
@@ -293,12 +323,13 @@ class PlanTerms(Language):
             updates=self.most_updates,
             parameters=self.trained_parameters,
             rounds=self.training.rounds * (1 + self.acceptance.group_tests),
+            secrets=self.key.secrets if self.key else 0,
         )
 
 
 class PlanState(Language):
     """Where a plan stands: what changes, without the terms. ``expires_at``: votes on these terms
-    are taken until then."""
+    are taken until then. ``successor``: the plan that its key is handed on to."""
 
     plan_id: Id
     terms_sha256: Sha256
@@ -311,6 +342,7 @@ class PlanState(Language):
     rounds_opened: Count
     reason: Reason
     expires_at: Seconds = 0
+    successor: Id | None = None
 
     @classmethod
     def of(cls, plan: Plan) -> PlanState:

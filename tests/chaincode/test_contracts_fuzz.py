@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections import Counter
 
@@ -9,10 +10,11 @@ import pytest
 from support.fuzzing import Fuzzer, pool_of
 from support.masking import bring, masked_terms
 from support.memory_stub import creator
-from support.scenario import HOSPITALS, STAGES, Scenario, at
+from support.scenario import HOSPITALS, PLAN, STAGES, Scenario, at, terms
 
 from chaincode.schema.base import Role
 from chaincode.schema.errors import Code, parse
+from chaincode.schema.plans import PlanTerms
 from chaincode.schema.transactions import TRANSACTIONS
 
 CASES = 10_000
@@ -64,7 +66,8 @@ def test_whatever_the_argument_the_answer_has_a_code_and_a_refusal_no_write(
     pool: dict[str, list[str | int]],
     answers: dict[str, Counter[str]],
 ) -> None:
-    fuzz = Fuzzer(seed, pool)
+    known = {PlanTerms: [json.loads(terms(name).model_dump_json()) for name in (PLAN, "plan-2")]}
+    fuzz = Fuzzer(seed, pool, known)
     before = [(dict(one.ledger.state), len(one.ledger.events)) for one in ledgers]
 
     names = sorted(TRANSACTIONS)

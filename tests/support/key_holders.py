@@ -68,6 +68,9 @@ def key_holders(
     documents = [scheme.dealing.make(secret, i) for i, secret in enumerate(secrets, 1)]
     share_keys = []
     for point, secret in enumerate(secrets, 1):
-        dealt = [scheme.dealing.subshare(dealer, point) for dealer in secrets]
-        share_keys.append(scheme.share_key(secret, point, dealt if threshold else ()))
+        if not scheme.dealt:
+            share_keys.append(scheme.own_share_key(secret, point))
+            continue
+        dealt = {j: scheme.dealing.subshare(dealer, point) for j, dealer in enumerate(secrets, 1)}
+        share_keys.append(scheme.share_key(point, dealt))
     return KeyHolders(scheme, secrets, documents, scheme.collective_key(documents), share_keys)

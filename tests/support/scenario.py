@@ -311,10 +311,14 @@ class Scenario:
         return self.do(HOSPITALS[1], "ceremony:Advance", {"plan_id": plan.plan_id})
 
     def post_all(
-        self, plan: PlanTerms, name: str, args_of: Callable[[PlanTerms, str], dict[str, Any]]
+        self,
+        plan: PlanTerms,
+        name: str,
+        args_of: Callable[[PlanTerms, str], dict[str, Any]],
+        who: tuple[str, ...] = (),
     ) -> None:
-        """Every hospital of the plan posts."""
-        for hospital in plan.hospitals:
+        """These hospitals post; else every one of the plan."""
+        for hospital in who or plan.hospitals:
             self.do(hospital, name, args_of(plan, hospital))
 
     # a round
@@ -429,15 +433,20 @@ def evaluate_args(plan: PlanTerms, number: int = 1, **changes: Any) -> dict[str,
 
 def commit_args(plan: PlanTerms, msp_id: str) -> dict[str, Any]:
     digest = commitment(sha("nonce " + msp_id), sha("key share " + msp_id))
-    transport = TRANSPORT_KEY if plan.encryption.threshold else None
-    return {"plan_id": plan.plan_id, "commitment_sha256": digest, "transport_key": transport}
+    return {
+        "plan_id": plan.plan_id,
+        "commitment_sha256": None if plan.key else digest,
+        "transport_key": TRANSPORT_KEY if plan.encryption.threshold or plan.key else None,
+    }
 
 
 def reveal_args(plan: PlanTerms, msp_id: str) -> dict[str, Any]:
-    share = ref("key share " + msp_id)
-    dealing = ref("dealing " + msp_id) if plan.encryption.threshold else None
-    args = {"plan_id": plan.plan_id, "nonce": sha("nonce " + msp_id), "share": share}
-    return {**args, "dealing": dealing}
+    args = {"plan_id": plan.plan_id, "share": ref("key share " + msp_id)}
+    args |= {"key": ref("collective key")} if plan.key else {"nonce": sha("nonce " + msp_id)}
+    if plan.encryption.threshold or plan.key:
+        bound = [sha(f"part {msp_id} {hospital}") for hospital in plan.hospitals]
+        args |= {"dealing": ref("dealing " + msp_id), "bound": bound}
+    return args
 
 
 def confirm_args(plan: PlanTerms, _: str) -> dict[str, Any]:

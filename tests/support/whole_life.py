@@ -20,6 +20,7 @@ from support.scenario import (
     SAMPLES,
     Scenario,
     commit_args,
+    confirm_args,
     dataset_args,
     dataset_of,
     ref,
@@ -40,6 +41,9 @@ TRAINED = terms(dynamic=_RULE, **_TIMES).model_copy(update={"acceptance": _TESTS
 _DEALT = terms("plan-2", **_TIMES).model_copy(update={"encryption": EncryptionTerms(threshold=3)})
 DEALT = [_DEALT.model_copy(update={"version": n, "title": f"Version {n}"}) for n in (1, 2, 3)]
 MASKED = hiding(masked_terms("plan-4", **_TIMES))
+HANDED = terms("plan-5", **_TIMES).model_copy(
+    update={"key": TRAINED.handed_on(sha("collective key"))}
+)
 CLASSIFIERS = [
     {
         "classifier_id": name,
@@ -87,6 +91,7 @@ def lead(life: Scenario) -> None:
     _training(life)
     _studies(life)
     _dealing(life)
+    _handing_on(life)
     _masking(life)
     _storage(life)
     _applications(life)
@@ -290,6 +295,23 @@ def _dealing(life: Scenario) -> None:
     view = life.do(FOUR, "ceremony:Get", {"plan_id": plan.plan_id})
     assert (view["ceremony"]["status"], view["ceremony"]["culprits"]) == ("FAILED", [THREE])
     _abort(life)
+
+
+def _handing_on(life: Scenario) -> None:
+    life.propose(HANDED)
+    for hospital in HOSPITALS:
+        life.vote(hospital, "plan", HANDED.plan_id, HANDED.sha256)
+    life.do(ONE, "plan:Advance", {"plan_id": HANDED.plan_id})
+    life.post_all(HANDED, "ceremony:Commit", commit_args)
+    life.advance_ceremony(HANDED)
+    dealers = life.do(TWO, "ceremony:Get", {"plan_id": HANDED.plan_id})["ceremony"]["dealers"]
+    life.post_all(HANDED, "ceremony:Reveal", reveal_args, tuple(dealers))
+    life.advance_ceremony(HANDED)
+    life.post_all(HANDED, "ceremony:Confirm", confirm_args)
+    life.advance_ceremony(HANDED)
+
+    former = life.do(TWO, "plan:Get", {"plan_id": PLAN})["plan"]
+    assert former["successor"] == HANDED.plan_id
 
 
 def _masking(life: Scenario) -> None:

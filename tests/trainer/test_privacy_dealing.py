@@ -47,9 +47,9 @@ def test_an_honest_key_share_is_sound_and_the_same_each_time(threshold: int | No
     key = dealing.check(holders.documents[0], 1)
 
     assert dealing.make(secret, 1) == holders.documents[0]
-    again = dealing._public(
+    again = dealing._image(
         dealing._rns.small(dealing.secret_polynomial(secret)),
-        dealing._rns.small(secret.stream(holders.scheme.context, b"error").error(8192)),
+        [dealing._rns.small(secret.stream(holders.scheme.context, b"error").error(8192))],
     )
     assert (again == key).all()
 

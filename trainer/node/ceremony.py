@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
-from chaincode.schema.base import Language
+from chaincode.schema.base import ContentRef, Language
 from chaincode.schema.ceremonies import (
     AccuseArgs,
     Ceremony,
+    CeremonyStatus,
     CeremonyView,
     CommitArgs,
     ConfirmArgs,
@@ -24,12 +26,15 @@ from chaincode.schema.ceremonies import (
 from chaincode.schema.encryption import EncryptionTerms
 from chaincode.schema.errors import Code, MedFabricError
 from chaincode.schema.masking import MaskingTerms
-from chaincode.schema.plans import PlanArgs, PlanTerms
+from chaincode.schema.plans import InheritedKey, PlanArgs, PlanTerms, PlanView
 from client.consortium import Consortium
 from trainer.node.content import Exchange
 from trainer.node.duties import Duty, Snapshot
 from trainer.node.home import Home
 from trainer.privacy import CollectiveKey, KeySecret, Scheme, ShareKey
+from trainer.privacy.commitments import digest
+from trainer.privacy.dealing import Dealing
+from trainer.privacy.handover import Held
 from trainer.privacy.masking import round_context
 from trainer.privacy.ring import Residues
 from trainer.privacy.transport import TransportKey
@@ -38,6 +43,9 @@ from trainer.randomness import Secrets
 
 # What a dealer answers for; anything else that goes wrong may be the store's or our own fault.
 _DEALERS_FAULT = MALFORMED | {Code.KEY_SHARE_INVALID, Code.SUBSHARE_WRONG}
+
+
+_SECRET, _SHARE_KEY = "secret", "share-key"
 
 
 class _Opening(Language):
@@ -54,6 +62,40 @@ class _DealerFaultError(MedFabricError):
         super().__init__(error.code, f"{dealer}: {error.message}")
         self.dealer = dealer
         self.opens = opens
+
+
+@dataclass(frozen=True)
+class Former:
+    """A plan that hands its key on, and its ceremony, as they are on the ledger."""
+
+    terms: PlanTerms
+    view: CeremonyView
+    scheme: Scheme
+
+    def point(self, hospital: str) -> int:
+        """Where one of its hospitals stands."""
+        return _point(self.terms, hospital)
+
+    def bound(self, holder: str) -> tuple[str, ...]:
+        """What the part that a hospital holds is committed to, by every dealer."""
+        place = self.point(holder) - 1
+        return tuple(share.bound[place] for share in self.view.shares if share.bound)
+
+    def check_own(self, dealer: str, shown: Residues, exchange: Exchange) -> None:
+        """Whether a hospital hands on the secret that it made the key with, where that is its part.
+
+        Raises:
+            MedFabricError: ``KEY_SHARE_INVALID``.
+        """
+        if self.scheme.dealt:
+            return
+        share = next(share for share in self.view.shares if share.msp_id == dealer)
+        made = self.scheme.dealing.check(exchange.fetch(share.share), self.point(dealer))
+        if not (made == shown).all():
+            raise MedFabricError(
+                Code.KEY_SHARE_INVALID,
+                f"{dealer} hands on another secret than it made the key with",
+            )
 
 
 class KeyKeeper:
@@ -74,17 +116,13 @@ class KeyKeeper:
         self._secrets = secrets
         self._schemes: dict[str, Scheme] = {}
         self._keys: dict[str, CollectiveKey] = {}
+        self._formers: dict[str, Former] = {}
 
     # what rounds need
 
     def scheme(self, now: Snapshot) -> Scheme:
         """The plan's encryption scheme; its reference polynomial follows from the terms' hash."""
-        terms = now.plan.terms
-        assert isinstance(terms.encryption, EncryptionTerms)
-        if terms.plan_id not in self._schemes:
-            seed = bytes.fromhex(now.plan.terms_sha256)
-            self._schemes[terms.plan_id] = Scheme(terms.encryption, terms.workload, seed)
-        return self._schemes[terms.plan_id]
+        return self._scheme_of(now.plan.terms)
 
     def collective_key(self, now: Snapshot) -> CollectiveKey:
         """The key as computed from the revealed shares; the ledger's hash must be its hash.
@@ -94,8 +132,7 @@ class KeyKeeper:
         """
         plan_id = now.plan.terms.plan_id
         if plan_id not in self._keys:
-            documents = [self._exchange.fetch(share.share) for share in _view(now).shares]
-            self._keys[plan_id] = self.scheme(now).collective_key(documents)
+            self._keys[plan_id] = self._made_key(now)
         key = self._keys[plan_id]
         agreed = _view(now).ceremony.collective_key_sha256
         if agreed is not None and agreed != key.sha256:
@@ -112,25 +149,28 @@ class KeyKeeper:
         Raises:
             MedFabricError: what was dealt to this hospital is gone or unsound.
         """
-        scheme, secret = self.scheme(now), self._secret(now)
-        point = _point(now.plan.terms, self._msp_id)
-        if not scheme.dealing.dealt:
-            return scheme.share_key(secret, point, ())
-        form = scheme.form(Kind.SUBSHARE)
+        terms, scheme, view = now.plan.terms, self.scheme(now), _view(now)
+        point = _point(terms, self._msp_id)
+        if not scheme.dealt:
+            return scheme.own_share_key(self._secret(terms), point)
 
         def received() -> bytes:
-            subshares = [self._received(now, share) for share in _view(now).shares]
-            total = scheme.share_key(secret, point, subshares)
-            return form.encode(total.residues[None, None])
+            dealt = {_point(terms, s.msp_id): self._received(now, s) for s in view.shares}
+            return scheme.kept(scheme.share_key(point, dealt))
 
-        raw = self._home.secret(now.plan.terms.plan_id, received, "share-key")
-        return ShareKey(point, form.decode(raw)[0, 0])
+        raw = self._home.secret(terms.plan_id, received, _SHARE_KEY)
+        if terms.key and view.ceremony.status is CeremonyStatus.DONE:
+            # Together with others', what was held before still is the key.
+            for name in (_SECRET, _SHARE_KEY):
+                self._home.forget_secret(terms.key.plan_id, name)
+        return scheme.found(raw, point, len(view.shares))
 
     def transport(self, now: Snapshot) -> TransportKey:
         """What opens what others deal to this hospital under this plan."""
         masked = isinstance(now.plan.terms.encryption, MaskingTerms)
         plan = round_context(now.plan.terms_sha256, 0)
-        return TransportKey.of(self._secret(now), plan if masked else self.scheme(now).context)
+        secret = self._secret(now.plan.terms)
+        return TransportKey.of(secret, plan if masked else self.scheme(now).context)
 
     def transport_keys(self, now: Snapshot) -> dict[str, str]:
         """The public halves, by hospital."""
@@ -139,9 +179,10 @@ class KeyKeeper:
     # duties
 
     def commit(self, duty: Duty, now: Snapshot) -> None:
-        """Make the share, keep what opens it, and commit to its hash; or, where updates are masked,
+        """Make the share, keep what opens it, and commit to its hash; or, where no key is made,
         post a transport key."""
-        if isinstance(now.plan.terms.encryption, MaskingTerms):
+        terms = now.plan.terms
+        if isinstance(terms.encryption, MaskingTerms) or terms.key:
             key = self.transport(now).public_hex
             args = CommitArgs(plan_id=duty.plan_id, transport_key=key)
             self._consortium.submit("ceremony:Commit", args, KeyCommitment)
@@ -150,16 +191,24 @@ class KeyKeeper:
         args = CommitArgs(
             plan_id=duty.plan_id,
             commitment_sha256=commitment(opening.nonce, opening.share_sha256),
-            transport_key=self.transport(now).public_hex if self._dealt(now) else None,
+            transport_key=self.transport(now).public_hex if self.scheme(now).dealt else None,
         )
         self._consortium.submit("ceremony:Commit", args, KeyCommitment)
 
     def reveal(self, duty: Duty, now: Snapshot) -> dict[str, int | str]:
-        """Store the share, and what is dealt, and open the commitment."""
-        opening = self._opening(now)
-        ref = self._exchange.release_kept(opening.share_sha256)
-        dealing = self._exchange.release(self._dealing(now)) if self._dealt(now) else None
-        args = RevealArgs(plan_id=duty.plan_id, share=ref, nonce=opening.nonce, dealing=dealing)
+        """Store the share, and what is dealt, and open the commitment or name the key."""
+        inherited, nonce, key = now.plan.terms.key, None, None
+        if inherited is None:
+            opening = self._opening(now)
+            ref, nonce = self._exchange.release_kept(opening.share_sha256), opening.nonce
+        else:
+            dealer = _point(now.plan.terms, self._msp_id)
+            ref = self._exchange.release(self._own(now).make(self._dealt_secret(now), dealer))
+            key = self._exchange.release_kept(inherited.collective_key_sha256)
+        dealing, bound = self._deal(now) if self.scheme(now).dealt else (None, ())
+        args = RevealArgs(
+            plan_id=duty.plan_id, share=ref, nonce=nonce, dealing=dealing, bound=bound, key=key
+        )
         self._consortium.submit("ceremony:Reveal", args, KeyShare)
         return {"bytes": ref.size_bytes + (dealing.size_bytes if dealing else 0)}
 
@@ -167,7 +216,8 @@ class KeyKeeper:
         """Check what every hospital showed and dealt, and confirm the key's hash or accuse."""
         try:
             for share in _view(now).shares:
-                self._check(now, share)
+                if share.msp_id != self._msp_id:
+                    self._check(now, share)
         except _DealerFaultError as error:
             opened = self.transport(now).secret_hex if error.opens else None
             accusation = AccuseArgs(
@@ -193,15 +243,17 @@ class KeyKeeper:
     # what was shown and dealt
 
     def _check(self, now: Snapshot, share: KeyShare) -> None:
-        scheme = self.scheme(now)
         document = self._exchange.fetch(share.share)
-        _blaming(
-            share.msp_id,
-            lambda: scheme.dealing.check(document, _point(now.plan.terms, share.msp_id)),
-            opens=False,
-        )
-        if self._dealt(now):
+        _blaming(share.msp_id, lambda: self._check_public(now, share, document), opens=False)
+        if self.scheme(now).dealt:
             _blaming(share.msp_id, lambda: self._received(now, share), opens=True)
+
+    def _check_public(self, now: Snapshot, share: KeyShare, document: bytes) -> None:
+        """Whether a public part is sound, and of what its dealer holds."""
+        terms = now.plan.terms
+        shown = self._dealing(now, share.msp_id).check(document, _point(terms, share.msp_id))
+        if terms.key:
+            self._former(terms.key).check_own(share.msp_id, shown, self._exchange)
 
     def _received(self, now: Snapshot, share: KeyShare) -> Residues:
         return self._opened(now, share, self._msp_id, self.transport(now))
@@ -229,15 +281,18 @@ class KeyKeeper:
         )
         subshare: Residues = form.decode(raw)[0, 0]
         document = self._exchange.fetch(share.share)
-        scheme.dealing.check_subshare(document, dealer, point, subshare)
+        self._dealing(now, share.msp_id).check_subshare(document, dealer, point, subshare)
+        if share.bound[point - 1] != digest(scheme.committed(dealer, point, subshare)[1]):
+            raise MedFabricError(
+                Code.SUBSHARE_WRONG, f"{share.msp_id} committed to another part than it dealt"
+            )
         return subshare
 
     def _culprit(self, now: Snapshot, accusation: KeyAccusation) -> str:
         share = next(s for s in _view(now).shares if s.msp_id == accusation.dealer)
         try:
             if accusation.transport_secret is None:
-                document = self._exchange.fetch(share.share)
-                self.scheme(now).dealing.check(document, _point(now.plan.terms, share.msp_id))
+                self._check_public(now, share, self._exchange.fetch(share.share))
                 return accusation.msp_id
         except MedFabricError as error:
             return _at_fault(accusation.dealer, error)
@@ -260,31 +315,97 @@ class KeyKeeper:
 
     # what this hospital makes
 
-    def _secret(self, now: Snapshot) -> KeySecret:
-        plan_id = now.plan.terms.plan_id
-        raw = self._home.secret(plan_id, lambda: self._secrets.new("key", plan_id), "secret")
+    def _secret(self, terms: PlanTerms) -> KeySecret:
+        plan_id = terms.plan_id
+        raw = self._home.secret(plan_id, lambda: self._secrets.new("key", plan_id), _SECRET)
         return KeySecret.from_bytes(raw)
 
-    def _dealt(self, now: Snapshot) -> bool:
-        return self.scheme(now).dealing.dealt
+    def _dealing(self, now: Snapshot, dealer: str, held: Held | None = None) -> Dealing:
+        """How a hospital's part is shown and dealt; ``held``: by itself."""
+        scheme, inherited = self.scheme(now), now.plan.terms.key
+        if inherited is None:
+            return scheme.dealing
+        former = self._former(inherited)
+        points = [former.point(hospital) for hospital in _view(now).ceremony.dealers]
+        point, bound = former.point(dealer), former.bound(dealer)
+        return scheme.handing(former.scheme, point, points, bound, held)
 
-    def _dealing(self, now: Snapshot) -> bytes:
-        scheme, secret, hospitals = self.scheme(now), self._secret(now), now.plan.terms.hospitals
-        form = scheme.form(Kind.SUBSHARE)
-        subshares = [
-            form.encode(scheme.dealing.subshare(secret, point)[None, None])
-            for point in range(1, len(hospitals) + 1)
-        ]
-        public = [_transport_keys(now)[hospital] for hospital in hospitals]
+    def _own(self, now: Snapshot) -> Dealing:
+        """How this hospital's part is shown and dealt."""
+        inherited = now.plan.terms.key
+        if inherited is None or not (former := self._former(inherited)).scheme.dealt:
+            return self._dealing(now, self._msp_id)
+        raw = self._home.kept(inherited.plan_id, _SHARE_KEY)
+        if raw is None:
+            raise MedFabricError(
+                Code.HOME_DAMAGED,
+                f"this hospital's part of the key of {inherited.plan_id} is gone; restore the "
+                "node's folder from its backup",
+            )
+        found = former.scheme.found(raw, former.point(self._msp_id), len(former.view.shares))
+        return self._dealing(now, self._msp_id, found.held)
+
+    def _dealt_secret(self, now: Snapshot) -> KeySecret:
+        """What this hospital's part follows from: where it hands on a secret of its own, that."""
+        inherited = now.plan.terms.key
+        if inherited and not (former := self._former(inherited)).scheme.dealt:
+            return self._secret(former.terms)
+        return self._secret(now.plan.terms)
+
+    def _deal(self, now: Snapshot) -> tuple[ContentRef, tuple[str, ...]]:
+        """What is dealt, stored; and what each part is committed to."""
+        scheme, hospitals = self.scheme(now), now.plan.terms.hospitals
+        secret, own, form = self._dealt_secret(now), self._own(now), scheme.form(Kind.SUBSHARE)
         dealer = _point(now.plan.terms, self._msp_id)
-        return self.transport(now).seal(scheme.context, dealer, public, subshares)
+        subshares, bound = [], []
+        for point in range(1, len(hospitals) + 1):
+            subshare = own.subshare(secret, point)
+            subshares.append(form.encode(subshare[None, None]))
+            bound.append(digest(scheme.committed(dealer, point, subshare)[1]))
+        public = [_transport_keys(now)[hospital] for hospital in hospitals]
+        sealed = self.transport(now).seal(scheme.context, dealer, public, subshares)
+        return self._exchange.release(sealed), tuple(bound)
+
+    def _former(self, inherited: InheritedKey) -> Former:
+        """The plan that hands its key on."""
+        plan_id = inherited.plan_id
+        if plan_id not in self._formers:
+            args = PlanArgs(plan_id=plan_id)
+            terms = self._consortium.evaluate("plan:Get", args, PlanView).plan.terms
+            view = self._consortium.evaluate("ceremony:Get", args, CeremonyView)
+            self._formers[plan_id] = Former(terms, view, self._scheme_of(terms))
+        return self._formers[plan_id]
+
+    def _scheme_of(self, terms: PlanTerms) -> Scheme:
+        assert isinstance(terms.encryption, EncryptionTerms)
+        if terms.plan_id not in self._schemes:
+            origin = bytes.fromhex(terms.key.origin_sha256) if terms.key else None
+            self._schemes[terms.plan_id] = Scheme(
+                terms.encryption, terms.workload, bytes.fromhex(terms.sha256), origin
+            )
+        return self._schemes[terms.plan_id]
+
+    def _made_key(self, now: Snapshot) -> CollectiveKey:
+        """The key, as this node kept it, as it was handed on, or from the revealed shares."""
+        scheme, view = self.scheme(now), _view(now)
+        agreed = view.ceremony.collective_key_sha256
+        path = self._home.content(agreed) if agreed else None
+        if path is not None:
+            return scheme.known_key(path.read_bytes())
+        if now.plan.terms.key:
+            refs = [share.key for share in view.shares if share.key]
+            key = scheme.known_key(self._exchange.fetch(refs[0]))
+        else:
+            key = scheme.collective_key([self._exchange.fetch(s.share) for s in view.shares])
+        self._home.keep_content(key.content)
+        return key
 
     def _opening(self, now: Snapshot) -> _Opening:
         plan_id = now.plan.terms.plan_id
         opening = self._home.record(plan_id, "opening", _Opening)
         if opening is None:
             dealer = _point(now.plan.terms, self._msp_id)
-            content = self.scheme(now).dealing.make(self._secret(now), dealer)
+            content = self.scheme(now).dealing.make(self._secret(now.plan.terms), dealer)
             opening = _Opening(
                 share_sha256=self._home.keep_content(content),
                 nonce=self._secrets.new("nonce", plan_id).hex(),

@@ -172,10 +172,11 @@ def _ceremony(me: Me, now: Snapshot, view: CeremonyView) -> Iterator[Duty]:
         return
     task, done = posted[stage]
     plan_id = plan.terms.plan_id
-    if me.msp_id not in done:
+    owing = view.ceremony.dealers if stage is CeremonyStatus.REVEAL else view.ceremony.hospitals
+    if me.msp_id in owing and me.msp_id not in done:
         yield Duty(task, plan_id)
     accused = stage is CeremonyStatus.CONFIRM and bool(view.accusations)
-    complete = len(done) == len(plan.terms.hospitals) or accused or bool(now.gone)
+    complete = len(done) == len(owing) or accused or bool(now.gone)
     yield _advance(me, plan, Task.ADVANCE_CEREMONY, 0, complete, view.ceremony.deadline)
 
 

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import count
@@ -64,53 +65,64 @@ class KeySecret:
         return "KeySecret(...)"
 
 
-class KeyDealing:
-    """Makes and checks the hospitals' parts of one plan's key.
+@dataclass(frozen=True)
+class Hidden:
+    """What a dealer proves to know: f's coefficients, the constant first, and short polynomials."""
+
+    polynomial: list[Residues]
+    shorts: list[Residues]
+
+    def __repr__(self) -> str:
+        return "Hidden(...)"
+
+
+class Dealing(ABC):
+    """Makes and checks what is dealt of a secret, of which a linear image is public.
 
     Args:
-        reference: a, ``int64[P, N]``.
-        context: SHA-256 of the plan's parameters.
-        hospitals: n. Hospital i of the plan, counted from 1, stands at point i.
-        threshold: t, or n where every hospital's share is needed: nothing is then dealt.
+        context: what proofs and dealings are bound to.
+        hospitals: n, to whom is dealt. Hospital i of the plan, counted from 1, stands at point i.
+        terms: coefficients of f.
+        largest: bounds on the coefficients of the constant, 0 where it is not short, and of each
+            of the short polynomials.
     """
 
     def __init__(
-        self, rns: Rns, reference: Residues, context: bytes, hospitals: int, threshold: int
+        self, rns: Rns, context: bytes, hospitals: int, terms: int, largest: tuple[int, ...]
     ) -> None:
         self._rns = rns
-        self._reference = reference
         self._context = context
         self._hospitals = hospitals
-        self._dealt = threshold < hospitals
-        self._terms = threshold if self._dealt else 1
-        form = (context, rns.primes, rns.degree)
-        self._key = Form(Kind.KEY, *form, chunks=1)
-        self._proof = Form(Kind.PROOF, *form, chunks=_MASKS, polynomials=self._terms + 1)
+        self._terms = terms
+        self._largest = largest
+        shape = (context, rns.primes, rns.degree)
+        polynomials = terms + len(largest) - 1
+        self._proof = Form(Kind.PROOF, *shape, chunks=_MASKS, polynomials=polynomials)
 
     @property
     def dealt(self) -> bool:
-        """Whether the secrets are dealt: some hospitals may then be missing from a decryption."""
-        return self._dealt
-
-    def secret_polynomial(self, secret: KeySecret) -> NDArray[np.int64]:
-        """s_j: ``int64[N]`` of -1, 0, 1."""
-        return secret.stream(self._context, b"secret").ternary(self._rns.degree)
+        """Whether the secret is dealt: some hospitals may then be missing from a decryption."""
+        return bool(self._hospitals)
 
     def make(self, secret: KeySecret, dealer: int) -> bytes:
         """The public part of hospital ``dealer``: the same bytes each time."""
         # Masks are drawn again until every answer hides its secret (Lyubashevsky 2012): about one
         # draw in a thousand is rejected.
+        hidden = self._hidden(secret)
+        image = self._image(hidden.polynomial[0], hidden.shorts)
         for attempt in count():
-            if (document := self._attempt(secret, dealer, attempt)) is not None:
-                return document
+            stream = secret.stream(self._context, b"masks" + struct.pack("<I", attempt))
+            if (said := self._attempt(hidden, image, dealer, stream)) is not None:
+                return self._shown(image) + said
         raise AssertionError
 
     def subshare(self, secret: KeySecret, recipient: int) -> Residues:
         """f_j(recipient): ``int64[P, N]``, for that hospital's eyes alone."""
-        return self._at(self._polynomial(secret), recipient)
+        return self._at(self._hidden(secret).polynomial, recipient)
 
     def check(self, document: bytes, dealer: int) -> Residues:
-        """b_j, where the public part of hospital ``dealer`` is sound: ``int64[P, N]``.
+        """What is public of the secret of hospital ``dealer``, where its public part is sound:
+        ``int64[P, N]`` each.
 
         Raises:
             MedFabricError: ``KEY_SHARE_INVALID``, or the wire format's codes.
@@ -119,11 +131,11 @@ class KeyDealing:
         for answer, challenge in zip(parts.answers, self._challenges(parts.digest), strict=True):
             if not self._is_short(answer):
                 raise _invalid("an answer of its proof is not short")
-            parts.commitments.append(self._commitment(parts.key, answer, challenge))
-        digest = self._digest(dealer, parts.key, parts.hashes, parts.commitments)
+            parts.commitments.append(self._commitment(parts.image, answer, challenge))
+        digest = self._digest(dealer, parts.image, parts.hashes, parts.commitments)
         if digest != parts.digest:
             raise _invalid("its proof of possession does not hold")
-        return parts.key
+        return parts.image
 
     def check_subshare(
         self, document: bytes, dealer: int, recipient: int, subshare: Residues
@@ -136,7 +148,8 @@ class KeyDealing:
         parts = self._parse(document)
         masks = [
             self._rns.subtract(
-                self._at(list(answer[:-1]), recipient), self._rns.multiply(challenge, subshare)
+                self._at(list(answer[: self._terms]), recipient),
+                self._rns.multiply(challenge, subshare),
             )
             for answer, challenge in zip(parts.answers, self._challenges(parts.digest), strict=True)
         ]
@@ -148,32 +161,47 @@ class KeyDealing:
                 "polynomial that its public part binds; complain on the ledger",
             )
 
+    # what the secret is
+
+    @abstractmethod
+    def _hidden(self, secret: KeySecret) -> Hidden: ...
+
+    @abstractmethod
+    def _image(self, constant: Residues, shorts: list[Residues]) -> Residues:
+        """The public image, a linear one: ``int64[..., P, N]``."""
+
+    @abstractmethod
+    def _shown(self, image: Residues) -> bytes:
+        """The image, as a public part begins with it."""
+
+    @abstractmethod
+    def _read(self, document: bytes) -> tuple[Residues, bytes]:
+        """The image, and the rest of a public part."""
+
     # inner workings
 
-    def _attempt(self, secret: KeySecret, dealer: int, attempt: int) -> bytes | None:
-        """A public part from one draw of masks; None where an answer is not short."""
-        polynomial = self._polynomial(secret)
-        noise = self._rns.small(secret.stream(self._context, b"error").error(self._rns.degree))
-        key = self._public(polynomial[0], noise)
-        stream = secret.stream(self._context, b"masks" + struct.pack("<I", attempt))
+    def _attempt(
+        self, hidden: Hidden, image: Residues, dealer: int, stream: Stream
+    ) -> bytes | None:
+        """A proof from one draw of masks; None where an answer is not short."""
         masks = [self._mask(stream) for _ in range(_MASKS)]
-        hashes = self._hashes(dealer, polynomial, masks) if self._dealt else b""
-        commitments = [self._public(mask[0], mask[-1]) for mask in masks]
-        digest = self._digest(dealer, key, hashes, commitments)
+        hashes = self._hashes(dealer, hidden.polynomial, masks)
+        commitments = [self._image(mask[0], mask[self._terms :]) for mask in masks]
+        digest = self._digest(dealer, image, hashes, commitments)
         answers = [
-            self._answer(mask, challenge, [*polynomial, noise])
+            self._answer(mask, challenge, [*hidden.polynomial, *hidden.shorts])
             for mask, challenge in zip(masks, self._challenges(digest), strict=True)
         ]
         if not all(self._is_short(answer) for answer in answers):
             return None
-        own = self._key.encode(key[None, None])
-        return own + hashes + digest + self._proof.encode(np.stack(answers))
+        return hashes + digest + self._proof.encode(np.stack(answers))
 
     def _mask(self, stream: Stream) -> list[Residues]:
-        """g's coefficients, and the mask of the error."""
-        short = self._rns.small(stream.short(self._rns.degree, _MASK_BITS))
-        high = [self._uniform(stream) for _ in range(self._terms - 1)]
-        return [short, *high, self._rns.small(stream.short(self._rns.degree, _MASK_BITS))]
+        """g's coefficients, and the masks of the short polynomials."""
+        constant, *shorts = [
+            self._short(stream) if bound else self.uniform(stream) for bound in self._largest
+        ]
+        return [constant, *self._high(stream), *shorts]
 
     def _answer(
         self, mask: list[Residues], challenge: Residues, hidden: list[Residues]
@@ -182,10 +210,12 @@ class KeyDealing:
         return np.stack([self._rns.add(*pair) for pair in zip(mask, products, strict=True)])
 
     def _is_short(self, answer: Residues) -> bool:
-        """Whether an answer's first and last polynomials are, and so hide what they carry."""
+        """Whether those of an answer's polynomials are that hide what is short."""
+        places = (0, *range(self._terms, len(answer)))
         return all(
-            self._rns.within(short, (1 << _MASK_BITS) - _CHALLENGE_WEIGHT * largest - 1)
-            for short, largest in ((answer[0], 1), (answer[-1], LARGEST_ERROR))
+            self._rns.within(answer[place], (1 << _MASK_BITS) - _CHALLENGE_WEIGHT * largest - 1)
+            for place, largest in zip(places, self._largest, strict=True)
+            if largest
         )
 
     def _hashes(
@@ -197,19 +227,21 @@ class KeyDealing:
                 dealer,
                 recipient,
                 self._at(polynomial, recipient),
-                [self._at(mask[:-1], recipient) for mask in masks],
+                [self._at(mask[: self._terms], recipient) for mask in masks],
             )
             for recipient in range(1, self._hospitals + 1)
         )
 
-    def _polynomial(self, secret: KeySecret) -> list[Residues]:
-        """f_j's coefficients."""
-        stream = secret.stream(self._context, b"dealing")
-        high = [self._uniform(stream) for _ in range(self._terms - 1)]
-        return [self._rns.small(self.secret_polynomial(secret)), *high]
+    def _high(self, stream: Stream) -> list[Residues]:
+        """Coefficients that hide the constant."""
+        return [self.uniform(stream) for _ in range(self._terms - 1)]
 
-    def _uniform(self, stream: Stream) -> Residues:
+    def uniform(self, stream: Stream) -> Residues:
+        """Any polynomial."""
         return stream.uniform(self._rns.degree, self._rns.primes)
+
+    def _short(self, stream: Stream) -> Residues:
+        return self._rns.small(stream.short(self._rns.degree, _MASK_BITS))
 
     def _at(self, coefficients: Sequence[Residues], point: int) -> Residues:
         """A polynomial's value, by Horner's rule."""
@@ -219,15 +251,9 @@ class KeyDealing:
             value = self._rns.add(self._rns.multiply(value, scalar), coefficient)
         return value
 
-    def _public(self, short: Residues, error: Residues) -> Residues:
-        """-(a short + error)."""
-        rns = self._rns
-        product = rns.multiply(self._reference, short)
-        return rns.subtract(np.zeros_like(product), rns.add(product, error))
-
-    def _commitment(self, key: Residues, answer: Residues, challenge: Residues) -> Residues:
-        public = self._public(answer[0], answer[-1])
-        return self._rns.subtract(public, self._rns.multiply(challenge, key))
+    def _commitment(self, image: Residues, answer: Residues, challenge: Residues) -> Residues:
+        public = self._image(answer[0], list(answer[self._terms :]))
+        return self._rns.subtract(public, self._rns.multiply(challenge, image))
 
     def _challenges(self, digest: bytes) -> list[Residues]:
         return [self._challenge(derived(digest, bytes([number]))) for number in range(_MASKS)]
@@ -245,11 +271,11 @@ class KeyDealing:
         return self._rns.small(values)
 
     def _digest(
-        self, dealer: int, key: Residues, hashes: bytes, commitments: Sequence[Residues]
+        self, dealer: int, image: Residues, hashes: bytes, commitments: Sequence[Residues]
     ) -> bytes:
         text = b"MFR2 key proof" + self._context + struct.pack("<I", dealer) + hashes
-        for polynomial in (key, *commitments):
-            text += hashlib.sha256(polynomial.astype("<i8").tobytes()).digest()
+        for polynomials in (image, *commitments):
+            text += hashlib.sha256(polynomials.astype("<i8").tobytes()).digest()
         return hashlib.sha256(text).digest()
 
     def _subshare_hash(
@@ -262,26 +288,71 @@ class KeyDealing:
         return state.digest()
 
     def _parse(self, document: bytes) -> _Parts:
-        size = self._key.length + self._hashes_length + 32 + self._proof.length
-        if len(document) != size:
+        image, rest = self._read(document)
+        size = 32 * self._hospitals
+        if len(rest) != size + 32 + self._proof.length:
             raise MedFabricError(Code.WIRE_MALFORMED, "not a key share of this plan's size")
-        place = self._key.length
-        key = self._key.decode(document[:place])[0, 0]
-        hashes = document[place : place + self._hashes_length]
-        place += self._hashes_length
-        answers = self._proof.decode(document[place + 32 :])
-        return _Parts(key, hashes, document[place : place + 32], answers, [])
+        answers = self._proof.decode(rest[size + 32 :])
+        return _Parts(image, rest[:size], rest[size : size + 32], answers, [])
 
-    @property
-    def _hashes_length(self) -> int:
-        return 32 * self._hospitals if self._dealt else 0
+
+class KeyDealing(Dealing):
+    """Of the hospitals' own secrets, whose images add up to one plan's key.
+
+    Args:
+        reference: a, ``int64[P, N]``.
+        context: SHA-256 of the plan's parameters.
+        threshold: t, or n where every hospital's share is needed: nothing is then dealt.
+        of: the context under which the secrets were made, where that was for another plan: they
+            are then dealt again, to any number of hospitals.
+    """
+
+    def __init__(
+        self,
+        rns: Rns,
+        reference: Residues,
+        context: bytes,
+        hospitals: int,
+        threshold: int,
+        of: bytes | None = None,
+    ) -> None:
+        dealt = threshold < hospitals or of is not None
+        terms = threshold if dealt else 1
+        super().__init__(rns, context, hospitals if dealt else 0, terms, (1, LARGEST_ERROR))
+        self._reference = reference
+        self._of = of or context
+        self._key = Form(Kind.KEY, context, rns.primes, rns.degree, chunks=1)
+
+    def secret_polynomial(self, secret: KeySecret) -> NDArray[np.int64]:
+        """s_j: ``int64[N]`` of -1, 0, 1."""
+        return secret.stream(self._of, b"secret").ternary(self._rns.degree)
+
+    def _hidden(self, secret: KeySecret) -> Hidden:
+        high = self._high(secret.stream(self._context, b"dealing"))
+        error = secret.stream(self._of, b"error").error(self._rns.degree)
+        polynomial = [self._rns.small(self.secret_polynomial(secret)), *high]
+        return Hidden(polynomial, [self._rns.small(error)])
+
+    def _image(self, constant: Residues, shorts: list[Residues]) -> Residues:
+        """b = -(a s + e)."""
+        rns = self._rns
+        product = rns.multiply(self._reference, constant)
+        return rns.subtract(np.zeros_like(product), rns.add(product, shorts[0]))
+
+    def _shown(self, image: Residues) -> bytes:
+        return self._key.encode(image[None, None])
+
+    def _read(self, document: bytes) -> tuple[Residues, bytes]:
+        length = self._key.length
+        return self._key.decode(document[:length])[0, 0], document[length:]
 
 
 @dataclass(frozen=True)
 class _Parts:
-    """A public part as read. ``answers``: ``int64[masks, t + 1, P, N]``, the error's last."""
+    """A public part as read. ``answers``: ``int64[masks, polynomials, P, N]``: f's coefficients,
+    then the short polynomials."""
 
-    key: Residues
+    image: Residues
     hashes: bytes
     digest: bytes
     answers: Residues

@@ -56,7 +56,7 @@ class Study:
         encryption = plan.encryption
         if not isinstance(encryption, EncryptionTerms):
             raise MedFabricError(Code.PARAMETERS_REFUSED, "the study's plan has no collective key")
-        if refused := studies.refusal(terms, encryption, len(plan.hospitals)):
+        if refused := studies.refusal(terms, encryption, plan.key_parts):
             raise MedFabricError(Code.PARAMETERS_REFUSED, f"{refused}; propose another study")
         self._terms = terms
         self._scheme = scheme

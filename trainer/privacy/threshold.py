@@ -19,8 +19,8 @@ Content goes in and out chunk by chunk: memory does not grow with the model.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import BinaryIO
 
@@ -32,15 +32,17 @@ from chaincode.schema.encryption import EncryptionTerms, Workload
 from chaincode.schema.errors import Code, MedFabricError
 from chaincode.schema.rounds import WholeRound
 from trainer.privacy import kahe, sampling
-from trainer.privacy.dealing import KeyDealing, KeySecret
+from trainer.privacy.commitments import SHORTS, Commitments
+from trainer.privacy.dealing import Dealing, KeyDealing, KeySecret
 from trainer.privacy.encryptor import Encryptor
+from trainer.privacy.handover import Handing, Held
 from trainer.privacy.kahe import Masks
 from trainer.privacy.quantised import check_sums
 from trainer.privacy.ring import Residues
 from trainer.privacy.rns import Rns
 from trainer.privacy.seal import Seal
 from trainer.privacy.updates import SumForm, UpdateForm
-from trainer.privacy.wellformed import WellFormed
+from trainer.privacy.wellformed import Short, WellFormed
 from trainer.privacy.wire import Form, Kind
 
 
@@ -59,10 +61,15 @@ class CollectiveKey:
 
 @dataclass(frozen=True)
 class ShareKey:
-    """What hospital ``point`` decrypts with: ``int64[P, N]``. Never leaves its node."""
+    """What hospital ``point`` decrypts with: ``int64[P, N]``. Never leaves its node.
+
+    ``held``: the same as it was dealt, with what is needed to deal it on; None where it is the
+    hospital's own secret.
+    """
 
     point: int
     residues: Residues
+    held: Held | None = None
 
     def __repr__(self) -> str:
         return f"ShareKey({self.point}, ...)"
@@ -72,13 +79,17 @@ class Scheme:
     """Threshold CKKS under one plan's terms, for models of ``work.parameters`` values.
 
     Args:
-        seed: the plan's hash; fixes the common reference polynomial.
+        seed: the plan's hash.
+        origin: the hash of the plan that the key was made for, where that is another; it fixes the
+            common reference polynomial.
 
     Raises:
         MedFabricError: ``PARAMETERS_REFUSED``.
     """
 
-    def __init__(self, terms: EncryptionTerms, work: Workload, seed: bytes) -> None:
+    def __init__(
+        self, terms: EncryptionTerms, work: Workload, seed: bytes, origin: bytes | None = None
+    ) -> None:
         if refused := encryption.refusal(terms, work):
             raise MedFabricError(Code.PARAMETERS_REFUSED, f"{refused}; change the plan's terms")
         self._terms = terms
@@ -86,10 +97,13 @@ class Scheme:
         self._seal = Seal(terms)
         self._rns = Rns(terms.poly_modulus_degree, self._seal.primes)
         self.context = _context(terms, work, seed)
+        self._origin = origin or seed
         self._reference = np.stack(
-            [_uniform(seed, i, q, self._rns.degree) for i, q in enumerate(self._rns.primes)]
+            [_uniform(self._origin, i, q, self._rns.degree) for i, q in enumerate(self._rns.primes)]
         )
         self.threshold = terms.threshold or work.hospitals
+        self._inherited = origin is not None
+        self.dealt = self.threshold < work.hospitals or self._inherited
         self.dealing = KeyDealing(
             self._rns, self._reference, self.context, work.hospitals, self.threshold
         )
@@ -133,23 +147,102 @@ class Scheme:
             total = self._rns.add(total, self.dealing.check(document, dealer))
         return CollectiveKey(total, self.form(Kind.KEY).encode(total[None, None]))
 
-    def share_key(self, secret: KeySecret, point: int, subshares: Sequence[Residues]) -> ShareKey:
+    def known_key(self, content: bytes) -> CollectiveKey:
+        """The key from its content, whose hash the caller knows; whichever plan it was made for.
+
+        Raises:
+            MedFabricError: the wire format's codes.
+        """
+        form = replace(self.form(Kind.KEY), context=Form.context_of(content))
+        return CollectiveKey(form.decode(content)[0, 0], content)
+
+    def own_share_key(self, secret: KeySecret, point: int) -> ShareKey:
+        """What hospital ``point`` decrypts with where nothing is dealt: its own secret."""
+        return ShareKey(point, self._rns.small(self.dealing.secret_polynomial(secret)))
+
+    def share_key(self, point: int, dealt: Mapping[int, Residues]) -> ShareKey:
         """What hospital ``point`` decrypts with.
 
         Args:
-            subshares: what every hospital dealt to this one; empty where nothing is dealt.
+            dealt: what was dealt to it, by dealer; of every one.
 
         Raises:
             MedFabricError: ``SHARES_INCOMPLETE``.
         """
-        if not self.dealing.dealt:
-            return ShareKey(point, self._rns.small(self.dealing.secret_polynomial(secret)))
-        if len(subshares) != self._work.hospitals:
+        if not dealt or (not self._inherited and len(dealt) != self._work.hospitals):
             raise MedFabricError(Code.SHARES_INCOMPLETE, "a hospital has dealt nothing")
-        total = np.zeros_like(self._reference)
-        for subshare in subshares:
-            total = self._rns.add(total, subshare)
-        return ShareKey(point, total)
+        value, committed = np.zeros_like(self._reference), []
+        opening = np.zeros((SHORTS, self._rns.degree), dtype=np.int64)
+        for dealer in sorted(dealt):
+            own, commitment = self.committed(dealer, point, dealt[dealer])
+            value = self._rns.add(value, dealt[dealer])
+            opening = opening + own
+            committed.append(commitment)
+        return ShareKey(point, value, Held(value, opening, np.stack(committed)))
+
+    def committed(self, dealer: int, recipient: int, subshare: Residues) -> tuple[Short, Residues]:
+        """The opening and the commitment of what is dealt: ``int64[3, N]``, ``int64[2, P, N]``."""
+        opening = self._commitments.opening(self.context, dealer, recipient, subshare)
+        return opening, self._commitments.commit(subshare, opening)
+
+    def handing(
+        self,
+        former: Scheme,
+        point: int,
+        points: Sequence[int],
+        bound: Sequence[str],
+        held: Held | None = None,
+    ) -> Dealing:
+        """How the hospital at ``point`` of the plan that hands the key on deals its part on.
+
+        Args:
+            former: that plan's scheme.
+            points: of all who hand on: as many as decrypt under that plan.
+            bound: see :class:`Handing`; empty where the part is the hospital's own secret.
+            held: that part, to deal it on, or None to check.
+
+        Raises:
+            MedFabricError: ``SHARES_INCOMPLETE``.
+        """
+        ring, to = (self._rns, self.context), (self._work.hospitals, self.threshold)
+        if not former.dealt:
+            return KeyDealing(ring[0], self._reference, ring[1], *to, of=former.context)
+        factor = former.lagrange(point, points)
+        named = (self._commitments, self.context, former.context)
+        return Handing(self._rns, *named, *to, factor, bound, held)
+
+    def kept(self, key: ShareKey) -> bytes:
+        """A dealt share key, as its node keeps it."""
+        assert key.held is not None
+        form, held = self._held_forms(len(key.held.commitments)), key.held
+        return b"".join(
+            (
+                form[0].encode(held.value[None, None]),
+                form[1].encode(held.commitments),
+                held.opening.astype("<i2").tobytes(),
+            )
+        )
+
+    def found(self, raw: bytes, point: int, dealers: int) -> ShareKey:
+        """A dealt share key, from what its node kept.
+
+        Raises:
+            MedFabricError: the wire format's codes.
+        """
+        share, committed = self._held_forms(dealers)
+        place, end = share.length, share.length + committed.length
+        value = share.decode(raw[:place])[0, 0]
+        opening = np.frombuffer(raw[end:], dtype="<i2").astype(np.int64)
+        held = Held(value, opening.reshape(SHORTS, -1), committed.decode(raw[place:end]))
+        return ShareKey(point, value, held)
+
+    def _held_forms(self, dealers: int) -> tuple[Form, Form]:
+        form = Form(Kind.COMMITMENT, self.context, self._rns.primes, self._rns.degree, dealers, 2)
+        return self.form(Kind.SUBSHARE), form
+
+    @cached_property
+    def _commitments(self) -> Commitments:
+        return Commitments(self._rns, self._origin)
 
     # the sum
 
@@ -303,24 +396,28 @@ class Scheme:
             MedFabricError: ``SHARES_INCOMPLETE``.
         """
         return self._rns.multiply(
-            key.residues, self._rns.residues(self._lagrange(key.point, holders))
+            key.residues, self._rns.residues(self.lagrange(key.point, holders))
         )
 
-    # helpers
+    def lagrange(self, point: int, holders: Sequence[int]) -> int:
+        """The factor of f(point) in f(0), from the values at the holders' points.
 
-    def _lagrange(self, point: int, holders: Sequence[int]) -> int:
-        """The factor of f(point) in f(0), from the values at the holders' points."""
+        Raises:
+            MedFabricError: ``SHARES_INCOMPLETE``.
+        """
         if len(set(holders)) != self.threshold or point not in holders:
             raise MedFabricError(
                 Code.SHARES_INCOMPLETE,
                 f"{len(set(holders))} hospitals to share where the plan has {self.threshold}",
             )
-        if not self.dealing.dealt:
+        if not self.dealt:
             return 1
         modulus, factor = self._rns.modulus, 1
         for other in set(holders) - {point}:
             factor = factor * other * pow(other - point, -1, modulus) % modulus
         return factor
+
+    # helpers
 
     def _flood(self, stream: sampling.Stream) -> Residues:
         digits = stream.flood(self._rns.degree, self._terms.flood_bits)

@@ -43,6 +43,7 @@ class Kind(IntEnum):
     MASKED = 8
     MODEL = 9
     SCORES = 10
+    COMMITMENT = 11
 
 
 MALFORMED = frozenset({Code.WIRE_MALFORMED, Code.WIRE_FOREIGN, Code.RESIDUE_RANGE})
@@ -80,6 +81,17 @@ class Form:
         """What content of this form begins with."""
         shape = (len(self.primes), self.degree, self.chunks, self.polynomials)
         return _HEADER.pack(_MAGIC, self.kind, *shape, self.context)
+
+    @staticmethod
+    def context_of(content: bytes) -> bytes:
+        """The context that content says it was made under.
+
+        Raises:
+            MedFabricError: ``WIRE_MALFORMED``.
+        """
+        if len(content) < _HEADER.size:
+            raise MedFabricError(Code.WIRE_MALFORMED, f"{len(content)} bytes have no header")
+        return bytes(_HEADER.unpack_from(content)[-1])
 
     def pack(self, chunk: Iterable[Residues]) -> bytes:
         """One chunk's bytes, of polynomials ``int64[primes, N]``, canonical."""

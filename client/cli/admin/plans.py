@@ -11,6 +11,7 @@ from chaincode.schema.errors import Code, MedFabricError
 from client.cli.session import FILE, ledger_command, read_model
 
 if TYPE_CHECKING:
+    from chaincode.schema.plans import InheritedKey
     from client.consortium import Consortium
 
 
@@ -26,11 +27,15 @@ def round_() -> None:
 
 @ledger_command(plan, "propose")
 @click.argument("terms", type=FILE)
-def propose(consortium: Consortium, terms: Path) -> Any:
+@click.option("--key-of", metavar="PLAN", help="Take over this plan's key; no new one is made.")
+def propose(consortium: Consortium, terms: Path, key_of: str | None) -> Any:
     """Propose the plan whose terms are in TERMS (JSON)."""
     from chaincode.schema.plans import PlanTerms
 
-    return consortium.plans.propose(read_model(terms, PlanTerms))
+    proposed = read_model(terms, PlanTerms)
+    if key_of is not None:
+        proposed = proposed.model_copy(update={"key": inherited_key(consortium, key_of)})
+    return consortium.plans.propose(proposed)
 
 
 @ledger_command(plan, "amend")
@@ -181,6 +186,21 @@ def show_round(consortium: Consortium, plan_id: str, number: int | None) -> Any:
                 Code.NOT_FOUND, f"plan {plan_id} has no round yet; see `admin plan show {plan_id}`"
             )
     return consortium.rounds.get(plan_id=plan_id, number=number)
+
+
+def inherited_key(consortium: Consortium, plan_id: str) -> InheritedKey:
+    """What a plan says that takes over the key of this one.
+
+    Raises:
+        MedFabricError: ``PLAN_INVALID`` where it has none.
+    """
+    former = consortium.plans.get(plan_id=plan_id).plan.terms
+    made = consortium.ceremonies.get(plan_id=plan_id).ceremony.collective_key_sha256
+    if made is None:
+        raise MedFabricError(
+            Code.PLAN_INVALID, f"the hospitals of {plan_id} have confirmed no key; wait for them"
+        )
+    return former.handed_on(made)
 
 
 def agreed_terms(consortium: Consortium, plan_id: str, expected: str | None) -> str:

@@ -30,7 +30,7 @@ def fit(consortium: Consortium, terms: Path) -> Any:
     plan = consortium.plans.get(plan_id=wanted.plan_id).plan.terms
     encryption = plan.encryption
     if isinstance(encryption, EncryptionTerms) and not (wrong := studies.problem(wanted)):
-        fitted = studies.fitted(wanted, encryption, len(plan.hospitals))
+        fitted = studies.fitted(wanted, encryption, plan.key_parts)
         if fitted is not None:
             return fitted
         wrong = "the plan's key has no room for these sums; take fewer levels or records"

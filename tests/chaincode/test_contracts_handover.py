@@ -1,0 +1,270 @@
+"""A plan that takes over the key of another: when, from whom, and what becomes of the other."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from support.scenario import (
+    HOSPITALS,
+    Scenario,
+    at,
+    commit_args,
+    confirm_args,
+    dataset_of,
+    ref,
+    reveal_args,
+    sha,
+    terms,
+)
+from support.studies import study_terms
+
+from chaincode.schema import keys
+from chaincode.schema.errors import Code
+from chaincode.schema.plans import InheritedKey, Participant, PlanTerms
+
+ONE, TWO, THREE, FOUR = HOSPITALS
+OLD, NEW = "old", "new"
+
+
+def _plan(plan_id: str, hospitals: tuple[str, ...], threshold: int | None, **changes: Any):
+    participants = tuple(
+        Participant(msp_id=h, node_id="node1", dataset_id=dataset_of(h)) for h in hospitals
+    )
+    agreement = len(hospitals) // 2 + 1
+    plan = terms(plan_id, rounds=1, participants=participants, agreement=agreement, quorum=2)
+    encryption = plan.encryption.model_copy(update={"threshold": threshold})
+    return plan.model_copy(update={"encryption": encryption, **changes})
+
+
+FORMER = _plan(OLD, HOSPITALS, 3)
+KEY = InheritedKey(
+    plan_id=OLD,
+    origin_sha256=FORMER.sha256,
+    collective_key_sha256=sha("collective key"),
+    secrets=4,
+)
+
+
+def _successor(hospitals: tuple[str, ...] = (ONE, TWO, FOUR), **changes: Any) -> PlanTerms:
+    return _plan(NEW, hospitals, 2, **{"key": KEY, **changes})
+
+
+def _with_key() -> Scenario:
+    """The former plan's key is made."""
+    scenario = at("enrolled")
+    for step in (scenario.propose, scenario.consent, scenario.approve, scenario.ceremony):
+        step(FORMER)
+    return scenario
+
+
+def _paused() -> Scenario:
+    scenario = _with_key()
+    scenario.do(ONE, "plan:Pause", {"plan_id": OLD, "reason": "one leaves"})
+    return scenario
+
+
+def _proposed(plan: PlanTerms, who: tuple[str, ...] = (ONE, TWO, FOUR)) -> Scenario:
+    scenario = _paused()
+    scenario.propose(plan)
+    for hospital in who:
+        scenario.vote(hospital, "plan", NEW, plan.sha256)
+    return scenario
+
+
+def _opened(plan: PlanTerms) -> Scenario:
+    scenario = _proposed(plan)
+    scenario.do(ONE, "plan:Advance", {"plan_id": NEW})
+    return scenario
+
+
+def _handed(plan: PlanTerms) -> Scenario:
+    scenario = _opened(plan)
+    scenario.post_all(plan, "ceremony:Commit", commit_args)
+    scenario.advance_ceremony(plan)
+    dealers = tuple(scenario.asset(keys.ceremony(NEW))["dealers"])
+    scenario.post_all(plan, "ceremony:Reveal", reveal_args, dealers)
+    scenario.advance_ceremony(plan)
+    scenario.post_all(plan, "ceremony:Confirm", confirm_args)
+    scenario.advance_ceremony(plan)
+    return scenario
+
+
+def test_a_key_goes_on_without_a_hospital_that_left() -> None:
+    scenario = _handed(_successor())
+
+    ceremony, old = scenario.asset(keys.ceremony(NEW)), scenario.asset(keys.plan(OLD))
+
+    assert ceremony["status"] == "DONE"
+    assert ceremony["dealers"] == [ONE, TWO, FOUR]
+    assert ceremony["collective_key_sha256"] == KEY.collective_key_sha256
+    assert (old["status"], old["successor"]) == ("COMPLETED", NEW)
+    assert old["reason"] == f"its key went to {NEW}"
+    assert scenario.asset(keys.plan(NEW))["status"] == "ACTIVE"
+
+
+def test_a_key_goes_on_to_one_that_joined() -> None:
+    three = (ONE, TWO, THREE)
+    former, scenario = _plan(OLD, three, 2), at("enrolled")
+    for step in (scenario.propose, scenario.consent, scenario.approve, scenario.ceremony):
+        step(former)
+    scenario.do(ONE, "plan:Pause", {"plan_id": OLD, "reason": "one joins"})
+    key = KEY.model_copy(update={"origin_sha256": former.sha256, "secrets": 3})
+    plan = _plan(NEW, HOSPITALS, 3, key=key)
+    scenario.propose(plan)
+    for hospital in three:
+        scenario.vote(hospital, "plan", NEW, plan.sha256)
+    scenario.do(ONE, "plan:Advance", {"plan_id": NEW})
+
+    ceremony = scenario.asset(keys.ceremony(NEW))
+
+    assert ceremony["hospitals"] == list(HOSPITALS)
+    assert ceremony["dealers"] == [ONE, TWO]
+
+
+def test_the_origin_stays_where_a_key_is_handed_on_twice() -> None:
+    scenario = _handed(_successor())
+    scenario.do(ONE, "plan:Pause", {"plan_id": NEW, "reason": "again"})
+    key = KEY.model_copy(update={"plan_id": NEW})
+    third = _plan("third", (ONE, TWO, FOUR), 2, key=key)
+    wrong = third.model_copy(
+        update={"key": key.model_copy(update={"origin_sha256": scenario_sha(scenario)})}
+    )
+
+    error = scenario.refused(ONE, "plan:Propose", wrong)
+    scenario.propose(third)
+
+    assert error.code == Code.PLAN_INVALID
+    assert scenario.asset(keys.plan("third"))["status"] == "PROPOSED"
+
+
+def scenario_sha(scenario: Scenario) -> str:
+    sha256: str = scenario.asset(keys.plan(NEW))["terms_sha256"]
+    return sha256
+
+
+# what is refused
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"secrets": 3},
+        {"origin_sha256": sha("another plan")},
+        {"collective_key_sha256": sha("another key")},
+    ],
+)
+def test_a_key_that_is_not_the_ledger_s_is_refused(changes: dict[str, Any]) -> None:
+    plan = _successor(key=KEY.model_copy(update=changes))
+
+    assert _paused().refused(ONE, "plan:Propose", plan).code == Code.PLAN_INVALID
+
+
+def test_a_key_of_another_ring_is_refused() -> None:
+    plan = _successor()
+    other = plan.encryption.model_copy(update={"modulus_bits": (48, 48, 48, 48)})
+    error = _paused().refused(ONE, "plan:Propose", plan.model_copy(update={"encryption": other}))
+
+    assert error.code == Code.PLAN_INVALID
+    assert "ring" in error.message
+
+
+def test_too_few_holders_hand_nothing_on() -> None:
+    error = _paused().refused(ONE, "plan:Propose", _successor((ONE, TWO)))
+
+    assert error.code == Code.PLAN_INVALID
+    assert "3 are needed" in error.message
+
+
+def test_no_holder_deals_that_has_not_approved() -> None:
+    # Most hospitals approve, but of those who hold the key and stay only two.
+    scenario = _proposed(_successor(), (ONE, TWO, THREE))
+
+    error = scenario.refused(ONE, "plan:Advance", {"plan_id": NEW})
+    scenario.vote(FOUR, "plan", NEW, _successor().sha256)
+
+    assert (error.code, "2 hospitals" in error.message) == (Code.PLAN_INVALID, True)
+    assert scenario.do(ONE, "plan:Advance", {"plan_id": NEW})["status"] == "APPROVED"
+
+
+def test_a_key_in_use_is_not_handed_on() -> None:
+    plan = _successor()
+    scenario = _proposed(plan)
+    scenario.do(ONE, "plan:Resume", {"plan_id": OLD, "reason": "goes on"})
+
+    assert scenario.refused(ONE, "plan:Advance", {"plan_id": NEW}).code == Code.NOT_YET
+
+    scenario.open(FORMER)
+    scenario.do(ONE, "plan:Pause", {"plan_id": OLD, "reason": "its round is open"})
+
+    assert scenario.refused(ONE, "plan:Advance", {"plan_id": NEW}).code == Code.NOT_YET
+
+
+def test_a_plan_whose_key_is_on_its_way_does_not_go_on() -> None:
+    scenario = _opened(_successor())
+    other = _successor().model_copy(update={"plan_id": "other"})
+    scenario.propose(other)
+    for hospital in (ONE, TWO, FOUR):
+        scenario.vote(hospital, "plan", "other", other.sha256)
+    resumed = {"plan_id": OLD, "reason": "goes on"}
+    study = study_terms(FORMER)
+
+    assert scenario.refused(ONE, "plan:Resume", resumed).code == Code.KEY_HANDED_ON
+    assert scenario.refused(ONE, "plan:Advance", {"plan_id": "other"}).code == Code.ALREADY
+    assert scenario.refused(ONE, "study:Propose", study).code == Code.KEY_HANDED_ON
+
+
+@pytest.mark.parametrize("aborted", [True, False])
+def test_the_key_goes_back_where_its_handing_on_fails(aborted: bool) -> None:
+    scenario = _opened(_successor())
+    if aborted:
+        scenario.do(ONE, "plan:Abort", {"plan_id": NEW, "reason": "not now"})
+    else:
+        scenario.wait()
+        scenario.advance_ceremony(_successor())
+
+    assert scenario.asset(keys.plan(OLD))["successor"] is None
+    scenario.do(ONE, "plan:Resume", {"plan_id": OLD, "reason": "goes on"})
+    assert scenario.asset(keys.plan(OLD))["status"] == "ACTIVE"
+
+
+def test_only_those_reveal_who_hand_on_and_they_name_the_key() -> None:
+    plan = _plan(NEW, HOSPITALS, 3, key=KEY)
+    scenario = _opened(plan)
+    with_commitment = commit_args(plan, ONE) | {"commitment_sha256": sha("share")}
+    refused = [scenario.refused(ONE, "ceremony:Commit", with_commitment)]
+    scenario.post_all(plan, "ceremony:Commit", commit_args)
+    scenario.advance_ceremony(plan)
+    honest = reveal_args(plan, ONE)
+    refused += [
+        scenario.refused(THREE, "ceremony:Reveal", reveal_args(plan, THREE)),
+        scenario.refused(ONE, "ceremony:Reveal", honest | {"nonce": sha("nonce")}),
+        scenario.refused(ONE, "ceremony:Reveal", honest | {"key": None}),
+        scenario.refused(ONE, "ceremony:Reveal", honest | {"key": ref("another key")}),
+        scenario.refused(ONE, "ceremony:Reveal", honest | {"bound": honest["bound"][:3]}),
+        scenario.refused(ONE, "ceremony:Reveal", honest | {"bound": []}),
+        scenario.refused(ONE, "ceremony:Reveal", honest | {"dealing": None}),
+    ]
+
+    assert [error.code for error in refused] == [
+        Code.BAD_ARGUMENT,
+        Code.NOT_A_PARTICIPANT,
+        Code.BAD_ARGUMENT,
+        Code.BAD_ARGUMENT,
+        Code.KEY_DISAGREEMENT,
+        Code.BAD_ARGUMENT,
+        Code.BAD_ARGUMENT,
+        Code.BAD_ARGUMENT,
+    ]
+
+
+def test_no_other_key_is_confirmed() -> None:
+    plan = _successor()
+    scenario = _opened(plan)
+    scenario.post_all(plan, "ceremony:Commit", commit_args)
+    scenario.advance_ceremony(plan)
+    scenario.post_all(plan, "ceremony:Reveal", reveal_args)
+    scenario.advance_ceremony(plan)
+    other = confirm_args(plan, ONE) | {"collective_key_sha256": sha("another key")}
+
+    assert scenario.refused(ONE, "ceremony:Confirm", other).code == Code.KEY_DISAGREEMENT

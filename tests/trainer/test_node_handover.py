@@ -1,0 +1,134 @@
+"""A key that whole nodes hand on, on the real contracts; and one who hands on something else."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from support.ceremony import Ceremony
+from support.scenario import HOSPITALS, dataset_of, terms
+
+from chaincode.schema.plans import Participant, PlanTerms
+from trainer.node.ceremony import KeyKeeper
+
+ONE, TWO, THREE, FOUR = HOSPITALS
+VALUES = np.array([-1.0, 0.5, 0.25, 1.0])
+
+
+def _plan(plan_id: str, hospitals: tuple[str, ...], threshold: int | None) -> PlanTerms:
+    participants = tuple(
+        Participant(msp_id=h, node_id="node1", dataset_id=dataset_of(h)) for h in hospitals
+    )
+    agreement = len(hospitals) // 2 + 1
+    plan = terms(plan_id, rounds=1, participants=participants, agreement=agreement, quorum=2)
+    encryption = plan.encryption.model_copy(update={"threshold": threshold})
+    return plan.model_copy(update={"encryption": encryption})
+
+
+def _after(
+    ceremony: Ceremony, plan_id: str, hospitals: tuple[str, ...], threshold: int | None
+) -> PlanTerms:
+    """A plan that takes over the key of the ceremony's."""
+    former, view = ceremony.terms, ceremony.now().ceremony
+    assert view is not None
+    assert view.ceremony.collective_key_sha256 is not None
+    key = former.handed_on(view.ceremony.collective_key_sha256)
+    return _plan(plan_id, hospitals, threshold).model_copy(update={"key": key})
+
+
+def _decrypted(ceremony: Ceremony, who: tuple[str, ...]) -> np.ndarray:
+    """The mean of two updates, by these hospitals."""
+    now, keeper = ceremony.now(), ceremony.keepers[who[0]]
+    scheme, key = keeper.scheme(now), keeper.collective_key(now)
+    updates = [b"".join(scheme.encrypt(VALUES * w, key, b"sender")) for w in (1, 2)]
+    total = b"".join(scheme.weighted_sum([(io.BytesIO(u), b"sender", 1) for u in updates]))
+    points = [ceremony.terms.hospitals.index(h) + 1 for h in who]
+    shares = [
+        scheme.decryption_share(ceremony.keepers[h].share_key(now), io.BytesIO(total), points)
+        for h in who
+    ]
+    return np.concatenate(list(scheme.decode_mean(io.BytesIO(total), shares, 2)))
+
+
+def _files(keeper: KeyKeeper, plan_id: str) -> set[str]:
+    return {path.name for path in (keeper._home.folder / "plans" / plan_id).glob("*")}
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ((HOSPITALS, 3), ((ONE, TWO, FOUR), 2)),  # One leaves.
+        (((ONE, TWO, THREE), 2), (HOSPITALS, 3)),  # One joins.
+        (((ONE, TWO, THREE), None), (HOSPITALS, 3)),  # Each has held a secret of its own.
+        ((HOSPITALS, 3), ((ONE, TWO, THREE), None)),  # From now on all are needed.
+    ],
+)
+def test_the_key_goes_on_and_what_was_held_is_deleted(
+    tmp_path: Path, old: tuple[Any, Any], new: tuple[Any, Any]
+) -> None:
+    ceremony = Ceremony(tmp_path, _plan("old", *old))
+    ceremony.whole()
+    key = ceremony.keepers[ONE].collective_key(ceremony.now()).sha256
+    ceremony.succeed(_after(ceremony, "new", *new))
+    ceremony.whole()
+    hospitals, threshold = new
+
+    decrypted = _decrypted(ceremony, hospitals[-(threshold or len(hospitals)) :])
+
+    assert np.abs(decrypted - 1.5 * VALUES).max() < 1e-5
+    assert {ceremony.keepers[h].collective_key(ceremony.now()).sha256 for h in hospitals} == {key}
+    for hospital in hospitals:
+        ceremony.keepers[hospital].share_key(ceremony.now())
+        assert not _files(ceremony.keepers[hospital], "old") & {"secret", "share-key"}
+
+
+def test_a_key_goes_on_twice(tmp_path: Path) -> None:
+    ceremony = Ceremony(tmp_path, _plan("first", HOSPITALS, 3))
+    ceremony.whole()
+    for plan_id, hospitals, threshold in (
+        ("second", (ONE, THREE, FOUR), 2),
+        ("third", HOSPITALS, 3),
+    ):
+        ceremony.succeed(_after(ceremony, plan_id, hospitals, threshold))
+        ceremony.whole()
+
+    decrypted = _decrypted(ceremony, (TWO, THREE, FOUR))
+
+    assert np.abs(decrypted - 1.5 * VALUES).max() < 1e-5
+
+
+def test_nothing_is_deleted_before_the_key_has_gone_on(tmp_path: Path) -> None:
+    ceremony = Ceremony(tmp_path, _plan("old", HOSPITALS, 3))
+    ceremony.whole()
+    ceremony.succeed(_after(ceremony, "new", (ONE, TWO, FOUR), 2))
+    ceremony.to_confirm()
+    ceremony.all("confirm")
+
+    assert {"secret", "share-key"} <= _files(ceremony.keepers[ONE], "old")
+
+
+@pytest.mark.parametrize("threshold", [3, None])
+def test_who_hands_on_something_else_is_named(tmp_path: Path, threshold: int | None) -> None:
+    ceremony = Ceremony(tmp_path, _plan("old", (ONE, TWO, THREE), threshold and 2))
+    ceremony.whole()
+    ceremony.succeed(_after(ceremony, "new", HOSPITALS, 3))
+    # What hospital 1 held has changed, in a way that its own checks do not show.
+    home = ceremony.exchanges[ONE]._home
+    name = "share-key" if threshold else "secret"
+    held = bytearray((home.folder / "plans" / "old" / name).read_bytes())
+    held[200 if threshold else 0] ^= 1
+    (home.folder / "plans" / "old" / name).write_bytes(held)
+
+    ceremony.to_confirm()
+    ceremony.all("confirm")
+    judging = ceremony.end()
+    ceremony.all("judge")
+    ended = ceremony.end()
+
+    assert judging["status"] == "JUDGE"
+    assert ended["culprits"] == [ONE]
+    old = ceremony.scenario.do(ONE, "plan:Get", {"plan_id": "old"})["plan"]
+    assert (old["status"], old["successor"]) == ("PAUSED", None)

@@ -1,5 +1,6 @@
 """Nodes that no plan names join by its rule and train, and prove what their hospitals store; then a
-hospital leaves and takes its part of the key with it, and the others renew what they own."""
+hospital leaves, and the others hand the key on among themselves and go on; then another one leaves
+and takes its part of the key with it, and the others renew what they own."""
 
 from __future__ import annotations
 
@@ -13,8 +14,8 @@ from support.training import ended, until
 
 from chaincode.schema.consortium import Node, RegisterNodeArgs
 from chaincode.schema.errors import Code
-from chaincode.schema.plans import DynamicTerms, PlanStatus, PlanTerms, ScheduleTerms
-from chaincode.schema.rounds import RoundStatus, RoundView
+from chaincode.schema.plans import DynamicTerms, Plan, PlanStatus, PlanTerms, ScheduleTerms
+from chaincode.schema.rounds import Round, RoundStatus, RoundView
 from chaincode.schema.storage import ChallengeStatus
 from chaincode.schema.strategies import Strategy
 from client.identity import Identity
@@ -25,16 +26,17 @@ from network.topology import Kind
 from trainer import presets
 
 NAMED_PLAN = presets.plan
+NEXT = "next"
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("kind", KINDS)
-def test_nodes_join_by_the_plans_rule_and_a_hospital_that_leaves_ends_the_plan(
+def test_a_key_goes_on_without_a_hospital_until_too_few_are_left(
     kind: Kind, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(presets, "plan", _dynamic_plan)
     monkeypatch.setattr(demo.steps, "register_node", _register_dynamic)
-    options = Options(tmp_path / "run", kind, hospitals=3, rounds=2)
+    options = Options(tmp_path / "run", kind, hospitals=4, rounds=2)
 
     with demo.prepared(options, lambda _: None) as run:
         _join_plans(run)
@@ -42,18 +44,70 @@ def test_nodes_join_by_the_plans_rule_and_a_hospital_that_leaves_ends_the_plan(
         view = until(run, 1, ended)
         places = run.ledger.plans.places(plan_id=PLAN_ID).places
         _challenged(run, view)
+        run.hospitals[3].admin.charter.leave(reason="merged with another")
+        _succeed(run)
+        base.wait_until(lambda: _published(run) is not None, "a round under the same key", 120)
+        after = _published(run)
+        keys = [run.ledger.ceremonies.get(plan_id=name).ceremony for name in (PLAN_ID, NEXT)]
+        former = demo.plan(run)
         run.hospitals[2].admin.charter.leave(reason="merged with another")
-        base.wait_until(lambda: demo.plan(run).status is PlanStatus.FAILED, "the plan's end", 60)
-        plan = demo.plan(run)
+        base.wait_until(lambda: _plan(run, NEXT).status is PlanStatus.FAILED, "the plan's end", 60)
+        plan = _plan(run, NEXT)
         base.wait_until(lambda: _renewed(run), "policies of those who stay", 60)
+        homes = [run.agents.home(hospital.slug) for hospital in run.hospitals]
 
     assert view.round.status is RoundStatus.PUBLISHED
-    assert [c.node_id for c in view.round.contributions] == ["node1"] * 3
+    assert [c.node_id for c in view.round.contributions] == ["node1"] * 4
+    assert after is not None
+    assert after.base_sha256 == view.round.model_sha256
+    assert keys[0].collective_key_sha256 == keys[1].collective_key_sha256
+    assert keys[1].dealers == tuple(hospital.msp_id for hospital in run.hospitals[:3])
+    assert (former.status, former.successor) == (PlanStatus.COMPLETED, NEXT)
+    for home in homes[:3]:
+        assert not [
+            *home.rglob(f"plans/{PLAN_ID}/secret"),
+            *home.rglob(f"plans/{PLAN_ID}/share-key"),
+        ]
     assert [(p.msp_id, p.node_id) for p in view.round.participants] == [
         (p.msp_id, p.node_id) for p in places
     ]
     assert plan.reason.startswith(Code.KEY_HOLDER_LEFT)
-    assert plan.model_sha256 == view.round.model_sha256
+    assert plan.model_sha256 == after.model_sha256
+
+
+def _plan(run: Run, plan_id: str) -> Plan:
+    return run.ledger.plans.get(plan_id=plan_id).plan
+
+
+def _published(run: Run) -> Round | None:
+    """The next plan's first round, once it has given a model."""
+    if not _plan(run, NEXT).rounds_opened:
+        return None
+    round_ = run.ledger.rounds.get(plan_id=NEXT, number=1).round
+    return round_ if round_.status is RoundStatus.PUBLISHED else None
+
+
+def _succeed(run: Run) -> None:
+    """The three that are left go on with the model and the key that there are."""
+    stays, former = run.hospitals[:3], demo.plan(run)
+    stays[0].admin.plans.pause(plan_id=PLAN_ID, reason="a hospital has left")
+    made = run.ledger.ceremonies.get(plan_id=PLAN_ID).ceremony.collective_key_sha256
+    assert made is not None
+    terms = former.terms
+    rule = terms.participation.dynamic
+    assert rule is not None
+    rule = rule.model_copy(update={"hospitals": tuple(hospital.msp_id for hospital in stays)})
+    who = terms.participation.model_copy(update={"dynamic": rule, "quorum": 3, "agreement": 2})
+    base_model = run.ledger.models.get(sha256=former.model_sha256).model
+    changes = {
+        "plan_id": NEXT,
+        "participation": who,
+        "encryption": terms.encryption.model_copy(update={"threshold": None}),
+        "model": terms.model.model_copy(update={"base": base_model}),
+        "key": terms.handed_on(made),
+    }
+    datasets = {hospital.slug: f"{run.options.application}-{hospital.slug}" for hospital in stays}
+    demo.steps.agree_plan(stays, terms.model_copy(update=changes), datasets)
 
 
 def _dynamic_plan(*args: Any, **others: Any) -> PlanTerms:
@@ -61,7 +115,7 @@ def _dynamic_plan(*args: Any, **others: Any) -> PlanTerms:
     rule = DynamicTerms(
         hospitals=plan.hospitals, slots=2, least_samples=args[6], devices=("laptop",)
     )
-    changes = {"participants": (), "dynamic": rule, "quorum": 3}
+    changes = {"participants": (), "dynamic": rule, "quorum": 4}
     training = {"strategy": Strategy.FEDPROX, "settings": {"mu": 10_000}}
     return plan.model_copy(
         update={

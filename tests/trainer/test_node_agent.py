@@ -279,7 +279,11 @@ class _Peer:
             return _consortium()
         assert name == "ceremony:Get"
         ceremony = Ceremony(
-            plan_id="plan", status=CeremonyStatus.COMMIT, hospitals=HOSPITALS, deadline=10**12
+            plan_id="plan",
+            status=CeremonyStatus.COMMIT,
+            hospitals=HOSPITALS,
+            dealers=HOSPITALS,
+            deadline=10**12,
         )
         return CeremonyView(ceremony=ceremony, commitments=(), shares=(), confirmations=())
 

@@ -16,8 +16,10 @@ from support.pki import make_authority, make_identity
 from chaincode.schema.errors import Code, MedFabricError
 from client.content import envelope as envelopes
 from trainer.privacy import KeySecret
+from trainer.privacy.commitments import Commitments, digest
 from trainer.privacy.dealing import KeyDealing
 from trainer.privacy.encryptor import Encryptor
+from trainer.privacy.handover import Handing, Held
 from trainer.privacy.rns import Rns
 from trainer.privacy.sampling import fresh
 from trainer.privacy.transport import TransportKey
@@ -118,6 +120,26 @@ def test_mutated_key_shares_are_refused_by_code() -> None:
         # Its middle answers are checked by those who were dealt to.
         dealing.check(mutated, 1)
         dealing.check_subshare(mutated, 1, 2, subshare)
+
+    read(content)
+    assert _all_refused(content, read) > 0.99 * MUTATIONS - unchanged
+
+
+def test_mutated_parts_of_a_key_that_is_handed_on_are_refused_by_code() -> None:
+    rns, references = Rns(64, PRIMES), Commitments(Rns(64, PRIMES), b"s" * 32)
+    values = [fresh().uniform(64, PRIMES) for _ in range(2)]
+    openings = [references.opening(CONTEXT, j, 1, value) for j, value in enumerate(values, 1)]
+    committed = [references.commit(*pair) for pair in zip(values, openings, strict=True)]
+    held = Held(rns.add(*values), openings[0] + openings[1], np.stack(committed))
+    bound = [digest(commitment) for commitment in committed]
+    handing = Handing(rns, references, CONTEXT, b"f" * 32, 3, 2, 5, bound, held)
+    secret = KeySecret(b"k" * 32)
+    content, subshare = handing.make(secret, 1), handing.subshare(secret, 2)
+    unchanged = sum(mutated == content for mutated in _mutations(content))
+
+    def read(mutated: bytes) -> None:
+        handing.check(mutated, 1)
+        handing.check_subshare(mutated, 1, 2, subshare)
 
     read(content)
     assert _all_refused(content, read) > 0.99 * MUTATIONS - unchanged

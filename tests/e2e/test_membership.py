@@ -50,10 +50,11 @@ def test_a_key_goes_on_without_a_hospital_until_too_few_are_left(
         after = _published(run)
         keys = [run.ledger.ceremonies.get(plan_id=name).ceremony for name in (PLAN_ID, NEXT)]
         former = demo.plan(run)
+        base.wait_until(lambda: _renewed(run, 3, 2), "policies of those who stay", 60)
         run.hospitals[2].admin.charter.leave(reason="merged with another")
         base.wait_until(lambda: _plan(run, NEXT).status is PlanStatus.FAILED, "the plan's end", 60)
         plan = _plan(run, NEXT)
-        base.wait_until(lambda: _renewed(run), "policies of those who stay", 60)
+        base.wait_until(lambda: _renewed(run, 2, 3), "policies of those who stay", 60)
         homes = [run.agents.home(hospital.slug) for hospital in run.hospitals]
 
     assert view.round.status is RoundStatus.PUBLISHED
@@ -158,10 +159,13 @@ def _challenged(run: Run, view: RoundView) -> None:
     )
 
 
-def _renewed(run: Run) -> bool:
-    stay = [hospital.msp_id for hospital in run.hospitals[:2]]
+def _renewed(run: Run, number: int, membership: int) -> bool:
+    """Whether the hospitals that stay have renewed theirs since the membership last changed."""
+    stay = [hospital.msp_id for hospital in run.hospitals[:number]]
     known = [run.ledger.policies.get(msp_id=msp_id) for msp_id in stay]
-    return all(standing.renewal.membership == standing.membership == 2 for standing in known)
+    return all(
+        standing.renewal.membership == standing.membership == membership for standing in known
+    )
 
 
 def _join_plans(run: Run) -> None:

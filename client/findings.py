@@ -1,4 +1,7 @@
-"""What follows from a study's exact sums: the same numbers for everybody who computes them.
+"""What follows from a study's sums: the same numbers for everybody who computes them.
+
+Sums with noise are taken as they are; what no records give is left out or cut: a variance below
+zero, a bin of fewer than no records, a correlation beyond one.
 
 Means, variances, regressions by exact fractions, rounded once, to the nearest millionth; the
 logistic regression by decimals of a fixed precision, whose arithmetic is correctly rounded.
@@ -36,7 +39,7 @@ Row = list[Fraction]
 
 class ColumnFinding(Language):
     """Of a column of numbers, in 1e-6 of its unit; the sample variance of its square. None where
-    it was not asked for, or there are too few records."""
+    it was not asked for, there are too few records, or the noise exceeds it."""
 
     name: Name
     mean_micro: int | None = None
@@ -114,10 +117,11 @@ class _Sums:
         mean = Fraction(self._sum(i), self.count)
         shown = Statistic.MEAN in asked
         varied = Statistic.VARIANCE in asked and self.count > 1
+        variance = self._covariance(i, i) if varied else Fraction(-1)
         return ColumnFinding(
             name=column.name,
             mean_micro=round(column.low_micro + mean * self._step(i)) if shown else None,
-            variance_micro=_micro(self._covariance(i, i), self._step(i) ** 2) if varied else None,
+            variance_micro=_micro(variance, self._step(i) ** 2) if variance >= 0 else None,
         )
 
     def pair(self, i: int, j: int) -> PairFinding:
@@ -147,7 +151,7 @@ class _Sums:
         else:
             names = column.codes if isinstance(column, Category) else data.classes
         bins = tuple(
-            Bin(name=name, records=self._sums[Term(name=asked.name, bin=place)])
+            Bin(name=name, records=max(0, self._sums[Term(name=asked.name, bin=place)]))
             for place, name in enumerate(names)
         )
         return HistogramFinding(name=asked.name, bins=bins)
@@ -259,11 +263,11 @@ def _micro(value: Fraction, unit: Fraction) -> int:
 
 
 def _correlation(covariance: Fraction, first: Fraction, second: Fraction) -> int | None:
-    if not first or not second:
+    if first <= 0 or second <= 0:
         return None
     square = covariance**2 / (first * second)
     # Rounded down, away from one that would be beyond 1.
-    size = isqrt(square.numerator * _MILLION**2 // square.denominator)
+    size = min(_MILLION, isqrt(square.numerator * _MILLION**2 // square.denominator))
     return size if covariance >= 0 else -size
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from chaincode.contracts import hospital as hospitals
 from chaincode.contracts.framework import Context, transaction
 from chaincode.schema import accounting, keys
@@ -27,6 +25,7 @@ from chaincode.schema.datasets import (
 )
 from chaincode.schema.errors import Code, MedFabricError
 from chaincode.schema.plans import PlanState, PlanTerms, TrainingTerms
+from chaincode.schema.studies import StudyTerms, spending_of
 
 
 class DatasetContract:
@@ -90,11 +89,9 @@ class DatasetContract:
         )
         alone = accounting.epsilon_micro(made.rdp_pico(), account.delta_nano)
         made = made.model_copy(update={"epsilon_micro": alone})
-        total = _total((*account.plans, *account.apart, made), dataset, account.delta_nano)
-        _within(total, account.budget_epsilon_micro, Code.BUDGET_EXCEEDED, "release", "dataset")
-        changes = {"releases": (*account.releases, made), "epsilon_micro": total}
+        releases = (*account.releases, made)
+        changed = _charged(account.model_copy(update={"releases": releases}), dataset, "release")
         context.put_owned(key, made, context.msp_id)
-        changed = account.model_copy(update=changes)
         context.put_owned(keys.account(args.dataset_id), changed, context.msp_id)
         context.emit("dataset.release", msp_id=context.msp_id, subject=args.dataset_id)
         return made
@@ -182,15 +179,10 @@ def charge(
             in_plan = accounting.add(in_plan, other.rdp_pico(dataset.train_samples))
     in_plan_micro = accounting.epsilon_micro(in_plan, terms.privacy.delta_nano)
     spending = spending.model_copy(update={"epsilon_micro": in_plan_micro})
-    total = _total((*others, spending, *account.apart), dataset, account.delta_nano)
-    plan_budget, budget = terms.privacy.epsilon_micro, account.budget_epsilon_micro
+    plan_budget = terms.privacy.epsilon_micro
     _within(in_plan_micro, plan_budget, Code.PLAN_BUDGET_EXCEEDED, "update", "plan")
-    _within(total, budget, Code.BUDGET_EXCEEDED, "update", "dataset")
-    charged = {
-        "epsilon_micro": total,
-        "plans": tuple(sorted((*others, spending), key=lambda s: s.mechanism)),
-    }
-    changed = account.model_copy(update=charged)
+    plans = tuple(sorted((*others, spending), key=lambda s: s.mechanism))
+    changed = _charged(account.model_copy(update={"plans": plans}), dataset, "update")
     context.put_owned(keys.account(dataset.dataset_id), changed, account.msp_id)
     return spending
 
@@ -211,12 +203,25 @@ def charge_local(context: Context, model_id: str, training: LocalTraining) -> Lo
     account = context.get(keys.account(dataset.dataset_id), PrivacyAccount)
     alone = accounting.epsilon_micro(training.rdp_pico(dataset.train_samples), account.delta_nano)
     spending = LocalSpending(model_id=model_id, epsilon_micro=alone, **dict(training))
-    total = _total((*account.plans, *account.apart, spending), dataset, account.delta_nano)
-    _within(total, account.budget_epsilon_micro, Code.BUDGET_EXCEEDED, "model", "dataset")
-    changes = {"models": (*account.models, spending), "epsilon_micro": total}
-    changed = account.model_copy(update=changes)
+    models = (*account.models, spending)
+    changed = _charged(account.model_copy(update={"models": models}), dataset, "model")
     context.put_owned(keys.account(dataset.dataset_id), changed, context.msp_id)
     return spending
+
+
+def charge_study(context: Context, terms: StudyTerms, dataset: Dataset) -> None:
+    """Charge a study's sums to the account of a dataset that is handed over to it; nothing where
+    they are exact.
+
+    Raises:
+        MedFabricError: ``BUDGET_EXCEEDED``; nothing is charged then.
+    """
+    if terms.privacy is None:
+        return
+    account = context.get(keys.account(dataset.dataset_id), PrivacyAccount)
+    studies = (*account.studies, spending_of(terms, account.delta_nano))
+    changed = _charged(account.model_copy(update={"studies": studies}), dataset, "study")
+    context.put_owned(keys.account(dataset.dataset_id), changed, account.msp_id)
 
 
 def consents(consent: Consent | None, plan: PlanState) -> bool:
@@ -224,14 +229,14 @@ def consents(consent: Consent | None, plan: PlanState) -> bool:
     return consent is not None and consent.given and consent.terms_sha256 == plan.terms_sha256
 
 
-def _total(
-    told: Iterable[Spending | Release | LocalSpending], dataset: Dataset, delta_nano: int
-) -> int:
-    """Epsilon, in 1e-6, of everything that is told of a dataset."""
+def _charged(account: PrivacyAccount, dataset: Dataset, what: str) -> PrivacyAccount:
+    """The account with the epsilon of everything that stands on it, within its budget."""
     total: tuple[int, ...] = ()
-    for one in told:
+    for one in (*account.plans, *account.apart):
         total = accounting.add(total, one.rdp_pico(dataset.train_samples))
-    return accounting.epsilon_micro(total, delta_nano)
+    epsilon = accounting.epsilon_micro(total, account.delta_nano)
+    _within(epsilon, account.budget_epsilon_micro, Code.BUDGET_EXCEEDED, what, "dataset")
+    return account.model_copy(update={"epsilon_micro": epsilon})
 
 
 def _within(spent: int, budget: int, code: Code, what: str, whose: str) -> None:

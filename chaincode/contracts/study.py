@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 
+from chaincode.contracts import dataset as datasets
 from chaincode.contracts import handover, reputation, voting
 from chaincode.contracts import plan as plans
 from chaincode.contracts.framework import Context, transaction
@@ -92,7 +93,9 @@ class StudyContract:
             raise MedFabricError(
                 Code.CONSENT_MISSING, f"no consent of {args.dataset_id} to {args.study_id} stands"
             )
-        _check_deposit(context, study.terms, args)
+        dataset = context.get(keys.dataset(args.dataset_id), Dataset)
+        _check_deposit(context, study.terms, dataset, args)
+        datasets.charge_study(context, study.terms, dataset)
         deposit = Deposit(
             study_id=args.study_id,
             dataset_id=args.dataset_id,
@@ -247,8 +250,9 @@ def _check(context: Context, terms: StudyTerms) -> None:
         raise _invalid(wrong)
 
 
-def _check_deposit(context: Context, terms: StudyTerms, args: DepositArgs) -> None:
-    dataset = context.get(keys.dataset(args.dataset_id), Dataset)
+def _check_deposit(
+    context: Context, terms: StudyTerms, dataset: Dataset, args: DepositArgs
+) -> None:
     parts = (dataset.train_samples, dataset.validation_samples, dataset.test_samples)
     if args.records != sum(parts) or args.records < terms.least_records:
         raise MedFabricError(

@@ -119,8 +119,37 @@ class LocalSpending(LocalTraining):
     epsilon_micro: Micro
 
 
+class NoisedSums(Language):
+    """``number`` times ``values`` sums, of which a record changes at most ``norm`` (L2), each with
+    discrete Gaussian noise of deviation ``noise`` of every owner."""
+
+    norm: Count
+    noise: Count
+    values: Count
+    number: Count
+
+
+class StudySpending(Language):
+    """Privacy loss of one study's sums: the noises of ``summands`` datasets count. A dataset is
+    charged when its records are handed over. ``epsilon_micro``: of this study alone."""
+
+    study_id: Id
+    summands: Count
+    sums: tuple[NoisedSums, ...]
+    epsilon_micro: Micro
+
+    def rdp_pico(self, _: int = 0) -> tuple[int, ...]:
+        """Divergences at accounting.ORDERS, in 1e-12, of however many samples."""
+        total: tuple[int, ...] = ()
+        for part in self.sums:
+            once = accounting.summed_rdp_pico(part.norm, part.noise, self.summands, part.values)
+            total = accounting.add(total, tuple(part.number * loss for loss in once))
+        return total
+
+
 class PrivacyAccount(Language):
-    """What a dataset has spent, in total, by plan, by release and by local model that is shared,
+    """What a dataset has spent, in total, by plan, by release, by local model that is shared and by
+    study whose sums have noise,
     against the budget its hospital set."""
 
     dataset_id: Id
@@ -131,11 +160,12 @@ class PrivacyAccount(Language):
     plans: tuple[Spending, ...]
     releases: tuple[Release, ...] = ()
     models: tuple[LocalSpending, ...] = ()
+    studies: tuple[StudySpending, ...] = ()
 
     @property
-    def apart(self) -> tuple[Release | LocalSpending, ...]:
+    def apart(self) -> tuple[Release | LocalSpending | StudySpending, ...]:
         """What was spent outside plans."""
-        return (*self.releases, *self.models)
+        return (*self.releases, *self.models, *self.studies)
 
 
 class SealedFileBinding(Language):

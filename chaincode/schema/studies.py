@@ -3,8 +3,8 @@
 Owners encrypt, record by record, whole numbers and their products under a plan's collective key and
 hand the ciphertexts to a holder, who has no key. The holder adds those of the records it chooses;
 the others do so again and attest the sum; the key's hospitals decrypt it, and nothing else, once.
-What is decrypted are exact sums of whole numbers: all statistics follow from them, see
-:mod:`client.findings`.
+What is decrypted are exact sums of whole numbers, or, where the study has terms of privacy, sums
+with noise of which nobody knows all: all statistics follow from them, see :mod:`client.findings`.
 
 A column of numbers becomes a whole number from 0 to ``levels``, its low and high bound. A record's
 values stand side by side in a ciphertext's coefficients, each a :class:`Term` of the study.
@@ -12,6 +12,7 @@ values stand side by side in a ciphertext's coefficients, each a :class:`Term` o
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import combinations_with_replacement, pairwise
@@ -19,7 +20,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from chaincode.schema import canonical
+from chaincode.schema import accounting, canonical
 from chaincode.schema import data as records
 from chaincode.schema.base import (
     ContentRef,
@@ -33,6 +34,7 @@ from chaincode.schema.base import (
     Sha256,
 )
 from chaincode.schema.data import Category, DataTerms, Feature
+from chaincode.schema.datasets import NoisedSums, StudySpending
 from chaincode.schema.encryption import PROOF_MASK_BITS, EncryptionTerms
 
 LARGEST_SUM = 2**53 - 1
@@ -92,6 +94,20 @@ class Flooding(Language):
     statistical_bits: Annotated[int, Field(ge=20, le=128)] = 30
 
 
+class StudyPrivacy(Language):
+    """Differential privacy of the sums, but of the count of records, which the ledger tells anyway.
+
+    Every owner hands one more row over with its records: discrete Gaussian noise, whose deviation
+    in each sum is ``noise_milli`` thousandths of the most that a record adds to it, rounded up.
+    Counted are the noises of ``quorum`` datasets, fewer of which are not summed, less those of
+    ``colluding``, whose owners know their own.
+    """
+
+    noise_milli: Annotated[int, Field(ge=1, le=10**6)]
+    quorum: Annotated[int, Field(ge=1, le=64)]
+    colluding: Annotated[int, Field(ge=0, le=63)] = 1
+
+
 class StudyTerms(Language):
     """All that is agreed; votes and consents bind to the SHA-256 of its canonical form.
 
@@ -102,6 +118,7 @@ class StudyTerms(Language):
     is asked for. ``least_records``: of each dataset that the sum includes; ``most_records``: of all
     together. ``holder``: owns none of the datasets. ``holder_selects``: whether it chooses among
     a dataset's records; otherwise it sums all of them. It leaves out what is not proven sound.
+    ``privacy``: the noise of the sums; without, they are exact, and charged to no account.
     """
 
     study_id: Id
@@ -119,6 +136,7 @@ class StudyTerms(Language):
     least_records: Annotated[int, Field(ge=5, le=2**24)]
     most_records: Annotated[int, Field(ge=5, le=2**24)]
     flooding: Flooding
+    privacy: StudyPrivacy | None = None
     stage_seconds: Annotated[int, Field(ge=1, le=10**7)] = 600
 
     @property
@@ -178,6 +196,67 @@ def _degree(study: StudyTerms) -> int:
     return 2 if pairs or study.linear else 0
 
 
+def noises(study: StudyTerms) -> tuple[int, ...]:
+    """The deviation of each owner's noise in each sum, in the order of :func:`terms_of`."""
+    milli = study.privacy.noise_milli if study.privacy else 0
+    most = (term.largest(study.levels) for term in terms_of(study)[1:])
+    return 0, *(-(-one * milli // 1000) for one in most)
+
+
+def spending_of(study: StudyTerms, delta_nano: int) -> StudySpending:
+    """What the sums of a study with noise tell of a dataset.
+
+    A record is in one bin of each histogram, which are one vector; all other sums count alone.
+    """
+    assert study.privacy is not None
+    alone = [
+        (term.largest(study.levels), noise, 1)
+        for term, noise in zip(terms_of(study), noises(study), strict=True)
+        if noise and not term.name
+    ]
+    least = -(-study.privacy.noise_milli // 1000)
+    binned = [(1, least, bins_of(study, histogram)) for histogram in study.histograms]
+    spending = StudySpending(
+        study_id=study.study_id,
+        summands=study.privacy.quorum - study.privacy.colluding,
+        sums=tuple(
+            NoisedSums(norm=norm, noise=noise, values=values, number=number)
+            for (norm, noise, values), number in sorted(Counter(alone + binned).items())
+        ),
+        epsilon_micro=0,
+    )
+    epsilon = accounting.epsilon_micro(spending.rdp_pico(), delta_nano)
+    return spending.model_copy(update={"epsilon_micro": epsilon})
+
+
+def calibrated(study: StudyTerms, epsilon_micro: int, delta_nano: int) -> StudyTerms:
+    """The study with the least noise that tells no more than epsilon of a dataset.
+
+    Raises:
+        ValueError: the study has no terms of privacy, or no noise is enough.
+    """
+    if study.privacy is None:
+        raise ValueError("the study says nothing of privacy; name its quorum")
+    privacy = study.privacy
+
+    def tried(milli: int) -> StudyTerms:
+        return study.model_copy(
+            update={"privacy": privacy.model_copy(update={"noise_milli": milli})}
+        )
+
+    low, high = 1, 10**6
+    while low < high:
+        middle = (low + high) // 2
+        if spending_of(tried(middle), delta_nano).epsilon_micro <= epsilon_micro:
+            high = middle
+        else:
+            low = middle + 1
+    found = tried(low)
+    if spending_of(found, delta_nano).epsilon_micro > epsilon_micro:
+        raise ValueError("no noise keeps these sums within their epsilon; ask for fewer")
+    return found
+
+
 def bins_of(study: StudyTerms, histogram: Histogram) -> int:
     """How many numbers a histogram has."""
     if histogram.name == study.data.label:
@@ -209,6 +288,17 @@ def problem(study: StudyTerms) -> str | None:
         return "a logistic regression is of a label of two classes"
     if study.most_records < study.least_records:
         return "most_records is below least_records"
+    return _privacy_problem(study)
+
+
+def _privacy_problem(study: StudyTerms) -> str | None:
+    privacy = study.privacy
+    if privacy is None:
+        return None
+    if not privacy.colluding < privacy.quorum <= len(study.datasets):
+        return "a quorum is of the study's datasets, and of more than those whose owners collude"
+    if max(noises(study)) > accounting.MOST_SUMMED_NOISE:
+        return "no noise is drawn that wide; take fewer levels or less noise"
     return None
 
 
@@ -267,15 +357,24 @@ def fitted(study: StudyTerms, plan: EncryptionTerms, hospitals: int) -> StudyTer
 
 
 def largest_sum(study: StudyTerms) -> int:
-    """What no sum of honest records exceeds."""
-    return max(term.largest(study.levels) for term in terms_of(study)) * study.most_records
+    """What no sum of honest records exceeds in size."""
+    return max(high for _, high in _limits(study, study.most_records))
+
+
+def _limits(study: StudyTerms, number: int) -> list[tuple[int, int]]:
+    """The least and the largest of each sum of so many honest records; beyond twelve deviations
+    noise is with a probability below 10^-30."""
+    slack = [12 * len(study.datasets) * noise for noise in noises(study)]
+    largest = [number * term.largest(study.levels) for term in terms_of(study)]
+    return [(-more, most + more) for most, more in zip(largest, slack, strict=True)]
 
 
 def _mean_square(study: StudyTerms, plan: EncryptionTerms, hospitals: int) -> int:
     """Of the noise of twice a sum of ciphertexts that are proven sound, at most."""
     degree = plan.poly_modulus_degree
     largest = 2 * degree << PROOF_MASK_BITS
-    return 64 * degree * hospitals * largest**2 * study.most_records**2
+    most_rows = study.most_records + len(study.datasets) * (study.privacy is not None)
+    return 64 * degree * hospitals * largest**2 * most_rows**2
 
 
 def largest_noise(study: StudyTerms, plan: EncryptionTerms, hospitals: int) -> int:
@@ -295,8 +394,13 @@ def records_each(study: StudyTerms, plan: EncryptionTerms) -> int:
 
 
 def ciphertexts(study: StudyTerms, plan: EncryptionTerms, number: int) -> int:
-    """Ciphertexts of so many records."""
-    return -(-number // records_each(study, plan))
+    """Ciphertexts of so many records of a dataset, and of its noise."""
+    return -(-rows_of(study, number) // records_each(study, plan))
+
+
+def rows_of(study: StudyTerms, number: int) -> int:
+    """Rows that so many records of a dataset are handed over as: one more where it adds noise."""
+    return number + (study.privacy is not None)
 
 
 def deposit_bytes(study: StudyTerms, plan: EncryptionTerms, number: int) -> int:
@@ -358,6 +462,9 @@ def selection_problem(
         counted[name] += last - first
     if few := [name for name, number in counted.items() if 0 < number < study.least_records]:
         return f"fewer than {study.least_records} records of {', '.join(few)}"
+    included = sum(number > 0 for number in counted.values())
+    if study.privacy is not None and included < study.privacy.quorum:
+        return f"the noise of {included} datasets; that of {study.privacy.quorum} is agreed"
     if not 0 < sum(counted.values()) <= study.most_records:
         return f"{sum(counted.values())} records, between 1 and {study.most_records} may be summed"
     return None
@@ -375,8 +482,8 @@ def sums_problem(study: StudyTerms, number: int, sums: tuple[int, ...]) -> str |
         return f"{len(sums)} sums, where the study has {len(wanted)}"
     if sums[0] != number:
         return f"the sums are of {sums[0]} records, not of {number}"
-    limits = [number * term.largest(study.levels) for term in wanted]
-    if any(not 0 <= total <= limit for total, limit in zip(sums, limits, strict=True)):
+    limits = zip(sums, _limits(study, number), strict=True)
+    if any(not low <= total <= high for total, (low, high) in limits):
         return "a sum is beyond what honest records give"
     return None
 
@@ -446,7 +553,8 @@ class StudyShare(Language):
     posted_at: Seconds
 
 
-Sums = Annotated[tuple[Count, ...], Field(max_length=MOST_TERMS)]
+Sum = Annotated[int, Field(ge=-LARGEST_SUM, le=LARGEST_SUM)]
+Sums = Annotated[tuple[Sum, ...], Field(max_length=MOST_TERMS)]
 
 
 class Finding(Language):
@@ -460,7 +568,8 @@ class Finding(Language):
 
 
 class StudyResult(Language):
-    """What most hospitals decrypted: exact sums, in the order of :func:`terms_of`.
+    """What most hospitals decrypted: sums in the order of :func:`terms_of`, exact but for the noise
+    that the terms say.
 
     ``sums_sha256`` is over their canonical form.
     """

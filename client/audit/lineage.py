@@ -34,6 +34,7 @@ from chaincode.schema.rounds import (
     WholeRound,
 )
 from chaincode.schema.sharing import LocalModel
+from chaincode.schema.studies import Deposit, Study, spending_of
 from client.audit.proof import NAMESPACE, Finding, Ledger, Writing
 
 Asset = TypeVar("Asset", bound=Language)
@@ -146,6 +147,13 @@ def check_privacy(ledger: Ledger) -> Iterator[Finding]:
             loss = model.trained.rdp_pico(dataset.train_samples)
             known = spent.get(dataset.dataset_id, ())
             spent[dataset.dataset_id] = accounting.add(known, loss)
+    for deposit in reader.all("deposit", Deposit):
+        study = reader.get(keys.study(deposit.study_id), Study)
+        if study.terms.privacy is not None:
+            known = spent.get(deposit.dataset_id, ())
+            # Of no delta: the divergences alone are wanted.
+            told = spending_of(study.terms, 1).rdp_pico()
+            spent[deposit.dataset_id] = accounting.add(known, told)
     for account in reader.all("account", PrivacyAccount):
         rdp = spent.get(account.dataset_id, ())
         epsilon = accounting.epsilon_micro(rdp, account.delta_nano) if rdp else 0

@@ -21,14 +21,23 @@ from support.studies import (
     sum_args,
 )
 
-from chaincode.schema import keys, studies
+from chaincode.schema import accounting, keys, studies
 from chaincode.schema.encryption import EncryptionTerms
 from chaincode.schema.errors import Code
-from chaincode.schema.studies import Flooding, Histogram, StudyDataset, StudyTerms, Term
+from chaincode.schema.studies import (
+    Flooding,
+    Histogram,
+    StudyDataset,
+    StudyPrivacy,
+    StudyTerms,
+    Term,
+    spending_of,
+)
 
 ONE, TWO, THREE, FOUR = HOSPITALS
 PLAN = terms().model_copy(update={"encryption": EncryptionTerms(threshold=3)})
 STUDY = study_terms(PLAN)
+NOISED = study_terms(PLAN, privacy=StudyPrivacy(noise_milli=20_000, quorum=3))
 
 
 @lru_cache(maxsize=1)
@@ -61,6 +70,9 @@ def begun(status: str, study: StudyTerms = STUDY) -> Steps:
         {"data": DATA.model_copy(update={"classes": ("no", "maybe", "yes")})},
         {"flooding": Flooding(scale_bits=40, flood_bits=40)},
         {"flooding": STUDY.flooding.model_copy(update={"statistical_bits": 128})},
+        {"privacy": StudyPrivacy(noise_milli=1000, quorum=4)},
+        {"privacy": StudyPrivacy(noise_milli=1000, quorum=1)},
+        {"privacy": StudyPrivacy(noise_milli=10**6, quorum=3), "levels": 10_000},
     ],
 )
 def test_a_study_that_cannot_be_is_refused(changes: dict[str, Any]) -> None:
@@ -249,3 +261,83 @@ def test_records_that_nobody_hands_over_in_time_end_the_study() -> None:
     steps.made.wait()
 
     assert steps.advance()["failure"] == Code.QUORUM_MISSED
+
+
+def test_noised_sums_are_charged_to_each_dataset_that_is_handed_over() -> None:
+    steps = begun("COLLECTING", NOISED)
+
+    steps.deposit()
+
+    spent = spending_of(NOISED, 10_000)
+    for hospital in (ONE, TWO, THREE):
+        account = steps.made.do(FOUR, "dataset:Get", {"dataset_id": dataset_of(hospital)})
+        assert account["account"]["studies"] == [spent.model_dump(mode="json")]
+        assert account["account"]["epsilon_micro"] == spent.epsilon_micro > 0
+
+
+def test_exact_sums_are_charged_to_no_account() -> None:
+    steps = begun("HELD")
+
+    account = steps.made.do(FOUR, "dataset:Get", {"dataset_id": dataset_of(ONE)})["account"]
+
+    assert (account["studies"], account["epsilon_micro"]) == ([], 0)
+
+
+def test_records_are_not_handed_over_to_noised_sums_beyond_their_budget() -> None:
+    steps = begun("COLLECTING", NOISED)
+    spent = spending_of(NOISED, 10_000).epsilon_micro
+    budget = {"dataset_id": dataset_of(ONE), "budget_epsilon_micro": spent - 1}
+    steps.made.do(ONE, "dataset:SetBudget", budget)
+    args = deposit_args(PLAN, NOISED, dataset_of(ONE))
+
+    assert steps.made.refused(ONE, "study:Deposit", args).code == Code.BUDGET_EXCEEDED
+    steps.made.do(ONE, "dataset:SetBudget", budget | {"budget_epsilon_micro": spent})
+    steps.made.do(ONE, "study:Deposit", args)
+
+
+def test_fewer_noises_than_were_agreed_are_not_summed() -> None:
+    steps = begun("HELD", NOISED)
+    args = sum_args(PLAN, NOISED)
+
+    error = steps.made.refused(FOUR, "study:Sum", {**args, "selection": args["selection"][:2]})
+    steps.made.do(FOUR, "study:Sum", args)
+
+    assert error.code == Code.BAD_ARGUMENT
+    assert "noise of 2 datasets" in error.message
+
+
+def test_noise_may_bring_sums_below_zero_and_no_further_than_it_reaches() -> None:
+    steps = begun("DECRYPTED", NOISED)
+    sums = found_sums(NOISED)
+    (ward,) = (
+        i for i, term in enumerate(studies.terms_of(NOISED)) if (term.name, term.bin) == ("ward", 1)
+    )
+    reach = 12 * 3 * studies.noises(NOISED)[ward]
+
+    def found(value: int) -> dict[str, Any]:
+        return {**steps.which, "sums": [*sums[:ward], value, *sums[ward + 1 :]]}
+
+    assert steps.made.refused(ONE, "study:Find", found(-reach - 1)).code == Code.BAD_ARGUMENT
+    assert steps.made.refused(ONE, "study:Find", {**steps.which, "sums": [1, *sums[1:]]}).code
+    steps.made.do(ONE, "study:Find", found(-reach))
+
+
+def test_what_noised_sums_tell_is_that_of_each_sum_added_up() -> None:
+    """Of two columns: each, their products and the label's, by its own largest value; of each
+    histogram's bins together, for a record is in one of them."""
+    told = spending_of(NOISED, 10_000)
+
+    assert told.summands == 2
+    assert [(s.norm, s.noise, s.values, s.number) for s in told.sums] == [
+        (1, 20, 1, 1),  # the label
+        (1, 20, 2, 2),  # wards, labels
+        (1, 20, 4, 1),  # bins of the radius
+        (100, 2000, 1, 4),  # two columns, and those times the label
+        (10_000, 200_000, 1, 3),  # their products
+    ]
+    first = accounting.summed_rdp_pico(1, 20, 2, 1)[0]
+    assert told.rdp_pico()[0] == pytest.approx(11 * first, abs=11)
+    least = studies.calibrated(NOISED, told.epsilon_micro, 10_000)
+    assert least.privacy is not None
+    assert 19_000 < least.privacy.noise_milli <= 20_000
+    assert spending_of(least, 10_000).epsilon_micro <= told.epsilon_micro

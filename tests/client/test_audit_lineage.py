@@ -6,15 +6,20 @@ from pathlib import Path
 
 import pytest
 from fabric_protos.common import common_pb2
+from support.scenario import HOSPITALS
+from support.scenario import terms as scenario_terms
 from support.small_plan import small_terms
+from support.studies import study_terms
 
 from chaincode.schema import accounting, canonical, keys
 from chaincode.schema.base import ContentRef, Language
 from chaincode.schema.datasets import Dataset, PrivacyAccount
+from chaincode.schema.encryption import EncryptionTerms
 from chaincode.schema.errors import MedFabricError
 from chaincode.schema.hospitals import HospitalAccount, total_micro
 from chaincode.schema.plans import HospitalTerms, PlanTerms
 from chaincode.schema.rounds import Model, Update
+from chaincode.schema.studies import Deposit, Study, StudyPrivacy, StudyStatus, spending_of
 from client import blocks
 from client.audit import lineage
 from client.audit.proof import NAMESPACE, Ledger, Writing
@@ -180,3 +185,40 @@ def test_what_is_told_of_hospitals_is_recomputed_too() -> None:
 
 def _in(terms: PlanTerms, plan_id: str) -> PlanTerms:
     return terms.model_copy(update={"plan_id": plan_id})
+
+
+def test_what_noised_sums_told_of_a_dataset_is_recomputed_too() -> None:
+    plan = scenario_terms().model_copy(update={"encryption": EncryptionTerms(threshold=3)})
+    terms = study_terms(plan, privacy=StudyPrivacy(noise_milli=20_000, quorum=3))
+    study = Study(
+        study_id=terms.study_id,
+        terms=terms,
+        terms_sha256=terms.sha256,
+        status=StudyStatus.HELD,
+        proposed_by=HOSPITALS[0],
+        proposed_at=1,
+        changed_at=1,
+        deadline=1,
+    )
+    deposit = Deposit(
+        study_id=terms.study_id,
+        dataset_id="wards",
+        msp_id=HOSPITALS[0],
+        node_id="node1",
+        content=REF,
+        records=100,
+        posted_at=1,
+    )
+    spent = spending_of(terms, 10_000).epsilon_micro
+
+    def found(epsilon_micro: int) -> list[str]:
+        ledger = _ledger(
+            (keys.dataset("wards"), _dataset()),
+            (keys.account("wards"), _account(epsilon_micro)),
+            (keys.study(terms.study_id), study),
+            (keys.deposit(terms.study_id, "wards"), deposit),
+        )
+        return [finding.code for finding in lineage.check_privacy(ledger)]
+
+    assert found(spent) == []
+    assert found(spent - 1) == found(0) == ["MF-7510"]

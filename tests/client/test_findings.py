@@ -11,7 +11,7 @@ from support.studies import study_terms
 
 from chaincode.schema.data import DataTerms, Feature
 from chaincode.schema.encryption import EncryptionTerms
-from chaincode.schema.studies import Histogram, Statistic, StudyTerms
+from chaincode.schema.studies import Histogram, Statistic, StudyTerms, Term, terms_of
 from client.findings import Findings, findings
 from trainer.data.raw import Raw, numbered
 from trainer.data.studied import values
@@ -134,3 +134,21 @@ def test_a_logistic_regression_from_sums_is_nearly_as_accurate_as_one_on_the_rec
 
     print(degree, np.mean(own), np.mean(plain))
     assert np.mean(own) > np.mean(plain) - behind
+
+
+def test_what_noise_makes_impossible_is_left_out_or_cut(records: Raw) -> None:
+    study = _study(linear=())
+    sums = list(map(int, values(records, study).sum(axis=0)))
+    listed = terms_of(study)
+    sums[listed.index(Term((0, 0)))] = 0
+    sums[listed.index(Term((1, 2)))] *= 1000
+    sums[listed.index(Term(name="radius", bin=2))] = -3
+
+    found = findings(study, sums)
+
+    assert found.columns[0].variance_micro is None
+    assert found.columns[1].variance_micro is not None
+    by_names = {pair.names: pair.correlation_micro for pair in found.pairs}
+    assert by_names["radius", "texture"] is None
+    assert by_names["texture", "concavity"] == 10**6
+    assert found.histograms[0].bins[2].records == 0

@@ -11,6 +11,7 @@ from typing import Any
 from chaincode.schema.encryption import EncryptionTerms
 from chaincode.schema.plans import AcceptanceTerms, DynamicTerms, PlanTerms
 from chaincode.schema.private import TRANSIENT
+from chaincode.schema.studies import StudyPrivacy
 from support.hiding import hiding, set_budgets
 from support.masking import bring, masked_terms
 from support.owners import TABLE, old_policies, renew
@@ -266,12 +267,15 @@ def _training(life: Scenario) -> None:
 def _studies(life: Scenario) -> None:
     long = {"stage_seconds": 100_000}
     Steps(life, TRAINED, study_terms(TRAINED, "study-2", **long)).propose()
-    steps = Steps(life, TRAINED, study_terms(TRAINED, **long)).to("PUBLISHED")
+    privacy = StudyPrivacy(noise_milli=20_000, quorum=3)
+    steps = Steps(life, TRAINED, study_terms(TRAINED, privacy=privacy, **long)).to("PUBLISHED")
 
     view = life.do(THREE, "study:Get", steps.which)
     assert view["result"]["sums"] == found_sums(steps.terms)
     assert [len(view[posts]) for posts in ("consents", "deposits", "findings")] == [3, 3, 4]
     assert len(view["shares"]) == len(view["attestations"]) == 4
+    account = life.do(FOUR, "dataset:Get", {"dataset_id": dataset_of(TWO)})["account"]
+    assert [told["study_id"] for told in account["studies"]] == [steps.terms.study_id]
 
 
 def _dealing(life: Scenario) -> None:

@@ -17,7 +17,14 @@ from chaincode.schema import studies
 from chaincode.schema.encryption import EncryptionTerms
 from chaincode.schema.errors import Code, MedFabricError
 from chaincode.schema.plans import PlanTerms, ScheduleTerms
-from chaincode.schema.studies import Selection, Statistic, StudyDataset, StudyTerms, StudyView
+from chaincode.schema.studies import (
+    Selection,
+    Statistic,
+    StudyDataset,
+    StudyPrivacy,
+    StudyTerms,
+    StudyView,
+)
 from client.content import DirectoryStore
 from trainer.data.files import load
 from trainer.data.studied import values
@@ -185,15 +192,19 @@ def test_the_holder_chooses_records_and_nothing_else_is_in_the_sum(nodes: Nodes)
     assert result["dataset_ids"] == [study.datasets[0].dataset_id, study.datasets[2].dataset_id]
 
 
-def test_a_hospital_shares_in_one_sum_alone(nodes: Nodes) -> None:
+def test_a_hospital_shares_in_one_sum_alone_with_noise_or_without(nodes: Nodes) -> None:
     plan = _confirmed(nodes)
-    study = _study(plan)
+    study = _study(plan, privacy=StudyPrivacy(noise_milli=20_000, quorum=3))
     steps = Steps(nodes.scenario, plan, study)
     for step in (steps.propose, steps.consent, steps.approve, steps.advance):
         step()
     nodes.run(lambda: steps.study()["status"] == "PUBLISHED")
     other = nodes.view(study)
     assert other.study.sum is not None
+    assert other.result is not None
+    exact = sum(nodes.raw(hospital, study).sum(axis=0) for hospital in OWNERS)
+    assert other.result.sums[0] == exact[0]
+    assert other.result.sums != tuple(map(int, exact))
     changed = other.study.sum.model_copy(update={"sha256": "ab" * 32})
     forged = other.model_copy(update={"study": other.study.model_copy(update={"sum": changed})})
 

@@ -14,6 +14,7 @@ from support.studies import study_terms
 from chaincode.schema import studies
 from chaincode.schema.encryption import EncryptionTerms
 from chaincode.schema.errors import Code, MedFabricError
+from chaincode.schema.studies import StudyPrivacy
 from trainer.privacy import sampling
 from trainer.privacy.statistics import Ranges, Study
 from trainer.privacy.wire import Kind
@@ -203,3 +204,27 @@ def test_the_flooding_hides_the_noise_of_the_largest_sum() -> None:
     assert np.abs(noise).max() < 2.0 ** (
         TERMS.flooding.flood_bits - TERMS.flooding.statistical_bits
     )
+
+
+def test_every_owners_noise_is_in_the_sum_whichever_records_are_chosen() -> None:
+    noised = study_terms(PLAN, privacy=StudyPrivacy(noise_milli=3000, quorum=2))
+    study = Study(noised, PLAN, key_holders(threshold=3).scheme)
+    keys, values = key_holders(threshold=3), _records(2 * EACH)
+
+    def off() -> np.ndarray:
+        """What two owners' noise adds to the sum of ten records."""
+        contents = [b"".join(study.encrypt(values, keys.key, name)) for name in "ab"]
+        assert len(contents[0]) == studies.deposit_bytes(noised, PLAN.encryption, len(values))
+        ranges = ([(0, 5)], [(EACH - 2, EACH + 3)])
+        given = zip(map(io.BytesIO, contents), "ab", ranges, strict=True)
+        total = study.sum([(file, name, len(values), chosen) for file, name, chosen in given])
+        shares = [study.share(keys.share_keys[point - 1], total, POINTS) for point in POINTS]
+        exact = sum(values[a:b].sum(axis=0) for chosen in ranges for a, b in chosen)
+        return np.array(study.decode(total, shares, 10)) - exact
+
+    deviations = np.sqrt(2) * np.array(studies.noises(noised))
+    drawn = np.concatenate([(off() / np.maximum(deviations, 1)) for _ in range(3)])
+    assert (drawn[::LENGTH] == 0).all()
+    spread = np.delete(drawn, slice(None, None, LENGTH)).std()
+    # Of 60 numbers or so: five deviations of their own away at most.
+    assert 0.5 < spread < 1.5

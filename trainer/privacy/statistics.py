@@ -32,6 +32,7 @@ from chaincode.schema.errors import Code, MedFabricError
 from chaincode.schema.plans import PlanTerms
 from chaincode.schema.studies import PROVEN_AT_ONCE, StudyTerms
 from trainer.privacy import sampling
+from trainer.privacy.discrete_gaussian import sample
 from trainer.privacy.encryptor import Encryptor
 from trainer.privacy.ring import Residues
 from trainer.privacy.threshold import CollectiveKey, Scheme, ShareKey
@@ -81,7 +82,8 @@ class Study:
         dataset_id: str,
         stream: sampling.Stream | None = None,
     ) -> Iterator[bytes]:
-        """Encrypt a dataset's records: ciphertexts and the proof of them, in turn.
+        """Encrypt a dataset's records, and this owner's noise if the study has any: ciphertexts and
+        the proof of them, in turn.
 
         Args:
             values: ``int64[records, L]``, each at least 0 and below 2^62.
@@ -89,7 +91,8 @@ class Study:
         """
         encryptor = Encryptor(self._rns, self._scheme.public_key(key))
         stream = stream or sampling.fresh()
-        for group, number in enumerate(self._groups(len(values))):
+        records, values = len(values), self._with_noise(values, stream)
+        for group, number in enumerate(self._groups(records)):
             made, openings = [], []
             for chunk in range(number):
                 first = (group * PROVEN_AT_ONCE + chunk) * self._each
@@ -120,9 +123,11 @@ class Study:
         """
         total = np.zeros((2, len(self._rns.primes), self._rns.degree), dtype=np.int64)
         for source, dataset_id, records, ranges in deposits:
-            chosen = np.zeros(-(-records // self._each) * self._each, dtype=bool)
+            rows = studies.rows_of(self._terms, records)
+            chosen = np.zeros(-(-rows // self._each) * self._each, dtype=bool)
             for first, last in ranges:
                 chosen[first:last] = True
+            chosen[records:rows] = True
             chunks = self._read(source, dataset_id, records)
             for chunk, places in zip(chunks, chosen.reshape(-1, self._each), strict=True):
                 if places.any():
@@ -177,6 +182,12 @@ class Study:
             raise MedFabricError(Code.DECODE_RANGE, f"{wrong}: the shares do not open this sum")
         return sums
 
+    def _with_noise(self, values: NDArray[np.int64], stream: sampling.Stream) -> NDArray[np.int64]:
+        if self._terms.privacy is None:
+            return values
+        drawn = [sample(d, 1, stream)[0] if d else 0 for d in studies.noises(self._terms)]
+        return np.vstack([values, np.array(drawn, dtype=np.int64)])
+
     def _message(self, values: NDArray[np.int64]) -> Residues:
         coefficients = np.zeros(self._rns.degree, dtype=np.int64)
         coefficients[: values.size] = values.reshape(-1)
@@ -205,7 +216,7 @@ class Study:
 
     def _groups(self, records: int) -> list[int]:
         """How many ciphertexts each proof is about."""
-        left = -(-records // self._each)
+        left = -(-studies.rows_of(self._terms, records) // self._each)
         return [min(PROVEN_AT_ONCE, left - first) for first in range(0, left, PROVEN_AT_ONCE)]
 
     def _proof(self, dataset_id: str, group: int, number: int) -> WellFormed:

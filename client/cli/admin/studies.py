@@ -21,12 +21,20 @@ def study() -> None:
 
 @ledger_command(study, "fit")
 @click.argument("terms", type=FILE)
-def fit(consortium: Consortium, terms: Path) -> Any:
-    """Print the study in TERMS (JSON) with as much flooding as its plan's key has room for."""
+@click.option("--epsilon", type=click.FloatRange(1e-6, 1000), help="Choose the least noise for it.")
+@click.option("--delta", type=click.FloatRange(1e-9, 0.5), default=1e-5, show_default=True)
+def fit(consortium: Consortium, terms: Path, epsilon: float | None, delta: float) -> Any:
+    """Print the study in TERMS (JSON) with as much flooding as its plan's key has room for, and
+    with the noise that tells no more than EPSILON of a patient."""
     from chaincode.schema import studies
     from chaincode.schema.encryption import EncryptionTerms
 
     wanted = read_model(terms, studies.StudyTerms)
+    if epsilon is not None:
+        try:
+            wanted = studies.calibrated(wanted, round(epsilon * 1e6), round(delta * 1e9))
+        except ValueError as error:
+            raise MedFabricError(Code.STUDY_INVALID, f"{error}; change the study") from None
     plan = consortium.plans.get(plan_id=wanted.plan_id).plan.terms
     encryption = plan.encryption
     if isinstance(encryption, EncryptionTerms) and not (wrong := studies.problem(wanted)):

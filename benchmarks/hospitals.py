@@ -1,8 +1,8 @@
 """Accuracy against what a plan tells of whole hospitals, with 4, 16 and 64 of them.
 
 Every hospital brings 400 simulated ward patients of its own and adds its discrete Gaussian noise as
-a node does; one hospital colludes, so the noise of all but one counts. Local training is plain SGD
-without noise against single patients, which a plan adds: what is measured is the price of hiding
+a node does; one hospital colludes, so the noise of all but one counts. Local training is without
+the noise against single patients that a plan adds: what is measured is the price of hiding
 hospitals alone. Norm of an update and number of rounds were chosen, for each epsilon and number of
 hospitals, on hospitals' validation records of other seeds; test records are of patients that no
 hospital has. Delta is 1e-5.
@@ -28,6 +28,7 @@ from benchmarks import _federation as f
 if TYPE_CHECKING:
     from torch import nn
 
+    from chaincode.schema.plans import TrainingTerms
     from trainer.applications.application import Application, Sample
     from trainer.data.records import Records
 
@@ -38,11 +39,11 @@ MODELS = {
 }
 HOSPITALS = (4, 16, 64)
 EACH, TESTED = 400, 2000
-"""Patients of each hospital, and held out."""
+TRAINED = EACH * 4 // 5
+"""Patients of each hospital, of whom TRAINED are trained on; and of none of them."""
 EPSILONS = (1.0, 2.0, 4.0, 8.0, 16.0)
 NORMS, ROUNDS = (0.25, 0.5, 1.0, 2.0), (1, 2, 4)
 NORM_LEVELS = 2**16
-STEPS, BATCH, RATE = 20, 96, 1.0
 RUNS = 5
 TUNING = (100, 101)
 COLLUDING = 1
@@ -114,19 +115,28 @@ def _accuracy(
     seed: int,
     part: str,
 ) -> float:
+    from trainer.randomness import Seeds
+    from trainer.together import train_together
     from trainer.training import evaluate
 
     consortium = _consortium(number, seed)
     model, weights = _model(architecture)
     noise = 0 if epsilon is None else _noise(number, weights.size, rounds, epsilon)
     for round_ in range(rounds):
-        updates = [
-            _hidden(_update(model, weights, records, (seed, round_, place)), norm, noise)
-            for place, records in enumerate(consortium.hospitals)
-        ]
-        weights = weights + np.mean(updates, axis=0)
+        seeds = [Seeds((seed * rounds + round_) * number + place) for place in range(number)]
+        bases = np.tile(weights.astype(np.float32), (number, 1))
+        updates = train_together(model, bases, consortium.hospitals, _training(), None, seeds)
+        weights = weights + (_hidden(updates, norm, noise) if noise else updates).mean(axis=0)
     correct, total = evaluate(model, weights.astype(np.float32), getattr(consortium, part))
     return correct / total
+
+
+def _training() -> TrainingTerms:
+    """The application's own, without noise against single patients."""
+    from trainer import applications, presets
+
+    tuned = applications.find(APPLICATION).tuned
+    return presets.unprotected(tuned, presets.training(tuned, TRAINED))
 
 
 def _noise(number: int, parameters: int, rounds: int, epsilon: float) -> int:
@@ -138,33 +148,14 @@ def _noise(number: int, parameters: int, rounds: int, epsilon: float) -> int:
     )
 
 
-def _hidden(update: Vector, norm: float, noise: int) -> Vector:
-    """As a node clips it, rounds it and adds its noise."""
-    from trainer.privacy.discrete_gaussian import noised
+def _hidden(updates: Vector, norm: float, noise: int) -> Vector:
+    """As nodes clip, round and noise them."""
+    from trainer.privacy.discrete_gaussian import clipped, sample
     from trainer.privacy.sampling import fresh
 
-    return noised(update, norm / NORM_LEVELS, NORM_LEVELS, noise, fresh()) if noise else update
-
-
-def _update(model: nn.Module, weights: Vector, records: Records, seed: tuple[int, ...]) -> Vector:
-    """Of STEPS steps on Poisson batches from these weights."""
-    import torch
-
-    from trainer.models.values import parameters, set_parameters
-
-    draw = np.random.default_rng(seed)
-    set_parameters(model, weights.astype(np.float32))
-    features, labels = torch.from_numpy(records.features), torch.from_numpy(records.labels)
-    rate = min(1.0, BATCH / len(records))
-    step = torch.optim.SGD(model.parameters(), lr=RATE)
-    for _ in range(STEPS):
-        chosen = torch.from_numpy(np.flatnonzero(draw.random(len(records)) < rate))
-        scores = model(features[chosen])
-        loss = torch.nn.functional.cross_entropy(scores, labels[chosen], reduction="sum")
-        step.zero_grad()
-        (loss / max(1, len(chosen))).backward()
-        step.step()
-    return np.asarray(parameters(model).astype(np.float64) - weights)
+    unit = norm / NORM_LEVELS
+    whole = np.stack([clipped(update / unit, NORM_LEVELS) for update in updates])
+    return (whole + sample(noise, whole.size, fresh()).reshape(whole.shape)) * unit
 
 
 def _model(architecture: str) -> tuple[nn.Module, Vector]:

@@ -280,6 +280,8 @@ class Classifiers(Group):
 class Studies(Group):
     propose = Call("study:Propose", w.StudyTerms, w.Study)
     consent = Call("study:Consent", w.StudyConsentArgs, w.ConsentToStudy)
+    limit = Call("study:Limit", w.UseLimitArgs, w.UseLimit)
+    uses = Call("study:Uses", w.DatasetUsesArgs, w.DatasetUses)
     deposit = Call("study:Deposit", w.DepositArgs, w.Deposit)
     sum = Call("study:Sum", w.SumArgs, w.Study)
     attest = Call("study:Attest", w.AttestSumArgs, w.StudyAttestation)

@@ -20,6 +20,9 @@ from chaincode.schema.plans import PlanState, PlanTerms
 from chaincode.schema.studies import (
     AttestSumArgs,
     ConsentToStudy,
+    DatasetUse,
+    DatasetUses,
+    DatasetUsesArgs,
     Deposit,
     DepositArgs,
     FindArgs,
@@ -36,6 +39,8 @@ from chaincode.schema.studies import (
     StudyTerms,
     StudyView,
     SumArgs,
+    UseLimit,
+    UseLimitArgs,
 )
 
 
@@ -85,6 +90,22 @@ class StudyContract:
         context.emit(name, msp_id=context.msp_id, subject=args.study_id)
         return consent
 
+    @transaction("study:Limit")
+    def limit(self, context: Context, args: UseLimitArgs) -> UseLimit:
+        if context.get(keys.dataset(args.dataset_id), Dataset).msp_id != context.msp_id:
+            raise MedFabricError(
+                Code.NOT_OWNER, f"{args.dataset_id} is no dataset of {context.msp_id}; it decides"
+            )
+        limit = UseLimit(msp_id=context.msp_id, changed_at=context.now, **dict(args))
+        context.put_owned(keys.study_limit(args.dataset_id), limit, context.msp_id)
+        context.emit("study.limit", msp_id=context.msp_id, subject=args.dataset_id)
+        return limit
+
+    @transaction("study:Uses")
+    def uses(self, context: Context, args: DatasetUsesArgs) -> DatasetUses:
+        context.get(keys.dataset(args.dataset_id), Dataset)
+        return _uses(context, args.dataset_id)
+
     @transaction("study:Deposit")
     def deposit(self, context: Context, args: DepositArgs) -> Deposit:
         study = _in_stage(context, args.study_id, StudyStatus.COLLECTING)
@@ -121,6 +142,9 @@ class StudyContract:
         _check_size(
             args.sum.size_bytes, studies.ciphertext_bytes(_encryption(context, study.terms))
         )
+        if study.terms.privacy is None:
+            for dataset_id in sorted(included):
+                _use(context, args, dataset_id)
         changes = {
             "selection": args.selection,
             "records": studies.selected(args.selection),
@@ -296,6 +320,27 @@ def _consented(
 ) -> tuple[ConsentToStudy, ...]:
     wanted = [keys.study_consent(study.study_id, name) for name in dataset_ids]
     return tuple(c for c in context.existing(wanted, ConsentToStudy) if c.given)
+
+
+def _use(context: Context, args: SumArgs, dataset_id: str) -> None:
+    """Take note that an exact sum is over these records of a dataset.
+
+    Raises:
+        MedFabricError: ``STUDY_LIMIT``; nothing is noted then.
+    """
+    before = _uses(context, dataset_id)
+    limit = context.find(keys.study_limit(dataset_id), UseLimit)
+    chosen = tuple(s for s in args.selection if s.dataset_id == dataset_id)
+    if wrong := studies.overlap_problem(limit, before, chosen):
+        raise MedFabricError(Code.STUDY_LIMIT, f"{wrong}; leave it out, or add noise")
+    use = DatasetUse(study_id=args.study_id, selection=chosen)
+    after = before.model_copy(update={"uses": (*before.uses, use)})
+    context.put(keys.study_uses(dataset_id), after)
+
+
+def _uses(context: Context, dataset_id: str) -> DatasetUses:
+    known = context.find(keys.study_uses(dataset_id), DatasetUses)
+    return known or DatasetUses(dataset_id=dataset_id)
 
 
 # The stages

@@ -51,6 +51,7 @@ class Code(StrEnum):
     PRIVACY_TERMS_MISMATCH = "MF-3004"
     PRIVATE_RECORD_MISMATCH = "MF-3005"
     NO_BUDGET = "MF-3006"
+    STUDY_LIMIT = "MF-3007"
     LOCAL_UNPROTECTED = "MF-3007"
     # applications and storage
     SCHEMA_REFUSED = "MF-3501"

@@ -290,6 +290,14 @@ def study_consent(study_id: str, dataset_id: str) -> Key:
     return ("study-consent", (study_id, dataset_id))
 
 
+def study_limit(dataset_id: str) -> Key:
+    return ("study-limit", (dataset_id,))
+
+
+def study_uses(dataset_id: str) -> Key:
+    return ("study-uses", (dataset_id,))
+
+
 def deposit(study_id: str, dataset_id: str) -> Key:
     return ("deposit", (study_id, dataset_id))
 

@@ -430,6 +430,8 @@ MEANINGS: Mapping[str, Meaning | None] = {
     "place-of-dataset": None,
     "account": None,
     "hospital-account": None,
+    "study-limit": None,
+    "study-uses": None,
     "update-content": None,
     "reputation": None,
     "adopted-classifier": None,

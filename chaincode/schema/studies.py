@@ -44,6 +44,10 @@ PROVEN_AT_ONCE = 8
 """Ciphertexts that a proof is about."""
 MOST_TERMS = 1024
 """Of a study: what is decrypted stands on the ledger."""
+MOST_USES = 64
+"""Exact studies that one dataset's records are summed in at most."""
+LEAST_APART = 5
+"""By how many records the choices of two exact studies differ at least, where they differ."""
 
 
 class StudyStatus(StrEnum):
@@ -470,6 +474,35 @@ def selection_problem(
     return None
 
 
+def overlap_problem(
+    limit: UseLimit | None, before: DatasetUses, chosen: tuple[Selection, ...]
+) -> str | None:
+    """Why an exact sum over these records of a dataset may not follow those before, or None: two
+    sums over nearly the same records tell, by their difference, of those that differ."""
+    name = before.dataset_id
+    most = limit.most_studies if limit else MOST_USES
+    if len(before.uses) >= most:
+        return f"{name} is in {len(before.uses)} exact studies, as many as its owner allows"
+    least = limit.least_apart if limit else LEAST_APART
+    for use in before.uses:
+        if 0 < (number := apart(use.selection, chosen)) < least:
+            return (
+                f"the records of {name} differ from those of {use.study_id} by {number}; by none, "
+                f"or by {least}"
+            )
+    return None
+
+
+def apart(one: tuple[Selection, ...], other: tuple[Selection, ...]) -> int:
+    """How many records of a dataset are in one choice alone; each is in order, its ranges apart."""
+    i = j = common = 0
+    while i < len(one) and j < len(other):
+        first, second = one[i], other[j]
+        common += max(0, min(first.last, second.last) - max(first.first, second.first))
+        i, j = (i + 1, j) if first.last <= second.last else (i, j + 1)
+    return selected(one) + selected(other) - 2 * common
+
+
 def selected(chosen: tuple[Selection, ...]) -> int:
     """How many records."""
     return sum(one.last - one.first for one in chosen)
@@ -536,6 +569,32 @@ class ConsentToStudy(Language):
     changed_at: Seconds
 
 
+class UseLimit(Language):
+    """What a dataset's owner allows: exact studies that sum its records, at most; and by how many
+    records at least their choices differ, where they differ."""
+
+    dataset_id: Id
+    msp_id: MspId
+    most_studies: Count
+    least_apart: Count
+    changed_at: Seconds
+
+
+class DatasetUse(Language):
+    """Of one dataset."""
+
+    study_id: Id
+    selection: tuple[Selection, ...]
+
+
+class DatasetUses(Language):
+    """The exact studies that have summed a dataset's records, in order. One counts as soon as its
+    holder has chosen, whatever becomes of it."""
+
+    dataset_id: Id
+    uses: tuple[DatasetUse, ...] = ()
+
+
 class StudyAttestation(Language):
     study_id: Id
     msp_id: MspId
@@ -598,6 +657,16 @@ class StudyConsentArgs(Language):
     terms_sha256: Sha256
     given: bool = True
     reason: Reason = ""
+
+
+class UseLimitArgs(Language):
+    dataset_id: Id
+    most_studies: Annotated[int, Field(ge=0, le=MOST_USES)]
+    least_apart: Annotated[int, Field(ge=LEAST_APART, le=2**24)] = LEAST_APART
+
+
+class DatasetUsesArgs(Language):
+    dataset_id: Id
 
 
 class DepositArgs(Language):

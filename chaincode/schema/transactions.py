@@ -996,6 +996,14 @@ _ROWS = (
         "Consent to a study with one of the caller's datasets, or withdraw.",
     ),
     Transaction(
+        "study:Limit",
+        w.UseLimitArgs,
+        w.UseLimit,
+        ADMIN,
+        True,
+        "Limit exact studies of one of the caller's datasets, and how little their choices differ.",
+    ),
+    Transaction(
         "study:Deposit",
         w.DepositArgs,
         w.Deposit,
@@ -1045,6 +1053,14 @@ _ROWS = (
     ),
     Transaction(
         "study:Get", w.StudyArgs, w.StudyView, ANYONE, False, "A study and what was posted to it."
+    ),
+    Transaction(
+        "study:Uses",
+        w.DatasetUsesArgs,
+        w.DatasetUses,
+        ANYONE,
+        False,
+        "Which records of a dataset exact studies have summed.",
     ),
     Transaction("study:List", PageArgs, w.StudyPage, ANYONE, False, "All studies."),
 )

@@ -7,6 +7,8 @@ from functools import lru_cache
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from support.masking import bring, masked_terms
 from support.scenario import HOSPITALS, Scenario, at, dataset_of, sha, terms
 from support.studies import (
@@ -27,6 +29,7 @@ from chaincode.schema.errors import Code
 from chaincode.schema.studies import (
     Flooding,
     Histogram,
+    Selection,
     StudyDataset,
     StudyPrivacy,
     StudyTerms,
@@ -341,3 +344,70 @@ def test_what_noised_sums_tell_is_that_of_each_sum_added_up() -> None:
     assert least.privacy is not None
     assert 19_000 < least.privacy.noise_milli <= 20_000
     assert spending_of(least, 10_000).epsilon_micro <= told.epsilon_micro
+
+
+def _choosing(study_id: str, **changes: Any) -> StudyTerms:
+    return study_terms(PLAN, study_id, holder_selects=True, **changes)
+
+
+def _summed(made: Scenario, study: StudyTerms, *ranges: tuple[int, int]) -> dict[str, Any]:
+    """What the holder says who chose these records of the first hospital's dataset."""
+    Steps(made, PLAN, study).to("HELD")
+    chosen = [{"dataset_id": dataset_of(ONE), "first": a, "last": b} for a, b in ranges]
+    return {**sum_args(PLAN, study), "selection": chosen}
+
+
+def test_exact_sums_over_nearly_the_same_records_are_refused() -> None:
+    made = copy.deepcopy(_active())
+    made.do(FOUR, "study:Sum", _summed(made, _choosing("first"), (0, 50), (60, 80)))
+    second = _summed(made, _choosing("second"), (0, 50), (60, 79))
+
+    error = made.refused(FOUR, "study:Sum", second)
+    same = copy.deepcopy(second)
+    same["selection"][1]["last"] = 80
+    made.do(FOUR, "study:Sum", same)
+
+    assert error.code == Code.STUDY_LIMIT
+    assert "by 1; by none, or by 5" in error.message
+    uses = made.do(TWO, "study:Uses", {"dataset_id": dataset_of(ONE)})["uses"]
+    assert [(u["study_id"], u["selection"]) for u in uses] == [
+        (name, same["selection"]) for name in ("first", "second")
+    ]
+
+
+def test_an_owner_says_how_many_exact_studies_there_are_and_how_far_apart() -> None:
+    made = copy.deepcopy(_active())
+    limit = {"dataset_id": dataset_of(ONE), "most_studies": 2, "least_apart": 20}
+    assert made.refused(TWO, "study:Limit", limit).code == Code.NOT_OWNER
+    made.do(ONE, "study:Limit", limit)
+    made.do(FOUR, "study:Sum", _summed(made, _choosing("first"), (0, 50)))
+    second = _summed(made, _choosing("second"), (0, 69))
+    assert made.refused(FOUR, "study:Sum", second).code == Code.STUDY_LIMIT
+    second["selection"][0]["last"] = 70
+    made.do(FOUR, "study:Sum", second)
+
+    third = made.refused(FOUR, "study:Sum", _summed(made, _choosing("third"), (0, 50)))
+
+    assert third.code == Code.STUDY_LIMIT
+    assert "as many as its owner allows" in third.message
+
+
+def test_sums_with_noise_may_be_of_nearly_the_same_records() -> None:
+    made = copy.deepcopy(_active())
+    privacy = StudyPrivacy(noise_milli=20_000, quorum=1, colluding=0)
+    for name, last in (("first", 50), ("second", 51)):
+        made.do(FOUR, "study:Sum", _summed(made, _choosing(name, privacy=privacy), (0, last)))
+
+    assert made.do(TWO, "study:Uses", {"dataset_id": dataset_of(ONE)})["uses"] == []
+
+
+@given(st.sets(st.integers(0, 40)), st.sets(st.integers(0, 40)))
+def test_apart_counts_records_of_one_choice_alone(one: set[int], other: set[int]) -> None:
+    assert studies.apart(_selection(one), _selection(other)) == len(one ^ other)
+
+
+def _selection(records: set[int]) -> tuple[Selection, ...]:
+    starts = [r for r in sorted(records) if r - 1 not in records]
+    ends = [r + 1 for r in sorted(records) if r + 1 not in records]
+    pairs = zip(starts, ends, strict=True)
+    return tuple(Selection(dataset_id="masses", first=a, last=b) for a, b in pairs)

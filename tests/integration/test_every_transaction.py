@@ -134,6 +134,7 @@ WRONG: dict[str, tuple[dict[str, Any], Code]] = {
     "provenance:OpenAccess": ({"hospitals": ["Hospital9MSP"]}, Code.NOT_FOUND),
     "study:Propose": ({"study_id": "study-1"}, Code.EXISTS),
     "study:Consent": ({}, Code.TERMS_MISMATCH),
+    "study:Limit": ({"dataset_id": dataset_of(TWO)}, Code.NOT_OWNER),
     "study:Deposit": ({}, Code.BAD_STATE),
     "study:Sum": ({}, Code.BAD_STATE),
     "study:Attest": ({}, Code.BAD_STATE),

@@ -227,6 +227,8 @@ EXAMPLES: dict[str, Callable[[], dict[str, Any]]] = {
     "SignedArgs": lambda: {"msp_id": ONE, "node_id": "node1"},
     "StudyTerms": lambda: json.loads(study_terms(terms(), "study-9").model_dump_json()),
     "StudyArgs": lambda: {"study_id": STUDY},
+    "UseLimitArgs": lambda: {"dataset_id": dataset_of(ONE), "most_studies": 3},
+    "DatasetUsesArgs": lambda: {"dataset_id": dataset_of(ONE)},
     "StudyConsentArgs": lambda: {
         "study_id": STUDY,
         "dataset_id": dataset_of(ONE),

@@ -17,6 +17,7 @@ REPEATABLE = {
     "sharing:Receive",
     "storage:Challenge",
     "storage:Hold",
+    "study:Limit",
 }
 """Which say the same again, or ask for another of its kind: nothing is counted twice by them."""
 

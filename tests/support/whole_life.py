@@ -267,6 +267,7 @@ def _training(life: Scenario) -> None:
 def _studies(life: Scenario) -> None:
     long = {"stage_seconds": 100_000}
     Steps(life, TRAINED, study_terms(TRAINED, "study-2", **long)).propose()
+    life.do(ONE, "study:Limit", {"dataset_id": dataset_of(ONE), "most_studies": 2})
     privacy = StudyPrivacy(noise_milli=20_000, quorum=3)
     steps = Steps(life, TRAINED, study_terms(TRAINED, privacy=privacy, **long)).to("PUBLISHED")
 

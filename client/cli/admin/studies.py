@@ -105,6 +105,23 @@ def consent(
     )
 
 
+@ledger_command(study, "limit")
+@click.argument("dataset_id")
+@click.option("--most", type=click.IntRange(0, 64), required=True, help="Exact studies in all.")
+@click.option("--apart", type=click.IntRange(5, 2**24), default=5, show_default=True)
+def limit(consortium: Consortium, dataset_id: str, most: int, apart: int) -> Any:
+    """Limit the studies without noise that sum a dataset's records: how many, and by how many
+    records their choices differ at least."""
+    return consortium.studies.limit(dataset_id=dataset_id, most_studies=most, least_apart=apart)
+
+
+@ledger_command(study, "uses")
+@click.argument("dataset_id")
+def uses(consortium: Consortium, dataset_id: str) -> Any:
+    """Show which records of a dataset studies without noise have summed."""
+    return consortium.studies.uses(dataset_id=dataset_id)
+
+
 @ledger_command(study, "advance")
 @click.argument("study_id")
 def advance(consortium: Consortium, study_id: str) -> Any:

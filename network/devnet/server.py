@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import grpc.aio
 from fabric_protos.common import common_pb2
 from fabric_protos.gateway import gateway_pb2_grpc
 from fabric_protos.orderer import ab_pb2_grpc
@@ -25,7 +26,7 @@ from network.devnet.orderer import Orderer
 from network.devnet.ordering import BroadcastService
 from network.devnet.signer import Signer
 from network.devnet.store import Blocks
-from network.devnet.stream import MESSAGE_LIMIT, ChaincodeStream
+from network.devnet.stream import MESSAGE_LIMIT, ChaincodeStream, Loop
 from network.devnet.system import EndorserService
 from network.topology import HOST, Hospital, Layout, Topology
 
@@ -56,6 +57,7 @@ class Devnet:
         self._ledger = Ledger(self._blocks, genesis, topology.channel)
         # Hospitals come and go while the devnet runs; whoever holds these sees it.
         self._topology = topology
+        self._loop = Loop()
         self._members: dict[str, _Member] = {}
         self._peers: list[Peer] = []
         self._orderers: dict[int, Signer] = {}
@@ -92,6 +94,7 @@ class Devnet:
         self._orderer.close()
         for member in members:
             member.close()
+        self._loop.close()
         self._blocks.close()
 
     def _join(self, hospital: Hospital) -> None:
@@ -138,18 +141,18 @@ class Devnet:
             (tls / "cert.pem").read_bytes(),
         )
 
-        def dial() -> grpc.Channel:
+        def dial() -> grpc.aio.Channel:
             address = f"{HOST}:{chaincode.port(self._topology, hospital, defined)}"
             # A service that was killed comes back in a second: no long back-off.
             options = [*_OPTIONS, ("grpc.max_reconnect_backoff_ms", 200)]
-            return grpc.secure_channel(address, credentials, options)
+            return grpc.aio.secure_channel(address, credentials, options)
 
         config = self._layout.chaincode(hospital.slug, defined.folder) / "config.json"
 
         def package_id() -> str:
             return str(json.loads(config.read_bytes())["package_id"])
 
-        return ChaincodeStream(hospital.slug, dial, package_id)
+        return ChaincodeStream(hospital.slug, self._loop, dial, package_id)
 
     def _serve(self, hospital: Hospital) -> None:
         member = self._members[hospital.slug]

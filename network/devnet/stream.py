@@ -5,14 +5,18 @@ Message by message as Fabric's peer handles them; the shim at the other end cann
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import logging
 import queue
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
+import grpc.aio
 from fabric_protos.ledger.queryresult import kv_query_result_pb2
 from fabric_protos.peer import (
     chaincode_event_pb2,
@@ -60,35 +64,72 @@ class Executed:
     event: chaincode_event_pb2.ChaincodeEvent | None
 
 
+class Loop:
+    """The thread that serves the streams to all hospitals' chaincode services: a thread for each
+    would spend its time in waiting for the others."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="streams", daemon=True)
+        self._thread.start()
+
+    def call(self, act: Callable[..., object], *args: Any) -> None:
+        """Have the loop call this; from any thread."""
+        if threading.get_ident() == self._thread.ident:
+            act(*args)
+        else:
+            self._loop.call_soon_threadsafe(act, *args)
+
+    def run(self, work: Coroutine[Any, Any, None]) -> Future[None]:
+        """Have the loop do this; from any other thread."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
+
+    def close(self) -> None:
+        """End what still runs, then the thread."""
+        if self._loop.is_closed():
+            return
+        self.run(self._end_all()).result()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    async def _end_all(self) -> None:
+        # A loop that is closed before gRPC's last events have come to it fails those of others.
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+
+
 class ChaincodeStream:
     """A lasting connection to one hospital's chaincode service, dialled again when it breaks.
 
     Args:
-        dial: opens a channel to the service.
+        dial: opens a channel to the service; called by the loop.
         package_id: gives what the service must register as; another one is not talked to. Asked
             at every connection: an upgrade changes it.
     """
 
     def __init__(
-        self, name: str, dial: Callable[[], grpc.Channel], package_id: Callable[[], str]
+        self,
+        name: str,
+        loop: Loop,
+        dial: Callable[[], grpc.aio.Channel],
+        package_id: Callable[[], str],
     ) -> None:
         self._name = name
+        self._loop = loop
         self._dial = dial
         self._package_id = package_id
-        self._outgoing: queue.SimpleQueue[Any | None] = queue.SimpleQueue()
+        self._outgoing: asyncio.Queue[Any] = asyncio.Queue()
         self._running: dict[tuple[str, str], _Running] = {}
         self._lock = threading.Lock()
         self.ready = threading.Event()
-        self._closing = threading.Event()
-        self._channel: grpc.Channel | None = None
-        threading.Thread(target=self._keep_connected, name=f"cc-{name}", daemon=True).start()
+        self._connection = loop.run(self._keep_connected())
 
     def close(self) -> None:
         """End the connection."""
-        self._closing.set()
-        self._outgoing.put(None)
-        if self._channel is not None:
-            self._channel.close()
+        self._connection.cancel()
 
     def execute(
         self,
@@ -126,7 +167,7 @@ class ChaincodeStream:
             if key in self._running:
                 raise ChaincodeUnavailableError("the transaction is running already")
             self._running[key] = running
-            self._outgoing.put(message)
+            self._send(message)
         try:
             answer = running.outcome.get(timeout=EXECUTE_SECONDS)
         except queue.Empty:
@@ -140,28 +181,33 @@ class ChaincodeStream:
             raise ChaincodeUnavailableError(f"chaincode stream terminated at {self._name}")
         return answer
 
-    def _keep_connected(self) -> None:
-        while not self._closing.is_set():
-            try:
-                with self._dial() as channel:
-                    self._channel = channel
-                    self._serve(channel)
-            except grpc.RpcError as error:
-                status: Any = error
-                log.debug("chaincode of %s: %s", self._name, status.code())
-            self._fail_all()
-            self._closing.wait(_REDIAL_SECONDS)
-
-    def _serve(self, channel: grpc.Channel) -> None:
-        self._outgoing = queue.SimpleQueue()
-        outgoing = self._outgoing
-        stub: Any = chaincode_shim_pb2_grpc.ChaincodeStub(channel)
+    async def _keep_connected(self) -> None:
         try:
-            for message in stub.Connect(iter(outgoing.get, None)):
+            while True:
+                try:
+                    async with self._dial() as channel:
+                        await self._serve(channel)
+                except grpc.RpcError as error:
+                    status: Any = error
+                    log.debug("chaincode of %s: %s", self._name, status.code())
+                self._fail_all()
+                await asyncio.sleep(_REDIAL_SECONDS)
+        finally:
+            self._fail_all()
+
+    async def _serve(self, channel: grpc.aio.Channel) -> None:
+        outgoing = self._outgoing = asyncio.Queue()
+        stub: Any = chaincode_shim_pb2_grpc.ChaincodeStub(channel)
+        call = stub.Connect()
+        writer = asyncio.ensure_future(_forward(call, outgoing))
+        try:
+            async for message in call:
                 if not self._handle(message):
                     return
         finally:
-            outgoing.put(None)
+            call.cancel()
+            writer.cancel()
+            await asyncio.gather(writer, return_exceptions=True)
 
     def _handle(self, message: Any) -> bool:
         """Serve one message; False ends the stream."""
@@ -177,14 +223,14 @@ class ChaincodeStream:
         if message.type != Message.REGISTER or name != self._package_id():
             log.warning("chaincode of %s: it is not the one that was installed", self._name)
             return False
-        self._outgoing.put(Message(type=Message.REGISTERED))
+        self._send(Message(type=Message.REGISTERED))
         parameters = chaincode_pb2.ChaincodeAdditionalParams(
             use_write_batch=True,
             max_size_write_batch=_BATCH,
             use_get_multiple_keys=True,
             max_size_get_multiple_keys=_BATCH,
         )
-        self._outgoing.put(Message(type=Message.READY, payload=parameters.SerializeToString()))
+        self._send(Message(type=Message.READY, payload=parameters.SerializeToString()))
         self.ready.set()
         return True
 
@@ -209,9 +255,12 @@ class ChaincodeStream:
             kind, payload = Message.RESPONSE, _answer(message, running)
         except Exception as error:
             kind, payload = Message.ERROR, str(error).encode()
-        self._outgoing.put(
+        self._send(
             Message(type=kind, payload=payload, txid=message.txid, channel_id=message.channel_id)
         )
+
+    def _send(self, message: Any) -> None:
+        self._loop.call(self._outgoing.put_nowait, message)
 
     def _fail_all(self) -> None:
         with self._lock:
@@ -219,6 +268,13 @@ class ChaincodeStream:
             running = list(self._running.values())
         for one in running:
             one.outcome.put(None)
+
+
+async def _forward(call: Any, outgoing: asyncio.Queue[Any]) -> None:
+    # Where the stream breaks its reader learns why.
+    with contextlib.suppress(grpc.RpcError, asyncio.InvalidStateError):
+        while True:
+            await call.write(await outgoing.get())
 
 
 def executed(answer: Any) -> Executed:

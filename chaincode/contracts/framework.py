@@ -24,6 +24,7 @@ from chaincode.schema.consortium import (
 )
 from chaincode.schema.declaration import Declaration
 from chaincode.schema.errors import Code, MedFabricError
+from chaincode.schema.policies import Owned
 from chaincode.schema.provenance import StoredAct, name_of
 from chaincode.schema.reputation import Suspension
 from chaincode.schema.transactions import Transaction
@@ -70,7 +71,12 @@ class Context(FrameworkContext):
         return post
 
     def put_owned(self, key: keys.Key, asset: Language, owner: str) -> None:
-        """Write an asset of one hospital: later writes need its peer within the majority."""
+        """Write an asset of one hospital: later writes need its peer within the majority.
+
+        Raises:
+            ValueError: of a kind that no hospital would renew the policies of.
+        """
+        Owned(key[0])
         self.put(key, asset)
         policy = owner_and_majority(owner, self.consortium().hospitals)
         name = composite_key(*key)

@@ -27,6 +27,7 @@ from chaincode.schema.reputation import (
     ReputationPageArgs,
 )
 from chaincode.schema.rounds import Contributions, Model, Round, Update
+from chaincode.schema.studies import Deposit
 
 
 class ReputationContract:
@@ -93,6 +94,14 @@ def book_test(context: Context, test: GroupTest, sealed: Contributions | None) -
     classifier = adopted_classifier(context)
     terms = None if classifier is None else classifier.terms
     for reputation in conduct.after_test(test, sealed, partial(of, context), context.now, terms):
+        _put(context, reputation)
+
+
+def book_study(context: Context, unsound: Sequence[Deposit]) -> None:
+    """Book what was handed over to a study and is not proven to be by the rules."""
+    classifier = adopted_classifier(context)
+    terms = None if classifier is None else classifier.terms
+    for reputation in conduct.after_study(unsound, partial(of, context), context.now, terms):
         _put(context, reputation)
 
 

@@ -154,13 +154,16 @@ class StudyContract:
 
     @transaction("study:Attest")
     def attest(self, context: Context, args: AttestSumArgs) -> StudyAttestation:
-        study = _in_stage(context, args.study_id, StudyStatus.SUMMED)
+        # After the agreement an attestation still goes on record: its hospital may have to share.
+        study = _in_stage(context, args.study_id, StudyStatus.SUMMED, StudyStatus.AGREED)
         plans.participating(context, _plan(context, study.terms))
+        _check_left_out(study, args.unsound)
         attestation = StudyAttestation(
             study_id=args.study_id,
             msp_id=context.msp_id,
             node_id=context.node_id,
             sum_sha256=args.sum_sha256,
+            unsound=args.unsound,
             posted_at=context.now,
         )
         key = keys.study_attestation(args.study_id, context.msp_id)
@@ -173,6 +176,10 @@ class StudyContract:
             raise MedFabricError(
                 Code.NOT_A_PARTICIPANT, f"shares of {', '.join(study.key_holders)} are wanted"
             )
+        if args.attempt != study.attempt:
+            raise MedFabricError(
+                Code.BAD_STATE, f"attempt {study.attempt} is made now; read the study again"
+            )
         if study.sum is None or args.sum_sha256 != study.sum.sha256:
             raise MedFabricError(
                 Code.WRONG_AGGREGATE, "the share is of another than the agreed sum"
@@ -181,13 +188,14 @@ class StudyContract:
         _check_size(args.share.size_bytes, studies.share_bytes(study.terms, encryption))
         share = StudyShare(
             study_id=args.study_id,
+            attempt=args.attempt,
             msp_id=context.msp_id,
             node_id=context.node_id,
             sum_sha256=args.sum_sha256,
             share=args.share,
             posted_at=context.now,
         )
-        key = keys.study_share(args.study_id, context.msp_id)
+        key = keys.study_share(args.study_id, args.attempt, context.msp_id)
         return context.post(key, share, "study.share", subject=args.study_id)
 
     @transaction("study:Find")
@@ -224,12 +232,14 @@ class StudyContract:
     @transaction("study:Get")
     def get(self, context: Context, args: StudyArgs) -> StudyView:
         below = (args.study_id,)
+        study = context.get(keys.study(args.study_id), Study)
+        attempt = keys.study_share(args.study_id, study.attempt, "")[1][:-1]
         return StudyView(
-            study=context.get(keys.study(args.study_id), Study),
+            study=study,
             consents=context.all("study-consent", below, ConsentToStudy),
             deposits=context.all("deposit", below, Deposit),
             attestations=context.all("study-attestation", below, StudyAttestation),
-            shares=context.all("study-share", below, StudyShare),
+            shares=context.all("study-share", attempt, StudyShare),
             findings=context.all("finding", below, Finding),
             result=context.find(keys.study_result(args.study_id), StudyResult),
         )
@@ -291,6 +301,16 @@ def _check_deposit(
 def _check_size(size_bytes: int, wanted: int) -> None:
     if size_bytes != wanted:
         raise MedFabricError(Code.WRONG_SIZE, f"{size_bytes} bytes, where {wanted} are right")
+
+
+def _check_left_out(study: Study, unsound: tuple[str, ...]) -> None:
+    """Refuse to call anything unsound but what was handed over and is not summed."""
+    summed = {one.dataset_id for one in study.selection}
+    left_out = {d.dataset_id for d in study.deposits if d.dataset_id not in summed}
+    if len(set(unsound)) != len(unsound) or not set(unsound) <= left_out:
+        raise MedFabricError(
+            Code.BAD_ARGUMENT, "name once what was handed over and left out; read the study again"
+        )
 
 
 def _invalid(why: str) -> MedFabricError:
@@ -358,7 +378,9 @@ def _hold(context: Context, study: Study) -> Study:
     datasets = study.terms.datasets
     wanted = [keys.deposit(study.study_id, one.dataset_id) for one in datasets]
     deposits = context.existing(wanted, Deposit)
-    if absent := plans.absent(study.terms.owners, deposits):
+    given = {deposit.dataset_id for deposit in deposits}
+    owing = {one.msp_id for one in datasets if one.dataset_id not in given}
+    if absent := tuple(sorted(owing)):
         _await(context, study, absent)
     if not deposits:
         return _fail(context, study, Code.QUORUM_MISSED, "nobody has handed records over", ())
@@ -373,32 +395,63 @@ def _unsummed(context: Context, study: Study) -> Study:
 
 def _agree(context: Context, study: Study) -> Study:
     plan = _plan(context, study.terms)
-    wanted = [keys.study_attestation(study.study_id, h) for h in plan.hospitals]
-    posted = context.existing(wanted, StudyAttestation)
-    assert study.sum is not None
-    agreed = tuple(a.msp_id for a in posted if a.sum_sha256 == study.sum.sha256)
-    gone = plans.gone_holders(context, plan)
-    present = tuple(h for h in agreed if h not in gone)
+    posted, agreed = _attested(context, study, plan)
     absent = plans.absent(plan.hospitals, posted)
     needed = plan.attestations_needed
-    if len(present) >= needed:
-        threshold = plan.encryption.threshold
-        holders = plan.hospitals if threshold is None else present[:threshold]
-        return _move(context, study, StudyStatus.AGREED, key_holders=holders)
-    if len(present) + len(absent) >= needed:
+    if len(agreed) >= needed:
+        named = Counter(name for attestation in agreed for name in attestation.unsound)
+        unsound = tuple(sorted(name for name, votes in named.items() if votes >= needed))
+        reputation.book_study(context, [d for d in study.deposits if d.dataset_id in unsound])
+        holders = _key_holders(plan, tuple(a.msp_id for a in agreed))
+        changes = {"attempt": 1, "key_holders": holders, "unsound": unsound}
+        return _move(context, study, StudyStatus.AGREED, **changes)
+    if len(agreed) + len(absent) >= needed:
         _await(context, study, absent)
-    why = f"{len(present)} of {needed} attest the holder's sum"
+    why = f"{len(agreed)} of {needed} attest the holder's sum"
     return _fail(context, study, Code.NO_AGREEMENT, why, absent)
 
 
+def _attested(
+    context: Context, study: Study, plan: PlanTerms
+) -> tuple[tuple[StudyAttestation, ...], tuple[StudyAttestation, ...]]:
+    """All attestations, and those by members of the sum that the holder gave."""
+    assert study.sum is not None
+    wanted = [keys.study_attestation(study.study_id, h) for h in plan.hospitals]
+    posted = context.existing(wanted, StudyAttestation)
+    gone = plans.gone_holders(context, plan)
+    agreed = [a for a in posted if a.sum_sha256 == study.sum.sha256 and a.msp_id not in gone]
+    return posted, tuple(agreed)
+
+
+def _key_holders(plan: PlanTerms, ready: tuple[str, ...]) -> tuple[str, ...]:
+    threshold = plan.encryption.threshold
+    return plan.hospitals if threshold is None else ready[:threshold]
+
+
 def _decrypt(context: Context, study: Study) -> Study:
-    wanted = [keys.study_share(study.study_id, h) for h in study.key_holders]
+    wanted = [keys.study_share(study.study_id, study.attempt, h) for h in study.key_holders]
     absent = plans.absent(study.key_holders, context.existing(wanted, StudyShare))
     if not absent:
         return _move(context, study, StudyStatus.DECRYPTED)
     _await(context, study, absent)
-    why = f"no decryption shares of {', '.join(absent)}"
-    return _fail(context, study, Code.KEY_HOLDER_MISSING, why, absent)
+    return _decrypt_without(context, study, absent)
+
+
+def _decrypt_without(context: Context, study: Study, absent: tuple[str, ...]) -> Study:
+    """A further attempt without key holders who let the deadline pass, where enough remain of
+    those who attest the sum."""
+    plan = _plan(context, study.terms)
+    silent = tuple(sorted({*study.silent, *absent}))
+    _, agreed = _attested(context, study, plan)
+    ready = tuple(a.msp_id for a in agreed if a.msp_id not in silent)
+    threshold = plan.encryption.threshold
+    if threshold is None or len(ready) < threshold:
+        why = f"no decryption shares of {', '.join(absent)}"
+        return _fail(context, study, Code.KEY_HOLDER_MISSING, why, absent)
+    reputation.missed_duty(context, absent)
+    holders = _key_holders(plan, ready)
+    changes = {"attempt": study.attempt + 1, "key_holders": holders, "silent": silent}
+    return _move(context, study, StudyStatus.AGREED, **changes)
 
 
 def _publish(context: Context, study: Study) -> Study:
@@ -433,11 +486,11 @@ def _put_result(context: Context, study: Study, sums: tuple[int, ...]) -> None:
     context.put(keys.study_result(study.study_id), result)
 
 
-def _in_stage(context: Context, study_id: str, stage: StudyStatus) -> Study:
+def _in_stage(context: Context, study_id: str, *stage: StudyStatus) -> Study:
     study = context.get(keys.study(study_id), Study)
-    if study.status is not stage:
+    if study.status not in stage:
         raise MedFabricError(
-            Code.BAD_STATE, f"study {study_id} is {study.status}, not {stage}; read it again"
+            Code.BAD_STATE, f"study {study_id} is {study.status}, not {stage[0]}; read it again"
         )
     if context.now > study.deadline:
         raise MedFabricError(Code.DEADLINE_PASSED, "this stage of the study ended")

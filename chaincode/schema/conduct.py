@@ -28,6 +28,7 @@ from chaincode.schema.rounds import (
     RoundStatus,
     Update,
 )
+from chaincode.schema.studies import Deposit
 
 ONE = 1000
 """An event, in the unit of recent evidence."""
@@ -201,6 +202,26 @@ def after_test(
     changed = [
         book(before, found[before.subject, before.subject_id], now, fade=False)
         for before in find(sorted(found))
+    ]
+    return [_finished(reputation, {}, classifier) for reputation in changed]
+
+
+def after_study(
+    unsound: Sequence[Deposit],
+    find: Callable[[Sequence[Subject]], Sequence[Reputation]],
+    now: int,
+    classifier: ClassifierTerms | None,
+) -> list[Reputation]:
+    """The reputations of the hospitals and nodes that handed over to a study what is not proven to
+    be by the rules. It is no round: nothing fades."""
+    found: dict[Subject, int] = Counter()
+    for deposit in unsound:
+        found[Rated.HOSPITAL, deposit.msp_id] += 1
+        found[Rated.NODE, node_name(deposit.msp_id, deposit.node_id)] += 1
+    changed = [
+        book(before, {Evidence.CONTENT: (0, times)}, now, fade=False)
+        for before in find(sorted(found))
+        for times in [found[before.subject, before.subject_id]]
     ]
     return [_finished(reputation, {}, classifier) for reputation in changed]
 

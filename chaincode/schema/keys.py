@@ -306,8 +306,8 @@ def study_attestation(study_id: str, msp_id: str) -> Key:
     return ("study-attestation", (study_id, msp_id))
 
 
-def study_share(study_id: str, msp_id: str) -> Key:
-    return ("study-share", (study_id, msp_id))
+def study_share(study_id: str, attempt: int, msp_id: str) -> Key:
+    return ("study-share", (study_id, _padded(attempt), msp_id))
 
 
 def finding(study_id: str, msp_id: str) -> Key:

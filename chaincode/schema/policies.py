@@ -33,6 +33,7 @@ class Owned(StrEnum):
     NODE = "node"
     RELEASE = "release"
     STUDY_CONSENT = "study-consent"
+    STUDY_LIMIT = "study-limit"
 
 
 class Membership(Language):

@@ -42,7 +42,8 @@ class Evidence(StrEnum):
     UPDATE = "update"
     """An update came in time, or did not."""
     CONTENT = "content"
-    """Bad alone: an agreement of hospitals could not use an update, so its round failed."""
+    """Bad alone: an agreement of hospitals could not use an update, so its round failed, or records
+    handed over to a study, so that they were left out."""
     DUTY = "duty"
     """A validator's posts of a round or key ceremony came, or a deadline passed without one."""
     AGREEMENT = "agreement"

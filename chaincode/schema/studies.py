@@ -50,6 +50,11 @@ LEAST_APART = 5
 """By how many records the choices of two exact studies differ at least, where they differ."""
 
 
+Attempt = Annotated[int, Field(ge=0, le=64)]
+"""Which set of key holders shares in the decryption of a study's sum; 0 before the first."""
+Datasets = Annotated[tuple[Id, ...], Field(max_length=64)]
+
+
 class StudyStatus(StrEnum):
     PROPOSED = "PROPOSED"
     COLLECTING = "COLLECTING"
@@ -344,7 +349,9 @@ def statistical_bits(study: StudyTerms, plan: EncryptionTerms, hospitals: int) -
     stand in one ciphertext or in many; the shares tell as many coefficients as there are terms.
     """
     square = _mean_square(study, plan, hospitals)
-    product = (square * len(terms_of(study)) - 1).bit_length()
+    # Each time that a key holder stays away, the others share in the same sum once more.
+    attempts = hospitals - (plan.threshold or hospitals) + 1
+    product = (square * len(terms_of(study)) * attempts - 1).bit_length()
     return study.flooding.flood_bits + 1 - -(-product // 2)
 
 
@@ -539,7 +546,10 @@ class Deposit(Language):
 
 class Study(Language):
     """``deposits`` are those the sum is of; ``selection`` what the holder chose among them;
-    ``key_holders`` who decrypts it. ``records``: how many the sum is of."""
+    ``records``: how many the sum is of. ``unsound`` are datasets that it is not of, because an
+    agreement of hospitals found no proof that they were encrypted by the rules. ``key_holders``
+    decrypt it; a further ``attempt`` is made without those who were ``silent`` in one before.
+    ``absent``: whom the last stage that lapsed went without."""
 
     study_id: Id
     terms: StudyTerms
@@ -553,7 +563,10 @@ class Study(Language):
     selection: tuple[Selection, ...] = ()
     records: Count = 0
     sum: ContentRef | None = None
+    unsound: tuple[Id, ...] = ()
+    attempt: Attempt = 0
     key_holders: tuple[MspId, ...] = ()
+    silent: tuple[MspId, ...] = ()
     absent: tuple[MspId, ...] = ()
     failure: Name | None = None
     reason: Reason = ""
@@ -600,11 +613,13 @@ class StudyAttestation(Language):
     msp_id: MspId
     node_id: Name
     sum_sha256: Sha256
+    unsound: Datasets = ()
     posted_at: Seconds
 
 
 class StudyShare(Language):
     study_id: Id
+    attempt: Attempt
     msp_id: MspId
     node_id: Name
     sum_sha256: Sha256
@@ -683,12 +698,16 @@ class SumArgs(Language):
 
 
 class AttestSumArgs(Language):
+    """``unsound``: what was handed over, left out of the sum, and not proven to be by the rules."""
+
     study_id: Id
     sum_sha256: Sha256
+    unsound: Datasets = ()
 
 
 class ShareSumArgs(Language):
     study_id: Id
+    attempt: Attempt
     sum_sha256: Sha256
     share: ContentRef
 
@@ -702,7 +721,7 @@ class FindArgs(Language):
 
 
 class StudyView(Language):
-    """A study and all that was posted to it."""
+    """A study and all that was posted to it; the shares of its present attempt."""
 
     study: Study
     consents: tuple[ConsentToStudy, ...]

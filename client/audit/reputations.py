@@ -93,8 +93,7 @@ class _Books:
             self._test(GroupTest.model_validate_json(value), now)
         elif event.kind == "study":
             study = Study.model_validate_json(value)
-            if study.status is StudyStatus.FAILED:
-                self._missed(study.absent, now)
+            self._study(study, Study.model_validate_json(event.before or value), now)
         else:
             name = AdoptedClassifier.model_validate_json(value).classifier_id
             self._classifier = self._reader.get(keys.classifier(name), Classifier).terms
@@ -112,6 +111,15 @@ class _Books:
                 keys.contributions(test.plan_id, test.round, 0), Contributions
             )
             after = conduct.after_test(test, sealed, self._find, now, self._classifier)
+            self._known |= {(r.subject, r.subject_id): r for r in after}
+
+    def _study(self, study: Study, before: Study, now: int) -> None:
+        if study.status is StudyStatus.FAILED:
+            self._missed(study.absent, now)
+        self._missed([msp_id for msp_id in study.silent if msp_id not in before.silent], now)
+        if study.unsound and not before.unsound:
+            unsound = [d for d in study.deposits if d.dataset_id in study.unsound]
+            after = conduct.after_study(unsound, self._find, now, self._classifier)
             self._known |= {(r.subject, r.subject_id): r for r in after}
 
     def _missed(self, hospitals: Sequence[str], now: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from functools import lru_cache
 from typing import Any
 
@@ -10,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.masking import bring, masked_terms
-from support.scenario import HOSPITALS, Scenario, at, dataset_of, sha, terms
+from support.replayed import proven
+from support.scenario import HOSPITALS, Scenario, at, dataset_args, dataset_of, sha, terms
 from support.studies import (
     DATA,
     HELD,
@@ -36,6 +38,8 @@ from chaincode.schema.studies import (
     Term,
     spending_of,
 )
+from chaincode.shim.stub import composite_key
+from client.audit import reputations
 
 ONE, TWO, THREE, FOUR = HOSPITALS
 PLAN = terms().model_copy(update={"encryption": EncryptionTerms(threshold=3)})
@@ -228,6 +232,87 @@ def test_a_stage_that_lapses_fails_the_study_and_is_booked_on_who_was_missing() 
     assert (failed["status"], failed["failure"]) == ("FAILED", Code.KEY_HOLDER_MISSING)
     booked = steps.made.asset(keys.reputation("hospital", TWO))
     assert booked["tallies"]["duty"]["bad"] > 0
+
+
+def test_others_share_where_a_key_holder_stays_away() -> None:
+    steps = begun("AGREED")
+    for hospital in (ONE, THREE):
+        steps.made.do(hospital, "study:SubmitShare", share_args(PLAN, STUDY, hospital))
+    steps.made.wait()
+
+    again = steps.advance()
+
+    assert (again["status"], again["attempt"]) == ("AGREED", 2)
+    assert (again["key_holders"], again["silent"]) == ([ONE, THREE, FOUR], [TWO])
+    assert steps.made.asset(keys.reputation("hospital", TWO))["tallies"]["duty"]["bad"] == 1
+    assert steps.made.do(ONE, "study:Get", steps.which)["shares"] == []
+    late = share_args(PLAN, STUDY, TWO)
+    old = share_args(PLAN, STUDY, ONE)
+    assert steps.made.refused(TWO, "study:SubmitShare", late).code == Code.NOT_A_PARTICIPANT
+    assert steps.made.refused(ONE, "study:SubmitShare", old).code == Code.BAD_STATE
+    for hospital in again["key_holders"]:
+        steps.made.do(hospital, "study:SubmitShare", share_args(PLAN, STUDY, hospital, 2))
+    assert steps.advance()["status"] == "DECRYPTED"
+    assert list(reputations.check(proven(steps.made.ledger))) == []
+
+
+def test_a_study_ends_when_too_few_key_holders_are_left_for_another_attempt() -> None:
+    steps = begun("AGREED")
+    for hospital in (ONE, THREE):
+        steps.made.do(hospital, "study:SubmitShare", share_args(PLAN, STUDY, hospital))
+    steps.made.wait()
+    steps.advance()
+    steps.made.wait()
+
+    failed = steps.advance()
+
+    assert (failed["status"], failed["failure"]) == ("FAILED", Code.KEY_HOLDER_MISSING)
+    assert list(reputations.check(proven(steps.made.ledger))) == []
+
+
+def test_an_owner_of_two_datasets_is_waited_for_until_both_are_handed_over() -> None:
+    made = copy.deepcopy(_active())
+    made.do(ONE, "dataset:Register", dataset_args("another"))
+    both = (*STUDY.datasets, StudyDataset(msp_id=ONE, dataset_id="another"))
+    study = study_terms(PLAN, datasets=both)
+    steps = Steps(made, PLAN, study).to("COLLECTING")
+    for one in STUDY.datasets:
+        args = deposit_args(PLAN, study, one.dataset_id)
+        made.do(one.msp_id, "study:Deposit", args)
+
+    early = made.refused(ONE, "study:Advance", steps.which)
+    made.do(ONE, "study:Deposit", deposit_args(PLAN, study, "another"))
+
+    assert (early.code, ONE in early.message, TWO in early.message) == (Code.NOT_YET, True, False)
+    held = steps.advance()
+    assert (held["status"], len(held["deposits"])) == ("HELD", 4)
+
+
+@pytest.mark.parametrize(("saying", "booked"), [(HOSPITALS[:3], True), (HOSPITALS[:2], False)])
+def test_what_is_not_proven_is_booked_on_who_handed_it_over(
+    saying: tuple[str, ...], booked: bool
+) -> None:
+    steps = begun("HELD")
+    made, name = steps.made, dataset_of(TWO)
+    args = sum_args(PLAN, STUDY)
+    without = [one for one in args["selection"] if one["dataset_id"] != name]
+    made.do(FOUR, "study:Sum", {**args, "selection": without})
+    attest = {**steps.which, "sum_sha256": args["sum"]["sha256"]}
+    for wrong in ([name, name], [dataset_of(ONE)]):
+        refused = made.refused(ONE, "study:Attest", {**attest, "unsound": wrong})
+        assert refused.code == Code.BAD_ARGUMENT
+    for hospital in HOSPITALS[:3]:
+        found = [name] if hospital in saying else []
+        made.do(hospital, "study:Attest", {**attest, "unsound": found})
+
+    agreed = steps.advance()
+
+    assert (agreed["status"], agreed["unsound"]) == ("AGREED", [name] if booked else [])
+    for subject, subject_id in (("hospital", TWO), ("node", f"{TWO}/node1")):
+        place = composite_key(*keys.reputation(subject, subject_id))
+        known = json.loads(made.ledger.state.get(place, b'{"tallies":{}}'))["tallies"]
+        assert known.get("content", {}).get("bad", 0) == int(booked)
+    assert list(reputations.check(proven(made.ledger))) == []
 
 
 @pytest.mark.parametrize(

@@ -246,7 +246,12 @@ EXAMPLES: dict[str, Callable[[], dict[str, Any]]] = {
         "sum": _ref(),
     },
     "AttestSumArgs": lambda: {"study_id": STUDY, "sum_sha256": sha("x")},
-    "ShareSumArgs": lambda: {"study_id": STUDY, "sum_sha256": sha("x"), "share": _ref()},
+    "ShareSumArgs": lambda: {
+        "study_id": STUDY,
+        "attempt": 1,
+        "sum_sha256": sha("x"),
+        "share": _ref(),
+    },
     "FindArgs": lambda: {"study_id": STUDY, "sums": [1]},
     "AccessPageArgs": lambda: {"hospital": ONE},
 }

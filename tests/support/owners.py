@@ -38,7 +38,10 @@ def own_everything(life: Scenario) -> None:
     life.do(ONE, "dataset:Release", TABLE)
     life.do(ONE, "storage:Hold", {"content": ref("kept"), "until": UNTIL})
     model = {"model_id": "mine", "kind": "personal", "base_sha256": None}
-    life.do(ONE, "sharing:Publish", {**model, "plain_sha256": sha("p"), "content": ref("envelope")})
+    mechanism = {"batch_size": 10, "noise_multiplier_micro": 20_000_000, "steps": 5}
+    content = {"plain_sha256": sha("plain"), "content": ref("envelope")}
+    trained = {"dataset_id": dataset_of(ONE), **mechanism}
+    life.do(ONE, "sharing:Publish", {**model, **content, "trained": trained})
     life.do(ONE, "sharing:Grant", _GRANT)
     for step in (life.propose, life.consent, life.approve, life.ceremony):
         step(TRAINED)
@@ -46,6 +49,7 @@ def own_everything(life: Scenario) -> None:
     study.propose()
     study.consent()
     life.do(ONE, "hospital:SetBudget", _budget(1))
+    life.do(ONE, "study:Limit", {"dataset_id": dataset_of(ONE), "most_studies": 1})
 
 
 def rewrite(life: Scenario, number: int) -> None:
@@ -53,6 +57,7 @@ def rewrite(life: Scenario, number: int) -> None:
     budget = {"budget_epsilon_micro": 20_000_000 + number}
     life.do(ONE, "dataset:SetBudget", {"dataset_id": dataset_of(ONE), **budget})
     life.do(ONE, "hospital:SetBudget", _budget(number))
+    life.do(ONE, "study:Limit", {"dataset_id": dataset_of(ONE), "most_studies": number})
     consent = {"dataset_id": dataset_of(ONE), "plan_id": "trained", "terms_sha256": TRAINED.sha256}
     life.do(ONE, "dataset:Consent" if number % 2 else "dataset:Withdraw", consent)
     study = study_terms(TRAINED, stage_seconds=100_000)

@@ -92,13 +92,14 @@ def sum_args(plan: PlanTerms, terms: StudyTerms) -> dict[str, Any]:
     return {"study_id": terms.study_id, "selection": everything(terms), "sum": total}
 
 
-def share_args(plan: PlanTerms, terms: StudyTerms, msp_id: str) -> dict[str, Any]:
+def share_args(plan: PlanTerms, terms: StudyTerms, msp_id: str, attempt: int = 1) -> dict[str, Any]:
     """A hospital's share."""
     assert isinstance(plan.encryption, EncryptionTerms)
     size = {"size_bytes": studies.share_bytes(terms, plan.encryption)}
     share = {**ref(f"share of {msp_id}"), **size}
     digest = sha(f"sum {terms.study_id}")
-    return {"study_id": terms.study_id, "sum_sha256": digest, "share": share}
+    which = {"study_id": terms.study_id, "attempt": attempt}
+    return {**which, "sum_sha256": digest, "share": share}
 
 
 def found_sums(terms: StudyTerms) -> list[int]:

@@ -13,7 +13,7 @@ from support.ledger_consortium import LedgerConsortium
 from support.scenario import HOSPITALS, Scenario, at, dataset_args, terms
 from support.studies import DATA, HOLDER, OWNERS, Steps, study_terms
 
-from chaincode.schema import studies
+from chaincode.schema import keys, studies
 from chaincode.schema.encryption import EncryptionTerms
 from chaincode.schema.errors import Code, MedFabricError
 from chaincode.schema.plans import PlanTerms, ScheduleTerms
@@ -233,3 +233,29 @@ def test_records_that_are_not_proven_sound_are_left_out(nodes: Nodes) -> None:
     wanted = sum(nodes.raw(h, study).sum(axis=0) for h in (OWNERS[0], OWNERS[2]))
     assert result["sums"] == list(map(int, wanted))
     assert spoiled.dataset_id not in result["dataset_ids"]
+    assert steps.study()["unsound"] == [spoiled.dataset_id]
+    for subject, name in (("hospital", OWNERS[1]), ("node", f"{OWNERS[1]}/node1")):
+        booked = nodes.scenario.asset(keys.reputation(subject, name))["tallies"]
+        assert booked["content"]["bad"] == 1
+
+
+def test_the_others_decrypt_where_a_key_holder_stays_away(nodes: Nodes) -> None:
+    plan = _confirmed(nodes)
+    study = _study(plan)
+    steps = Steps(nodes.scenario, plan, study)
+    for step in (steps.propose, steps.consent, steps.approve, steps.advance):
+        step()
+    nodes.run(lambda: steps.study()["status"] == "AGREED")
+    shared = [share.msp_id for share in nodes.view(study).shares]
+    away = next(h for h in steps.study()["key_holders"] if h not in shared)
+    del nodes.agents[away]
+    nodes.run(lambda: len(nodes.view(study).shares) == 2)
+    nodes.scenario.wait(20_000)
+
+    again = steps.advance()
+    nodes.run(lambda: steps.study()["status"] == "PUBLISHED")
+
+    assert (again["attempt"], again["silent"]) == (2, [away])
+    result = nodes.scenario.do(HOSPITALS[3], "study:Get", steps.which)["result"]
+    wanted = sum(nodes.raw(hospital, study).sum(axis=0) for hospital in OWNERS)
+    assert result["sums"] == list(map(int, wanted))

@@ -214,6 +214,10 @@ class Agent:
         except MedFabricError as error:
             self._failed(duty, error)
             return error.code in _OVERTAKEN
+        except MemoryError:
+            why = "there is no memory left; give the process more, or run fewer beside it"
+            self._failed(duty, MedFabricError(Code.MEMORY_EXHAUSTED, why))
+            return False
         seconds = time.monotonic() - started
         self._retries.pop(duty, None)
         entry = {"task": duty.task.value, "plan_id": duty.plan_id, "round": duty.round}

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from chaincode.schema import states, studies
@@ -49,6 +50,8 @@ Facts = dict[str, int | str]
 ReadRecords = Callable[[StudyTerms], "Raw"]
 """All records of this node's dataset, by the study's columns, as they were registered."""
 
+_UNSOUND = MALFORMED | {Code.CIPHERTEXT_UNSOUND, Code.TRANSPARENT}
+"""How ciphertexts are that nobody may add, whoever checks them."""
 _UNDECODABLE = MALFORMED | {Code.DECODE_RANGE}
 """Why shares decrypt nothing, whoever combines them."""
 
@@ -157,7 +160,9 @@ class Studies:
     def _attest(self, view: StudyView) -> Facts:
         total = self._summed(view, view.study.selection)
         args = AttestSumArgs(
-            study_id=view.study.study_id, sum_sha256=self._home.keep_content(total)
+            study_id=view.study.study_id,
+            sum_sha256=self._home.keep_content(total),
+            unsound=self._left_out(view),
         )
         self._consortium.submit("study:Attest", args, StudyAttestation)
         return {"bytes": len(total)}
@@ -181,19 +186,25 @@ class Studies:
             self._home.keep(place, "decrypted", decrypted)
         if decrypted.sum_sha256 != study.sum.sha256:
             raise _refused(study, "this hospital already shared in another sum")
-        released = self._home.record(place, "share", _Released)
+        name = f"share-{study.attempt}"
+        released = self._home.record(place, name, _Released)
         if released is None:
             released = _Released(content_sha256=self._home.keep_content(self._made_share(study)))
-            self._home.keep(place, "share", released)
+            self._home.keep(place, name, released)
         ref = self._exchange.release_kept(released.content_sha256)
-        args = ShareSumArgs(study_id=study.study_id, sum_sha256=decrypted.sum_sha256, share=ref)
+        args = ShareSumArgs(
+            study_id=study.study_id,
+            attempt=study.attempt,
+            sum_sha256=decrypted.sum_sha256,
+            share=ref,
+        )
         self._consortium.submit("study:SubmitShare", args, StudyShare)
         return {"bytes": ref.size_bytes}
 
     def _made_share(self, study: Study) -> bytes:
         plan = self._plan(study.terms)
         points = [plan.plan.terms.hospitals.index(h) + 1 for h in study.key_holders]
-        stream = self._secrets.test_stream("study-share", study.study_id)
+        stream = self._secrets.test_stream("study-share", study.study_id, str(study.attempt))
         total, key = self._exchange.fetch(_sum(study)), self._keys.share_key(plan)
         return self._encryption(plan, study.terms).share(key, total, points, stream)
 
@@ -236,21 +247,43 @@ class Studies:
 
     def _sound(self, view: StudyView) -> tuple[Deposit, ...]:
         """What was handed over by the rules, by owners who still consent; the rest is left out."""
-        study, found = view.study, []
-        encryption = self._encryption(self._plan(study.terms), study.terms)
         willing = {consent.dataset_id for consent in view.consents if consent.given}
+        given = [deposit for deposit in view.study.deposits if deposit.dataset_id in willing]
+        return tuple(d for d in given if self._proven(view.study, d, self._fetched(d)))
+
+    def _left_out(self, view: StudyView) -> tuple[str, ...]:
+        """What the sum is not of, and is not proven to be by the rules. What cannot be fetched is
+        nobody's fault for certain."""
+        study = view.study
+        summed = {one.dataset_id for one in study.selection}
+        found = []
         for deposit in study.deposits:
-            if deposit.dataset_id not in willing:
+            if deposit.dataset_id in summed:
                 continue
-            path = self._exchange.fetch_file(deposit.content)
             try:
-                with path.open("rb") as file:
-                    encryption.check(file, deposit.dataset_id, deposit.records)
+                path = self._fetched(deposit)
             except MedFabricError as error:
-                log.warning("study %s: %s left out: %s", study.study_id, deposit.dataset_id, error)
+                log.warning("study %s: %s: %s", study.study_id, deposit.dataset_id, error)
             else:
-                found.append(deposit)
+                if not self._proven(study, deposit, path):
+                    found.append(deposit.dataset_id)
         return tuple(found)
+
+    def _fetched(self, deposit: Deposit) -> Path:
+        return self._exchange.fetch_file(deposit.content)
+
+    def _proven(self, study: Study, deposit: Deposit, path: Path) -> bool:
+        """Whether an owner's ciphertexts are proven to be by the rules."""
+        encryption = self._encryption(self._plan(study.terms), study.terms)
+        try:
+            with path.open("rb") as file:
+                encryption.check(file, deposit.dataset_id, deposit.records)
+        except MedFabricError as error:
+            if error.code not in _UNSOUND:
+                raise
+            log.warning("study %s: %s left out: %s", study.study_id, deposit.dataset_id, error)
+            return False
+        return True
 
     def _encryption(self, plan: Snapshot, terms: StudyTerms) -> statistics.Study:
         if terms.study_id not in self._made:
@@ -278,13 +311,13 @@ def duties(me: Me, dataset_id: str | None, view: StudyView, plan: PlanTerms) -> 
     holds = study.status is StudyStatus.HELD and me.msp_id == study.terms.holder
     if holds and not study.terms.holder_selects:
         yield Duty(Task.SUM_RECORDS, subject=subject)
-    wanted: dict[StudyStatus, tuple[Task, tuple[str, ...], Iterable[object]]] = {
-        StudyStatus.SUMMED: (Task.ATTEST_SUM, plan.hospitals, view.attestations),
-        StudyStatus.AGREED: (Task.SHARE_SUM, study.key_holders, view.shares),
-        StudyStatus.DECRYPTED: (Task.FIND_SUMS, plan.hospitals, view.findings),
+    attest = (Task.ATTEST_SUM, plan.hospitals, view.attestations)
+    wanted: dict[StudyStatus, list[tuple[Task, tuple[str, ...], Iterable[object]]]] = {
+        StudyStatus.SUMMED: [attest],
+        StudyStatus.AGREED: [(Task.SHARE_SUM, study.key_holders, view.shares), attest],
+        StudyStatus.DECRYPTED: [(Task.FIND_SUMS, plan.hospitals, view.findings)],
     }
-    if study.status in wanted:
-        task, who, posted = wanted[study.status]
+    for task, who, posted in wanted.get(study.status, ()):
         done = {getattr(post, "msp_id", "") for post in posted}
         if me.msp_id in who and me.msp_id not in done:
             yield Duty(task, subject=subject)

@@ -23,6 +23,9 @@ _HEADER = struct.Struct("<HBBBBHQ")
 _MAGIC = 0xA15E
 _METADATA = 1024
 """Bytes that a saved ciphertext has at most beside its residues."""
+_NO_MEMORY = "failed_creating_rns_tool"
+"""SEAL catches whatever fails there. With distinct primes made for the degree, as ours are, nothing
+does but memory."""
 _MEMORY = Path("/dev/shm")  # noqa: S108
 """Where files are memory, on Linux; elsewhere the temporary folder does."""
 
@@ -32,7 +35,7 @@ class Seal:
 
     Raises:
         MedFabricError: ``PARAMETERS_REFUSED`` where SEAL itself, by the table of the homomorphic
-            encryption standard, refuses them.
+            encryption standard, refuses them; ``MEMORY_EXHAUSTED``, as of every method.
     """
 
     def __init__(self, terms: EncryptionTerms) -> None:
@@ -41,6 +44,7 @@ class Seal:
         self._api = sealapi
         self._degree = terms.poly_modulus_degree
         level = getattr(sealapi.SEC_LEVEL_TYPE, f"TC{terms.security_bits}")
+        _check_room(terms)
         try:
             parameters = sealapi.EncryptionParameters(sealapi.SCHEME_TYPE.CKKS)
             parameters.set_poly_modulus_degree(self._degree)
@@ -49,6 +53,10 @@ class Seal:
             self._context = sealapi.SEALContext(parameters, True, level)
         except (ValueError, RuntimeError) as error:
             raise _refused(str(error)) from None
+        except MemoryError:
+            raise _exhausted() from None
+        if self._context.parameters_error_name() == _NO_MEMORY:
+            raise _exhausted()
         if not self._context.parameters_set():
             raise _refused(self._context.parameters_error_message())
         self.primes = tuple(int(modulus.value()) for modulus in parameters.coeff_modulus())
@@ -62,12 +70,15 @@ class Seal:
     def encryptor(self, public_key: Residues) -> Encryptor:
         """An encryptor under a public key, ``int64[2, P, N]``, transformed."""
         content = self._public_key_bytes(public_key)
-        key = self._api.PublicKey()
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "public-key"
-            path.write_bytes(content)
-            key.load(self._context, str(path))
-        return Encryptor(self._api, self._context, key, (2, len(self.primes), self._degree))
+        try:
+            key = self._api.PublicKey()
+            with tempfile.TemporaryDirectory() as folder:
+                path = Path(folder) / "public-key"
+                path.write_bytes(content)
+                key.load(self._context, str(path))
+            return Encryptor(self._api, self._context, key, (2, len(self.primes), self._degree))
+        except MemoryError:
+            raise _exhausted() from None
 
     def _public_key_bytes(self, public_key: Residues) -> bytes:
         data = np.ascontiguousarray(public_key, dtype="<i8")
@@ -105,8 +116,11 @@ class Encryptor:
 
     def zero(self) -> Residues:
         """A fresh encryption of zero: ``int64[2, P, N]``, transformed."""
-        self._encryptor.encrypt_zero(self._level, self._ciphertext)
-        content = self._saved()
+        try:
+            self._encryptor.encrypt_zero(self._level, self._ciphertext)
+            content = self._saved()
+        except MemoryError:
+            raise _exhausted() from None
         # Residues come last, after the ciphertext's metadata and their own header.
         values = np.frombuffer(content, dtype="<i8", offset=len(content) - self._values)
         return values.reshape(self._shape)
@@ -118,6 +132,27 @@ class Encryptor:
         packed = memoryview(self._file.read())[_HEADER.size :]
         room = self._values + _METADATA
         return self._decompressor.decompress(packed, max_output_size=room)
+
+
+def _check_room(terms: EncryptionTerms) -> None:
+    """Refuse to begin where there is no room for SEAL's tables: it can hang for ever half-way.
+
+    They hold 32 bytes for each coefficient of each prime, and of two more than as many auxiliary
+    ones, at each level.
+    """
+    primes = range(1, len(terms.modulus_bits) + 1)
+    tables = 32 * terms.poly_modulus_degree * sum(2 * number + 2 for number in primes)
+    try:
+        bytearray(2 * tables)
+    except MemoryError:
+        raise _exhausted() from None
+
+
+def _exhausted() -> MedFabricError:
+    return MedFabricError(
+        Code.MEMORY_EXHAUSTED,
+        "there is no memory left to encrypt in; give the process more, or run fewer beside it",
+    )
 
 
 def _refused(why: str) -> MedFabricError:

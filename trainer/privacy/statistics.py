@@ -143,7 +143,8 @@ class Study:
     ) -> bytes:
         """This hospital's part in the decryption of the sum: of what is asked for, and no more.
 
-        Make it once for a study and keep it: shares of the same sum average the noise away.
+        Make it once for an attempt and keep it: shares of the same sum average the noise away. The
+        study's flooding allows for as many attempts as key holders can drop out.
 
         Args:
             holders: the points of the hospitals that share in it, this one among them.

@@ -142,8 +142,7 @@ def _add(tally: Tally, events: tuple[int, int], fade: bool) -> Tally:
     if fade:
         kept_good = kept_good * KEEP_GOOD[0] // KEEP_GOOD[1]
         kept_bad = kept_bad * KEEP_BAD[0] // KEEP_BAD[1]
-    # Sums and products of validated counts; validating them again would be most of the cost.
-    return Tally.model_construct(
+    return Tally(
         good=tally.good + good,
         bad=tally.bad + bad,
         recent_good_milli=kept_good + ONE * good,

@@ -171,6 +171,13 @@ def _body(schema: Schema) -> Iterator[str]:
     if values := schema.get("enum"):
         yield ""
         yield "One of " + ", ".join(f"`{value}`" for value in values) + "."
+    if parts := schema.get("prefixItems"):
+        yield ""
+        yield (
+            "A list: "
+            + ", ".join(f"{part['title'].lower()} ({_kind(part)})" for part in parts)
+            + "."
+        )
     if fields := schema.get("properties"):
         yield ""
         yield "| Field | Type | |"

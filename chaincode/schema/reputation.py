@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 from pydantic import Field, StringConstraints
 
@@ -68,10 +68,11 @@ class Evidence(StrEnum):
     """Bad alone: a complaint was upheld by vote."""
 
 
-class Tally(Language):
+class Tally(NamedTuple):
     """Evidence of one kind: events ever, and recent ones in thousandths, which fade by the round.
 
-    Recent good evidence keeps 15/16 of itself per later round, recent bad evidence 31/32.
+    On the ledger, where every round writes it for every node, it is the four numbers alone. Recent
+    good evidence keeps 15/16 of itself per later round, recent bad evidence 31/32.
     """
 
     good: Count

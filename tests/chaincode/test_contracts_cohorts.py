@@ -4,7 +4,7 @@ import json
 from collections import Counter
 
 import pytest
-from support.scenario import HOSPITALS, at, ref, terms
+from support.scenario import BAD, HOSPITALS, at, ref, terms
 
 from chaincode.contracts import cohort
 from chaincode.schema import keys
@@ -184,4 +184,4 @@ def test_objections_name_a_node_whichever_page_it_is_on(paged):
 
     assert failed["unusable"] == {"msp_id": FOUR, "node_id": "node1"}
     node = scenario.asset(keys.reputation("node", f"{FOUR}/node1"))
-    assert node["tallies"]["content"]["bad"] == 1
+    assert node["tallies"]["content"][BAD] == 1

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.scenario import HOSPITALS, Scenario, at, ref, sha, share_args, terms
+from support.scenario import BAD, GOOD, HOSPITALS, Scenario, at, ref, sha, share_args, terms
 
 from chaincode.schema import grouptests, keys
 from chaincode.schema.errors import Code
@@ -45,7 +45,7 @@ def drawn_test(made: Scenario) -> dict[str, Any]:
     return made.asset(keys.group_test("tests", 1))
 
 
-def quality(made: Scenario, subject: str, name: str) -> dict[str, int] | None:
+def quality(made: Scenario, subject: str, name: str) -> list[int] | None:
     rated = {"subject": subject, "subject_id": name}
     return made.do(ONE, "reputation:Get", rated, "auditor")["tallies"].get("quality")
 
@@ -102,7 +102,7 @@ def test_the_whole_test_books_who_did_harm_and_who_did_not():
             quality(made, "node", f"{hospital}/node1"),
         ):
             assert found is not None
-            assert (found["good"], found["bad"]) == (int(not bad), int(bad))
+            assert (found[GOOD], found[BAD]) == (int(not bad), int(bad))
 
 
 def test_blame_leaves_an_honest_hospital_with_further_tests_and_stays_with_the_harmful_one():
@@ -183,7 +183,7 @@ def test_a_key_holder_that_stays_away_fails_the_test_by_name_and_missed_a_duty()
 
     assert (failed["failure"], failed["absent"]) == (Code.KEY_HOLDER_MISSING, [FOUR])
     rated = {"subject": "hospital", "subject_id": FOUR}
-    assert made.do(ONE, "reputation:Get", rated, "auditor")["tallies"]["duty"]["bad"] == 1
+    assert made.do(ONE, "reputation:Get", rated, "auditor")["tallies"]["duty"][BAD] == 1
 
 
 def test_scores_are_of_every_group_and_within_their_total():

@@ -7,6 +7,7 @@ import json
 import pytest
 from support.memory_stub import creator
 from support.scenario import (
+    BAD,
     HOSPITALS,
     PLAN,
     at,
@@ -35,7 +36,7 @@ def reputation(scenario, msp_id):
 
 def bad(scenario, msp_id, kind):
     """How many bad events of a kind are booked on a hospital."""
-    return reputation(scenario, msp_id)["tallies"].get(kind, {"bad": 0})["bad"]
+    return reputation(scenario, msp_id)["tallies"].get(kind, (0, 0))[BAD]
 
 
 def finish(scenario, *steps):

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.masking import bring, masked_terms
 from support.replayed import proven
-from support.scenario import HOSPITALS, Scenario, at, dataset_args, dataset_of, sha, terms
+from support.scenario import BAD, HOSPITALS, Scenario, at, dataset_args, dataset_of, sha, terms
 from support.studies import (
     DATA,
     HELD,
@@ -231,7 +231,7 @@ def test_a_stage_that_lapses_fails_the_study_and_is_booked_on_who_was_missing() 
 
     assert (failed["status"], failed["failure"]) == ("FAILED", Code.KEY_HOLDER_MISSING)
     booked = steps.made.asset(keys.reputation("hospital", TWO))
-    assert booked["tallies"]["duty"]["bad"] > 0
+    assert booked["tallies"]["duty"][BAD] > 0
 
 
 def test_others_share_where_a_key_holder_stays_away() -> None:
@@ -244,7 +244,7 @@ def test_others_share_where_a_key_holder_stays_away() -> None:
 
     assert (again["status"], again["attempt"]) == ("AGREED", 2)
     assert (again["key_holders"], again["silent"]) == ([ONE, THREE, FOUR], [TWO])
-    assert steps.made.asset(keys.reputation("hospital", TWO))["tallies"]["duty"]["bad"] == 1
+    assert steps.made.asset(keys.reputation("hospital", TWO))["tallies"]["duty"][BAD] == 1
     assert steps.made.do(ONE, "study:Get", steps.which)["shares"] == []
     late = share_args(PLAN, STUDY, TWO)
     old = share_args(PLAN, STUDY, ONE)
@@ -311,7 +311,7 @@ def test_what_is_not_proven_is_booked_on_who_handed_it_over(
     for subject, subject_id in (("hospital", TWO), ("node", f"{TWO}/node1")):
         place = composite_key(*keys.reputation(subject, subject_id))
         known = json.loads(made.ledger.state.get(place, b'{"tallies":{}}'))["tallies"]
-        assert known.get("content", {}).get("bad", 0) == int(booked)
+        assert known.get("content", (0, 0))[BAD] == int(booked)
     assert list(reputations.check(proven(made.ledger))) == []
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from support.owners import renew
 from support.scenario import (
+    BAD,
     HOSPITALS,
     PLAN,
     TRANSPORT_KEY,
@@ -101,7 +102,7 @@ def test_an_accusation_stops_the_key_and_most_hospitals_name_who_is_at_fault() -
     assert failed["reason"] == f"{Code.DEALER_ACCUSED}: found at fault: {THREE}"
     assert scenario.asset(keys.plan(PLAN))["status"] == "FAILED"
     reputation = scenario.asset(keys.reputation("hospital", THREE))
-    assert reputation["tallies"]["duty"]["bad"] == 1
+    assert reputation["tallies"]["duty"][BAD] == 1
 
 
 def test_a_false_accusation_names_the_accuser() -> None:

@@ -7,6 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.memory_stub import creator
 from support.scenario import (
+    BAD,
+    GOOD,
     HOSPITALS,
     PLAN,
     at,
@@ -45,8 +47,8 @@ def record(scenario, subject, subject_id):
 
 def tally(scenario, subject, subject_id, kind):
     """Good and bad events ever."""
-    found = record(scenario, subject, subject_id)["tallies"].get(kind, {"good": 0, "bad": 0})
-    return found["good"], found["bad"]
+    found = record(scenario, subject, subject_id)["tallies"].get(kind, (0, 0))
+    return found[GOOD], found[BAD]
 
 
 # the arithmetic

@@ -6,7 +6,7 @@ import json
 
 import pytest
 from support.replayed import proven
-from support.scenario import HOSPITALS, PLAN, at, attest_args, commit_args, ref, sha, terms
+from support.scenario import BAD, HOSPITALS, PLAN, at, attest_args, commit_args, ref, sha, terms
 
 from chaincode.contracts import cohort
 from chaincode.schema import canonical, keys
@@ -120,10 +120,10 @@ def test_every_reputation_follows_from_the_ledger(eventful):
     kinds = {keys.parted(key)[1][0] for key in ledger.writings if "reputation" in key}
     fallen = eventful.asset(keys.reputation("node", f"{FOUR}/node1"))
     assert kinds == {"hospital", "node", "dataset", "model"}
-    assert fallen["tallies"]["complaint"]["bad"] == 1
+    assert fallen["tallies"]["complaint"][BAD] == 1
     assert fallen["suspicion_micro"] == -1_000_000  # of the second classifier
-    assert eventful.asset(keys.reputation("hospital", ONE))["tallies"]["share"]["bad"] == 1
-    assert eventful.asset(keys.reputation("node", f"{TWO}/node1"))["tallies"]["quality"]["bad"] == 1
+    assert eventful.asset(keys.reputation("hospital", ONE))["tallies"]["share"][BAD] == 1
+    assert eventful.asset(keys.reputation("node", f"{TWO}/node1"))["tallies"]["quality"][BAD] == 1
     assert list(reputations.check(ledger)) == []
 
 
@@ -147,7 +147,7 @@ def test_what_is_booked_page_by_page_follows_too(monkeypatch):
     ledger = proven(scenario.ledger)
 
     assert scenario.asset(keys.round_(PLAN, 1))["booked"] == 4
-    assert scenario.asset(keys.reputation("node", f"{FOUR}/node1"))["tallies"]["update"]["bad"] == 1
+    assert scenario.asset(keys.reputation("node", f"{FOUR}/node1"))["tallies"]["update"][BAD] == 1
     assert list(reputations.check(ledger)) == []
 
 

@@ -43,6 +43,8 @@ HOSPITALS = tuple(f"Hospital{number}MSP" for number in range(1, 5))
 ROLES = {"admin": "admin", "node1": "trainer,validator", "auditor": "auditor"}
 PLAN = "plan-1"
 SAMPLES, BATCH, STEPS, ROUNDS = 100, 20, 10, 2
+GOOD, BAD = 0, 1
+"""Where a tally has its events ever."""
 EPSILON = 3_000_000
 DELTA = 10_000
 # The base point of P-256 (SP 800-186, 3.2.1.3).

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from support.ledger_consortium import LedgerConsortium
-from support.scenario import HOSPITALS, Scenario, at, dataset_args, terms
+from support.scenario import BAD, HOSPITALS, Scenario, at, dataset_args, terms
 from support.studies import DATA, HOLDER, OWNERS, Steps, study_terms
 
 from chaincode.schema import keys, studies
@@ -236,7 +236,7 @@ def test_records_that_are_not_proven_sound_are_left_out(nodes: Nodes) -> None:
     assert steps.study()["unsound"] == [spoiled.dataset_id]
     for subject, name in (("hospital", OWNERS[1]), ("node", f"{OWNERS[1]}/node1")):
         booked = nodes.scenario.asset(keys.reputation(subject, name))["tallies"]
-        assert booked["content"]["bad"] == 1
+        assert booked["content"][BAD] == 1
 
 
 def test_the_others_decrypt_where_a_key_holder_stays_away(nodes: Nodes) -> None:

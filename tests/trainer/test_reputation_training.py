@@ -187,7 +187,7 @@ def _booked(scenario):
     found = {}
     for hospital in HOSPITALS:
         known = scenario.asset(keys.reputation("node", f"{hospital}/node1"))
-        found[hospital] = {kind: Tally(**tally) for kind, tally in known["tallies"].items()}
+        found[hospital] = {kind: Tally(*tally) for kind, tally in known["tallies"].items()}
     return found
 
 

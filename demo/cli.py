@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     default="breast-cancer",
     show_default=True,
     help="What is trained: breast-cancer or diabetes (real records), or one of the simulated "
-    "ones: deterioration, ecg, fall, fever, skin, symptoms.",
+    "ones: deterioration, drowsiness, ecg, fall, fever, kidney, skin, symptoms.",
 )
 @click.option("--rounds", type=click.IntRange(1, 50), help="Else as the application was tuned.")
 @click.option("--hospitals", type=click.IntRange(2, 10), default=4, show_default=True)

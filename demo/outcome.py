@@ -142,6 +142,7 @@ def _data(run: Run, measured: measure.Measured) -> record.Data:
         train_records={names[d.msp_id]: d.train_samples for d in views},
         validation_records={names[d.msp_id]: d.validation_samples for d in views},
         test_records=measured.test_records,
+        drift=run.drift,
     )
 
 

@@ -25,7 +25,8 @@ class Network(BaseModel):
 
 
 class Data(BaseModel):
-    """What was trained on. ``simulated`` data is never real patients'."""
+    """What was trained on. ``simulated`` data is never real patients'. ``drift``: where the plan
+    says what records should look like, what each hospital's report says of each column."""
 
     name: str
     application: str
@@ -34,6 +35,7 @@ class Data(BaseModel):
     train_records: dict[str, int]
     validation_records: dict[str, int]
     test_records: int
+    drift: dict[str, dict[str, str]] = {}
 
 
 class Stage(BaseModel):

@@ -89,6 +89,7 @@ class Run:
     terms: PlanTerms | None = None
     rounds: list[RoundView] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
+    drift: dict[str, dict[str, str]] = field(default_factory=dict)
 
     @property
     def store(self) -> ContentStore:
@@ -200,7 +201,7 @@ def _agree(run: Run) -> None:
     files = write(
         application, options.folder / "records", options.hospitals, options.seed, options.partition
     )
-    datasets, samples = {}, []
+    datasets, samples, expected = {}, [], application.terms().expected is not None
     for hospital, file in zip(run.hospitals, files.hospitals, strict=True):
         config = DataConfig(
             dataset_id=f"{application.id}-{hospital.slug}", file=file, split_seed=options.seed
@@ -215,6 +216,8 @@ def _agree(run: Run) -> None:
         )
         steps.register_dataset(hospital, args)
         run.provenance.dataset(hospital, config.dataset_id)
+        if expected:
+            run.drift[hospital.slug] = _drift(run.agents.home(hospital.slug), terms)
         datasets[hospital.slug] = config.dataset_id
         samples.append(args.train_samples)
     content, digest, parameters = measure.apart(
@@ -243,6 +246,16 @@ def _agree(run: Run) -> None:
         pinned = SimulatedChip.kept(_enclave(run, first)).terms(first.msp_id)
         run.terms = run.terms.model_copy(update={"enclaves": (pinned,)})
     steps.agree_plan(run.hospitals, run.terms, datasets)
+
+
+def _drift(home: Path, terms: Path) -> dict[str, str]:
+    """How a hospital's records compare with what the plan expects, before it consents: by column.
+    Leaves the whole report in its node's folder."""
+    from trainer.node.main import report_data
+
+    made = report_data(home / "node.json", terms, None, home / "data-report.html")
+    columns = {column.name: column.verdict for column in made.columns if column.drift is not None}
+    return {**columns, "classes": made.class_verdict}
 
 
 def _enclave(run: Run, hospital: steps.Hospital) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,10 @@ from chaincode.schema.encryption import EncryptionTerms
 from chaincode.schema.errors import MedFabricError
 from trainer import applications, presets
 from trainer.applications.files import Files, existing, load, write
+from trainer.data.dataset import Source
+from trainer.data.files import load as load_raw
 from trainer.data.records import Records, split
+from trainer.data.report import report
 from trainer.models import registry
 from trainer.randomness import Seeds
 from trainer.training import evaluate, parameters, train
@@ -41,6 +45,44 @@ def test_records_come_back_bounded_and_of_every_class(written: Written) -> None:
         assert records.features.dtype == np.float32
         assert np.abs(records.features).max() <= 1
         assert set(records.labels) == set(range(len(application.terms().classes)))
+
+
+@pytest.mark.parametrize("name", ["kidney", "drowsiness"])
+def test_bundles_and_recordings_give_the_records_that_they_were_made_of(
+    name: str, tmp_path: Path
+) -> None:
+    application = applications.find(name)
+    few = application.sample(0)
+    rows = np.flatnonzero(few.patients < 40)
+    small = replace(application, sample=lambda _: few.take(rows))
+
+    files = write(small, tmp_path, 2, seed=7)
+
+    found = [load_raw(path, application.terms()) for path in (*files.hospitals, files.test)]
+    for made, original in (
+        (np.concatenate([raw.values for raw in found]), few.values[rows]),
+        (np.concatenate([raw.labels for raw in found]), few.labels[rows]),
+    ):
+        assert sorted(map(repr, made.astype(np.float64).tolist())) == sorted(
+            map(repr, original.astype(np.float64).tolist())
+        )
+
+
+@pytest.mark.parametrize(("partition", "as_it_is"), [("identical", True), ("dirichlet", False)])
+def test_records_are_compared_with_what_the_plan_expects(
+    partition: str, as_it_is: bool, tmp_path: Path
+) -> None:
+    application = applications.find("kidney")
+    small = replace(application, sample=lambda seed: application.sample(seed).take(np.arange(1000)))
+    files = write(small, tmp_path, 2, 1, partition)
+
+    made = report(Source(file=files.hospitals[0]), application.terms())
+
+    assert {one.name for one in made.columns if one.drift} == {
+        one.name for one in application.terms().features
+    }
+    verdicts = {made.class_verdict, *(one.verdict for one in made.columns)}
+    assert (verdicts == {"as expected"}) is as_it_is
 
 
 def test_no_class_is_so_frequent_that_guessing_it_would_do(written: Written) -> None:
@@ -73,7 +115,8 @@ def test_simulated_records_follow_their_seed(written: Written) -> None:
     application, _ = written
     one, again, other = (application.sample(seed) for seed in (5, 5, 6))
 
-    assert np.array_equal(one.values, again.values)
+    with_gaps = one.values.dtype.kind == "f"
+    assert np.array_equal(one.values, again.values, equal_nan=with_gaps)
     assert np.array_equal(one.values, other.values) is not application.simulated
 
 

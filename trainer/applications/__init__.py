@@ -16,9 +16,11 @@ _OURS = {
     "breast-cancer": "breast_cancer",
     "deterioration": "deterioration",
     "diabetes": "diabetes",
+    "drowsiness": "drowsiness",
     "ecg": "ecg",
     "fall": "fall",
     "fever": "fever",
+    "kidney": "kidney",
     "skin": "skin",
     "symptoms": "symptoms",
 }

@@ -1,4 +1,7 @@
-"""An application's records written to files as hospitals bring them, and read back."""
+"""An application's records written to files as hospitals bring them, and read back.
+
+FHIR bundles lie in a folder beside the table that a hospital makes of them; recordings in a folder.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +12,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from chaincode.schema.data import Category, DataTerms
+from chaincode.schema.data import Category, DataTerms, RecordingTerms
+from trainer.applications import bundles
 from trainer.applications.application import Application, Sample
+from trainer.data import fhir
 from trainer.data.files import read
 from trainer.data.partition import PARTITIONERS
+from trainer.data.recordings import INDEX
 from trainer.data.records import Records
 from trainer.data.text import hashed
 
@@ -79,7 +85,14 @@ def _numbers(sample: Sample) -> NDArray[np.float64]:
 
 
 def _save(application: Application, path: Path, sample: Sample) -> Path:
-    target = path.with_suffix(_suffix(application))
+    target, terms = path.with_suffix(_suffix(application)), application.terms()
+    if terms.fhir is not None:
+        bundles.write(sample, terms, path)
+        fhir.write(path, terms, target)
+        return target
+    if terms.tensor is not None and terms.tensor.recording is not None:
+        _save_recordings(target, sample, terms, terms.tensor.recording)
+        return target
     if target.suffix == ".npz":
         np.savez(target, features=sample.values, labels=sample.labels, patients=sample.patients)
         return target
@@ -88,8 +101,33 @@ def _save(application: Application, path: Path, sample: Sample) -> Path:
     return target
 
 
+def _save_recordings(
+    folder: Path, sample: Sample, terms: DataTerms, recording: RecordingTerms
+) -> None:
+    """A patient's windows, one after the other, as one recording."""
+    folder.mkdir()
+    index = [["recording", "rate_hz", terms.label]]
+    for patient in np.unique(sample.patients):
+        rows = np.flatnonzero(sample.patients == patient)
+        index.append(
+            [
+                f"{patient:05d}.csv",
+                f"{recording.rate_millihertz / 1000:g}",
+                terms.classes[sample.labels[rows[0]]],
+            ]
+        )
+        samples = np.concatenate(list(sample.values[rows]), axis=1).T
+        with (folder / index[-1][0]).open("w", newline="") as file:
+            csv.writer(file).writerows([recording.channels, *samples.tolist()])
+    with (folder / INDEX).open("w", newline="") as file:
+        csv.writer(file).writerows(index)
+
+
 def _suffix(application: Application) -> str:
-    return ".csv" if application.terms().tensor is None else ".npz"
+    tensor = application.terms().tensor
+    if tensor is None:
+        return ".csv"
+    return ".npz" if tensor.recording is None else ""
 
 
 def _rows(application: Application, sample: Sample) -> list[list[str]]:

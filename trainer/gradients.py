@@ -74,13 +74,11 @@ class Convolved:
         return squares.clamp(min=0).sqrt().to(self.back.dtype)
 
     def _square(self, back: torch.Tensor, taken: torch.Tensor) -> torch.Tensor:
-        layer = self.layer
-        padded = nn.functional.pad(taken, layer._reversed_padding_repeated_twice)
-        points, places = padded.shape[1:], back.shape[1:]
-        padded, back = padded.flatten(1), back.flatten(1)
+        layer, places = self.layer, back.shape[1:]
+        alike_back = _alike(back)
         # What the kernel sees at two places is alike as are the points under its elements.
-        alike_points = (padded.T @ padded).view(*points, *points)
-        alike_back = (back.T @ back).view(*places, *places)
+        around = tuple(layer._reversed_padding_repeated_twice)
+        alike_points = nn.functional.pad(_alike(taken), around * 2)
         alike_seen = torch.zeros_like(alike_back)
         for element in _elements(layer, places):
             alike_seen += alike_points[element + element]
@@ -199,6 +197,12 @@ def _factored(layer: nn.Module, name: str, back: torch.Tensor, taken: torch.Tens
         return Factors(back, taken) if name == "weight" else back
     assert isinstance(layer, _CONVOLUTIONS)
     return Convolved(layer, back, taken) if name == "weight" else back.flatten(2).sum(dim=2)
+
+
+def _alike(values: torch.Tensor) -> torch.Tensor:
+    """Products of every two places' values, ``float[d, *places]``: ``float[*places, *places]``."""
+    flat = values.flatten(1)
+    return (flat.T @ flat).view(*values.shape[1:], *values.shape[1:])
 
 
 def _is_linear(module: nn.Module, back: torch.Tensor) -> bool:

@@ -68,7 +68,7 @@ def _recording(draw: np.random.Generator, drowsy: bool) -> NDArray[np.float64]:
             opening *= 1 - 0.3 * glance
             pitch -= draw.uniform(0.05, 0.25) * glance
     clean = np.stack([opening, pitch])
-    return np.asarray(clean + draw.normal(0, draw.uniform(0.01, 0.05), clean.shape))
+    return np.asarray(clean + draw.normal(0, draw.uniform(0.01, 0.04), clean.shape))
 
 
 def _moments(draw: np.random.Generator, until: float, every: float) -> NDArray[np.float64]:

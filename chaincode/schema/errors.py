@@ -8,9 +8,10 @@ accounts, 35xx applications and storage, 40xx plans and key ceremonies, 50xx rou
 from __future__ import annotations
 
 import re
-from enum import StrEnum
+from enum import StrEnum, unique
 
 
+@unique
 class Code(StrEnum):
     """Stable error codes. A code is never given a second meaning and never removed."""
 
@@ -51,8 +52,8 @@ class Code(StrEnum):
     PRIVACY_TERMS_MISMATCH = "MF-3004"
     PRIVATE_RECORD_MISMATCH = "MF-3005"
     NO_BUDGET = "MF-3006"
-    STUDY_LIMIT = "MF-3007"
     LOCAL_UNPROTECTED = "MF-3007"
+    STUDY_LIMIT = "MF-3008"
     # applications and storage
     SCHEMA_REFUSED = "MF-3501"
     RECORD_REFUSED = "MF-3502"

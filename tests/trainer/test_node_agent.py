@@ -591,3 +591,23 @@ def test_no_share_in_a_second_aggregate_of_a_round(tmp_path: Path) -> None:
 
     with pytest.raises(MedFabricError, match=r"MF-9106.*already shared"):
         rounds.submit_share(Duty(Task.SUBMIT_SHARE, "plan", 1), _now(view))
+
+
+def test_a_duty_that_runs_out_of_memory_is_told_as_such_and_stays(tmp_path: Path) -> None:
+    class Ledger:
+        """Without plans."""
+
+        def evaluate(self, *_: Any) -> PlanPage:
+            return PlanPage(plans=(), bookmark="")
+
+    def exhausted() -> None:
+        raise MemoryError
+
+    duty = Duty(Task.SUM_RECORDS, subject="study-1")
+    home = Home(tmp_path / "home")
+    ledger: Any = Ledger()
+    agent = Agent(ME, ledger, home, lambda *_: None, lambda _: None, lambda: [(duty, exhausted)])
+
+    with pytest.raises(MedFabricError, match=Code.MEMORY_EXHAUSTED):
+        agent.run(once=True)
+    home.close()

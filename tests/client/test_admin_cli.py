@@ -22,7 +22,7 @@ from chaincode.schema.encryption import EncryptionTerms, Workload, refusal
 from chaincode.schema.errors import Code
 from chaincode.schema.reputation import Evidence, Rated
 from chaincode.schema.rounds import Model, ModelStatus
-from chaincode.schema.studies import Study, StudyResult, StudyStatus, StudyTerms
+from chaincode.schema.studies import Study, StudyResult, StudyStatus, StudyTerms, spending_of
 from client.cli.main import cli
 from client.cli.output import Exit
 from client.consortium import Consortium, every
@@ -380,6 +380,32 @@ def test_a_study_is_fitted_to_its_plans_key_and_refused_before_that_is_confirmed
     assert planned.one.refused("study", "propose", file) == (Exit.REFUSED, Code.STUDY_INVALID)
 
 
+def test_a_study_gets_the_least_noise_that_an_epsilon_allows(planned):
+    asked = study_of(planned)
+    file = planned.folder / "study.json"
+    fit = ("study", "fit", str(file), "--epsilon", "2")
+    without = planned.one.refused(*fit)
+    file.write_text(
+        json.dumps(asked | {"privacy": {"noise_milli": 1, "quorum": 1, "colluding": 0}})
+    )
+
+    fitted = StudyTerms.model_validate_json(json.dumps(planned.one.do(*fit)))
+
+    assert without == (Exit.REFUSED, Code.STUDY_INVALID)
+    assert 1_990_000 < spending_of(fitted, 10_000).epsilon_micro <= 2_000_000
+
+
+def test_exact_studies_of_a_dataset_are_limited_by_its_owner(planned):
+    limited = ("study", "limit", "wards1", "--most", "2", "--apart", "20")
+
+    foreign = planned.two.refused(*limited)
+    limit = planned.one.do(*limited)
+
+    assert foreign == (Exit.REFUSED, Code.NOT_OWNER)
+    assert (limit["most_studies"], limit["least_apart"]) == (2, 20)
+    assert planned.two.do("study", "uses", "wards1") == {"dataset_id": "wards1", "uses": []}
+
+
 def test_a_study_is_voted_on_consented_to_and_its_findings_read(planned):
     wanted = StudyTerms.model_validate_json(json.dumps(study_of(planned)))
     study = Study(
@@ -479,11 +505,14 @@ def test_a_classifier_is_adopted_and_explains_a_node(planned):
 
 def test_budgets_are_set_and_reported(planned):
     planned.one.do("dataset", "budget", "wards1", "4.5")
+    planned.one.do("privacy", "budget", "10")
 
     report = planned.two.do("privacy", "report")
 
     assert report["largest_epsilon"] == 0
     assert [a["budget"] for a in report["accounts"]] == [4.5, 3.0]
+    whole = {"hospital": "Hospital1MSP", "epsilon": 0, "budget": 10, "delta": 1e-5}
+    assert report["hospitals"] == [{**whole, "sums": 0, "plans": ""}]
     assert planned.two.do("dataset", "list")[0]["name"] == "Wards (simulated)"
     assert planned.two.do("dataset", "show", "wards2")["dataset"]["train_samples"] == 100
     assert planned.one.refused("dataset", "budget", "wards2", "9") == (Exit.REFUSED, Code.NOT_OWNER)

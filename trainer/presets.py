@@ -150,7 +150,11 @@ def hiding_hospitals(
         )
     hospital = noise(norm_micro * chosen.levels // clip_micro)
     privacy = terms.privacy.model_copy(update={"hospital": hospital})
-    return terms.model_copy(update={"encryption": chosen, "privacy": privacy})
+    norm = clipping.norm_terms(terms.training, privacy, chosen)
+    acceptance = terms.acceptance.model_copy(update={"norm": norm})
+    return terms.model_copy(
+        update={"encryption": chosen, "privacy": privacy, "acceptance": acceptance}
+    )
 
 
 def plan(
@@ -167,7 +171,8 @@ def plan(
     acceptance: AcceptanceTerms = ACCEPTANCE,
     layers: LayerTerms | None = None,
 ) -> PlanTerms:
-    """A plan for an application, one node per hospital.
+    """A plan for an application, one node per hospital; the norm of its mean updates is bounded by
+    what its own terms say of honest ones.
 
     Args:
         layers: what is trained; None for all.
@@ -205,5 +210,5 @@ def plan(
             update_seconds=max(60, stage_seconds),
             stage_seconds=stage_seconds,
         ),
-        acceptance=acceptance,
+        acceptance=acceptance.model_copy(update={"norm": clipping.norm_terms(steps, noise)}),
     )

@@ -7,7 +7,16 @@ from collections.abc import Iterable
 from chaincode.contracts import handover
 from chaincode.contracts import model as models
 from chaincode.contracts.framework import Context
-from chaincode.schema import accounting, data, enclaves, encryption, keys, masking, strategies
+from chaincode.schema import (
+    accounting,
+    clipping,
+    data,
+    enclaves,
+    encryption,
+    keys,
+    masking,
+    strategies,
+)
 from chaincode.schema.base import Role
 from chaincode.schema.consortium import Node, NodeStatus
 from chaincode.schema.data import distinct
@@ -15,6 +24,7 @@ from chaincode.schema.datasets import Dataset
 from chaincode.schema.errors import Code, MedFabricError
 from chaincode.schema.grouptests import MOST_UPDATES
 from chaincode.schema.masking import MaskingTerms
+from chaincode.schema.norms import NormTerms
 from chaincode.schema.plans import (
     DynamicTerms,
     HospitalTerms,
@@ -59,6 +69,8 @@ def check(context: Context, terms: PlanTerms) -> None:
         _check_privacy(terms, training, samples)
     if terms.privacy.hospital is not None:
         _check_hospital_privacy(terms, terms.privacy.hospital)
+    if terms.acceptance.norm is not None:
+        _check_norm(terms, terms.acceptance.norm)
 
 
 def _check_training(terms: TrainingTerms) -> None:
@@ -112,6 +124,17 @@ def _check_hospitals(context: Context, terms: PlanTerms) -> None:
         )
     if participation.quorum > terms.most_updates:
         raise _invalid("quorum is larger than the number of participants")
+
+
+def _check_norm(terms: PlanTerms, bound: NormTerms) -> None:
+    hidden = terms.encryption
+    noise = clipping.norm_terms(terms.training, terms.privacy, hidden).noise_micro
+    # What is beyond the clip is cut off: no value's noise is larger.
+    if bound.noise_micro < min(noise, hidden.clip_micro):
+        raise _invalid(
+            f"honest noise of {noise} millionths in every value exceeds the norm bound, which "
+            f"counts {bound.noise_micro}"
+        )
 
 
 def _check_enclaves(terms: PlanTerms) -> None:

@@ -257,6 +257,10 @@ class RoundContract:
             )
         if max(args.correct, args.base_correct) > args.total:
             raise MedFabricError(Code.BAD_ARGUMENT, "more correct than there are in total")
+        if args.beyond_norm and (args.candidate is None or plan.terms.acceptance.norm is None):
+            raise MedFabricError(
+                Code.BAD_ARGUMENT, "only a candidate can exceed the norm, where the plan bounds it"
+            )
         evaluation = Evaluation(
             plan_id=args.plan_id,
             round=args.round,
@@ -269,6 +273,7 @@ class RoundContract:
             total=args.total,
             accept=_accepts(args, plan.terms),
             posted_at=context.now,
+            beyond_norm=args.beyond_norm,
         )
         key = keys.evaluation(args.plan_id, args.round, context.msp_id)
         context.post(key, evaluation, "round.evaluated", plan_id=args.plan_id, round=args.round)
@@ -487,8 +492,8 @@ def _draw(context: Context, args: ShareArgs) -> str | None:
 
 def _accepts(args: EvaluateArgs, terms: PlanTerms) -> bool | None:
     """Whether correct / total >= base_correct / total - max_drop, in integers; None over
-    no records."""
-    if args.candidate is None:
+    no records. Nothing beyond the plan's norm, whatever the records say."""
+    if args.candidate is None or args.beyond_norm:
         return False
     if args.total == 0:
         return None

@@ -425,6 +425,8 @@ def _publish(context: Context, plan: Plan, round_: Round) -> Outcome:
     accepting = sum(e.accept is True for e in naming)
     if 2 * accepting <= len(judging):
         why = f"{accepting} of {len(judging)} hospitals accept the candidate"
+        if beyond := sum(e.beyond_norm for e in naming):
+            why += f"; {beyond} find its update longer than the plan's norm bound"
         return _failed(Code.CANDIDATE_REJECTED, why, absent=absent)
     model = _model(context, plan, round_, naming)
     changes = {"model_sha256": digest, "absent": absent}

@@ -25,11 +25,7 @@ _LARGEST = 8 * _ONE
 
 def noise_micro(training: TrainingTerms, privacy: PrivacyTerms) -> int:
     """Standard deviation of the privacy noise in one value of an update, in 1e-6, at least 1."""
-    # A step's noise moves the parameter once more in every later step, momentum times as far.
-    reach, squares = 0, 0
-    for _ in range(training.steps):
-        reach = _ONE + reach * training.momentum_micro // _ONE
-        squares += reach * reach
+    _, squares = _reached(training)
     step = (
         training.learning_rate_micro
         * privacy.sample_clip_micro
@@ -74,9 +70,22 @@ def norm_terms(
 
 
 def _drift_micro(training: TrainingTerms, privacy: PrivacyTerms) -> int:
-    reach, steps = 0, 0
-    for _ in range(training.steps):
-        reach = _ONE + reach * training.momentum_micro // _ONE
-        steps += reach
-    longest = training.learning_rate_micro * privacy.sample_clip_micro * steps // _ONE**2
+    reached, _ = _reached(training)
+    longest = training.learning_rate_micro * privacy.sample_clip_micro * reached // _ONE**2
     return longest // 4
+
+
+def _reached(training: TrainingTerms) -> tuple[int, int]:
+    """How far the steps' gradients move a parameter, in millionths of themselves: the sum over the
+    steps, and that of the squares. A step moves it again in each later one, momentum times as far.
+    """
+    reach, total, squares = 0, 0, 0
+    for step in range(training.steps):
+        before, reach = reach, _ONE + reach * training.momentum_micro // _ONE
+        if reach == before:
+            # All later steps reach as far: a plan may have very many.
+            left = training.steps - step
+            return total + left * reach, squares + left * reach * reach
+        total += reach
+        squares += reach * reach
+    return total, squares

@@ -110,7 +110,8 @@ class GroupShare(Language):
 
 
 Correct = Annotated[int, Field(ge=0, le=2**40)] | None
-"""Correct predictions of a group's candidate; None where the group's sum exceeds its range."""
+"""Correct predictions of a group's candidate; None where the group's sum exceeds its range or the
+norm that the plan allows."""
 
 
 class GroupScore(Language):
@@ -216,7 +217,7 @@ def effects_micro(groups: int, scores: Sequence[GroupScore]) -> list[int]:
     """What every group's candidate gains over the base model: the median of the hospitals.
 
     Fewer than half of them cannot move it beyond what an honest one found. A group whose sum
-    exceeds its range is as bad as can be: one of its members broke the rules of encryption.
+    exceeds its range or norm is as bad as can be: one of its members broke the rules of encryption.
     """
     judging = [score for score in scores if score.total]
     return [_median([_gain(score, place) for score in judging]) for place in range(groups)]

@@ -29,6 +29,7 @@ from chaincode.schema.enclaves import EnclaveTerms
 from chaincode.schema.encryption import EncryptionTerms, Workload
 from chaincode.schema.hospitals import HospitalSpending
 from chaincode.schema.masking import MaskingTerms
+from chaincode.schema.norms import NormTerms
 
 
 class PlanStatus(StrEnum):
@@ -197,11 +198,15 @@ class AcceptanceTerms(Language):
     ``group_tests``: sums over disjoint groups of hospitals that may be decrypted in a round beside
     the whole, none or at least two; ``least_group``: hospitals in the smallest group (see
     :mod:`~chaincode.schema.grouptests`).
+
+    ``norm``: what bounds the norm of a round's mean update (see :mod:`~chaincode.schema.norms`), or
+    None. A hospital accepts no candidate that is beyond it.
     """
 
     max_drop_micro: Annotated[int, Field(ge=0, le=10**6)] = 50_000
     group_tests: Annotated[int, Field(ge=0, le=63)] = 0
     least_group: Annotated[int, Field(ge=2, le=64)] = 3
+    norm: NormTerms | None = None
 
 
 class InheritedKey(Language):

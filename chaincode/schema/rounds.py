@@ -312,6 +312,7 @@ class Evaluation(Language):
     """A hospital's verdict on the candidate, from counts on its own validation split.
 
     ``candidate`` is None where the shares did not decode; ``failure`` then says why, by code.
+    ``beyond_norm``: the mean update is longer than the plan's bound, which decides by itself.
     ``accept`` is None where there were no records to evaluate on: an abstention.
     """
 
@@ -326,6 +327,7 @@ class Evaluation(Language):
     total: Count
     accept: bool | None
     posted_at: Seconds
+    beyond_norm: bool = False
 
 
 class Objection(Language):
@@ -441,6 +443,7 @@ class EvaluateArgs(Language):
     correct: Count
     base_correct: Count
     total: Count
+    beyond_norm: bool = False
 
 
 class ModelArgs(Language):

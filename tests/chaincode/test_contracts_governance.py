@@ -24,6 +24,7 @@ from chaincode.schema import keys
 from chaincode.schema.accounting import epsilon_micro, rdp_pico
 from chaincode.schema.encryption import most_levels
 from chaincode.schema.errors import Code
+from chaincode.schema.norms import NormTerms
 from chaincode.schema.plans import Participant
 
 ONE, TWO, THREE, FOUR = HOSPITALS
@@ -274,6 +275,7 @@ def _terms_with(part, **changes):
         ("encryption", {"threshold": 2}, "threshold"),
         ("encryption", {"threshold": 4}, "threshold"),
         ("encryption", {"weight_bits": 2}, "weights"),
+        ("acceptance", {"norm": NormTerms(drift_micro=10**9, noise_micro=1)}, "norm bound"),
     ],
 )
 def test_a_plan_whose_terms_do_not_hold_together_is_refused(part, changes, why):

@@ -10,11 +10,13 @@ from support.scenario import (
     BAD,
     HOSPITALS,
     PLAN,
+    STAGES,
     at,
     attest_args,
     dataset_args,
     dataset_of,
     evaluate_args,
+    live,
     ref,
     sha,
     share_args,
@@ -23,7 +25,8 @@ from support.scenario import (
 
 from chaincode.schema import canonical, keys
 from chaincode.schema.errors import Code
-from chaincode.schema.plans import Participant
+from chaincode.schema.norms import NormTerms
+from chaincode.schema.plans import AcceptanceTerms, Participant
 from chaincode.shim.stub import composite_key
 
 ONE, TWO, THREE, FOUR = HOSPITALS
@@ -571,6 +574,49 @@ def test_a_candidate_that_hospitals_reject_keeps_the_base_model():
     assert composite_key(*keys.model(sha("model 1"))) not in scenario.ledger.state
     scenario.open(terms(), 2)
     assert round_of(scenario, 2)["base_sha256"] == sha("base")
+
+
+def bounded():
+    norm = NormTerms(drift_micro=1_000_000, noise_micro=8_000_000)
+    return terms().model_copy(update={"acceptance": AcceptanceTerms(norm=norm)})
+
+
+def bounded_and_decrypted():
+    scenario = at("enrolled")
+    for stage in STAGES[STAGES.index("enrolled") + 1 : STAGES.index("decrypted") + 1]:
+        live(scenario, stage, bounded())
+    return scenario
+
+
+def test_a_candidate_beyond_the_norm_is_rejected_whatever_the_records_say_and_costs_reputation():
+    scenario = bounded_and_decrypted()
+    beyond = evaluate_args(bounded(), beyond_norm=True)
+    for hospital in HOSPITALS[:3]:
+        scenario.do(hospital, "round:Evaluate", beyond)
+    # With no records to say anything, the norm still does.
+    nothing = {"correct": 0, "base_correct": 0, "total": 0}
+    scenario.do(FOUR, "round:Evaluate", {**beyond, **nothing})
+
+    failed = scenario.advance(bounded())
+
+    assert (failed["status"], failed["failure"]) == ("FAILED", Code.CANDIDATE_REJECTED)
+    assert "0 of 4 hospitals accept" in failed["reason"]
+    assert "4 find its update longer than the plan's norm bound" in failed["reason"]
+    assert scenario.asset(keys.plan(PLAN))["model_sha256"] == sha("base")
+    assert all(bad(scenario, hospital, "outcome") == 1 for hospital in HOSPITALS)
+    assert scenario.asset(keys.evaluation(PLAN, 1, FOUR))["accept"] is False
+
+
+def test_norms_are_judged_where_the_plan_bounds_them_and_of_candidates_alone():
+    unbounded = at("decrypted").refused(
+        ONE, "round:Evaluate", evaluate_args(terms(), beyond_norm=True)
+    )
+    scenario = bounded_and_decrypted()
+    no_candidate = {"candidate": None, "failure": "MF-6008", "beyond_norm": True}
+    nothing = scenario.refused(ONE, "round:Evaluate", evaluate_args(bounded(), **no_candidate))
+
+    assert (unbounded.code, nothing.code) == (Code.BAD_ARGUMENT, Code.BAD_ARGUMENT)
+    assert composite_key(*keys.evaluation(PLAN, 1, ONE)) not in scenario.ledger.state
 
 
 @pytest.mark.parametrize(("correct", "accept"), [(17, True), (16, False)])

@@ -728,4 +728,8 @@ def test_the_clip_follows_from_the_noise():
 
     chosen = CliRunner().invoke(cli, chooser)
 
-    assert json.loads(chosen.stdout) == {"noise": 2.0, "clip_micro": 3_000_000}
+    assert json.loads(chosen.stdout) == {
+        "noise": 2.0,
+        "clip_micro": 3_000_000,
+        "norm": {"drift_micro": 100_000, "noise_micro": 2_000_000},
+    }

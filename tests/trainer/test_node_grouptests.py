@@ -24,6 +24,7 @@ from chaincode.schema.grouptests import (
     GroupTestView,
     ScoreGroupsArgs,
 )
+from chaincode.schema.norms import NormTerms
 from chaincode.schema.plans import (
     Plan,
     PlanStatus,
@@ -49,7 +50,7 @@ GROUPS = grouptests.draw(SEED, HOSPITALS, 2, 2)
 
 
 def _now(status: GroupTestStatus, round_status: RoundStatus, **changes: Any) -> Snapshot:
-    terms = small_terms(40, group_tests=2, least_group=2)
+    terms = small_terms(40, group_tests=2, least_group=2, norm=changes.pop("norm", None))
     plan = Plan(
         plan_id="plan",
         terms=terms,
@@ -234,7 +235,9 @@ def test_groups_that_were_not_drawn_are_never_summed(
     assert ledger.submitted == []
 
 
-def _decrypted(folder: Path, holders: KeyHolders, values: list[np.ndarray]) -> Snapshot:
+def _decrypted(
+    folder: Path, holders: KeyHolders, values: list[np.ndarray], norm: NormTerms | None = None
+) -> Snapshot:
     """A test whose two groups' sums, of these values, are decrypted."""
     home, contents, posted = Home(folder / "home"), [], []
     shares: list[list[ContentRef]] = [[] for _ in HOSPITALS]
@@ -261,7 +264,7 @@ def _decrypted(folder: Path, holders: KeyHolders, values: list[np.ndarray]) -> S
         )
     home.keep("plan", "group-sums-1", _Sums(sums_sha256="ef" * 32, contents=tuple(contents)))
     home.close()
-    return _now(GroupTestStatus.DECRYPTED, RoundStatus.PUBLISHED, shares=tuple(posted))
+    return _now(GroupTestStatus.DECRYPTED, RoundStatus.PUBLISHED, shares=tuple(posted), norm=norm)
 
 
 def _score(folder: Path, now: Snapshot) -> ScoreGroupsArgs:
@@ -278,6 +281,18 @@ def test_every_groups_mean_is_scored_on_own_records(tmp_path: Path) -> None:
     args = _score(tmp_path, _decrypted(tmp_path, key_holders(), [one, one, -one, zero]))
 
     assert (args.correct, args.base_correct, args.total) == ((90, 30), 50, 100)
+
+
+def test_a_group_whose_mean_is_longer_than_the_plan_lets_it_be_is_as_bad_as_can_be(
+    tmp_path: Path,
+) -> None:
+    one, five = np.ones(40), np.full(40, 5.0)
+    # The root of forty is 6.3, and thrice as much for the other group.
+    norm = NormTerms(drift_micro=7_000_000, noise_micro=1)
+
+    args = _score(tmp_path, _decrypted(tmp_path, key_holders(), [one, one, one, five], norm))
+
+    assert args.correct == (90, None)
 
 
 def test_a_group_with_an_update_beyond_the_clip_is_out_of_range(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ from trainer.node.content import Exchange
 from trainer.node.courses import Courses
 from trainer.node.duties import Duty, Snapshot, pending
 from trainer.node.home import Home
-from trainer.node.rounds import Facts, Rounds
+from trainer.node.rounds import Facts, Rounds, beyond_norm
 from trainer.privacy.wire import MALFORMED
 
 if TYPE_CHECKING:
@@ -175,7 +175,7 @@ class GroupTests:
         return self._home.keep_content(share)
 
     def _means(self, now: Snapshot) -> list[Mean | None]:
-        """Every group's mean update, None where its sum exceeds the group's range."""
+        """Every group's mean update, None where its sum exceeds the group's range or norm."""
         sums = self._sums(now)
         try:
             return [self._mean(now, place, one) for place, one in enumerate(sums.contents)]
@@ -187,17 +187,19 @@ class GroupTests:
 
     def _mean(self, now: Snapshot, place: int, content: str) -> Mean | None:
         scheme, group = self._keys.scheme(now), _test(now).groups[place]
-        weight = sum(c.weight for c in _round(now).contributions if c.msp_id in group.members)
+        members = [c for c in _round(now).contributions if c.msp_id in group.members]
+        weight = sum(c.weight for c in members)
         shares = [
             self._exchange.fetch_file(share.shares[place]).read_bytes() for share in _posted(now)
         ]
         with self._kept(content).open("rb") as aggregate:
             try:
-                return np.concatenate(list(scheme.decode_mean(aggregate, shares, weight)))
+                mean = np.concatenate(list(scheme.decode_mean(aggregate, shares, weight)))
             except MedFabricError as error:
                 if error.code == Code.DECODE_RANGE:
                     return None
                 raise
+        return None if beyond_norm(now, mean, members) else mean
 
     def _kept(self, content: str) -> Path:
         path = self._home.content(content)

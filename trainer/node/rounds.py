@@ -37,6 +37,7 @@ from chaincode.schema.rounds import (
     WholeRound,
 )
 from client.consortium import Consortium
+from trainer import norms
 from trainer.node.ceremony import KeyKeeper
 from trainer.node.content import Exchange
 from trainer.node.courses import Courses
@@ -264,7 +265,8 @@ class Rounds:
         learner = self._learner(now.plan.terms)
         base = self.base_model(now)
         started = time.monotonic()
-        model, failure = self._candidate(duty, now, base, learner)
+        mean, failure = self._mean(now)
+        model = None if mean is None else learner.apply(base, mean)
         decode_ms = _milliseconds(started)
         ref = self._exchange.release(model) if model else None
         started = time.monotonic()
@@ -279,6 +281,7 @@ class Rounds:
             correct=correct,
             base_correct=base_correct,
             total=total,
+            beyond_norm=mean is not None and beyond_norm(now, mean, now.view.round.contributions),
         )
         self._consortium.submit("round:Evaluate", args, Posted)
         if not pending(now):
@@ -448,18 +451,16 @@ class Rounds:
             share = self._keys.scheme(now).decryption_share(key, aggregate, points, stream)
         return self._home.keep_content(share)
 
-    def _candidate(
-        self, duty: Duty, now: Snapshot, base: bytes, learner: Learner
-    ) -> tuple[bytes | None, str | None]:
+    def _mean(self, now: Snapshot) -> tuple[NDArray[np.float64] | None, str | None]:
+        """The mean update, or why there is none."""
         masked = isinstance(now.plan.terms.encryption, MaskingTerms)
         try:
-            mean = np.concatenate((self._unmasked if masked else self._decrypted)(now))
+            return np.concatenate((self._unmasked if masked else self._decrypted)(now)), None
         except MedFabricError as error:
             if error.code in _UNDECODABLE:
                 # The hospitals say on the ledger that these shares decrypt nothing.
                 return None, error.code
             raise
-        return learner.apply(base, mean), None
 
     def _decrypted(self, now: Snapshot) -> list[NDArray[np.float64]]:
         view, scheme = now.view, self._keys.scheme(now)
@@ -491,6 +492,14 @@ class Rounds:
 
 def _milliseconds(started: float) -> int:
     return round(1000 * (time.monotonic() - started))
+
+
+def beyond_norm(
+    now: Snapshot, mean: NDArray[np.float64], contributions: Sequence[Contribution]
+) -> bool:
+    """Whether the mean of these updates is longer than the plan lets it be."""
+    weights = [contribution.weight for contribution in contributions]
+    return norms.beyond(now.plan.terms.acceptance.norm, mean, weights)
 
 
 def _whole(file: BinaryIO) -> bytes:

@@ -84,7 +84,8 @@ def update_clip(
     sample_clip: float,
     as_json: bool,
 ) -> None:
-    """The range of an update's values that a plan's noise suggests, for its encryption terms."""
+    """The range of an update's values that a plan's noise suggests, for its encryption terms, and
+    the bound on a mean update's norm, for its acceptance terms."""
     from chaincode.schema import clipping
     from chaincode.schema.plans import PrivacyTerms, TrainingTerms
     from chaincode.schema.strategies import Strategy
@@ -106,6 +107,7 @@ def update_clip(
     result = {
         "noise": clipping.noise_micro(training, terms) / 1_000_000,
         "clip_micro": clipping.clip_micro(training, terms),
+        "norm": clipping.norm_terms(training, terms).model_dump(),
     }
     show(result, as_json=as_json)
 

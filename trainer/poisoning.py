@@ -165,9 +165,11 @@ def run(
     courses = {name: Course(setting, one, start, claims) for name, one in defences.items()}
     for number in range(setting.training.rounds):
         bases = [course.weights for course in courses.values()]
-        made = _updates(setting, attack, bases, number)
-        for course, updates in zip(courses.values(), made, strict=True):
-            course.round(number, updates, attack.past_the_clip)
+        # Where a defence has not changed anything yet, courses are one.
+        alone, places = np.unique(np.stack(bases), axis=0, return_inverse=True)
+        made = _updates(setting, attack, list(alone), number)
+        for course, place in zip(courses.values(), places, strict=True):
+            course.round(number, made[place], attack.past_the_clip)
     return {name: _outcome(setting, course, test) for name, course in courses.items()}
 
 

@@ -3,22 +3,25 @@
 Everything is simulated. For each seed and each kind of attack a classifier is trained on consortia
 without that kind, its flag set on others without it, and both are then tried on consortia with it.
 Beside it, on the same nodes and with as many honest ones flagged when set: a threshold on every
-trait (a node is flagged if any is as unusual as few honest nodes'), and one on the score.
+trait (a node is flagged if any is as unusual as few honest nodes'), one on the score, and the same
+classifier without what group tests found.
 """
 
 from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from chaincode.schema.classifiers import Trait
 from trainer.reputation.behaviour import ATTACKS, Kind
 from trainer.reputation.training import (
+    TRAITS,
     Nodes,
     Recipe,
     export,
@@ -34,6 +37,8 @@ TRAINING, CALIBRATION, TRIALS = 240, 120, 14
 ALLOWED = Fraction(1, 100)
 """Of the honest nodes that flags are set on."""
 EVERY_TRAIT, SCORE = "a threshold on every trait", "a threshold on the score"
+UNTESTED = "the same without quality"
+_QUALITY = [trait in (Trait.QUALITY_EVER, Trait.QUALITY_RECENT) for trait in TRAITS]
 
 Suspicion = Callable[[Nodes], NDArray[np.float64]]
 
@@ -51,7 +56,9 @@ class Trial:
 
 def rows() -> list[dict[str, Any]]:
     """Means over the seeds; spreads are standard deviations of a seed's figure."""
-    ways: dict[str, list[list[Trial]]] = {"ours": [], EVERY_TRAIT: [], SCORE: [], "seen": []}
+    ways: dict[str, list[list[Trial]]] = {
+        way: [] for way in ("ours", EVERY_TRAIT, SCORE, UNTESTED, "seen")
+    }
     for seed in SEEDS:
         for way, trials in _seed(seed).items():
             ways[way].append(trials)
@@ -71,6 +78,7 @@ def _seed(seed: int) -> dict[str, list[Trial]]:
             "ours": _classifier(recipe, here, flags),
             EVERY_TRAIT: _every_trait(here),
             SCORE: lambda them: -them.scores_milli.astype(np.float64),
+            UNTESTED: _untested(recipe, here, flags),
             "seen": seen,
         }
         for way, suspicion in ways.items():
@@ -81,6 +89,16 @@ def _seed(seed: int) -> dict[str, list[Trial]]:
 def _classifier(recipe: Recipe, known: Nodes, fresh: Nodes) -> Suspicion:
     terms = export(recipe, fit(recipe, known), fresh, "trial")
     return lambda them: score_micro(terms.bias_micro, terms.curves, them.values).astype(np.float64)
+
+
+def _untested(recipe: Recipe, known: Nodes, fresh: Nodes) -> Suspicion:
+    """A classifier that is not told what group tests found."""
+    blind = _classifier(recipe, _without_quality(known), _without_quality(fresh))
+    return lambda them: blind(_without_quality(them))
+
+
+def _without_quality(them: Nodes) -> Nodes:
+    return replace(them, values=np.where(_QUALITY, 0, them.values))
 
 
 def _every_trait(known: Nodes) -> Suspicion:
@@ -136,14 +154,23 @@ def _overall(ways: dict[str, list[list[Trial]]]) -> list[dict[str, Any]]:
     return [
         row(recall, "recall", EVERY_TRAIT, "higher"),
         row(recall, "recall", SCORE, "higher"),
+        row(recall, "recall", UNTESTED, "higher"),
         row(recall, "recall", "seen", "higher"),
         row(honest, "false", EVERY_TRAIT, "lower", "<= 0.02"),
         row(honest, "false", SCORE, "lower", "<= 0.02"),
+        row(honest, "false", UNTESTED, "lower", "<= 0.02"),
         row(attacked, "false_under_attack", EVERY_TRAIT, "lower"),
+        row(attacked, "false_under_attack", UNTESTED, "lower"),
         row(
             "malicious nodes recognised where 1 in 100 honest ones is flagged",
             "recall_at_allowed",
             EVERY_TRAIT,
+            "higher",
+        ),
+        row(
+            "malicious nodes recognised where 1 in 100 honest ones is flagged",
+            "recall_at_allowed",
+            UNTESTED,
             "higher",
         ),
     ]
@@ -154,10 +181,9 @@ def _by_kind(ways: dict[str, list[list[Trial]]]) -> list[dict[str, Any]]:
         return [trials[place].recall for trials in ways[way]]
 
     return [
-        _row(
-            f"{kind}, never seen", column("ours", n), column(EVERY_TRAIT, n), EVERY_TRAIT, "higher"
-        )
+        _row(f"{kind}, never seen", column("ours", n), column(peer, n), peer, "higher")
         for n, kind in enumerate(ATTACKS)
+        for peer in (EVERY_TRAIT, UNTESTED)
     ]
 
 

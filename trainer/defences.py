@@ -18,22 +18,21 @@ from chaincode.schema import clipping, conduct, grouptests, weights
 from chaincode.schema.base import ContentRef
 from chaincode.schema.conduct import Posts, Subject
 from chaincode.schema.errors import Code
-from chaincode.schema.grouptests import Group, GroupScore, GroupTest, Quality
+from chaincode.schema.grouptests import GroupScore
 from chaincode.schema.norms import NormTerms
 from chaincode.schema.plans import PrivacyTerms, TrainingTerms
 from chaincode.schema.reputation import Rated, Reputation
 from chaincode.schema.rounds import (
     Attestation,
-    Contributions,
     DecryptionShare,
     Evaluation,
     Round,
     RoundStatus,
-    Standing,
     Update,
 )
 from trainer import norms
 from trainer.data.records import Records
+from trainer.reputation import quality
 from trainer.strategies.strategy import moved
 from trainer.training import evaluate
 
@@ -274,20 +273,13 @@ class Course:
         if not drawn:
             return
         groups = [[names.index(name) for name in group] for group in drawn]
-        effects = grouptests.effects_micro(len(groups), self._scores(base, updates, shares, groups))
+        scores = self._scores(base, updates, shares, groups)
         weighed = [[(names[place], shares[place]) for place in group] for group in groups]
-        self._regressed = grouptests.regressed(self._regressed, weighed, effects)
-        limit = grouptests.harmful_below(effects, self._setting.max_drop_micro)
-        qualities = [
-            Quality(msp_id=name, contribution_micro=after, harmful=after < limit)
-            for name, after in sorted(self._regressed.items())
-        ]
-        make: Any = GroupTest.model_construct
-        test = make(qualities=qualities, groups=[Group(members=group) for group in drawn])
-        contributions = [Standing(msp_id=n, node_id=_NODE, standing_milli=1) for n in names]
-        sealed: Any = Contributions.model_construct
-        one = sealed(contributions=contributions)
-        self._keep(conduct.after_test(test, one, self._find, 0, None))
+        self._regressed, qualities = quality.found(
+            self._regressed, weighed, scores, self._setting.max_drop_micro
+        )
+        nodes = [(name, _NODE) for name in names]
+        self._keep(quality.booked(qualities, nodes, self._find, 0))
 
     def _scores(
         self,
@@ -304,7 +296,6 @@ class Course:
             mean = self._mean([updates[place] for place in group], weighed)
             unusable = mean is None or self._beyond(mean, weighed)
             candidates.append(None if mean is None or unusable else moved(base, mean))
-        make: Any = GroupScore.model_construct
         found = []
         for place, records in enumerate(self._setting.validation):
             total = len(records)
@@ -314,7 +305,7 @@ class Course:
                     None if one is None else evaluate(model, one, records)[0] for one in candidates
                 ]
             before, _ = evaluate(model, base, records)
-            found.append(make(correct=correct, base_correct=before, total=total))
+            found.append(quality.score(correct, before, total))
         return found
 
 

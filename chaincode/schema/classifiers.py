@@ -53,6 +53,9 @@ class Trait(StrEnum):
     PROGRESS_CONTRAST = "progress-contrast"
     """How much oftener candidates were worse than their base with it than without it."""
     HASTE_EVER = "haste-ever"
+    QUALITY_EVER = "quality-ever"
+    """How often group tests found its hospital's contribution harmful; 0 where plans have none."""
+    QUALITY_RECENT = "quality-recent"
 
 
 _EVER = {
@@ -64,6 +67,7 @@ _EVER = {
     Trait.OUTCOME_EVER: Evidence.OUTCOME,
     Trait.PROGRESS_EVER: Evidence.PROGRESS,
     Trait.HASTE_EVER: Evidence.HASTE,
+    Trait.QUALITY_EVER: Evidence.QUALITY,
 }
 _RECENT = {
     Trait.MISSED_RECENT: Evidence.UPDATE,
@@ -71,6 +75,7 @@ _RECENT = {
     Trait.AGREEMENT_RECENT: Evidence.AGREEMENT,
     Trait.EVALUATION_RECENT: Evidence.EVALUATION,
     Trait.OUTCOME_RECENT: Evidence.OUTCOME,
+    Trait.QUALITY_RECENT: Evidence.QUALITY,
 }
 _NOTHING = Tally(good=0, bad=0, recent_good_milli=0, recent_bad_milli=0)
 

@@ -17,7 +17,7 @@ from support.scenario import HOSPITALS, at, attest_args, evaluate_args, terms
 from chaincode.schema import canonical, conduct, keys
 from chaincode.schema.classifiers import ClassifierTerms, assess, traits
 from chaincode.schema.errors import Code, MedFabricError
-from chaincode.schema.reputation import Rated, Tally
+from chaincode.schema.reputation import Evidence, Rated, Tally
 from client.cli.main import cli
 from trainer.reputation import histories
 from trainer.reputation.behaviour import ATTACKS, Kind, honest, malicious
@@ -204,7 +204,7 @@ def simulated(kind):
         members.append(Member(hospital, "node1", profile, True, True, 200, 0.0))
     consortium = Consortium(members)
     plan = histories._Plan(consortium, _Everybody())
-    plan.round(0)
+    plan.round(0, last=True)
     return {m.msp_id: consortium.reputation(m).tallies for m in members}
 
 
@@ -222,6 +222,37 @@ class _Everybody:
 
     def binomial(self, number, probability):
         return round(number * probability)
+
+
+class _Tested(_Everybody):
+    """The same, of a plan that allows group tests."""
+
+    def random(self):
+        return 0.0
+
+
+def test_simulated_group_tests_blame_most_who_does_harm():
+    rng = np.random.default_rng(1)
+    steady = {"available": 1.0, "on_duty": 1.0, "attack": 0.0, "harm": 0.0, "seconds": 1.0}
+    profiles = [replace(honest(rng), **steady) for _ in range(6)]
+    harmful = {**steady, "attack": 1.0, "harm": 0.8}
+    profiles[5] = replace(malicious(rng, Kind.LABEL_FLIPPER), **harmful)
+    members = [
+        Member(f"H{n}", "node1", profile, True, True, 200, 0.0)
+        for n, profile in enumerate(profiles)
+    ]
+    consortium = Consortium(members)
+    plan = histories._Plan(consortium, _Tested())
+
+    for number in range(12):
+        plan.round(number, last=number == 11)
+
+    found = [consortium.reputation(member).tallies[Evidence.QUALITY] for member in members]
+    assert [one.good + one.bad for one in found] == [11] * 6
+    # With two groups alone, who was drawn with it is blamed too for long.
+    assert found[5].bad == 11
+    assert max(one.bad for one in found[:5]) < 11
+    assert min(one.bad for one in found[:5]) < 3
 
 
 @pytest.mark.parametrize(

@@ -12,10 +12,11 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from chaincode.schema import conduct
+from chaincode.schema import conduct, grouptests
 from chaincode.schema.base import ContentRef, Language
 from chaincode.schema.conduct import Posts, Subject
 from chaincode.schema.errors import Code
+from chaincode.schema.grouptests import GroupScore, Quality
 from chaincode.schema.reputation import Rated, Reputation
 from chaincode.schema.rounds import (
     Attestation,
@@ -26,6 +27,7 @@ from chaincode.schema.rounds import (
     RoundStatus,
     Update,
 )
+from trainer.reputation import quality
 from trainer.reputation.behaviour import OF_VALIDATORS, Kind, Profile, honest, malicious
 
 _RIGHT, _WRONG = "a" * 64, "b" * 64
@@ -71,6 +73,17 @@ class Consortium:
             before = self.booked.get(subject) or conduct.unknown(*subject)
             self.booked[subject] = conduct.book(before, events, self.clock)
 
+    def book_test(self, qualities: Sequence[Quality], came: Sequence[Member]) -> None:
+        """As the contract does when a group test was scored."""
+        nodes = [(m.msp_id, m.node_id) for m in came]
+
+        def find(subjects: Sequence[Subject]) -> list[Reputation]:
+            return [self.booked.get(subject) or conduct.unknown(*subject) for subject in subjects]
+
+        for one in quality.booked(qualities, nodes, find, self.clock):
+            if one.subject is Rated.NODE:
+                self.booked[one.subject, one.subject_id] = one
+
     def reputation(self, member: Member) -> Reputation:
         """A node's record; the unknown's where nothing was booked."""
         subject = (Rated.NODE, member.name)
@@ -82,8 +95,9 @@ def simulate(rng: np.random.Generator, kinds: Sequence[Kind]) -> Consortium:
     consortium = Consortium(_members(rng, kinds))
     for _ in range(rng.integers(2, 5)):
         plan = _Plan(consortium, rng)
-        for number in range(rng.integers(8, 41)):
-            plan.round(number)
+        rounds = int(rng.integers(8, 41))
+        for number in range(rounds):
+            plan.round(number, last=number + 1 == rounds)
     return consortium
 
 
@@ -134,10 +148,16 @@ class _Plan:
         self._accuracy = rng.uniform(0.5, 0.7)
         self._ceiling = rng.uniform(0.85, 0.97)
         self._noise = rng.uniform(0.002, 0.015)
+        self._least = 3 if size > 5 else 2
+        # Half of the plans allow as many groups as there can be, the others none.
+        self._groups = int(rng.random() < 0.5) * (size // self._least)
+        self._seed = int(rng.integers(0, 2**32))
+        self._contributions: dict[str, int] = {}
 
-    def round(self, number: int) -> None:
-        """One round from OPEN to its end, booked."""
+    def round(self, number: int, *, last: bool) -> None:
+        """One round from OPEN to its end, booked; after the last no groups are tested."""
         consortium, rng = self._consortium, self._rng
+        before = self._accuracy
         self._attacking = {m.name: m.profile.attacks(rng, number) for m in self._here}
         opened = consortium.clock
         came = [m for m in self._trainers if rng.random() < m.profile.available]
@@ -153,6 +173,9 @@ class _Plan:
         round_ = make(status=status, opened_at=opened, **ended)
         consortium.clock += 1000
         consortium.book(round_, Posts(updates=updates, missing=missing, **posts))
+        judged = ended["model_sha256"] or ended["failure"] == Code.CANDIDATE_REJECTED
+        if judged and self._groups and not last:
+            self._test(number, before, came)
 
     def _update(self, member: Member, opened: int) -> Update:
         profile, rng = member.profile, self._rng
@@ -201,7 +224,7 @@ class _Plan:
             nothing = [_made(Evaluation, m, candidate=None, accept=False) for m in here]
             ended = _failed(Code.DECRYPTION_FAILED, absent=absent)
             return ended, {"evaluations": nothing, "unusable_shares": shown}
-        candidate = self._candidate(came)
+        candidate = self._candidate(came, self._accuracy)
         evaluations = [self._evaluation(m, candidate) for m in here]
         posts = {"evaluations": evaluations}
         if len(here) < self._needed:
@@ -211,13 +234,17 @@ class _Plan:
         self._accuracy = candidate
         return {**_failed(Code.INTERNAL), "model_sha256": _RIGHT, "absent": absent}, posts
 
-    def _candidate(self, came: list[Member]) -> float:
-        """Accuracy of the model that these nodes' updates give, attackers' weight in it."""
+    def _candidate(self, came: Sequence[Member], base: float, thinner: float = 1.0) -> float:
+        """Accuracy of the model that these nodes' updates give, attackers' weight in it.
+
+        Args:
+            thinner: how many times fewer updates than usual share their noise.
+        """
         share = 1 / len(came)
         harm = sum(share * m.profile.harm for m in came if self._harms(m))
         idle = sum(share for m in came if self._attacking[m.name] and self._is_attacker(m))
-        gain = 0.15 * (self._ceiling - self._accuracy) * (1 - idle)
-        moved = self._accuracy + gain - harm + self._rng.normal(0, self._noise)
+        gain = 0.15 * (self._ceiling - base) * (1 - idle)
+        moved = base + gain - harm + self._rng.normal(0, self._noise * thinner**0.5)
         return float(np.clip(moved, 0.05, self._ceiling))
 
     def _harms(self, member: Member) -> bool:
@@ -229,17 +256,8 @@ class _Plan:
 
     def _evaluation(self, member: Member, candidate: float) -> Evaluation:
         """Counts on the hospital's own records: mostly the same are right before and after."""
-        rng, total = self._rng, member.records
-        before, after = (
-            float(np.clip(accuracy + member.skew, 0.02, 0.98))
-            for accuracy in (self._accuracy, candidate)
-        )
-        base_correct = int(rng.binomial(total, before))
-        lost, won = max(0.0, before - after) / before, max(0.0, after - before) / (1 - before)
-        churn = 0.01
-        correct = base_correct - int(rng.binomial(base_correct, min(1.0, lost + churn)))
-        churn_back = churn * before / (1 - before)
-        correct += int(rng.binomial(total - base_correct, min(1.0, won + churn_back)))
+        total = member.records
+        base_correct, (correct,) = self._counts(member, self._accuracy, [candidate])
         accept = correct + MAX_DROP * total >= base_correct
         if self._attacks(member, member.profile.lie):
             accept = not accept
@@ -252,6 +270,52 @@ class _Plan:
             correct=correct,
             base_correct=base_correct,
         )
+
+    def _counts(
+        self, member: Member, base: float, candidates: Sequence[float]
+    ) -> tuple[int, list[int]]:
+        """How many of a hospital's records the base model gets right, and each candidate."""
+        rng, total = self._rng, member.records
+        before = float(np.clip(base + member.skew, 0.02, 0.98))
+        base_correct = int(rng.binomial(total, before))
+        found = []
+        for candidate in candidates:
+            after = float(np.clip(candidate + member.skew, 0.02, 0.98))
+            lost, won = max(0.0, before - after) / before, max(0.0, after - before) / (1 - before)
+            churn = 0.01
+            correct = base_correct - int(rng.binomial(base_correct, min(1.0, lost + churn)))
+            churn_back = churn * before / (1 - before)
+            correct += int(rng.binomial(total - base_correct, min(1.0, won + churn_back)))
+            found.append(correct)
+        return base_correct, found
+
+    def _test(self, number: int, base: float, came: list[Member]) -> None:
+        """Groups of those whose updates came, scored by all validators on duty."""
+        hospitals = sorted({m.msp_id for m in came})
+        drawn = grouptests.draw(f"{self._seed} {number}", hospitals, self._groups, self._least)
+        here = self._on_duty()
+        if not drawn or 2 * len(here) <= len(self._validators):
+            return
+        groups = [[m for m in came if m.msp_id in members] for members in drawn]
+        candidates = [
+            self._candidate(group, base, thinner=len(came) / len(group)) for group in groups
+        ]
+        scores = [self._score(m, base, candidates) for m in here]
+        weighed = [
+            [(msp_id, sum(m.msp_id == msp_id for m in group)) for msp_id in members]
+            for members, group in zip(drawn, groups, strict=True)
+        ]
+        self._contributions, qualities = quality.found(
+            self._contributions, weighed, scores, int(MAX_DROP * 10**6)
+        )
+        self._consortium.book_test(qualities, came)
+
+    def _score(self, member: Member, base: float, candidates: Sequence[float]) -> GroupScore:
+        """A liar's gains are losses."""
+        base_correct, found = self._counts(member, base, candidates)
+        if self._attacks(member, member.profile.lie):
+            found = [min(member.records, max(0, 2 * base_correct - one)) for one in found]
+        return quality.score(found, base_correct, member.records)
 
     def _attacks(self, member: Member, habit: float) -> bool:
         return self._attacking[member.name] and habit > 0 and self._rng.random() < habit

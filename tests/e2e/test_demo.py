@@ -190,6 +190,8 @@ def test_each_hospital_has_its_own_report(latest: Path) -> None:
         assert made.quality is not None
         assert made.quality.records == run.data.validation_records[slug]
         own = next(one for one in made.fairness if one.hospital == made.hospital)
+        assert all(line.machine is not None for line in made.rounds)
+        assert made.rounds[0].machine.cores > 0
         assert own.correct == round(made.quality.accuracy * made.quality.records)
         assert made.resources.sent_bytes > run.rounds[0].update_bytes
         assert page.read_text().count("<svg") == 3

@@ -8,7 +8,7 @@ import pytest
 from trainer.report import parts
 from trainer.report.ledger import Account, Link, Share
 from trainer.report.quality import quality
-from trainer.report.resources import used
+from trainer.report.resources import STARTED, machines, used
 
 CLASSES = ("no", "yes")
 
@@ -61,6 +61,30 @@ def test_parts_escape_what_the_ledger_says() -> None:
     assert account.left == 0
     assert all("<script" not in page for page in pages)
     assert all("&lt;scrip" in page for page in pages)
+
+
+def test_a_rounds_machine_is_the_one_that_the_agent_last_started_on() -> None:
+    def started(cores: float) -> dict[str, object]:
+        machine = {"memory_mb": 900, "cores": cores, "accelerator": "cpu", "energy": "estimated"}
+        return {"task": STARTED, "round": 0, "machine": {**machine, "accelerator_memory_mb": 0}}
+
+    def worked(number: int, plan_id: str = "plan") -> dict[str, object]:
+        return {"task": "attest", "plan_id": plan_id, "round": number}
+
+    journal = [
+        worked(1),
+        started(4),
+        worked(2),
+        worked(3),
+        worked(5, "other"),
+        started(1),
+        worked(3),
+    ]
+
+    found = machines(journal, "plan")
+
+    assert {number: machine.cores for number, machine in found.items()} == {2: 4, 3: 1}
+    assert str(found[3]) == "1 cores, 900 MB, cpu, energy estimated"
 
 
 def test_picture_follows_the_base_past_a_failed_round() -> None:

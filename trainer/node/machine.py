@@ -38,6 +38,21 @@ def measure(counters: Path = COUNTERS, cgroup: Path = CGROUP) -> Machine:
     )
 
 
+def running(accelerator: str, counters: Path = COUNTERS, cgroup: Path = CGROUP) -> Machine:
+    """The machine that an agent starts on, without importing torch.
+
+    Args:
+        accelerator: what its configuration names; the accelerator's memory is not looked at.
+    """
+    return Machine(
+        memory_mb=memory_bytes(cgroup) // _MB,
+        cores=_cores(cgroup),
+        accelerator=accelerator,
+        accelerator_memory_mb=0,
+        energy="estimated" if microjoules(counters) is None else "measured",
+    )
+
+
 def memory_bytes(cgroup: Path = CGROUP) -> int:
     """What this process may take at most."""
     found = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]

@@ -36,7 +36,7 @@ from trainer.node.duties import Duty, Me, Snapshot, Task
 from trainer.node.enclave import Attester, SimulatedEnclave, no_enclave
 from trainer.node.grouptests import GroupTests
 from trainer.node.home import Home
-from trainer.node.machine import memory_bytes
+from trainer.node.machine import memory_bytes, running
 from trainer.node.masks import MaskKeeper
 from trainer.node.membership import Membership
 from trainer.node.policies import Policies
@@ -46,6 +46,7 @@ from trainer.node.rounds import Rounds
 from trainer.node.storage import Storekeeper
 from trainer.node.studies import Studies
 from trainer.randomness import Secrets
+from trainer.report.resources import STARTED
 
 if TYPE_CHECKING:
     from trainer.data.dataset import Recorded
@@ -79,6 +80,9 @@ def run(path: Path, *, once: bool = False, verbose: bool = False) -> None:
     home = Home(config.home)
     with Consortium.connect(config.connection, identity) as consortium:
         agent = build(config, identity, consortium, home)
+        home.journal(
+            {"task": STARTED, "round": 0, "machine": vars(running(config.compute.accelerator))}
+        )
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: agent.stop())
         agent.run(once=once)

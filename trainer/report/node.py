@@ -16,7 +16,7 @@ from trainer.node.personal import PERSONALISED
 from trainer.report import parts
 from trainer.report.ledger import Account, Link, Share, account, links, shares
 from trainer.report.quality import Quality
-from trainer.report.resources import Resources, journal, used
+from trainer.report.resources import MachineUsed, Resources, journal, machines, used
 
 if TYPE_CHECKING:
     from chaincode.schema.plans import Plan
@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 class RoundLine(BaseModel):
     """A round as this hospital saw it: counts on its own validation records and on everybody's;
-    ``epsilon``: charged to this node's dataset by then."""
+    ``epsilon``: charged to this node's dataset by then; ``machine``: that it worked on, None where
+    it did nothing."""
 
     number: int
     status: str
@@ -36,6 +37,7 @@ class RoundLine(BaseModel):
     correct: int
     total: int
     epsilon: float | None
+    machine: MachineUsed | None
 
 
 class PersonalLine(BaseModel):
@@ -93,7 +95,9 @@ def report(path: Path, plan_id: str) -> NodeReport:
         dataset = consortium.datasets.get(dataset_id=data.dataset_id) if data else None
         quality = _quality(config, plan, consortium, model)
         told = [one for found in every(consortium.sharing.gains) for one in found.gains]
-    mine = [entry for entry in journal(config.home) if entry.get("plan_id") == plan_id]
+    whole = list(journal(config.home))
+    mine = [entry for entry in whole if entry.get("plan_id") == plan_id]
+    on = machines(whole, plan_id)
     return NodeReport(
         plan_id=plan_id,
         title=plan.terms.title,
@@ -101,7 +105,7 @@ def report(path: Path, plan_id: str) -> NodeReport:
         hospital=identity.msp_id,
         node=identity.name,
         model_address=model,
-        rounds=[_line(view, identity) for view in rounds],
+        rounds=[_line(view, identity, on.get(view.round.number)) for view in rounds],
         quality=quality,
         fairness=shares(rounds),
         account=account(dataset) if dataset else None,
@@ -173,7 +177,7 @@ def _quality(
     return assess(model, values, records, terms.data.classes)
 
 
-def _line(view: RoundView, identity: Identity) -> RoundLine:
+def _line(view: RoundView, identity: Identity, machine: MachineUsed | None) -> RoundLine:
     own = [e for e in view.evaluations if e.msp_id == identity.msp_id]
     mine = [u for u in view.updates if (u.msp_id, u.node_id) == (identity.msp_id, identity.name)]
     return RoundLine(
@@ -185,6 +189,7 @@ def _line(view: RoundView, identity: Identity) -> RoundLine:
         correct=sum(e.correct for e in view.evaluations),
         total=sum(e.total for e in view.evaluations),
         epsilon=mine[0].epsilon_micro / 1e6 if mine else None,
+        machine=machine,
     )
 
 
@@ -235,10 +240,11 @@ def _rounds(made: NodeReport) -> str:
             f"{r.own_correct}/{r.own_total}",
             f"{r.correct}/{r.total}",
             "" if r.epsilon is None else f"{r.epsilon:.3f}",
+            str(r.machine or ""),
         )
         for r in made.rounds
     )
-    return table(("round", "outcome", "here", "everywhere", "epsilon here"), rows)
+    return table(("round", "outcome", "here", "everywhere", "epsilon here", "machine"), rows)
 
 
 def _curve(made: NodeReport) -> str:

@@ -9,6 +9,24 @@ from typing import Any
 
 from pydantic import BaseModel
 
+STARTED = "start"
+"""What the journal calls an agent's start, with the machine that it starts on."""
+
+
+class MachineUsed(BaseModel):
+    """What a node had: ``memory_mb`` and ``cores`` that its process may use; ``accelerator`` as
+    configured; whether ``energy`` is measured or estimated."""
+
+    memory_mb: int
+    cores: float
+    accelerator: str
+    energy: str
+
+    def __str__(self) -> str:
+        return (
+            f"{self.cores:g} cores, {self.memory_mb} MB, {self.accelerator}, energy {self.energy}"
+        )
+
 
 class Resources(BaseModel):
     """Over all duties. ``energy`` says whether the machine measured it or it was estimated from
@@ -29,6 +47,19 @@ def journal(home: Path) -> Iterator[dict[str, Any]]:
     path = home / "journal.jsonl"
     if path.exists():
         yield from map(json.loads, path.read_text().splitlines())
+
+
+def machines(entries: Sequence[dict[str, Any]], plan_id: str) -> dict[int, MachineUsed]:
+    """The machine on which each of a plan's rounds was last worked at, by the journal of a node
+    that may have moved meanwhile."""
+    found: dict[int, MachineUsed] = {}
+    now: MachineUsed | None = None
+    for entry in entries:
+        if entry["task"] == STARTED:
+            now = MachineUsed(**entry["machine"])
+        elif now is not None and entry.get("plan_id") == plan_id:
+            found[entry["round"]] = now
+    return found
 
 
 def used(entries: Sequence[dict[str, Any]]) -> Resources:

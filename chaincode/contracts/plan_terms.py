@@ -153,6 +153,8 @@ def _check_participants(context: Context, terms: PlanTerms) -> list[Trained]:
         raise _invalid("a node takes part twice")
     if not distinct(p.dataset_id for p in participants):
         raise _invalid("two nodes train on the same dataset")
+    nodes = [keys.node(p.msp_id, p.node_id) for p in participants]
+    context.values([*nodes, *(keys.dataset(p.dataset_id) for p in participants)])
     trained: list[Trained] = []
     for participant in participants:
         node = _check_node(context, participant.msp_id, participant.node_id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from support.memory_stub import MemoryLedger
 from support.scenario import (
     HOSPITALS,
     PLAN,
@@ -343,3 +344,19 @@ def test_consent_that_is_given_again_lets_the_dataset_take_part_again():
     scenario.round(terms(), 2)
 
     assert scenario.round_state(terms(), 2)["excluded"] == []
+
+
+def test_nodes_and_datasets_of_a_plan_are_asked_for_together(monkeypatch):
+    scenario = at("enrolled")
+    asked = []
+    read = MemoryLedger.get_states
+
+    def get_states(ledger, names, collection=""):
+        asked.append(list(names))
+        return read(ledger, names, collection)
+
+    monkeypatch.setattr(MemoryLedger, "get_states", get_states)
+    scenario.do(ONE, "plan:Propose", terms())
+
+    kinds = [{name.split("\0")[1] for name in names if "\0" in name} for names in asked]
+    assert [kind for kind in kinds if "dataset" in kind] == [{"node", "dataset"}]

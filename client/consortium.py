@@ -254,6 +254,10 @@ class Inferences(Group):
     answer = Call("inference:Answer", i.AnswerInquiryArgs, i.Inference)
     get = Call("inference:Get", i.InquiryArgs, i.InquiryView)
     page = Call("inference:List", i.InquiryPageArgs, i.InquiryPage)
+    lend = Call("inference:Lend", i.LendArgs, i.Loan)
+    score = Call("inference:Score", i.ScoreArgs, i.Scoring)
+    loan = Call("inference:Loan", i.LoanArgs, i.LoanView)
+    loans = Call("inference:Loans", i.LoanPageArgs, i.LoanPage)
 
 
 class Reputations(Group):

@@ -1,9 +1,14 @@
-"""Private predictions of global models, as the ledger knows them: who asked, who answered.
+"""Private predictions, as the ledger knows them: who asked a global model, and who answered; who
+lent whom a model of its own, and who scored records by it.
 
-Queries and answers are ciphertexts that go by hand; their hashes are here.
+Queries and answers, lent models and scores are ciphertexts that go by hand; their hashes are here.
 """
 
 from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
 
 from chaincode.schema.base import Id, Language, MspId, PageArgs, Seconds, Sha256
 
@@ -30,6 +35,34 @@ class Inference(Language):
     answered_at: Seconds
 
 
+class Loan(Language):
+    """A model, of this hash, that a node lent to another hospital: encrypted, as ``lent_sha256``.
+    ``plan_id`` names the plan whose architecture and units it has; ``published``: whether it is a
+    global model of the ledger. Never changed."""
+
+    plan_id: Id
+    lent_sha256: Sha256
+    model_sha256: Sha256
+    published: bool
+    borrower: MspId
+    msp_id: MspId
+    node_id: Id
+    lent_at: Seconds
+
+
+class Scoring(Language):
+    """What a node of the borrower gave back: encrypted scores of ``records`` records. Never
+    changed."""
+
+    plan_id: Id
+    lent_sha256: Sha256
+    scores_sha256: Sha256
+    records: Annotated[int, Field(ge=1, le=2**20)]
+    msp_id: MspId
+    node_id: Id
+    scored_at: Seconds
+
+
 # Arguments
 
 
@@ -54,6 +87,37 @@ class InquiryPageArgs(PageArgs):
     model_sha256: Sha256
 
 
+class LendArgs(Language):
+    """A model of the plan's architecture, the hash of its encrypted form, and for whom that is."""
+
+    plan_id: Id
+    lent_sha256: Sha256
+    model_sha256: Sha256
+    borrower: MspId
+
+
+class LoanArgs(Language):
+    """A model that was lent, by the hash of its encrypted form."""
+
+    plan_id: Id
+    lent_sha256: Sha256
+
+
+class ScoreArgs(Language):
+    """Scores by a model that stands on the ledger as lent."""
+
+    plan_id: Id
+    lent_sha256: Sha256
+    scores_sha256: Sha256
+    records: Annotated[int, Field(ge=1, le=2**20)]
+
+
+class LoanPageArgs(PageArgs):
+    """Models lent of one plan's architecture, by the hashes of their encrypted forms."""
+
+    plan_id: Id
+
+
 # Results
 
 
@@ -66,4 +130,16 @@ class InquiryView(Language):
 
 class InquiryPage(Language):
     inquiries: tuple[Inquiry, ...]
+    bookmark: str
+
+
+class LoanView(Language):
+    """A loan and all scores that came of it."""
+
+    loan: Loan
+    scorings: tuple[Scoring, ...]
+
+
+class LoanPage(Language):
+    loans: tuple[Loan, ...]
     bookmark: str

@@ -218,6 +218,14 @@ def inference(model_sha256: str, query_sha256: str, msp_id: str, node_id: str) -
     return ("inference", (model_sha256, query_sha256, msp_id, node_id))
 
 
+def loan(plan_id: str, lent_sha256: str) -> Key:
+    return ("loan", (plan_id, lent_sha256))
+
+
+def scoring(plan_id: str, lent_sha256: str, scores_sha256: str) -> Key:
+    return ("scoring", (plan_id, lent_sha256, scores_sha256))
+
+
 def classifier(classifier_id: str) -> Key:
     return ("classifier", (classifier_id,))
 

@@ -290,6 +290,23 @@ MEANINGS: Mapping[str, Meaning | None] = {
         ("query_sha256", "answer_sha256", "answered_at"),
         "msp_id",
     ),
+    "loan": Meaning(
+        CoreType.ENTITY,
+        (
+            _BY_NODE,
+            _to(Relation.DERIVED_FROM, keys.model, "model_sha256", only=("published", True)),
+            _to(Relation.INFLUENCED_BY, keys.plan, "plan_id"),
+            _to(Relation.INFLUENCED_BY, keys.hospital, "borrower"),
+        ),
+        ("lent_sha256", "model_sha256", "lent_at"),
+        "msp_id",
+    ),
+    "scoring": Meaning(
+        CoreType.ENTITY,
+        (_BY_NODE, _to(Relation.DERIVED_FROM, keys.loan, "plan_id", "lent_sha256")),
+        ("scores_sha256", "records", "scored_at"),
+        "msp_id",
+    ),
     "local-model": Meaning(
         CoreType.ENTITY,
         (

@@ -7,7 +7,7 @@ from support.scenario import HOSPITALS, PLAN, Scenario, at, ref, sha, terms
 from chaincode.schema import keys
 from chaincode.schema.errors import Code
 
-ONE, TWO = HOSPITALS[:2]
+ONE, TWO, THREE, FOUR = HOSPITALS
 FIRST = {"sha256": sha("model 1")}
 
 
@@ -136,3 +136,42 @@ def test_predictions_are_asked_and_answered_on_the_record_until_the_model_is_rec
     edges = made.do(ONE, "provenance:Descendants", name, "auditor")["edges"]
     kinds = {edge["source"].partition("/")[0] for edge in edges}
     assert {"inquiry", "inference"} <= kinds
+
+
+def test_a_model_is_lent_to_one_hospital_and_scored_there_on_the_record_until_it_is_recalled():
+    made = at("published")
+    lent = {"plan_id": PLAN, "lent_sha256": sha("lent")}
+    loan = {**lent, "model_sha256": FIRST["sha256"], "borrower": TWO}
+    scores = {**lent, "scores_sha256": sha("scores"), "records": 7}
+
+    assert made.refused(TWO, "inference:Score", scores).code == Code.NOT_FOUND
+    stranger = {**loan, "borrower": "Hospital9MSP"}
+    assert made.refused(ONE, "inference:Lend", stranger).code == Code.NOT_ADMITTED
+    elsewhere = {**loan, "plan_id": "nothing"}
+    assert made.refused(ONE, "inference:Lend", elsewhere).code == Code.NOT_FOUND
+    made.do(ONE, "inference:Lend", loan)
+    assert made.refused(ONE, "inference:Lend", loan).code == Code.DUPLICATE_CONTRIBUTION
+    assert made.refused(THREE, "inference:Score", scores).code == Code.GRANT_MISSING
+    made.do(TWO, "inference:Score", scores)
+    assert made.refused(TWO, "inference:Score", scores).code == Code.DUPLICATE_CONTRIBUTION
+    own = {**loan, "lent_sha256": sha("own"), "model_sha256": sha("a personal model")}
+    made.do(ONE, "inference:Lend", own)
+    recall(made, FIRST["sha256"])
+
+    more = {**scores, "scores_sha256": sha("more")}
+    assert made.refused(TWO, "inference:Score", more).code == Code.MODEL_RECALLED
+    again = {**loan, "lent_sha256": sha("again")}
+    assert made.refused(ONE, "inference:Lend", again).code == Code.MODEL_RECALLED
+    view = made.do(FOUR, "inference:Loan", lent, "auditor")
+    assert (view["loan"]["msp_id"], view["loan"]["borrower"]) == (ONE, TWO)
+    assert [(one["msp_id"], one["records"]) for one in view["scorings"]] == [(TWO, 7)]
+    # What came of the model that was recalled, an auditor finds from the model.
+    name = {"name": f"model/{FIRST['sha256']}"}
+    edges = made.do(ONE, "provenance:Descendants", name, "auditor")["edges"]
+    assert f"loan/{PLAN}/{sha('lent')}" in {edge["source"] for edge in edges}
+    # Of a model that only its owner has, the ledger knows no more than the hash.
+    told = made.do(ONE, "provenance:Ancestors", {"name": f"loan/{PLAN}/{sha('own')}"}, "auditor")
+    assert told["element"]["says"]["model_sha256"] == sha("a personal model")
+    assert {edge["target"].partition("/")[0] for edge in told["edges"]} == {
+        *("node", "plan", "hospital")
+    }

@@ -132,7 +132,7 @@ def test_a_hospital_asks_two_others_of_which_one_lies(
     assert told["answer"] == hashlib.sha256(out.read_bytes()).hexdigest()
     digests = {one["msp_id"]: one["answer_sha256"] for one in view["inferences"]}
     assert digests == {TWO: told["answer"], THREE: "ab" * 32}
-    listed = _queries(life, address)
+    listed = _told(life, "queries", address)
     assert [(one["asked_by"], len(one["answers"])) for one in listed] == [(f"{ONE}/node1", 2)]
 
 
@@ -192,15 +192,19 @@ def test_a_model_is_lent_encrypted_and_scores_another_hospitals_records(
 
     def lent(name: str) -> tuple[Path, Path]:
         key, out = tmp_path / f"key {name}", tmp_path / f"lent {name}"
-        model_file = tmp_path / "model"
-        told = command(ONE, "lend", plan.plan_id, model_file, "--key", key, "--out", out)
+        files = (tmp_path / "model", "--to", TWO, "--key", key, "--out", out)
+        told = command(ONE, "lend", plan.plan_id, *files)
         assert told[0] == 0, told
         return key, out
 
     key, first = lent("1")
     scores, records = tmp_path / "scores", tmp_path / "records.npz"
+    elsewhere = command(THREE, "score", plan.plan_id, first, records, "--out", scores)[1]
+    assert not scores.exists()
     told = command(TWO, "score", plan.plan_id, first, records, "--out", scores)[1]
-    read = command(ONE, "read", scores, "--key", key, "--records", told["records"])[1]
+    read = command(ONE, "read", scores, "--key", key)[1]
+    (tmp_path / "invented").write_bytes(scores.read_bytes()[:-1] + b"x")
+    invented = command(ONE, "read", tmp_path / "invented", "--key", key)[1]
     more = [
         command(TWO, "score", plan.plan_id, lent(str(number))[1], records, "--out", scores)
         for number in (2, 3, 4)
@@ -216,12 +220,22 @@ def test_a_model_is_lent_encrypted_and_scores_another_hospitals_records(
     # What many models could read of a record together, they do not get.
     assert [code for code, _ in more] == [0, 0, 7]
     assert more[-1][1]["error"] == Code.NOT_PRIVATE
+    # What the ledger has of it: who lent what to whom, who scored, and hashes.
+    assert elsewhere["error"] == Code.GRANT_MISSING
+    assert invented["error"] == Code.NOT_ANSWERED
+    assert read["scored_by"] == f"{TWO}/node1"
+    loans = {one["lent"]: one for one in _told(life, "loans", plan.plan_id)}
+    assert len(loans) == 4
+    loan = loans[hashlib.sha256(first.read_bytes()).hexdigest()]
+    assert loan["model"] == hashlib.sha256((tmp_path / "model").read_bytes()).hexdigest()
+    assert (loan["lent_by"], loan["lent_to"]) == (f"{ONE}/node1", TWO)
+    assert loan["scores"] == [{"scores": told["scores"], "scored_by": f"{TWO}/node1", "records": 7}]
 
 
-def _queries(life: NetworkScenario, address: str) -> list[dict[str, Any]]:
+def _told(life: NetworkScenario, word: str, subject: str) -> list[dict[str, Any]]:
     layout, slug = life.network.layout, life._slugs[FOUR]
     who = ["--connection", layout.connection(slug), "--identity", layout.user(slug, "auditor")]
-    words = ["admin", "model", "queries", address, *map(str, who), "--json"]
+    words = ["admin", "model", word, subject, *map(str, who), "--json"]
     found: list[dict[str, Any]] = json.loads(CliRunner().invoke(cli, words).stdout)
     return found
 

@@ -171,6 +171,20 @@ EXAMPLES: dict[str, Callable[[], dict[str, Any]]] = {
         "answer_sha256": sha("a"),
     },
     "InquiryPageArgs": lambda: {"model_sha256": sha("x")},
+    "LendArgs": lambda: {
+        "plan_id": "p",
+        "lent_sha256": sha("l"),
+        "model_sha256": sha("x"),
+        "borrower": "Hospital2MSP",
+    },
+    "LoanArgs": lambda: {"plan_id": "p", "lent_sha256": sha("l")},
+    "ScoreArgs": lambda: {
+        "plan_id": "p",
+        "lent_sha256": sha("l"),
+        "scores_sha256": sha("s"),
+        "records": 3,
+    },
+    "LoanPageArgs": lambda: {"plan_id": "p"},
     "DeprecateArgs": lambda: {"sha256": sha("x"), "reason": "old"},
     "RecallArgs": lambda: {"sha256": sha("x"), "reason": "wrong"},
     "RegisterApplicationArgs": lambda: {

@@ -399,6 +399,15 @@ def _inferences(life: Scenario) -> None:
     view = life.do(FOUR, "inference:Get", asked)
     assert view["inquiry"]["msp_id"] == ONE
     assert [one["msp_id"] for one in view["inferences"]] == [TWO, THREE]
+    for number in (1, 2):
+        lent = {"plan_id": PLAN, "lent_sha256": sha(f"lent {number}")}
+        loan = {**lent, "model_sha256": sha("plain"), "borrower": TWO}
+        life.do(ONE, "inference:Lend", loan, "node1")
+        scores = {**lent, "scores_sha256": sha(f"scores {number}"), "records": 3}
+        life.do(TWO, "inference:Score", scores, "node1")
+    told = life.do(FOUR, "inference:Loan", lent)
+    assert (told["loan"]["msp_id"], told["loan"]["borrower"]) == (ONE, TWO)
+    assert [one["records"] for one in told["scorings"]] == [3]
 
 
 def _models(life: Scenario) -> None:

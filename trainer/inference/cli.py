@@ -60,14 +60,18 @@ def open_(config: Path, answer: Path, key: Path, as_json: bool) -> None:
 @click.argument("config", type=_FILE)
 @click.argument("plan_id")
 @click.argument("model", type=_FILE)
+@click.option("--to", "borrower", required=True, help="The hospital that it is lent to (MSP id).")
 @click.option("--key", type=_FILE, required=True, help="Where to keep what opens the scores.")
 @click.option("--out", type=_FILE, required=True, help="Where to write the encrypted model.")
 @json_option
-def lend_(config: Path, plan_id: str, model: Path, key: Path, out: Path, as_json: bool) -> None:
-    """Encrypt a MODEL of PLAN_ID's architecture, for another hospital to score its records by."""
+def lend_(
+    config: Path, plan_id: str, model: Path, borrower: str, key: Path, out: Path, as_json: bool
+) -> None:
+    """Encrypt a MODEL of PLAN_ID's architecture, for another hospital to score its records by. The
+    ledger has who lent it to whom, and hashes."""
     from trainer.inference.loans import lend_model
 
-    show(lend_model(config, plan_id, model, key, out), as_json=as_json)
+    show(lend_model(config, plan_id, model, borrower, key, out), as_json=as_json)
 
 
 @infer.command("score")
@@ -88,10 +92,9 @@ def score_(config: Path, plan_id: str, lent: Path, records: Path, out: Path, as_
 @click.argument("config", type=_FILE)
 @click.argument("scores", type=_FILE)
 @click.option("--key", type=_FILE, required=True, help="What `lend` kept.")
-@click.option("--records", type=click.IntRange(1), required=True, help="As `score` says.")
 @json_option
-def read_(config: Path, scores: Path, key: Path, records: int, as_json: bool) -> None:
-    """Decrypt the SCORES of a model that one lent."""
+def read_(config: Path, scores: Path, key: Path, as_json: bool) -> None:
+    """Decrypt the SCORES of a model that one lent, for which a node stands on the ledger."""
     from trainer.inference.loans import read_scores
 
-    show(read_scores(config, key, scores, records), as_json=as_json)
+    show(read_scores(config, key, scores), as_json=as_json)

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from chaincode.schema import canonical
 from chaincode.schema.base import Id, Language, Sha256
 from chaincode.schema.errors import Code, MedFabricError
+from chaincode.schema.inferences import Scoring
 from chaincode.schema.plans import PlanTerms
 from trainer.inference.commands import features, ledger, named, rounded, unusable, write
 from trainer.inference.lending import Shape, lend, read, score
@@ -38,57 +39,90 @@ class _Tally(Language):
     scored: Mapping[Sha256, tuple[Sha256, ...]] = {}
 
 
-def lend_model(config: Path, plan_id: str, model: Path, key: Path, out: Path) -> dict[str, Any]:
-    """Encrypt a model of a plan's architecture under a fresh key.
+def lend_model(
+    config: Path, plan_id: str, model: Path, borrower: str, key: Path, out: Path
+) -> dict[str, Any]:
+    """Encrypt a model of a plan's architecture under a fresh key, and say on the ledger to which
+    hospital it is lent.
 
     Raises:
-        MedFabricError: ``NOT_PRIVATE``, ``FILE_UNUSABLE``, or as of model files.
+        MedFabricError: ``NOT_PRIVATE``, ``FILE_UNUSABLE``, ``NOT_ADMITTED``, ``MODEL_RECALLED``, or
+            as of model files.
     """
-    terms, _ = _linear(load(config), plan_id)
+    node = load(config)
+    terms, _ = _linear(node, plan_id)
     shapes = registry.layout(registry.build(ARCHITECTURE, terms.model.config))
-    flat, _ = weights.decode_of(terms, _read(model), shapes)
+    content = _read(model)
+    flat, _ = weights.decode_of(terms, content, shapes)
     by_name = named(flat, shapes)
     lent = lend(by_name["weight"], by_name["bias"])
     kept = _Kept(plan_id=plan_id, lent_sha256=lent.sha256, secret_hex=lent.secret.seed.hex())
     write(key, canonical.dumps(kept))
     write(out, lent.content)
-    return {"plan": plan_id, "lent": lent.sha256, "bytes": len(lent.content)}
+    with ledger(node) as consortium:
+        consortium.inferences.lend(
+            plan_id=plan_id,
+            lent_sha256=lent.sha256,
+            model_sha256=hashlib.sha256(content).hexdigest(),
+            borrower=borrower,
+        )
+    return {
+        "plan": plan_id,
+        "lent": lent.sha256,
+        "lent_to": borrower,
+        "bytes": len(lent.content),
+    }
 
 
 def score_records(
     config: Path, plan_id: str, lent: Path, records: Path, out: Path
 ) -> dict[str, Any]:
-    """Score this hospital's records by a model that was lent encrypted.
+    """Score this hospital's records by a model that was lent encrypted, and say so on the ledger.
 
     Raises:
-        MedFabricError: ``NOT_PRIVATE`` for a record that was scored by MOST_MODELS already, before
-            anything is computed; ``KEY_SHARE_INVALID``, ``DATA_FILE``, ``FILE_UNUSABLE``.
+        MedFabricError: ``NOT_FOUND`` where nobody has said on the ledger that it is lent,
+            ``NOT_PRIVATE`` for a record that was scored by MOST_MODELS already, before anything is
+            computed; ``GRANT_MISSING``, ``MODEL_RECALLED``, before scores are written;
+            ``KEY_SHARE_INVALID``, ``DATA_FILE``, ``FILE_UNUSABLE``.
     """
     node = load(config)
     terms, shape = _linear(node, plan_id)
     content, found = _read(lent), features(records, terms.data)
     digest = hashlib.sha256(content).hexdigest()
+    loan = {"plan_id": plan_id, "lent_sha256": digest}
+    with ledger(node) as consortium:
+        consortium.inferences.loan(**loan)
     tally = _tallied(node.home / "lent.json", [row.tobytes() for row in found], digest)
     answer = score(content, found, shape)
     # First, so that a node that is stopped here has counted too much rather than too little.
     node.home.mkdir(parents=True, exist_ok=True, mode=0o700)
     write(node.home / "lent.json", canonical.dumps(tally))
-    write(out, answer)
     sha256 = hashlib.sha256(answer).hexdigest()
+    with ledger(node) as consortium:
+        consortium.inferences.score(**loan, scores_sha256=sha256, records=len(found))
+    write(out, answer)
     return {"plan": plan_id, "lent": digest, "scores": sha256, "records": len(found)}
 
 
-def read_scores(config: Path, key: Path, scores: Path, records: int) -> dict[str, Any]:
-    """What the model that one lent says of the other hospital's records."""
+def read_scores(config: Path, key: Path, scores: Path) -> dict[str, Any]:
+    """What the model that one lent says of the other hospital's records.
+
+    Raises:
+        MedFabricError: ``NOT_ANSWERED`` where no node has said on the ledger that these are its
+            scores; ``FILE_UNUSABLE``, or as of scores.
+    """
     try:
         kept = _Kept.model_validate_json(_read(key))
     except ValidationError:
         raise MedFabricError(Code.FILE_UNUSABLE, f"{key} opens no scores; name its key") from None
-    terms, shape = _linear(load(config), kept.plan_id)
+    node, content = load(config), _read(scores)
+    terms, shape = _linear(node, kept.plan_id)
+    scoring = _scoring(node, kept, hashlib.sha256(content).hexdigest())
     secret = KeySecret.from_bytes(bytes.fromhex(kept.secret_hex))
-    found = read(_read(scores), secret, records, shape, kept.lent_sha256)
+    found = read(content, secret, scoring.records, shape, kept.lent_sha256)
     return {
         "lent": kept.lent_sha256,
+        "scored_by": f"{scoring.msp_id}/{scoring.node_id}",
         "predictions": [
             {
                 "record": number,
@@ -98,6 +132,18 @@ def read_scores(config: Path, key: Path, scores: Path, records: int) -> dict[str
             for number, row in enumerate(found)
         ],
     }
+
+
+def _scoring(node: NodeConfig, kept: _Kept, scores_sha256: str) -> Scoring:
+    """What the ledger has of these scores."""
+    with ledger(node) as consortium:
+        view = consortium.inferences.loan(plan_id=kept.plan_id, lent_sha256=kept.lent_sha256)
+    for scoring in view.scorings:
+        if scoring.scores_sha256 == scores_sha256:
+            return scoring
+    raise MedFabricError(
+        Code.NOT_ANSWERED, "no node stands for these scores on the ledger; have it score again"
+    )
 
 
 def _linear(node: NodeConfig, plan_id: str) -> tuple[PlanTerms, Shape]:

@@ -96,6 +96,37 @@ def queries(consortium: Consortium, address: str) -> Any:
     return found
 
 
+@ledger_command(model, "loans")
+@click.argument("plan_id")
+def loans(consortium: Consortium, plan_id: str) -> Any:
+    """List who lent whom a model of PLAN_ID's architecture, and who scored records by it."""
+    from client.consortium import every
+
+    found = []
+    for page in every(consortium.inferences.loans, plan_id=plan_id):
+        for one in page.loans:
+            given = {"plan_id": plan_id, "lent_sha256": one.lent_sha256}
+            scorings = consortium.inferences.loan(**given).scorings
+            found.append(
+                {
+                    "lent": one.lent_sha256,
+                    "model": one.model_sha256,
+                    "lent_by": f"{one.msp_id}/{one.node_id}",
+                    "lent_to": one.borrower,
+                    "lent_at": one.lent_at,
+                    "scores": [
+                        {
+                            "scores": each.scores_sha256,
+                            "scored_by": f"{each.msp_id}/{each.node_id}",
+                            "records": each.records,
+                        }
+                        for each in scorings
+                    ],
+                }
+            )
+    return found
+
+
 @ledger_command(model, "get")
 @click.argument("address")
 @store_options

@@ -10,13 +10,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support.hiding import hiding, set_budgets
 from support.masking import masked_terms
 from support.scenario import HOSPITALS, PLAN, SAMPLES, STEPS, Scenario, at, dataset_of
 
 from chaincode.schema.base import Language
 from chaincode.schema.ceremonies import CeremonyView
 from chaincode.schema.errors import MedFabricError
-from chaincode.schema.plans import HospitalTerms, Plan, PlanArgs
+from chaincode.schema.plans import Plan, PlanArgs
 from chaincode.schema.rounds import RoundArgs, RoundView
 from client.content.directory import DirectoryStore
 from trainer.node.ceremony import KeyKeeper
@@ -73,6 +74,8 @@ class Nodes:
 
     def __init__(self, folder: Path) -> None:
         self.scenario = at("enrolled")
+        if TERMS.hides_hospitals:
+            set_budgets(self.scenario)
         for step in (self.scenario.propose, self.scenario.consent, self.scenario.approve):
             step(TERMS)
         store = DirectoryStore(folder / "store")
@@ -167,12 +170,7 @@ def test_the_model_is_the_mean_of_all_updates(nodes: Nodes) -> None:
 def test_the_decrypted_sum_is_that_of_clipped_updates_and_everybody_s_discrete_noise(
     present: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hidden = HospitalTerms(
-        norm_levels=4000, noise_levels=1500, epsilon_micro=16_000_000, delta_nano=10_000
-    )
-    privacy = TERMS.privacy.model_copy(update={"hospital": hidden})
-    changed = TERMS.model_copy(update={"privacy": privacy})
-    monkeypatch.setattr(sys.modules[__name__], "TERMS", changed)
+    monkeypatch.setattr(sys.modules[__name__], "TERMS", hiding(TERMS))
     streams = iter([Stream(bytes([number]) * 32) for number in range(4)])
     drawn = [sample(1500, 4, Stream(bytes([number]) * 32)) for number in range(4)]
     monkeypatch.setattr("trainer.node.rounds.fresh", lambda: next(streams))
@@ -187,8 +185,9 @@ def test_the_decrypted_sum_is_that_of_clipped_updates_and_everybody_s_discrete_n
         for h, noise in zip(present, drawn, strict=False)
     )
     assert summed == pytest.approx(wanted, abs=1e-6)
-    told = nodes.scenario.do(ONE, "plan:Get", PlanArgs(plan_id=PLAN))["hospitals"]
-    assert [(account["msp_id"], account["sums"]) for account in told] == [(h, 1) for h in present]
+    told = nodes.scenario.do(ONE, "hospital:Privacy")["accounts"]
+    sums = {account["msp_id"]: [plan["sums"] for plan in account["plans"]] for account in told}
+    assert sums == {h: [1] if h in present else [] for h in HOSPITALS}
 
 
 def test_a_node_that_drops_out_leaves_no_mask_in_the_model(nodes: Nodes) -> None:

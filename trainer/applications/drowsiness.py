@@ -116,6 +116,6 @@ APPLICATION = Application(
     architecture="hybrid",
     config={"channels": 2, "length": LENGTH, "classes": 2, "filters": 8, "hidden": 12},
     tuned=Tuned(
-        rounds=8, steps=12, batch=192, learning_rate=1.0, clip=1.0, momentum=0.8, plain_rate=1.0
+        rounds=8, steps=16, batch=192, learning_rate=1.0, clip=1.0, momentum=0.8, plain_rate=1.0
     ),
 )

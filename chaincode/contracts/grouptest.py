@@ -129,6 +129,9 @@ def draw(context: Context, plan: Plan, round_: Round, shares: Iterable[Decryptio
     last = round_.number == plan.terms.training.rounds
     if not tests or last or not secrets or round_.aggregate_sha256 is None:
         return
+    # A further attempt at the decryption draws no other groups.
+    if context.find(keys.group_test(round_.plan_id, round_.number), GroupTest) is not None:
+        return
     seed = grouptests.seed_sha256(round_.plan_id, round_.number, round_.aggregate_sha256, secrets)
     sealed = cohorts.sealed(context, round_, 0)
     hospitals = sealed.hospitals if sealed else ()

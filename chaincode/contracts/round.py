@@ -272,11 +272,18 @@ class RoundContract:
             base_correct=args.base_correct,
             total=args.total,
             accept=_accepts(args, plan.terms),
+            attempt=round_.attempt,
             posted_at=context.now,
             beyond_norm=args.beyond_norm,
         )
         key = keys.evaluation(args.plan_id, args.round, context.msp_id)
-        context.post(key, evaluation, "round.evaluated", plan_id=args.plan_id, round=args.round)
+        before = context.find(key, Evaluation)
+        if before is not None and before.attempt < round_.attempt:
+            context.put(key, evaluation)
+            context.emit("round.evaluated", plan_id=args.plan_id, round=args.round)
+        else:
+            place = {"plan_id": args.plan_id, "round": args.round}
+            context.post(key, evaluation, "round.evaluated", **place)
         return Posted(posted_at=context.now)
 
     @transaction("round:Object")
@@ -321,7 +328,7 @@ class RoundContract:
         return RoundView(
             attestations=stages.attestations(context, plan.terms, args.number),
             shares=stages.shares(context, round_),
-            evaluations=stages.evaluations(context, plan.terms, args.number),
+            evaluations=stages.evaluations(context, plan.terms, round_),
             objections=context.all("objection", place, Objection),
             **masking.whole(context, plan, round_),
         )

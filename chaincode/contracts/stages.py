@@ -170,10 +170,10 @@ def shares(context: Context, round_: Round) -> tuple[DecryptionShare, ...]:
     return context.existing(wanted, DecryptionShare)
 
 
-def evaluations(context: Context, terms: PlanTerms, number: int) -> tuple[Evaluation, ...]:
-    """Posted evaluations, by hospital."""
-    wanted = [keys.evaluation(terms.plan_id, number, h) for h in terms.hospitals]
-    return context.existing(wanted, Evaluation)
+def evaluations(context: Context, terms: PlanTerms, round_: Round) -> tuple[Evaluation, ...]:
+    """Evaluations of the present attempt, by hospital."""
+    wanted = [keys.evaluation(terms.plan_id, round_.number, h) for h in terms.hospitals]
+    return tuple(e for e in context.existing(wanted, Evaluation) if e.attempt == round_.attempt)
 
 
 def _posts(
@@ -188,12 +188,8 @@ def _posts(
     where a decryption ended. ``sealing``: the page that this transaction itself writes."""
     number = round_.number
     posted = shares(context, round_)
-    unusable = [
-        share.msp_id
-        for share in posted
-        if round_.status is RoundStatus.DECRYPTED
-        and _objected(context, terms, number, share.share.sha256)
-    ]
+    decrypted = round_.status is RoundStatus.DECRYPTED
+    unusable = _unusable_shares(context, terms, round_) if decrypted else ()
     found, last = (
         sealing
         if sealing is not None and sealing.page == wanted
@@ -207,8 +203,17 @@ def _posts(
         sealed=last,
         attestations=attestations(context, terms, number),
         shares=posted,
-        evaluations=evaluations(context, terms, number),
+        evaluations=evaluations(context, terms, round_),
         unusable_shares=frozenset(unusable),
+    )
+
+
+def _unusable_shares(context: Context, terms: PlanTerms, round_: Round) -> tuple[str, ...]:
+    """Key holders whose share an agreement of hospitals objects to."""
+    return tuple(
+        share.msp_id
+        for share in shares(context, round_)
+        if _objected(context, terms, round_.number, share.share.sha256)
     )
 
 
@@ -369,11 +374,7 @@ def _decrypt_without(
     """
     left = plans.gone_holders(context, plan.terms)
     gone = tuple(sorted({*round_.absent, *absent, *left}))
-    ready = tuple(
-        a.msp_id
-        for a in attestations(context, plan.terms, round_.number)
-        if a.aggregate_sha256 == round_.aggregate_sha256 and a.msp_id not in gone
-    )
+    ready = _ready(context, plan.terms, round_, {*gone, round_.left_out})
     threshold = plan.terms.encryption.threshold
     if threshold is None or len(ready) < threshold:
         needed = threshold or len(plan.terms.hospitals)
@@ -382,6 +383,43 @@ def _decrypt_without(
     holders = _key_holders(plan.terms, ready)
     changes = {"attempt": round_.attempt + 1, "key_holders": holders, "absent": gone}
     return Outcome(RoundStatus.AGGREGATED, changes)
+
+
+def _ready(
+    context: Context, terms: PlanTerms, round_: Round, without: Iterable[str | None]
+) -> tuple[str, ...]:
+    """Hospitals that attest the accepted aggregate, but for these."""
+    return tuple(
+        a.msp_id
+        for a in attestations(context, terms, round_.number)
+        if a.aggregate_sha256 == round_.aggregate_sha256 and a.msp_id not in without
+    )
+
+
+def _decrypt_other(
+    context: Context,
+    plan: Plan,
+    round_: Round,
+    suspects: tuple[str, ...],
+    why: str,
+    absent: tuple[str, ...],
+) -> Outcome:
+    """A further attempt where the shares decode to nothing: without one after the other of the
+    suspects, as long as enough others are there."""
+    threshold = plan.terms.encryption.threshold
+    suspects = round_.suspects or suspects
+    tried = 0 if round_.left_out is None else 1 + suspects.index(round_.left_out)
+    away = {*round_.absent, *plans.gone_holders(context, plan.terms)}
+    for suspect in suspects[tried:]:
+        ready = _ready(context, plan.terms, round_, {*away, suspect})
+        if threshold is not None and len(ready) >= threshold:
+            holders = _key_holders(plan.terms, ready)
+            changes = {"attempt": round_.attempt + 1, "key_holders": holders}
+            changes |= {"suspects": suspects, "left_out": suspect}
+            return Outcome(RoundStatus.AGGREGATED, changes)
+    if round_.suspects:
+        why += "; nor do others' without any one hospital: more are wrong, or an update is"
+    return _failed(Code.DECRYPTION_FAILED, why, absent=absent, left_out=None)
 
 
 def _key_holders(terms: PlanTerms, ready: tuple[str, ...]) -> tuple[str, ...]:
@@ -400,7 +438,7 @@ def _late_disagreement(context: Context, plan: Plan, round_: Round) -> tuple[str
 
 
 def _publish(context: Context, plan: Plan, round_: Round) -> Outcome:
-    posted = evaluations(context, plan.terms, round_.number)
+    posted = evaluations(context, plan.terms, round_)
     absent = plans.absent(plan.terms.hospitals, posted)
     gone = plans.gone_holders(context, plan.terms)
     if awaited := [h for h in absent if h not in gone]:
@@ -409,11 +447,15 @@ def _publish(context: Context, plan: Plan, round_: Round) -> Outcome:
     needed = plan.terms.participation.agreement
     failures = Counter(e.failure for e in posted if e.failure is not None)
     if sum(failures.values()) > len(plan.terms.hospitals) - needed:
-        codes = ", ".join(sorted(failures))
-        return _failed(Code.DECRYPTION_FAILED, f"the shares do not decode: {codes}", absent=absent)
+        why = f"the shares do not decode: {', '.join(sorted(failures))}"
+        suspects = _unusable_shares(context, plan.terms, round_)[:1] or round_.key_holders
+        return _decrypt_other(context, plan, round_, suspects, why, absent)
     tally = Counter(e.candidate.sha256 for e in posted if e.candidate is not None)
     digest, votes = max(tally.items(), key=lambda item: (item[1], item[0]), default=("", 0))
     if votes < needed:
+        if unusable := _unusable_shares(context, plan.terms, round_):
+            why = f"most hospitals cannot use the share of {unusable[0]}"
+            return _decrypt_other(context, plan, round_, unusable[:1], why, absent)
         why = f"{votes} of {needed} evaluated the same candidate"
         return _failed(Code.NO_AGREEMENT, why, absent=absent)
     naming = [e for e in posted if e.candidate is not None and e.candidate.sha256 == digest]

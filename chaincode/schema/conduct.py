@@ -276,7 +276,7 @@ def _of_others(round_: Round, posts: Posts, validators: Mapping[str, str]) -> It
     yield from _hospitals(round_, posts)
     yield from _duties(round_, posts, validators)
     yield from _agreements(round_, posts)
-    yield from _candidate(round_, posts)
+    yield from _candidate(round_, posts, validators)
 
 
 def _on_duty(round_: Round, posts: Posts, validators: Mapping[str, str]) -> set[Subject]:
@@ -319,7 +319,11 @@ def _duties(round_: Round, posts: Posts, validators: Mapping[str, str]) -> Itera
     for msp_id in round_.absent:
         yield (Rated.HOSPITAL, msp_id), Evidence.DUTY, False
         if msp_id in validators:
-            yield (Rated.NODE, node_name(msp_id, validators[msp_id])), Evidence.DUTY, False
+            yield _validator(msp_id, validators), Evidence.DUTY, False
+
+
+def _validator(msp_id: str, validators: Mapping[str, str]) -> Subject:
+    return Rated.NODE, node_name(msp_id, validators[msp_id])
 
 
 def _agreements(round_: Round, posts: Posts) -> Iterator[_Event]:
@@ -357,13 +361,18 @@ def _outcomes(round_: Round, posts: Posts) -> Iterator[_Event]:
         yield _name(node), Evidence.PROGRESS_ABSENT, progress
 
 
-def _candidate(round_: Round, posts: Posts) -> Iterator[_Event]:
+def _candidate(round_: Round, posts: Posts, validators: Mapping[str, str]) -> Iterator[_Event]:
     if not _judged(round_):
         return
     published = round_.status is RoundStatus.PUBLISHED
     for share in posts.shares:
         yield _node(share), Evidence.SHARE, True
         yield (Rated.HOSPITAL, share.msp_id), Evidence.SHARE, True
+    if round_.left_out is not None:
+        # What did not decode with its share does without it.
+        yield (Rated.HOSPITAL, round_.left_out), Evidence.SHARE, False
+        if round_.left_out in validators:
+            yield _validator(round_.left_out, validators), Evidence.SHARE, False
     agreed = agreed_candidate(posts.evaluations)
     for evaluation in posts.evaluations:
         yield from _verdict(evaluation, agreed, published)

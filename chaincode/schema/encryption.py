@@ -168,6 +168,12 @@ def most_levels(mask_bits: int, weight_bits: int) -> int:
     return (1 << (mask_bits - 2 - weight_bits)) - mask_tail(weight_bits)
 
 
+def most_attempts(hospitals: int) -> int:
+    """Times that key holders share in one sum at most, where not all of them are needed: n - t may
+    drop out one by one, and t be left out one by one."""
+    return hospitals + 1
+
+
 def mask_deviation(weight_bits: int) -> int:
     """Standard deviation, rounded up, of masks' keys and noise: 3.25 2^weight_bits.
 
@@ -203,8 +209,9 @@ def statistical_bits(terms: EncryptionTerms, work: Workload) -> int:
     """
     coefficients = terms.poly_modulus_degree * work.rounds
     if terms.threshold is not None:
-        # Each time that a key holder drops out, the others share in the same sum once more.
-        coefficients *= work.hospitals - terms.threshold + 1
+        # Each time that a key holder drops out, or is left out because its share may be wrong, the
+        # others share in the same sum once more.
+        coefficients *= most_attempts(work.hospitals)
     # The largest b with square * coefficients * 4^b <= 4^(flood + 1).
     product = (_square(terms, work.summed) * coefficients - 1).bit_length()
     return terms.flood_bits + 1 - -(-product // 2)

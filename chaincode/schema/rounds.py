@@ -25,7 +25,7 @@ from chaincode.schema.enclaves import EnclaveEvidence
 from chaincode.schema.masking import Masking, MaskKeys, Unmasking
 from chaincode.schema.plans import Participant
 
-Attempt = Annotated[int, Field(ge=0, le=64)]
+Attempt = Annotated[int, Field(ge=0, le=65)]
 """Which set of key holders shares in the decryption of a round's aggregate; 0 before the first."""
 
 
@@ -123,8 +123,10 @@ class Round(Language):
     the round ended. ``absent`` are hospitals that a stage ended without, ``disagreed``
     hospitals whose attestation differs from the accepted one, ``unusable`` the node whose update an
     agreement of hospitals could not use. ``key_holders`` share in the decryption; a further
-    ``attempt`` is made without those who did not. ``failure`` is the code of the reason why a round
-    FAILED."""
+    ``attempt`` is made without those who did not. Where their shares decode to nothing, they are
+    ``suspects``, and attempts follow without one after the other of them: ``left_out`` is of the
+    present attempt, and where that decodes, its share was wrong. ``failure`` is the code of the
+    reason why a round FAILED."""
 
     plan_id: Id
     number: RoundNumber
@@ -141,6 +143,8 @@ class Round(Language):
     key_holders: tuple[MspId, ...] = ()
     disagreed: tuple[MspId, ...] = ()
     absent: tuple[MspId, ...] = ()
+    suspects: tuple[MspId, ...] = ()
+    left_out: MspId | None = None
     unusable: NodeRef | None = None
     model_sha256: Sha256 | None = None
     failure: str | None = None
@@ -313,7 +317,8 @@ class Evaluation(Language):
 
     ``candidate`` is None where the shares did not decode; ``failure`` then says why, by code.
     ``beyond_norm``: the mean update is longer than the plan's bound, which decides by itself.
-    ``accept`` is None where there were no records to evaluate on: an abstention.
+    ``accept`` is None where there were no records to evaluate on: an abstention. It is of one
+    ``attempt`` at the decryption; where that decoded to nothing, the next one's replaces it.
     """
 
     plan_id: Id
@@ -326,6 +331,7 @@ class Evaluation(Language):
     base_correct: Count
     total: Count
     accept: bool | None
+    attempt: Attempt = 0
     posted_at: Seconds
     beyond_norm: bool = False
 

@@ -69,7 +69,7 @@ ROUND = _table(
     KEYING=(RoundStatus.OPEN, RoundStatus.FAILED),
     SEALED=(RoundStatus.AGGREGATED, RoundStatus.FAILED),
     AGGREGATED=(RoundStatus.AGGREGATED, RoundStatus.DECRYPTED, RoundStatus.FAILED),
-    DECRYPTED=(RoundStatus.PUBLISHED, RoundStatus.FAILED),
+    DECRYPTED=(RoundStatus.AGGREGATED, RoundStatus.PUBLISHED, RoundStatus.FAILED),
     PUBLISHED=(),
     FAILED=(),
 )

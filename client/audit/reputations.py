@@ -169,7 +169,11 @@ def _posts(reader: Reader, round_: Round, before: RoundStatus, page: int) -> Pos
         sealed=reader.find(keys.contributions(*place, round_.pages - 1), Contributions),
         attestations=list(reader.all("attestation", Attestation, *below)),
         shares=shares,
-        evaluations=list(reader.all("evaluation", Evaluation, *below)),
+        evaluations=[
+            evaluation
+            for evaluation in reader.all("evaluation", Evaluation, *below)
+            if evaluation.attempt == round_.attempt
+        ],
         unusable_shares=frozenset(unusable),
     )
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from support.owners import renew
 from support.scenario import (
     BAD,
+    GOOD,
     HOSPITALS,
     PLAN,
     TRANSPORT_KEY,
@@ -14,6 +17,7 @@ from support.scenario import (
     attest_args,
     commit_args,
     confirm_args,
+    evaluate_args,
     reveal_args,
     sha,
     share_args,
@@ -170,6 +174,109 @@ def test_a_key_holder_that_drops_out_does_not_lose_the_round() -> None:
     assert [share["attempt"] for share in view["shares"]] == [2, 2, 2]
     assert scenario.advance(PLAN_TERMS)["status"] == "PUBLISHED"
     assert scenario.asset(keys.round_(PLAN, 1))["absent"] == [TWO]
+
+
+NOTHING = {"candidate": None, "failure": "MF-6008", "correct": 0, "base_correct": 0}
+
+
+def decrypted() -> Scenario:
+    """Three of four have shared."""
+    scenario = aggregated()
+    scenario.share(PLAN_TERMS, who=(ONE, TWO, THREE))
+    scenario.advance(PLAN_TERMS)
+    return scenario
+
+
+def shared_anew(scenario: Scenario, *, decodes: bool = False) -> dict[str, Any]:
+    """The key holders of the attempt share, and everybody says whether that decodes."""
+    round_ = scenario.round_state(PLAN_TERMS)
+    for hospital in round_["key_holders"]:
+        args = share_args(PLAN_TERMS, hospital, attempt=round_["attempt"])
+        scenario.do(hospital, "round:SubmitShare", args)
+    scenario.advance(PLAN_TERMS)
+    return verdict(scenario, decodes=decodes)
+
+
+def verdict(scenario: Scenario, *, decodes: bool = False) -> dict[str, Any]:
+    for hospital in HOSPITALS:
+        found = {} if decodes else NOTHING
+        scenario.do(hospital, "round:Evaluate", evaluate_args(PLAN_TERMS, **found))
+    return scenario.advance(PLAN_TERMS)
+
+
+def shares_of(scenario: Scenario, msp_id: str) -> tuple[int, int]:
+    tallies = scenario.asset(keys.reputation("hospital", msp_id))["tallies"]
+    found = tallies.get("share", (0, 0))
+    return found[GOOD], found[BAD]
+
+
+def test_who_gives_a_wrong_share_is_found_and_loses_nobody_the_round() -> None:
+    scenario = decrypted()
+
+    without_one = verdict(scenario)
+    without_two = shared_anew(scenario)
+    again = scenario.refused(ONE, "round:Evaluate", evaluate_args(PLAN_TERMS))
+    published = shared_anew(scenario, decodes=True)
+
+    assert (without_one["status"], without_one["attempt"]) == ("AGGREGATED", 2)
+    assert without_one["key_holders"] == [TWO, THREE, FOUR]
+    assert (without_two["key_holders"], without_two["left_out"]) == ([ONE, THREE, FOUR], TWO)
+    assert again.code == Code.BAD_STATE
+    assert (published["status"], published["left_out"]) == ("PUBLISHED", TWO)
+    assert published["suspects"] == [ONE, TWO, THREE]
+    assert [shares_of(scenario, h) for h in HOSPITALS] == [(1, 0), (0, 1), (1, 0), (1, 0)]
+    node = scenario.asset(keys.reputation("node", f"{TWO}/node1"))["tallies"]["share"]
+    assert (node[GOOD], node[BAD]) == (0, 1)
+
+
+def test_where_no_set_of_holders_decodes_nobody_is_blamed() -> None:
+    scenario = decrypted()
+    verdict(scenario)
+    for _ in range(2):
+        shared_anew(scenario)
+
+    failed = shared_anew(scenario)
+
+    assert (failed["status"], failed["failure"]) == ("FAILED", Code.DECRYPTION_FAILED)
+    assert (failed["attempt"], failed["left_out"]) == (4, None)
+    assert "or an update is" in failed["reason"]
+    assert [shares_of(scenario, h) for h in HOSPITALS] == [(0, 0)] * 4
+
+
+def test_a_share_that_most_cannot_use_is_left_out_first() -> None:
+    scenario = decrypted()
+    share = {"plan_id": PLAN, "round": 1, "subject_sha256": sha(f"share 1 {THREE}")}
+    for hospital in (ONE, TWO, FOUR):
+        scenario.do(hospital, "round:Object", share | {"code": "MF-6001"})
+    scenario.wait()
+
+    without = scenario.advance(PLAN_TERMS)
+    published = shared_anew(scenario, decodes=True)
+
+    assert (without["status"], without["key_holders"]) == ("AGGREGATED", [ONE, TWO, FOUR])
+    assert (published["status"], shares_of(scenario, THREE)) == ("PUBLISHED", (0, 1))
+
+
+def test_who_drops_out_meanwhile_is_missed_and_not_blamed() -> None:
+    scenario = decrypted()
+    verdict(scenario)
+    scenario.share(PLAN_TERMS, who=())
+    scenario.wait()
+
+    failed = scenario.advance(PLAN_TERMS)
+
+    assert (failed["status"], failed["failure"]) == ("FAILED", Code.KEY_HOLDER_MISSING)
+    assert failed["absent"] == [TWO, THREE, FOUR]
+    assert shares_of(scenario, ONE) == (0, 0)
+
+
+def test_an_evaluation_stands_within_its_attempt() -> None:
+    scenario = decrypted()
+    scenario.do(ONE, "round:Evaluate", evaluate_args(PLAN_TERMS, **NOTHING))
+
+    again = scenario.refused(ONE, "round:Evaluate", evaluate_args(PLAN_TERMS))
+
+    assert again.code == Code.DUPLICATE_CONTRIBUTION
 
 
 def test_with_fewer_than_the_threshold_left_the_round_fails_by_name() -> None:

@@ -10,17 +10,16 @@ import pytest
 from support.networks import FABRIC, KINDS
 from support.training import begun, ended, everyone_decrypts, soon_over, training, until
 
+from chaincode.schema.reputation import Rated
 from chaincode.schema.rounds import RoundStatus, RoundView
-from client.consortium import Consortium
 from demo import run as demo
-from demo.run import PLAN_ID, Run
+from demo.run import Run
 from network.processes import Spec
 from network.topology import Kind
-from trainer.privacy import Scheme
-from trainer.privacy.sampling import fresh
-from trainer.privacy.wire import Kind as Content
 
-_EXPLODING = Path(__file__).parents[1] / "support" / "exploding_agent.py"
+_EXPLODING, _LYING = (
+    Path(__file__).parents[1] / "support" / f"{name}_agent.py" for name in ("exploding", "lying")
+)
 LEDGER = {Kind.DEVNET: ["devnet"], Kind.FABRIC: ["hospital4.peer", "hospital4.orderer"]}
 """Processes that keep the ledger."""
 
@@ -132,26 +131,12 @@ def _tamper(store: Path, view: RoundView) -> None:
 
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("kind", KINDS)
-def test_share_that_decrypts_nothing_fails_the_round(
+def test_share_that_decrypts_nothing_fails_the_round_that_needs_everybody(
     kind: Kind, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     everyone_decrypts(monkeypatch)
-    with training(tmp_path / "run", kind, rounds=1, stage_seconds=10) as run:
-        liar = run.hospitals[3]
-        until(run, 1, lambda view: any(u.msp_id == liar.msp_id for u in view.updates))
-        run.agents.kill(liar.slug)
-        view = until(run, 1, lambda view: view.round.status is RoundStatus.AGGREGATED)
-        with Consortium.connect(
-            run.network.layout.connection(liar.slug), liar.user("node1")
-        ) as node:
-            node.catch_up(run.ledger)
-            node.rounds.submit_share(
-                plan_id=PLAN_ID,
-                round=1,
-                aggregate_sha256=view.round.aggregate_sha256,
-                attempt=1,
-                share=run.store.put(_false_share(run)),
-            )
+    with training(tmp_path / "run", kind, rounds=1, stage_seconds=60, start=False) as run:
+        _start(run, "hospital4", _LYING)
         failed = until(run, 1, ended)
         address = demo.plan(run).model_sha256
 
@@ -164,17 +149,43 @@ def test_share_that_decrypts_nothing_fails_the_round(
 
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("kind", KINDS)
+def test_who_gives_wrong_shares_is_found_where_others_can_decrypt(
+    kind: Kind, tmp_path: Path
+) -> None:
+    with training(tmp_path / "run", kind, rounds=1, stage_seconds=60, start=False) as run:
+        _start(run, "hospital2", _LYING)
+        view = until(run, 1, ended)
+        liar, honest = run.hospitals[1].msp_id, run.hospitals[0].msp_id
+        known = {
+            msp_id: run.ledger.reputations.get(subject=Rated.HOSPITAL, subject_id=msp_id)
+            for msp_id in (liar, honest)
+        }
+
+    assert view.round.status is RoundStatus.PUBLISHED, view.round.reason
+    assert (view.round.left_out, view.round.attempt) == (liar, 3)
+    assert len(view.round.contributions) == 4
+    shares = {msp_id: found.tallies["share"] for msp_id, found in known.items()}
+    assert (shares[liar].good, shares[liar].bad) == (0, 1)
+    assert (shares[honest].good, shares[honest].bad) == (1, 0)
+
+
+def _start(run: Run, slug: str, agent: Path) -> None:
+    """All agents; of this hospital another one, in its place and stopped with the others."""
+    spec = Spec(f"{slug}.agent", [sys.executable, str(agent)], {}, run.agents.home(slug))
+    run.network.processes.start(spec)
+    for hospital in run.hospitals:
+        if hospital.slug != slug:
+            run.agents.restart(hospital.slug)
+
+
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("kind", KINDS)
 def test_update_that_is_no_number_stays_home_and_the_round_goes_on(
     kind: Kind, tmp_path: Path
 ) -> None:
     with training(tmp_path / "run", kind, rounds=1, stage_seconds=100, start=False) as run:
         broken = run.hospitals[3]
-        home = run.agents.home(broken.slug)
-        # In its place, and stopped with the others.
-        command = [sys.executable, str(_EXPLODING)]
-        run.network.processes.start(Spec(f"{broken.slug}.agent", command, {}, home))
-        for hospital in run.hospitals[:3]:
-            run.agents.restart(hospital.slug)
+        _start(run, broken.slug, _EXPLODING)
         view = until(run, 1, ended)
         accounts = run.ledger.datasets.privacy().accounts
 
@@ -190,12 +201,3 @@ def test_update_that_is_no_number_stays_home_and_the_round_goes_on(
     log = run.network.processes.log(f"{broken.slug}.agent").read_text()
     assert "MF-9013" in log
     assert "not finite" in log
-
-
-def _false_share(run: Run) -> bytes:
-    """A decryption share of the right form whose residues are random."""
-    terms = run.terms
-    assert terms is not None
-    scheme = Scheme(terms.encryption, terms.workload, bytes.fromhex(terms.sha256))
-    form = scheme.form(Content.SHARE)
-    return form.encode(fresh().uniform(form.degree, form.primes)[None, None])

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chaincode.schema.base import ContentRef, Language, Sha256
+from chaincode.schema.encryption import most_attempts
 from chaincode.schema.errors import Code, MedFabricError
 from chaincode.schema.grouptests import commitment
 from chaincode.schema.masking import MaskingTerms
@@ -284,7 +285,8 @@ class Rounds:
             beyond_norm=mean is not None and beyond_norm(now, mean, now.view.round.contributions),
         )
         self._consortium.submit("round:Evaluate", args, Posted)
-        if not pending(now):
+        # What does not decode is decrypted again, without one of those who shared.
+        if ref and not pending(now):
             self.forget(now)
         return {
             "bytes": ref.size_bytes if ref else 0,
@@ -445,6 +447,8 @@ class Rounds:
         round_ = now.view.round
         points = [now.plan.terms.hospitals.index(h) + 1 for h in round_.key_holders]
         place = ("share", round_.plan_id, round_.number, round_.attempt)
+        if round_.attempt > most_attempts(len(now.plan.terms.hospitals)):
+            raise _refused(round_, "it was shared in as often as its flooding allows")
         key = self._keys.share_key(now)
         with self.aggregate(now).path.open("rb") as aggregate:
             stream = self._courses.test_stream(*place)

@@ -11,7 +11,7 @@ from support.forked import start_alone
 from support.networks import KINDS
 from support.training import ended, training, until
 
-from chaincode.schema import canonical
+from chaincode.schema import canonical, clipping
 from chaincode.schema.base import Role
 from chaincode.schema.consortium import Node, RegisterNodeArgs
 from chaincode.schema.datasets import Consent, ConsentArgs, RegisterDatasetArgs
@@ -68,9 +68,13 @@ def _with_classes(*args: Any, **others: Any) -> PlanTerms:
     plan = _PLAN(*args, **others)
     rule = DynamicTerms(hospitals=plan.hospitals[:1], slots=1, least_samples=50, devices=("pi",))
     participation = plan.participation.model_copy(update={"dynamic": rule, "quorum": 3})
+    classes = plan.training.model_copy(update={"devices": (WEAK,)})
+    # Smaller batches have more noise in their mean.
+    norm = clipping.norm_terms(classes, plan.privacy)
     changes = {
-        "training": plan.training.model_copy(update={"devices": (WEAK,)}),
+        "training": classes,
         "participation": participation,
+        "acceptance": plan.acceptance.model_copy(update={"norm": norm}),
     }
     return plan.model_copy(update=changes)
 

@@ -134,7 +134,8 @@ def _ceremony(members: Members) -> None:
     members.all("ceremonies", "commit", plan_id=PLAN_ID, **keys)
     members.advance("ceremonies", plan_id=PLAN_ID)
     members.catch_up(members.nodes[1])
-    opening: dict[str, Any] = {"nonce": nonce, "dealing": _ref(GOOD)}
+    bound = (GOOD,) * len(members.nodes)
+    opening: dict[str, Any] = {"nonce": nonce, "dealing": _ref(GOOD), "bound": bound}
     with pytest.raises(MedFabricError, match="MF-4004"):
         members.nodes[1].ceremonies.reveal(plan_id=PLAN_ID, share=_ref(WRONG), **opening)
     members.all("ceremonies", "reveal", plan_id=PLAN_ID, share=_ref(GOOD), **opening)

@@ -60,6 +60,7 @@ TABLES = {
     "complaint": states.COMPLAINT,
     "classifier": states.CLASSIFIER,
 }
+MOST_TIMES = 6
 FIRST = {name: states.first(table) for name, table in TABLES.items()}
 WRITTEN_ONCE = (
     "vote",
@@ -560,9 +561,14 @@ def test_what_must_hold_holds_after_every_transaction():
             life.act(pick)
         life.check_lineage()
 
-    walk()
+    # What thirty walks reach is chance: where they miss something, more of them go there.
+    for _ in range(MOST_TIMES):
+        walk()
+        reached = set().union(*(life.reached for life in walked))
+        if reached >= MUST_REACH:
+            break
 
     # A walk that is refused everything, or never gets far, would try nothing.
     assert sum(life.asked for life in walked) > 5000
     assert sum(life.taken for life in walked) > 300
-    assert set().union(*(life.reached for life in walked)) >= MUST_REACH
+    assert reached >= MUST_REACH

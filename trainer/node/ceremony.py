@@ -198,14 +198,15 @@ class KeyKeeper:
     def reveal(self, duty: Duty, now: Snapshot) -> dict[str, int | str]:
         """Store the share, and what is dealt, and open the commitment or name the key."""
         inherited, nonce, key = now.plan.terms.key, None, None
+        own, secret = self._own(now), self._dealt_secret(now)
         if inherited is None:
             opening = self._opening(now)
             ref, nonce = self._exchange.release_kept(opening.share_sha256), opening.nonce
         else:
             dealer = _point(now.plan.terms, self._msp_id)
-            ref = self._exchange.release(self._own(now).make(self._dealt_secret(now), dealer))
+            ref = self._exchange.release(own.make(secret, dealer))
             key = self._exchange.release_kept(inherited.collective_key_sha256)
-        dealing, bound = self._deal(now) if self.scheme(now).dealt else (None, ())
+        dealing, bound = self._deal(now, own, secret) if self.scheme(now).dealt else (None, ())
         args = RevealArgs(
             plan_id=duty.plan_id, share=ref, nonce=nonce, dealing=dealing, bound=bound, key=key
         )
@@ -352,10 +353,12 @@ class KeyKeeper:
             return self._secret(former.terms)
         return self._secret(now.plan.terms)
 
-    def _deal(self, now: Snapshot) -> tuple[ContentRef, tuple[str, ...]]:
+    def _deal(
+        self, now: Snapshot, own: Dealing, secret: KeySecret
+    ) -> tuple[ContentRef, tuple[str, ...]]:
         """What is dealt, stored; and what each part is committed to."""
         scheme, hospitals = self.scheme(now), now.plan.terms.hospitals
-        secret, own, form = self._dealt_secret(now), self._own(now), scheme.form(Kind.SUBSHARE)
+        form = scheme.form(Kind.SUBSHARE)
         dealer = _point(now.plan.terms, self._msp_id)
         subshares, bound = [], []
         for point in range(1, len(hospitals) + 1):

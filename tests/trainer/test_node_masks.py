@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support.ceremony import Facade
 from support.hiding import hiding, set_budgets
 from support.masking import masked_terms
-from support.scenario import HOSPITALS, PLAN, SAMPLES, STEPS, Scenario, at, dataset_of
+from support.scenario import HOSPITALS, PLAN, SAMPLES, STEPS, at, dataset_of
 
-from chaincode.schema.base import Language
 from chaincode.schema.ceremonies import CeremonyView
 from chaincode.schema.errors import MedFabricError
 from chaincode.schema.plans import Plan, PlanArgs
@@ -36,16 +36,6 @@ from trainer.training import Trained
 ONE, TWO, THREE, FOUR = HOSPITALS
 TERMS = masked_terms(PLAN)
 LEVELS, CLIP = 32_767, 8.0
-
-
-class _Facade:
-    """A hospital's connection to the ledger."""
-
-    def __init__(self, scenario: Scenario, msp_id: str) -> None:
-        self._scenario, self._msp_id = scenario, msp_id
-
-    def submit(self, name: str, args: Language, _: type[Language]) -> dict[str, Any]:
-        return self._scenario.do(self._msp_id, name, args, "node1")
 
 
 class _Learner:
@@ -84,7 +74,7 @@ class Nodes:
         self.keys: dict[str, KeyKeeper] = {}
         self.rounds: dict[str, Rounds] = {}
         for hospital, home in self.homes.items():
-            facade: Any = _Facade(self.scenario, hospital)
+            facade: Any = Facade(self.scenario, hospital)
             exchange, made = Exchange(store, home, facade), Secrets()
             keys = KeyKeeper(hospital, facade, home, exchange, made)
             place = (hospital, "node1")

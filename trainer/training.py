@@ -183,7 +183,8 @@ def train(
 
     Raises:
         MedFabricError: ``TRAINING_REFUSED`` where the batch is larger than the data set, or the
-            model is one whose per-sample gradients do not exist (as with batch normalisation);
+            model is one whose per-sample gradients do not exist (as with batch normalisation),
+            before any step; ``UPDATE_REFUSED`` where the model's own training step ended it;
             ``HOME_DAMAGED`` for a checkpoint that is not this training's.
     """
     if training.batch_size > len(records):
@@ -228,9 +229,9 @@ def train(
             stepping.zero_grad(set_to_none=True)
         if trainer.global_step != training.steps - first:
             raise MedFabricError(
-                Code.TRAINING_REFUSED,
-                f"training stopped after {first + trainer.global_step} of {training.steps} steps; "
-                "run it again",
+                Code.UPDATE_REFUSED,
+                f"this node's update stays here: training took {first + trainer.global_step} of "
+                f"{training.steps} steps; look at the model's own training step",
             )
     after, before = layers.taken(parameters(model)), layers.taken(base)
     delta = after.astype(np.float64) - before.astype(np.float64)

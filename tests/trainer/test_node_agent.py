@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -385,6 +385,12 @@ def _contribution(hospital: str) -> Contribution:
 class _Recalled:
     """A ledger on which the base model was recalled."""
 
+    def __init__(self) -> None:
+        self.declined: list[str] = []
+
+    def submit(self, _name: str, args: DeclineArgs, _result: Any) -> None:
+        self.declined.append(args.code)
+
     def evaluate(self, name: str, args: ModelArgs, _result: Any) -> Model:
         assert (name, args.sha256) == ("model:Get", REF.sha256)
         return Model(
@@ -492,19 +498,101 @@ def test_update_that_comes_too_late_is_named(tmp_path: Path, code: Code) -> None
     assert ledger.submitted == [("round:Decline", late)]
 
 
-def test_a_node_that_declined_owes_nothing_and_the_round_moves_on() -> None:
-    mine = Decline(
+class _OpenRound(_Peer):
+    """A ledger with an open round, which shows what was declined."""
+
+    def __init__(self, plan: Plan) -> None:
+        super().__init__(plan)
+        self.declines: list[Decline] = []
+
+    def evaluate(self, name: str, args: Any, result: Any) -> Any:
+        if name == "round:Get":
+            return _view(RoundStatus.OPEN, declines=tuple(self.declines))
+        return super().evaluate(name, args, result)
+
+    def submit(self, name: str, args: DeclineArgs, _result: Any) -> None:
+        assert name == "round:Decline"
+        assert not args.trained
+        self.declines.append(_declined(args.code))
+
+
+@pytest.mark.parametrize(
+    "code",
+    [Code.ARCHITECTURE_CONFIG, Code.CLASS_EMPTY, Code.DATA_CHANGED, Code.TRAINING_REFUSED],
+)
+def test_an_agent_that_cannot_train_for_a_round_declines_it_and_says_so_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, code: Code
+) -> None:
+    def refuse(_: Any) -> None:
+        raise MedFabricError(code, "no layer output; there are 0, 2")
+
+    ledger = _OpenRound(_plan())
+    rounds = _rounds(ledger, tmp_path)
+    rounds._learner = refuse  # type: ignore[assignment]
+    trainer = Me(ME.msp_id, ME.node_id, frozenset({Role.TRAINER}))
+    home, connection = rounds._home, cast("Any", ledger)
+    agent = Agent(trainer, connection, home, rounds.submit_update, lambda _: None)
+
+    agent.run(once=True)
+    agent.run(once=True)
+
+    assert [decline.code for decline in ledger.declines] == [code]
+    assert caplog.text.count(f"{code}: no layer output") == 1
+    assert caplog.text.count("WARNING") == 1
+    assert f'"declined": "{code}"' in (tmp_path / "journal.jsonl").read_text()
+
+
+@pytest.mark.parametrize(
+    "code", [Code.BUDGET_EXCEEDED, Code.CONSENT_MISSING, Code.NO_BUDGET, Code.PLAN_BUDGET_EXCEEDED]
+)
+def test_an_update_that_the_ledger_refuses_for_good_is_declined_by_its_reason(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, code: Code
+) -> None:
+    ledger = _Ledger(refuses={"round:SubmitUpdate": MedFabricError(code, "the budget is spent")})
+    rounds = _rounds(ledger, tmp_path, _Learner([0.1, 0, 0, 0]))
+
+    rounds.submit_update(Duty(Task.SUBMIT_UPDATE, "plan", 1), _now(_view(RoundStatus.OPEN)))
+
+    declined = DeclineArgs(plan_id="plan", round=1, code=code, trained=False)
+    assert ledger.submitted == [("round:Decline", declined)]
+    assert f"{code}: the budget is spent" in caplog.text
+
+
+def test_a_failure_that_stays_is_told_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trainer.node.agent._FIRST_RETRY", 0.001)
+    told = ["no answer", "no answer", "no answer", "not there", "not there"]
+    failures = [MedFabricError(Code.UNREACHABLE, why) for why in told]
+
+    def work(duty: Duty, _: Snapshot) -> None:
+        if failures:
+            raise failures.pop(0)
+        agent.stop()
+
+    agent = _agent(_plan(PlanStatus.APPROVED, 0), Home(tmp_path), work)
+    agent.run()
+
+    assert (caplog.text.count("no answer"), caplog.text.count("not there")) == (1, 1)
+
+
+def _declined(code: str) -> Decline:
+    return Decline(
         plan_id="plan",
         round=1,
         msp_id=ME.msp_id,
         node_id=ME.node_id,
         dataset_id="data1",
-        code="MF-9013",
+        code=code,
         steps=3,
         batch_size=4,
         noise_multiplier_micro=4_000_000,
         posted_at=1,
     )
+
+
+def test_a_node_that_declined_owes_nothing_and_the_round_moves_on() -> None:
+    mine = _declined("MF-9013")
     all_declined = tuple(mine.model_copy(update={"msp_id": h}) for h in HOSPITALS)
 
     waiting = duties(ME, _now(_view(RoundStatus.OPEN, declines=(mine,))))
@@ -538,11 +626,16 @@ def test_a_narrow_range_cuts_honest_noise_and_refuses_none_of_it(tmp_path: Path)
 
 
 def test_no_node_trains_on_from_a_recalled_model(tmp_path: Path) -> None:
-    rounds = _rounds(_Recalled(), tmp_path)
+    ledger, learner = _Recalled(), _Learner([0.1, 0, 0, 0])
+    rounds = _rounds(ledger, tmp_path, learner)
+    duty, now = Duty(Task.SUBMIT_UPDATE, "plan", 1), _now(_view(RoundStatus.OPEN))
 
-    for duty in (rounds.submit_update, rounds.evaluate):
-        with pytest.raises(MedFabricError, match=r"MF-5014.*bad labels"):
-            duty(Duty(Task.SUBMIT_UPDATE, "plan", 1), _now(_view(RoundStatus.OPEN)))
+    assert rounds.submit_update(duty, now) == {"declined": "MF-5014"}
+    with pytest.raises(MedFabricError, match=r"MF-5014.*bad labels"):
+        rounds.evaluate(duty, now)
+
+    assert learner.trained == 0
+    assert ledger.declined == ["MF-5014"]
 
 
 @pytest.mark.parametrize(

@@ -229,7 +229,8 @@ class Agent:
         last = self._retries.get(duty)
         delay = min(_LAST_RETRY, last.delay * 2) if last else _FIRST_RETRY
         self._retries[duty] = _Retry(time.monotonic() + delay, delay, error)
-        level = logging.DEBUG if error.code in _OVERTAKEN else logging.WARNING
+        told = last is not None and str(last.error) == str(error)
+        level = logging.DEBUG if told or error.code in _OVERTAKEN else logging.WARNING
         log.log(level, "%s: %s", duty, error)
 
     def _forget_all_but(self, open_now: set[Duty]) -> None:

@@ -65,6 +65,41 @@ _MOST_EXPLODED = 0.001
 """Part of an update's values that may be larger, and than the plan's range."""
 _UNDECODABLE = MALFORMED | {Code.DECODE_RANGE, Code.MASK_SHARE_REFUSED}
 """Why shares decrypt nothing, whoever combines them."""
+_UNTRAINABLE = frozenset(
+    {
+        Code.ARCHITECTURE_CONFIG,
+        Code.ARCHITECTURE_UNFIT,
+        Code.ARCHITECTURE_UNKNOWN,
+        Code.CLASS_EMPTY,
+        Code.DATA_CHANGED,
+        Code.DATA_FILE,
+        Code.DATA_MISMATCH,
+        Code.DATA_VALUE,
+        Code.ENVELOPE_REFUSED,
+        Code.MODEL_FILE,
+        Code.MODEL_RECALLED,
+        Code.NODE_CONFIG,
+        Code.PATIENT_SPLIT,
+        Code.SEALED_DAMAGED,
+        Code.STRATEGY_UNKNOWN,
+        Code.TRAINING_REFUSED,
+    }
+)
+"""Why a node cannot train for a round until somebody acts, however often it tries."""
+_UNACCEPTED = frozenset(
+    {
+        Code.BAD_STATE,
+        Code.BUDGET_EXCEEDED,
+        Code.CONSENT_MISSING,
+        Code.DEADLINE_PASSED,
+        Code.NO_BUDGET,
+        Code.NOT_A_PARTICIPANT,
+        Code.PLAN_BUDGET_EXCEEDED,
+        Code.PRIVACY_TERMS_MISMATCH,
+        Code.WRONG_SIZE,
+    }
+)
+"""Why the ledger refuses an update, however often it is submitted."""
 
 
 class _Readable(Protocol):
@@ -158,7 +193,8 @@ class Rounds:
         self._consortium.submit("round:Advance", args, RoundState)
 
     def submit_update(self, duty: Duty, now: Snapshot) -> Facts:
-        """Train on the base model, encrypt what was learned, submit it."""
+        """Train on the base model, encrypt what was learned, submit it; or decline the round, where
+        no further attempt would do better."""
         name = f"update-{duty.round}"
         facts: Facts = {}
         prepared = self._home.record(duty.plan_id, name, _PreparedUpdate)
@@ -168,6 +204,8 @@ class Rounds:
                 prepared, facts = self._train(now)
                 self._home.keep(duty.plan_id, name, prepared)
             except MedFabricError as error:
+                if error.code in _UNTRAINABLE:
+                    return self._decline(duty, error.code, error)
                 if error.code != Code.UPDATE_REFUSED:
                     raise
                 log.warning("%s round %d: %s", duty.plan_id, duty.round, error)
@@ -193,16 +231,21 @@ class Rounds:
         try:
             self._consortium.submit("round:SubmitUpdate", args, Posted)
         except MedFabricError as error:
-            if error.code not in (Code.DEADLINE_PASSED, Code.BAD_STATE):
+            if error.code not in _UNACCEPTED:
                 raise
-            log.warning("%s round %d: %s", duty.plan_id, duty.round, error)
-            return self._decline(duty, Code.DEADLINE_PASSED, trained=False)
+            # A round that went on is one whose time is over.
+            late = error.code == Code.BAD_STATE
+            return self._decline(duty, Code.DEADLINE_PASSED if late else error.code, error)
         return {**facts, "bytes": ref.size_bytes}
 
-    def _decline(self, duty: Duty, code: str, *, trained: bool) -> Facts:
+    def _decline(
+        self, duty: Duty, code: str, why: MedFabricError | None = None, *, trained: bool = False
+    ) -> Facts:
         """Say on the ledger why this node gives no update; the round goes on without it."""
         args = DeclineArgs(plan_id=duty.plan_id, round=duty.round, code=code, trained=trained)
         self._consortium.submit("round:Decline", args, Decline)
+        if why is not None:
+            log.warning("%s round %d: no update to it: %s", duty.plan_id, duty.round, why)
         return {"declined": code}
 
     def attest(self, duty: Duty, now: Snapshot) -> Facts:

@@ -46,7 +46,7 @@ from chaincode.schema.errors import Code, MedFabricError
 from chaincode.schema.transactions import TRANSACTIONS, Transaction
 from client.closing import Closing
 from client.connection import Connection
-from client.gateway import ChaincodeEvents, Checkpoint, Gateway, Policy, Scope
+from client.gateway import ChaincodeEvents, Checkpoint, Endorsers, Gateway, Policy, Scope
 from client.identity import Identity
 
 Args = TypeVar("Args", bound=Language)
@@ -384,6 +384,7 @@ class Consortium(Closing):
 
     def __init__(self, gateway: Gateway) -> None:
         self.gateway = gateway
+        self._endorsers = Endorsers(gateway.identity.msp_id, self._members)
         self.charter = Charter(self)
         self.policies = Policies(self)
         self.nodes = Nodes(self)
@@ -456,6 +457,7 @@ class Consortium(Closing):
             [name.encode(), canonical.dumps(args)],
             transient=transient,
             organizations=self._only(declared),
+            endorsers=None if declared.private else self._endorsers,
             scope=scope,
         )
         return _parse(result, committed.result, name)
@@ -495,6 +497,13 @@ class Consortium(Closing):
     def _only(self, declared: Transaction) -> tuple[str, ...]:
         """Whose peers may be asked; none leaves it to the own peer."""
         return (self.identity.msp_id,) if declared.private else ()
+
+    def _members(self, scope: Scope | None) -> tuple[str, ...]:
+        try:
+            view = self.evaluate("consortium:Get", Empty(), o.ConsortiumView, scope=scope)
+        except MedFabricError:  # not founded, or no answer: the proposal's own error tells
+            return ()
+        return view.consortium.hospitals
 
     def catch_up(self, other: Consortium, *, seconds: float = 30.0) -> None:
         """Wait until this hospital's peer has every block that another hospital's peer has now.

@@ -22,7 +22,17 @@ _CHAPTERS = {
     ),
     "Any chaincode": (
         "client.gateway",
-        ("Gateway", "Policy", "Scope", "Proposal", "Transaction", "Commit", "Status", "Committed"),
+        (
+            "Gateway",
+            "Policy",
+            "Scope",
+            "Endorsers",
+            "Proposal",
+            "Transaction",
+            "Commit",
+            "Status",
+            "Committed",
+        ),
     ),
     "Events": (
         "client.gateway client.following",

@@ -12,6 +12,7 @@ from client.gateway.chaincodeevents import (
 )
 from client.gateway.checkpoint import Checkpoint, FileCheckpoint, MemoryCheckpoint
 from client.gateway.commit import Commit, Status
+from client.gateway.endorsers import Endorsers
 from client.gateway.errors import (
     CommitError,
     CommitStatusError,
@@ -41,6 +42,7 @@ __all__ = [
     "Committed",
     "Detail",
     "EndorseError",
+    "Endorsers",
     "EvaluateError",
     "EventsError",
     "FileCheckpoint",

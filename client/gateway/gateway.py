@@ -17,6 +17,7 @@ from client.gateway.blockevents import BlockEvents, BlockEventsRequest, Form
 from client.gateway.chaincodeevents import ChaincodeEvents, ChaincodeEventsRequest
 from client.gateway.checkpoint import Checkpoint
 from client.gateway.commit import Commit
+from client.gateway.endorsers import Endorsers
 from client.gateway.errors import CommitError, EndorseError
 from client.gateway.policy import Policy
 from client.gateway.proposal import Proposal
@@ -97,11 +98,14 @@ class Gateway(Closing):
         transient: Mapping[str, bytes] | None = None,
         chaincode: str | None = None,
         organizations: Sequence[str] = (),
+        endorsers: Endorsers | None = None,
         scope: Scope | None = None,
     ) -> Committed:
         """Endorse, order and commit. Proposed anew, with a new transaction id, only where it is
-        certain that the last one wrote nothing: a conflict with another transaction, or peers
-        that were not at the same block. A lost outcome is never one of these.
+        certain that the last one wrote nothing: a conflict with another transaction, peers that
+        were not at the same block, or others to ask. A lost outcome is never one of these.
+
+        ``endorsers`` choose the organizations of each proposal.
 
         Raises:
             EndorseError: nothing was submitted.
@@ -111,13 +115,15 @@ class Gateway(Closing):
         """
         scope = scope or Scope()
         for attempt in range(1, self.policy.proposals + 1):
+            named = endorsers.choose(scope) if endorsers else organizations
             proposal = self.proposal(
-                arguments, transient=transient, chaincode=chaincode, organizations=organizations
+                arguments, transient=transient, chaincode=chaincode, organizations=named
             )
             try:
                 return self._submit_once(proposal, scope)
             except (CommitError, EndorseError) as error:
-                if attempt == self.policy.proposals or not self._passing(error):
+                others = endorsers is not None and endorsers.learn(error, named)
+                if attempt == self.policy.proposals or not (others or self._passing(error)):
                     raise
             scope.pause(attempt)
         raise AssertionError("a policy has at least one proposal")

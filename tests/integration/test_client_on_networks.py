@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from fabric_protos.common import common_pb2
+from fabric_protos.msp import identities_pb2
+from fabric_protos.peer import transaction_pb2
 from support.documents import examples
 from support.listening import take
 from support.networks import KINDS
@@ -23,10 +26,11 @@ from chaincode.schema.private import ClassCount, RecordKind, Statistics
 from chaincode.schema.transactions import TRANSACTIONS
 from client import blocks
 from client.audit import proof
+from client.audit.transactions import header
 from client.connection import Connection
 from client.consortium import Consortium
 from client.following import BlockFollower
-from client.gateway import EndorseError, FileCheckpoint
+from client.gateway import EndorseError, FileCheckpoint, endorsers
 from client.identity import Identity
 from network.base import Network, up, wait_until
 from network.operations import admin_session
@@ -248,6 +252,29 @@ def test_no_peer_but_the_own_is_asked_for_a_private_record(running):
         assert len(two.charter.get().hospitals) == 4  # of which any peer tells
     finally:
         running.network.restart("hospital2.chaincode")
+
+
+def test_a_client_that_names_the_endorsers_passes_over_one_that_is_down(running, monkeypatch):
+    layout = running.network.layout
+    monkeypatch.setattr(endorsers, "BY_THE_PEER", 3)
+    running.network.kill("hospital2.chaincode")
+    try:
+        with _admin(layout.folder, "hospital1") as one:
+            one.datasets.set_budget(dataset_id="wards", budget_epsilon_micro=2_000_000)
+    finally:
+        running.network.restart("hospital2.chaincode")
+
+    auditor = Identity.load(layout.user("hospital1", "auditor"))
+    newest = blocks.fetch_one(Connection.load(layout.connection("hospital1")), auditor, None)
+    assert _endorsed(newest) == ["Hospital1MSP", "Hospital3MSP", "Hospital4MSP"]
+
+
+def _endorsed(block: common_pb2.Block) -> list[str]:
+    payload, _ = header(block.data.data[0])
+    action = transaction_pb2.Transaction.FromString(payload.data).actions[0]
+    content = transaction_pb2.ChaincodeActionPayload.FromString(action.payload)
+    raw = [endorsement.endorser for endorsement in content.action.endorsements]
+    return sorted(identities_pb2.SerializedIdentity.FromString(each).mspid for each in raw)
 
 
 def test_purged_private_records_are_gone_from_every_peer(running):

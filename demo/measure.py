@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
+from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,6 +19,7 @@ from trainer.report.node import NodeReport, report
 from trainer.report.quality import Quality
 
 Result = TypeVar("Result")
+_SPAWN = get_context("spawn")
 
 
 @dataclass(frozen=True)
@@ -34,10 +36,18 @@ class Measured:
     nodes: tuple[NodeReport, ...]
 
 
-def apart(function: Callable[..., Result], *args: object) -> Result:
+def apart(function: Callable[..., Result], *args: object, context: BaseContext = _SPAWN) -> Result:
     """Run a function in a fresh process: what it imports is gone from memory afterwards."""
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(1, mp_context=context) as pool:
         return pool.submit(function, *args).result()
+
+
+def base_model(architecture: str, config: dict[str, int]) -> tuple[bytes, str, int]:
+    """As :func:`trainer.models.values.base_model`, which cannot be named without importing torch
+    where it is named."""
+    from trainer.models import values
+
+    return values.base_model(architecture, config)
 
 
 def measure(

@@ -188,7 +188,6 @@ def _hospitals(network: Network) -> list[steps.Hospital]:
 def _agree(run: Run) -> None:
     from trainer import applications, presets
     from trainer.applications.files import write
-    from trainer.models.values import base_model
     from trainer.node.config import DataConfig
     from trainer.node.main import describe_data
 
@@ -221,7 +220,7 @@ def _agree(run: Run) -> None:
         datasets[hospital.slug] = config.dataset_id
         samples.append(args.train_samples)
     content, digest, parameters = measure.apart(
-        base_model, application.architecture, dict(application.config)
+        measure.base_model, application.architecture, dict(application.config)
     )
     participants = tuple(
         Participant(msp_id=h.msp_id, node_id=NODE, dataset_id=datasets[h.slug])

@@ -53,6 +53,16 @@ def contract_metadata(rows: Iterable[Declaration], info: Info) -> bytes:
     )
 
 
+def check_names(rows: Iterable[Declaration]) -> None:
+    """Raises ValueError where the metadata could not tell the models of two transactions apart."""
+    known: dict[str, type[BaseModel]] = {}
+    for row in rows:
+        for model in (row.args, row.result):
+            other = known.setdefault(model.__name__, model)
+            if other is not model and other.model_json_schema() != model.model_json_schema():
+                raise ValueError(f"two different models are named {model.__name__}")
+
+
 def _transaction(name: str, row: Declaration, schemas: dict[str, Any]) -> dict[str, Any]:
     argument = {"name": "args", "description": "One JSON object.", "required": True}
     return {

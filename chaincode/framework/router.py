@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from chaincode.framework.context import Context
 from chaincode.framework.declaring import Bound, bind
-from chaincode.framework.metadata import METADATA_TRANSACTION, Info, contract_metadata
+from chaincode.framework.metadata import METADATA_TRANSACTION, Info, check_names, contract_metadata
 from chaincode.schema import canonical
 from chaincode.schema.base import Name
 from chaincode.schema.declaration import Declaration
@@ -63,7 +64,14 @@ class Router:
         self._context = context
         self._admit = admit
         self._roles_attribute = roles_attribute
-        self.metadata = contract_metadata(self.declarations.values(), info)
+        self._info = info
+        check_names(self.declarations.values())
+
+    @cached_property
+    def metadata(self) -> bytes:
+        """What the chaincode says of itself. Made when it is first asked for: it takes longer than
+        all else at the start."""
+        return contract_metadata(self.declarations.values(), self._info)
 
     @property
     def declarations(self) -> dict[str, Declaration]:

@@ -17,12 +17,22 @@ from demo.record import RunRecord
 from trainer.report.node import NodeReport
 
 MEDFABRIC = [sys.executable, "-m", "client.cli"]
+TELLING = """
+import atexit, sys
+from pathlib import Path
+from client.cli.main import main
+file = Path(sys.argv.pop(1))
+atexit.register(lambda: file.write_text(" ".join(sys.modules)))
+main()
+"""
+"""The same, and writes down in the end what was imported."""
 
 
 @pytest.fixture(scope="module")
 def latest(tmp_path_factory: pytest.TempPathFactory) -> Path:
     runs = tmp_path_factory.mktemp("demo") / "runs"
-    command = [*MEDFABRIC, "demo", "--devnet", "--store", "directory", "--rounds", "2"]
+    command = [sys.executable, "-c", TELLING, str(runs.parent / "imported")]
+    command += ["demo", "--devnet", "--store", "directory", "--rounds", "2"]
     done = subprocess.run(
         [*command, "--runs", str(runs), "--json"], capture_output=True, text=True, timeout=280
     )
@@ -55,6 +65,13 @@ def test_run_record_says_what_happened(latest: Path) -> None:
         assert node.received_bytes > 3 * run.rounds[0].update_bytes
         assert node.energy_joules > 0
     assert all(r.ledger_bytes > 0 and r.update_bytes > 0 for r in run.rounds)
+
+
+def test_the_process_that_all_others_are_started_by_stays_small(latest: Path) -> None:
+    imported = (latest.parents[1] / "imported").read_text().split()
+
+    assert "demo.run" in imported
+    assert not {"torch", "pytorch_lightning", "tenseal"} & set(imported)
 
 
 def test_model_is_the_one_on_the_ledger_and_a_foreign_reader_reads_it(latest: Path) -> None:

@@ -1,4 +1,5 @@
-"""Agents forked off a process that has imported what they learn with.
+"""Agents forked off a process that has imported what they learn with, and so the process in which
+the demonstration makes the base model.
 
 Each is a process of its own, with its own folder, log and session, that is killed and restarted
 like one started from nothing; only the seconds of importing torch and Lightning are spent once for
@@ -13,10 +14,12 @@ import runpy
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from unittest import mock
 
+from demo import measure
 from network import processes
 from network.processes import Processes, Spec
 
@@ -28,8 +31,11 @@ start_alone = Processes.start
 
 @contextmanager
 def agents_forked() -> Iterator[None]:
-    """Within, :class:`Processes` forks what is named an agent."""
-    with mock.patch.object(Processes, "start", _start):
+    """Within, :class:`Processes` forks what is named an agent, and :func:`measure.apart` too."""
+    with (
+        mock.patch.object(Processes, "start", _start),
+        mock.patch.object(measure, "apart", partial(measure.apart, context=_SERVER)),
+    ):
         yield
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
+import pytest
 from support.ledger_consortium import LedgerConsortium
 from support.owners import old_policies
 from support.scenario import HOSPITALS, Scenario, at, dataset_args
@@ -9,6 +12,7 @@ from support.scenario import HOSPITALS, Scenario, at, dataset_args
 from chaincode.schema.base import Role
 from chaincode.schema.policies import AT_ONCE
 from client import policies as client
+from trainer.node import policies as node
 from trainer.node.duties import Me, Task
 from trainer.node.policies import Policies
 
@@ -36,6 +40,26 @@ def test_validators_renew_and_half_of_the_hospitals_may_leave() -> None:
     ((_, carry_out),) = keeper(scenario, ONE).due()
     assert carry_out() == {"renewed": 3, "lost": 0}
     assert old_policies(scenario, ONE) == []
+
+
+def test_members_that_change_just_after_a_look_are_seen_without_another_event(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 1000.0
+    clock = SimpleNamespace(monotonic=lambda: now, time=lambda: now)
+    monkeypatch.setattr(node, "time", clock)
+    scenario = at("enrolled")
+    looking = keeper(scenario, ONE)
+    assert not list(looking.due())
+    scenario.do(FOUR, "consortium:Leave", {"reason": "merged"})
+
+    ((later, _),) = looking.due()
+    now = float(later.not_before)
+    ((duty, carry_out),) = looking.due()
+
+    assert 1000 < later.not_before <= 1000 + node.SECONDS
+    assert duty.not_before == 0
+    assert carry_out() == {"renewed": 3, "lost": 0}
 
 
 def test_more_than_one_transaction_takes_are_renewed_page_by_page() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 
@@ -24,10 +25,14 @@ class Policies:
         self._again = 0.0
 
     def due(self) -> Iterator[Due]:
-        """The renewal, where members have changed since the last."""
-        if Role.VALIDATOR not in self._me.roles or time.monotonic() < self._again:
+        """The renewal, where members have changed since the last; soon after a look, the time of
+        the next: what happens in between would otherwise be seen when something else happens."""
+        if Role.VALIDATOR not in self._me.roles:
             return
-        if policies.due(self._consortium):
+        if (wait := self._again - time.monotonic()) > 0:
+            opens = math.ceil(time.time() + wait)
+            yield Duty(Task.RENEW_POLICIES, subject=self._me.msp_id, not_before=opens), self._renew
+        elif policies.due(self._consortium):
             yield Duty(Task.RENEW_POLICIES, subject=self._me.msp_id), self._renew
         else:
             self._again = time.monotonic() + SECONDS

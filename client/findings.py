@@ -1,7 +1,8 @@
 """What follows from a study's sums: the same numbers for everybody who computes them.
 
-Sums with noise are taken as they are; what no records give is left out or cut: a variance below
-zero, a bin of fewer than no records, a correlation beyond one.
+Statistics of sums with noise take them as they are; what no records give is left out or cut: a
+variance below zero, a bin of fewer than no records, a correlation beyond one. A regression of them
+has a ridge: see :meth:`_Sums.ridge`.
 
 Means, variances, regressions by exact fractions, rounded once, to the nearest millionth; the
 logistic regression by decimals of a fixed precision, whose arithmetic is correctly rounded.
@@ -16,6 +17,7 @@ a cubic falls again where the logistic function levels off, so the steps are few
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from decimal import ROUND_HALF_EVEN, Context, Decimal, localcontext
 from fractions import Fraction
@@ -25,12 +27,14 @@ from math import isqrt
 
 from chaincode.schema.base import Count, Language, Name
 from chaincode.schema.data import Category, Feature
-from chaincode.schema.studies import Histogram, Statistic, StudyTerms, Term, terms_of
+from chaincode.schema.studies import Histogram, Statistic, StudyTerms, Term, noises, terms_of
 
 STEPS = 10
 REACH = 8
 """The polynomial stands for the logistic function where its argument is up to this in size."""
 _GRID = 100
+_STEEPEST = 1000
+"""What the logarithm of the odds changes by over half a column, at most."""
 _EXACTLY = Context(prec=50, rounding=ROUND_HALF_EVEN)
 _MILLION = 10**6
 
@@ -68,12 +72,15 @@ class HistogramFinding(Language):
 
 class RegressionFinding(Language):
     """``target`` by the columns ``names``. Of a logistic one: the logarithm of the odds of the
-    second class. No coefficients where the columns depend on each other."""
+    second class. No coefficients where the columns depend on each other, or noise
+    leaves nothing of them. ``ridge_micro``: what was
+    added to each column's sum of squares against the noise, in 1e-6 of the largest that can be."""
 
     target: Name
     names: tuple[Name, ...]
     intercept_micro: int | None = None
     coefficients_micro: tuple[int, ...] = ()
+    ridge_micro: Count = 0
 
 
 class Findings(Language):
@@ -104,7 +111,7 @@ def findings(study: StudyTerms, sums: Sequence[int]) -> Findings:
 
 
 class _Sums:
-    """Sums over records by term. Columns count in steps from their low bound."""
+    """Sums over records by term. Columns count in steps from the middle of their bounds."""
 
     def __init__(self, study: StudyTerms, sums: Mapping[Term, int]) -> None:
         self._study = study
@@ -120,7 +127,7 @@ class _Sums:
         variance = self._covariance(i, i) if varied else Fraction(-1)
         return ColumnFinding(
             name=column.name,
-            mean_micro=round(column.low_micro + mean * self._step(i)) if shown else None,
+            mean_micro=round(self._middle(i) + mean * self._step(i)) if shown else None,
             variance_micro=_micro(variance, self._step(i) ** 2) if variance >= 0 else None,
         )
 
@@ -157,40 +164,60 @@ class _Sums:
         return HistogramFinding(name=asked.name, bins=bins)
 
     def linear(self, target: str) -> RegressionFinding:
-        """By the normal equations (ordinary least squares)."""
+        """By the normal equations (least squares)."""
         names = [column.name for column in self._numbers]
         aim = names.index(target)
         others = [i for i in range(len(names)) if i != aim]
-        named = tuple(names[i] for i in others)
-        places: list[tuple[int, ...]] = [(), *((i,) for i in others)]
-        sides = [self._product(*place, aim) for place in places]
-        solved = _solve(self._matrix(places), [[Fraction(side)] for side in sides])
-        if solved is None:
-            return RegressionFinding(target=target, names=named)
-        low, step = self._numbers[aim].low_micro, self._step(aim)
-        scaled: Row = [row[0] * step for row in solved]
-        return self._regression(target, others, scaled, low)
+        sides = [[Fraction(self._product(*place, aim))] for place in _places(others)]
+        ridge = self.ridge(others)
+        solved = _solve(self._matrix(others, ridge), sides)
+        found = None if solved is None else [row[0] * self._step(aim) for row in solved]
+        return self._regression(target, others, found, self._middle(aim), ridge)
 
     def logistic(self, degree: int) -> RegressionFinding:
         """See the module."""
-        data, number = self._study.data, len(self._numbers)
-        names = tuple(column.name for column in self._numbers)
-        places: list[tuple[int, ...]] = [(), *((i,) for i in range(number))]
-        inverse = _solve(self._matrix(places), _identity(number + 1))
+        label, columns = self._study.data.label, range(len(self._numbers))
+        ridge = self.ridge(columns)
+        inverse = _solve(self._matrix(columns, ridge), _identity(1 + len(columns)))
         if inverse is None:
-            return RegressionFinding(target=data.label, names=names)
-        labelled = [self._sums[Term(place, labelled=True)] for place in places]
+            return self._regression(label, columns, None, Fraction(0), ridge)
         # The label's distance from one half, times each column.
-        sides = [y - Fraction(self._product(*p), 2) for y, p in zip(labelled, places, strict=True)]
+        places = _places(columns)
+        sides = [Fraction(self._sums[Term(place, labelled=True)], 2) for place in places]
         with localcontext(_EXACTLY):
-            polynomial = _polynomial(degree)
-            found = self._steps(sides, inverse, polynomial)
-        return self._regression(
-            data.label, list(range(number)), [Fraction(b) * _MILLION for b in found], 0
-        )
+            found = self._steps(sides, inverse, _polynomial(degree), _decimal(ridge))
+        # Of a cubic with much noise the steps run away from each other.
+        ran = max(abs(b) for b in found[1:]) * self._study.levels > _STEEPEST
+        scaled = None if ran else [Fraction(b) * _MILLION for b in found]
+        return self._regression(label, columns, scaled, Fraction(0), ridge)
+
+    def ridge(self, columns: Sequence[int]) -> Fraction:
+        """What is added to the sums of these columns' squares, 0 without noise.
+
+        Noise of deviation s moves a matrix of d rows by s sqrt(d) in any one direction; where the
+        records vary less than that, a regression would follow the noise. So this is the least ridge
+        with which the matrix, noise and all, varies by s sqrt(d) in every direction, in eighths of
+        that. The constant has none: it is for the means to say.
+        Vu and Slavkovic 2009, "Differential Privacy for Clinical Trial Data: Preliminary
+        Evaluations"; Wang 2018, "Revisiting differentially private linear regression" (AdaSSP),
+        whose ridge is for the worst case, where this is for the noise that is known.
+        """
+        noise = dict(zip(terms_of(self._study), noises(self._study), strict=True))
+        size = len(columns) * len(self._study.datasets)
+        least = noise[Term((columns[0],) * 2)] * Fraction(isqrt(size * _GRID**2), _GRID)
+        if not least:
+            return Fraction(0)
+
+        def enough(eighths: int) -> bool:
+            return _definite(self._matrix(columns, least * Fraction(eighths - 8, 8)))
+
+        most = 1
+        while not enough(most):
+            most *= 2
+        return least * Fraction(bisect_left(range(most), True, key=enough), 8)
 
     def _steps(
-        self, sides: Row, inverse: list[Row], polynomial: tuple[Decimal, ...]
+        self, sides: Row, inverse: list[Row], polynomial: tuple[Decimal, ...], ridge: Decimal
     ) -> list[Decimal]:
         solve = [[_decimal(entry) for entry in row] for row in inverse]
         wanted = [_decimal(side) for side in sides]
@@ -199,7 +226,8 @@ class _Sums:
         found = [Decimal(0)] * len(wanted)
         for _ in range(STEPS):
             slope = self._gradient(wanted, found, polynomial)
-            # The Hessian is a quarter of the second moments at most.
+            slope[1:] = [s - ridge * b / 4 for s, b in zip(slope[1:], found[1:], strict=True)]
+            # The Hessian is a quarter of the second moments at most, and of the ridge.
             moved = zip(found, _times(solve, slope), strict=True)
             found = [before + 4 * step for before, step in moved]
         return found
@@ -222,24 +250,37 @@ class _Sums:
         return slope
 
     def _regression(
-        self, target: str, others: Sequence[int], found: Sequence[Fraction], low: int
+        self,
+        target: str,
+        columns: Sequence[int],
+        found: Sequence[Fraction] | None,
+        middle: Fraction,
+        ridge: Fraction,
     ) -> RegressionFinding:
         """From coefficients by steps of the columns, in millionths, to ones by their units."""
-        intercept, coefficients = found[0] + low, []
-        for i, by_step in zip(others, found[1:], strict=True):
-            column = self._numbers[i]
-            coefficient = by_step * _MILLION / self._step(i)
-            intercept -= coefficient * column.low_micro / _MILLION
-            coefficients.append(round(coefficient))
-        return RegressionFinding(
+        most = self.count * self._study.levels**2
+        made = RegressionFinding(
             target=target,
-            names=tuple(self._numbers[i].name for i in others),
-            intercept_micro=round(intercept),
-            coefficients_micro=tuple(coefficients),
+            names=tuple(self._numbers[i].name for i in columns),
+            ridge_micro=round(ridge * _MILLION / most),
         )
+        if found is None:
+            return made
+        intercept, coefficients = found[0] + middle, []
+        for i, by_step in zip(columns, found[1:], strict=True):
+            coefficient = by_step * _MILLION / self._step(i)
+            intercept -= coefficient * self._middle(i) / _MILLION
+            coefficients.append(round(coefficient))
+        told = {"intercept_micro": round(intercept), "coefficients_micro": tuple(coefficients)}
+        return made.model_copy(update=told)
 
-    def _matrix(self, places: Sequence[tuple[int, ...]]) -> list[Row]:
-        return [[Fraction(self._product(*a, *b)) for b in places] for a in places]
+    def _matrix(self, columns: Sequence[int], ridge: Fraction) -> list[Row]:
+        """The second moments of the constant 1 and of these columns, these with the ridge."""
+        places = _places(columns)
+        matrix = [[Fraction(self._product(*a, *b)) for b in places] for a in places]
+        for place in range(1, len(places)):
+            matrix[place][place] += ridge
+        return matrix
 
     def _covariance(self, i: int, j: int) -> Fraction:
         spread = self.count * self._product(i, j) - self._sum(i) * self._sum(j)
@@ -254,7 +295,12 @@ class _Sums:
     def _step(self, i: int) -> Fraction:
         """Of a column, in 1e-6 of its unit."""
         column = self._numbers[i]
-        return Fraction(column.high_micro - column.low_micro, self._study.levels)
+        return Fraction(column.high_micro - column.low_micro, 2 * self._study.levels)
+
+    def _middle(self, i: int) -> Fraction:
+        """Of a column's bounds, in 1e-6 of its unit."""
+        column = self._numbers[i]
+        return Fraction(column.low_micro + column.high_micro, 2)
 
 
 def _micro(value: Fraction, unit: Fraction) -> int:
@@ -290,6 +336,23 @@ def _solve(matrix: Sequence[Row], sides: Sequence[Row]) -> list[Row] | None:
                 pairs = zip(rows[other], rows[place], strict=True)
                 rows[other] = [entry - factor * own for entry, own in pairs]
     return [row[len(rows) :] for row in rows]
+
+
+def _definite(matrix: Sequence[Row]) -> bool:
+    """Whether a symmetric matrix is positive definite: all pivots of its elimination are."""
+    rows = [list(row) for row in matrix]
+    for place, head in enumerate(rows):
+        if head[place] <= 0:
+            return False
+        for row in rows[place + 1 :]:
+            factor = row[place] / head[place]
+            row[place:] = [a - factor * b for a, b in zip(row[place:], head[place:], strict=True)]
+    return True
+
+
+def _places(columns: Sequence[int]) -> list[tuple[int, ...]]:
+    """The constant 1, and each column."""
+    return [(), *((i,) for i in columns)]
 
 
 def _times(matrix: Sequence[Sequence[Decimal]], vector: Sequence[Decimal]) -> list[Decimal]:

@@ -6,8 +6,10 @@ the others do so again and attest the sum; the key's hospitals decrypt it, and n
 What is decrypted are exact sums of whole numbers, or, where the study has terms of privacy, sums
 with noise of which nobody knows all: all statistics follow from them, see :mod:`client.findings`.
 
-A column of numbers becomes a whole number from 0 to ``levels``, its low and high bound. A record's
-values stand side by side in a ciphertext's coefficients, each a :class:`Term` of the study.
+A column of numbers becomes a whole number from -``levels``, its low bound, to ``levels``, its high
+one; a label of two classes -1 or 1: counted from the middle, a record adds half as much to a sum as
+from the low bound, so that half the noise hides it. A record's values stand side by side in a
+ciphertext's coefficients, each a :class:`Term` of the study.
 """
 
 from __future__ import annotations
@@ -120,7 +122,7 @@ class StudyPrivacy(Language):
 class StudyTerms(Language):
     """All that is agreed; votes and consents bind to the SHA-256 of its canonical form.
 
-    ``plan_id``: whose collective key is used. ``data``: the columns; ``levels``: a column of
+    ``plan_id``: whose collective key is used. ``data``: the columns; ``levels``: half a column of
     numbers is told apart so finely. ``statistics``, ``histograms``, ``linear`` (columns that are
     regressed on all others) and ``logistic`` (the degree, 1 or 3, of the polynomial that stands for
     the logistic function; the label of two classes is regressed on all columns of numbers) are what
@@ -175,8 +177,13 @@ class Term:
     bin: int = 0
 
     def largest(self, levels: int) -> int:
-        """Of one record."""
+        """Of one record, in size."""
         return 1 if self.name else levels ** len(self.factors)
+
+    def least(self, levels: int) -> int:
+        """Of one record: no square is below zero, and no count."""
+        odd = any(number % 2 for number in Counter(self.factors).values())
+        return -self.largest(levels) if odd or self.labelled else 0
 
 
 def terms_of(study: StudyTerms) -> tuple[Term, ...]:
@@ -253,7 +260,11 @@ def calibrated(study: StudyTerms, epsilon_micro: int, delta_nano: int) -> StudyT
             update={"privacy": privacy.model_copy(update={"noise_milli": milli})}
         )
 
-    low, high = 1, 10**6
+    # No noise is drawn beyond the limit: that of the largest sum reaches it first.
+    widest = max(term.largest(study.levels) for term in terms_of(study))
+    low, high = 1, min(10**6, accounting.MOST_SUMMED_NOISE * 1000 // widest)
+    if high < low:
+        raise ValueError("no noise is drawn that wide; take fewer levels")
     while low < high:
         middle = (low + high) // 2
         if spending_of(tried(middle), delta_nano).epsilon_micro <= epsilon_micro:
@@ -375,9 +386,12 @@ def largest_sum(study: StudyTerms) -> int:
 def _limits(study: StudyTerms, number: int) -> list[tuple[int, int]]:
     """The least and the largest of each sum of so many honest records; beyond twelve deviations
     noise is with a probability below 10^-30."""
-    slack = [12 * len(study.datasets) * noise for noise in noises(study)]
-    largest = [number * term.largest(study.levels) for term in terms_of(study)]
-    return [(-more, most + more) for most, more in zip(largest, slack, strict=True)]
+    slack = (12 * len(study.datasets) * noise for noise in noises(study))
+    terms, levels = terms_of(study), study.levels
+    return [
+        (number * term.least(levels) - more, number * term.largest(levels) + more)
+        for term, more in zip(terms, slack, strict=True)
+    ]
 
 
 def _mean_square(study: StudyTerms, plan: EncryptionTerms, hospitals: int) -> int:

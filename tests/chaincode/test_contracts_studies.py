@@ -316,7 +316,15 @@ def test_what_is_not_proven_is_booked_on_who_handed_it_over(
 
 
 @pytest.mark.parametrize(
-    ("sums", "code"), [([HELD], None), ([3 * HELD - 1], 0), ([3 * HELD, 10**9], 1)]
+    ("sums", "code"),
+    [
+        ([HELD], None),
+        ([3 * HELD - 1], 0),
+        ([3 * HELD, 10**9], 1),
+        ([3 * HELD, -(10**9)], 1),
+        # No column's square.
+        ([3 * HELD, 1, 1, -1], 3),
+    ],
 )
 def test_sums_that_no_records_give_are_refused(sums: list[int], code: int | None) -> None:
     steps = begun("DECRYPTED")
@@ -408,6 +416,37 @@ def test_noise_may_bring_sums_below_zero_and_no_further_than_it_reaches() -> Non
     assert steps.made.refused(ONE, "study:Find", found(-reach - 1)).code == Code.BAD_ARGUMENT
     assert steps.made.refused(ONE, "study:Find", {**steps.which, "sums": [1, *sums[1:]]}).code
     steps.made.do(ONE, "study:Find", found(-reach))
+
+
+def test_sums_from_the_middle_may_be_below_zero_but_for_squares_and_counts() -> None:
+    steps = begun("DECRYPTED")
+    levels, number = STUDY.levels, 3 * HELD
+    least = {Term((0,)): -levels, Term((0, 1)): -(levels**2), Term((), labelled=True): -1}
+    least[Term((1,), labelled=True)] = -levels
+    sums = [
+        number * least.get(term, 0) if place else number
+        for place, term in enumerate(studies.terms_of(STUDY))
+    ]
+
+    steps.made.do(ONE, "study:Find", {**steps.which, "sums": sums})
+
+    for place in range(1, len(sums)):
+        beyond = [*sums[:place], sums[place] - 1, *sums[place + 1 :]]
+        if place in (1, 3, 6, len(sums) - 1):
+            args = {**steps.which, "sums": beyond}
+            assert steps.made.refused(TWO, "study:Find", args).code == Code.BAD_ARGUMENT
+
+
+def test_noise_is_chosen_however_finely_columns_are_told_apart() -> None:
+    fine = NOISED.model_copy(update={"levels": 1000})
+    epsilon = spending_of(NOISED, 10_000).epsilon_micro
+
+    found = studies.calibrated(fine, epsilon, 10_000).privacy
+
+    assert found is not None
+    assert 19_000 < found.noise_milli <= 20_000
+    with pytest.raises(ValueError, match="fewer levels"):
+        studies.calibrated(NOISED.model_copy(update={"levels": 2**20}), epsilon, 10_000)
 
 
 def test_what_noised_sums_tell_is_that_of_each_sum_added_up() -> None:

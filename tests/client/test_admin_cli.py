@@ -435,8 +435,8 @@ def test_a_study_is_voted_on_consented_to_and_its_findings_read(planned):
         terms_sha256=wanted.sha256,
         dataset_ids=("wards1",),
         records=20,
-        sums=(20, 500),
-        sums_sha256=canonical.sha256([20, 500]),
+        sums=(20, -1000),
+        sums_sha256=canonical.sha256([20, -1000]),
         published_at=1,
     )
     state["\x00study-result\x00sizes\x00"] = canonical.dumps(result)

@@ -35,15 +35,15 @@ def _of(
     if term.name:
         inside: NDArray[np.int64] = (bins[term.name] == term.bin).astype(np.int64)
         return inside
-    first = labels if term.labelled else np.ones(labels.shape, dtype=np.int64)
+    first = 2 * labels - 1 if term.labelled else np.ones(labels.shape, dtype=np.int64)
     factors = [first, *(numbers[factor] for factor in term.factors)]
     product: NDArray[np.int64] = np.prod(np.stack(factors), axis=0)
     return product
 
 
 def _whole(column: Feature, read: Values, levels: int) -> NDArray[np.int64]:
-    """Steps from the low bound, clipped to the bounds."""
-    return np.rint(_fraction(column, read) * levels).astype(np.int64)
+    """Steps from the middle of the bounds, clipped to them."""
+    return np.rint((2 * _fraction(column, read) - 1) * levels).astype(np.int64)
 
 
 def _places(read: Values, column: Column, bins: int) -> NDArray[np.int64]:

@@ -86,7 +86,7 @@ class Study:
         the proof of them, in turn.
 
         Args:
-            values: ``int64[records, L]``, each at least 0 and below 2^62.
+            values: ``int64[records, L]``, below 2^62 in size.
             stream: in test mode, what all randomness is drawn from; else from nothing repeatable.
         """
         encryptor = Encryptor(self._rns, self._scheme.public_key(key))

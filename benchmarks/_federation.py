@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from chaincode.schema.plans import PrivacyTerms, TrainingTerms
+    from chaincode.schema.plans import PrivacyTerms, SizeTerms, TrainingTerms
     from trainer.applications.application import Application
     from trainer.data.records import Records
 
@@ -96,19 +96,35 @@ class Federation:
         wanted = presets.EPSILON_MICRO if epsilon_micro is None else epsilon_micro
         return presets.privacy(self.application.tuned, self.training, self.samples, wanted)
 
+    def sizes(self, epsilon_micro: int | None = None) -> tuple[SizeTerms, ...]:
+        """What larger hospitals do instead, for the plan's epsilon, or another."""
+        from trainer import presets
+
+        wanted = presets.EPSILON_MICRO if epsilon_micro is None else epsilon_micro
+        samples = [len(records) for records in self.hospitals]
+        return presets.sizes(self.application.tuned, self.training, samples, wanted)
+
     def private(
-        self, privacy: PrivacyTerms | None = None, clip: float | None = None
+        self, epsilon_micro: int | None = None, clip: float | None = None, fitted: bool = True
     ) -> tuple[Any, float]:
         """Weights of the last round with privacy, and the largest value of an update.
 
         Args:
+            epsilon_micro: instead of the plan's.
             clip: range of an update's values, instead of that of the encryption.
+            fitted: whether noise and batch suit each hospital's size, instead of all the smallest.
         """
+        from chaincode.schema import sizes as fitting
         from trainer.simulation import federated
 
-        terms = privacy or self.privacy()
-        clip = value_clip(self.training, terms) if clip is None else clip
-        rounds = list(federated(self.model, self.hospitals, self.training, terms, self.seed, clip))
+        privacy = self.privacy(epsilon_micro)
+        sizes = self.sizes(epsilon_micro) if fitted else ()
+        if clip is None:
+            samples = [len(records) for records in self.hospitals]
+            clip = fitting.clip_micro(self.training, privacy, sizes, samples) / 1e6
+        rounds = list(
+            federated(self.model, self.hospitals, self.training, privacy, self.seed, clip, sizes)
+        )
         return rounds[-1][0], max(largest for _, largest in rounds)
 
     def plain(self, hospitals: Sequence[Records] | None = None, clip: float = float("inf")) -> Any:

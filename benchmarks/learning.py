@@ -104,6 +104,8 @@ def _seed(name: str, seed: int) -> dict[str, float]:
     for partition in SKEWED:
         other = f.Federation.of(name, seed, partition)
         found[partition] = other.accuracy(other.private()[0])
+        if partition == "quantity":
+            found["one-noise"] = other.accuracy(other.private(fitted=False)[0])
         if partition == "dirichlet":
             often = other.changed(**_often(other))
             found["often"] = often.accuracy(often.private()[0])
@@ -140,6 +142,12 @@ def _application(name: str, seeds: list[dict[str, float]]) -> Iterator[dict[str,
     for partition, how in SKEWED.items():
         what = f"{name}: hospitals not identical ({how}), epsilon 3"
         yield _row(what, mean[partition], reached, "identical hospitals")
+    yield _row(
+        f"{name}: sizes by Dirichlet 0.5, each its own noise",
+        mean["quantity"],
+        mean["one-noise"],
+        "the smallest's noise for all",
+    )
     yield _row(
         f"{name}: Dirichlet 0.5, {OFTEN} times the rounds of a {OFTEN}th of the steps",
         mean["often"],
@@ -203,8 +211,7 @@ def _strategies(found: dict[tuple[str, str, str], list[float]]) -> Iterator[dict
 def _at_epsilon(name: str, epsilon: float) -> float:
     def accuracy(seed: int) -> float:
         federation = f.Federation.of(name, seed)
-        privacy = federation.privacy(round(epsilon * 1e6))
-        return federation.accuracy(federation.private(privacy)[0])
+        return federation.accuracy(federation.private(round(epsilon * 1e6))[0])
 
     return f.mean([accuracy(seed) for seed in range(RUNS)])
 

@@ -297,7 +297,7 @@ def _terms(plan_id: str, who: tuple[p.Participant, ...]) -> p.PlanTerms:
     application = applications.find("breast-cancer")
     base = _content("base")
     terms = presets.plan(
-        plan_id, application, base, _sha256("architecture"), 1000, who, _SAMPLES, 3
+        plan_id, application, base, _sha256("architecture"), 1000, who, [_SAMPLES], 3
     )
     long = {"ceremony_seconds": 86_400, "update_seconds": 86_400, "stage_seconds": 86_400}
     # Every hospital holds the key: the ceremony then deals nothing to each other.

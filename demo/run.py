@@ -233,7 +233,7 @@ def _agree(run: Run) -> None:
         digest,
         parameters,
         participants,
-        min(samples),
+        samples,
         options.rounds,
         options.stage_seconds,
         presets.Aggregation(options.aggregation),

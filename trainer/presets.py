@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 
 from chaincode.schema import accounting, clipping, masking
+from chaincode.schema import sizes as fitting
 from chaincode.schema.base import ContentRef
 from chaincode.schema.encryption import EncryptionTerms, Workload, choose
 from chaincode.schema.masking import MaskingTerms
@@ -17,6 +19,7 @@ from chaincode.schema.plans import (
     ParticipationTerms,
     PlanTerms,
     PrivacyTerms,
+    SizeTerms,
     TrainingTerms,
 )
 from chaincode.schema.strategies import Strategy
@@ -49,7 +52,7 @@ def training(tuned: Tuned, samples: int, rounds: int | None = None) -> TrainingT
         strategy=Strategy.FEDAVG,
         rounds=rounds or tuned.rounds,
         steps=tuned.steps,
-        batch_size=min(tuned.batch, max(1, samples // 2)),
+        batch_size=fitting.batch(tuned.batch, samples),
         learning_rate_micro=round(tuned.learning_rate * 10**6),
         momentum_micro=round(tuned.momentum * 10**6),
     )
@@ -69,14 +72,29 @@ def privacy(
     Args:
         samples: training records of the smallest data set.
     """
-    noise = accounting.calibrate(
-        terms.batch_size, samples, terms.steps * terms.rounds, epsilon_micro, DELTA_NANO
-    )
+    noise = fitting.fitted(terms, epsilon_micro, DELTA_NANO, terms.batch_size, samples)
     return PrivacyTerms(
         epsilon_micro=epsilon_micro,
         delta_nano=DELTA_NANO,
-        noise_multiplier_micro=noise,
+        noise_multiplier_micro=noise.noise_multiplier_micro,
         sample_clip_micro=round(tuned.clip * 10**6),
+    )
+
+
+def sizes(
+    tuned: Tuned,
+    terms: TrainingTerms,
+    samples: Sequence[int],
+    epsilon_micro: int = EPSILON_MICRO,
+) -> tuple[SizeTerms, ...]:
+    """What larger datasets do instead of what the smallest does, at the same epsilon.
+
+    Args:
+        samples: training records of each data set.
+    """
+    _, *larger = fitting.classes(samples)
+    return tuple(
+        fitting.fitted(terms, epsilon_micro, DELTA_NANO, tuned.batch, least) for least in larger
     )
 
 
@@ -164,7 +182,7 @@ def plan(
     architecture_sha256: str,
     parameters: int,
     participants: tuple[Participant, ...],
-    samples: int,
+    samples: Sequence[int],
     rounds: int | None = None,
     stage_seconds: int = 60,
     aggregation: Aggregation = Aggregation.CKKS,
@@ -175,11 +193,15 @@ def plan(
     what its own terms say of honest ones.
 
     Args:
+        samples: training records of each data set.
         layers: what is trained; None for all.
     """
     hidden = masked if aggregation is Aggregation.SECRET_SHARING else encryption
-    steps = training(application.tuned, samples, rounds).model_copy(update={"layers": layers})
-    noise = privacy(application.tuned, steps, samples)
+    tuned = application.tuned
+    steps = training(tuned, min(samples), rounds).model_copy(update={"layers": layers})
+    noise = privacy(tuned, steps, min(samples))
+    larger = sizes(tuned, steps, samples)
+    clip = fitting.clip_micro(steps, noise, larger, samples)
     sums = steps.rounds * (1 + acceptance.group_tests)
     hospitals = len({participant.msp_id for participant in participants})
     return PlanTerms(
@@ -195,11 +217,12 @@ def plan(
         ),
         training=steps,
         privacy=noise,
+        sizes=larger,
         encryption=hidden(
             Workload(
                 hospitals, len(participants), layers.parameters if layers else parameters, sums
             ),
-            clipping.clip_micro(steps, noise),
+            clip,
         ),
         participation=ParticipationTerms(
             participants=participants,
@@ -210,5 +233,7 @@ def plan(
             update_seconds=max(60, stage_seconds),
             stage_seconds=stage_seconds,
         ),
-        acceptance=acceptance.model_copy(update={"norm": clipping.norm_terms(steps, noise)}),
+        acceptance=acceptance.model_copy(
+            update={"norm": fitting.norm_terms(steps, noise, larger, clip)}
+        ),
     )

@@ -9,7 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from chaincode.schema.plans import PrivacyTerms, TrainingTerms
+from chaincode.schema import plans
+from chaincode.schema import weights as weighing
+from chaincode.schema.plans import PrivacyTerms, SizeTerms, TrainingTerms
 from trainer import strategies
 from trainer.data.records import Records
 from trainer.models.layers import Layers
@@ -20,6 +22,7 @@ from trainer.training import parameters, train
 
 FRACTION_BITS = 40
 """Updates are rounded to multiples of 2^-40, as the encryption rounds them."""
+_WEIGHT_BITS = 20
 
 
 def federated(
@@ -29,14 +32,17 @@ def federated(
     privacy: PrivacyTerms | None,
     seed: int,
     value_clip: float = np.inf,
+    sizes: Sequence[SizeTerms] = (),
 ) -> Iterator[tuple[NDArray[np.float32], float]]:
-    """Federated training by the terms' strategy, weighted by samples, from the model's own weights.
+    """Federated training by the terms' strategy from the model's own weights. Hospitals weigh as on
+    the ledger: by samples, none too much.
 
     Args:
         hospitals: training records of each.
         privacy: None for no protection.
         seed: at least 0; fixes every random choice.
         value_clip: range of an update's values, as the plan's encryption clips them.
+        sizes: what larger datasets do instead, as the plan says.
 
     Yields:
         After each round the global weights, float32[n], and the largest absolute value of an
@@ -48,11 +54,12 @@ def federated(
     layers = Layers.planned(layout(model), training)
     trained = layers.taken(weights)
     state: State = {slot: np.zeros_like(trained) for slot in strategy.slots}
-    sizes = [len(records) for records in hospitals]
+    claims = [weighing.Claim(str(n), "", len(one), 1) for n, one in enumerate(hospitals)]
+    weighed = weighing.weigh(claims, _WEIGHT_BITS)
     for number in range(training.rounds):
-        deltas = updates(model, weights, hospitals, training, privacy, seed, number)
+        deltas = updates(model, weights, hospitals, training, privacy, seed, number, sizes)
         fixed = [_fixed_point(np.clip(delta, -value_clip, value_clip)) for delta in deltas]
-        mean = np.average(fixed, axis=0, weights=sizes)
+        mean = np.average(fixed, axis=0, weights=weighed)
         trained, state = strategy.step(layers.taken(weights), state, mean, training.settings)
         weights = layers.put(weights, trained)
         yield weights, float(np.abs(deltas).max())
@@ -66,6 +73,7 @@ def updates(
     privacy: PrivacyTerms | None,
     seed: int,
     number: int,
+    sizes: Sequence[SizeTerms] = (),
 ) -> list[NDArray[np.float64]]:
     """Every hospital's update of one round, from the same weights: float64[m] each,
     of the parameters that are trained.
@@ -76,7 +84,10 @@ def updates(
     found = []
     for place, records in enumerate(hospitals):
         seeds = Seeds((seed * training.rounds + number) * len(hospitals) + place)
-        found.append(train(model, weights, records, training, privacy, seeds).delta)
+        own, noise = training, privacy
+        if privacy is not None:
+            own, noise = plans.work(training, privacy, sizes, len(records))
+        found.append(train(model, weights, records, own, noise, seeds).delta)
     return found
 
 

@@ -24,7 +24,7 @@ from chaincode.schema.datasets import (
     Spending,
 )
 from chaincode.schema.errors import Code, MedFabricError
-from chaincode.schema.plans import PlanState, PlanTerms, TrainingTerms
+from chaincode.schema.plans import PlanState, PlanTerms, Work
 from chaincode.schema.studies import StudyTerms, spending_of
 
 
@@ -150,22 +150,21 @@ class DatasetContract:
         return consent
 
 
-def charge(
-    context: Context, terms: PlanTerms, dataset: Dataset, training: TrainingTerms
-) -> Spending:
+def charge(context: Context, terms: PlanTerms, dataset: Dataset, work: Work) -> Spending:
     """Charge one update to the dataset's account, within the plan's and the dataset's budget.
 
     Args:
-        training: the plan's, on the device that trained.
+        work: the plan's, for the device that trained and the dataset.
 
     Raises:
         MedFabricError: ``PLAN_BUDGET_EXCEEDED`` or ``BUDGET_EXCEEDED``; nothing is charged then.
     """
     account = context.get(keys.account(dataset.dataset_id), PrivacyAccount)
+    training, privacy = work
     first = Spending(
         plan_id=terms.plan_id,
         batch_size=training.batch_size,
-        noise_multiplier_micro=terms.privacy.noise_multiplier_micro,
+        noise_multiplier_micro=privacy.noise_multiplier_micro,
         steps_each=training.steps,
         updates=1,
         epsilon_micro=0,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from chaincode.contracts import handover
 from chaincode.contracts import model as models
@@ -30,12 +30,14 @@ from chaincode.schema.plans import (
     HospitalTerms,
     LayerTerms,
     PlanTerms,
+    SizeTerms,
     TrainingTerms,
+    Work,
 )
 from chaincode.schema.strategies import Strategy
 
-Trained = tuple[TrainingTerms, int]
-"""How a node trains, and on how many records."""
+Trained = tuple[Work, int]
+"""What a node does, and with how many records."""
 
 
 def check(context: Context, terms: PlanTerms) -> None:
@@ -49,6 +51,7 @@ def check(context: Context, terms: PlanTerms) -> None:
     if wrong := data.problem(terms.data):
         raise _invalid(wrong)
     _check_training(terms.training)
+    _check_sizes(terms.sizes)
     if terms.training.layers is not None:
         _check_layers(terms.training.layers, terms.model.parameters)
     _check_hospitals(context, terms)
@@ -65,8 +68,8 @@ def check(context: Context, terms: PlanTerms) -> None:
     trained = _check_participants(context, terms)
     if terms.participation.dynamic is not None:
         trained += _check_dynamic(terms, terms.participation.dynamic)
-    for training, samples in _worst(trained):
-        _check_privacy(terms, training, samples)
+    for work, samples in _worst(trained):
+        _check_privacy(terms, work, samples)
     if terms.privacy.hospital is not None:
         _check_hospital_privacy(terms, terms.privacy.hospital)
     if terms.acceptance.norm is not None:
@@ -82,6 +85,16 @@ def _check_training(terms: TrainingTerms) -> None:
         raise _invalid("federated SGD takes one step a round, on every class of device")
     if wrong := strategies.problem(terms.strategy, terms.settings):
         raise _invalid(wrong)
+
+
+def _check_sizes(sizes: Sequence[SizeTerms]) -> None:
+    if not distinct(str(size.least_samples) for size in sizes):
+        raise _invalid("two classes of dataset sizes begin at the same number of records")
+    for size in sizes:
+        if size.batch_size > size.least_samples:
+            raise _invalid(
+                f"the batch is larger than the smallest dataset of {size.least_samples} records"
+            )
 
 
 def _check_layers(layers: LayerTerms, parameters: int) -> None:
@@ -128,7 +141,7 @@ def _check_hospitals(context: Context, terms: PlanTerms) -> None:
 
 def _check_norm(terms: PlanTerms, bound: NormTerms) -> None:
     hidden = terms.encryption
-    noise = clipping.norm_terms(terms.training, terms.privacy, hidden).noise_micro
+    noise = clipping.norm_terms(terms.training, terms.privacy, hidden, terms.sizes).noise_micro
     # What is beyond the clip is cut off: no value's noise is larger.
     if bound.noise_micro < min(noise, hidden.clip_micro):
         raise _invalid(
@@ -158,15 +171,15 @@ def _check_participants(context: Context, terms: PlanTerms) -> list[Trained]:
     trained: list[Trained] = []
     for participant in participants:
         node = _check_node(context, participant.msp_id, participant.node_id)
-        training = terms.training.on(node.device)
         dataset = context.get(keys.dataset(participant.dataset_id), Dataset)
         if dataset.msp_id != participant.msp_id:
             raise _invalid(f"dataset {dataset.dataset_id} belongs to another hospital")
         if dataset.application != terms.data.application:
             raise _invalid(f"dataset {dataset.dataset_id} is for another application")
-        if training.batch_size > dataset.train_samples:
+        work = terms.work(dataset.train_samples, node.device)
+        if work.training.batch_size > dataset.train_samples:
             raise _invalid(f"the batch is larger than dataset {dataset.dataset_id}")
-        trained.append((training, dataset.train_samples))
+        trained.append((work, dataset.train_samples))
     return trained
 
 
@@ -180,33 +193,37 @@ def _check_node(context: Context, msp_id: str, node_id: str) -> Node:
 
 
 def _check_dynamic(terms: PlanTerms, rule: DynamicTerms) -> list[Trained]:
-    """What nodes that the rule admits may do, and the size of the smallest dataset."""
+    """What nodes that the rule admits may do, each with the size of the smallest dataset."""
     if not distinct(rule.hospitals) or not distinct(rule.roles) or not distinct(rule.devices):
         raise _invalid("the rule for dynamic nodes names something twice")
     if Role.TRAINER not in rule.roles:
         raise _invalid("the rule admits nodes that are no trainers")
     # A class that the plan says nothing of trains as the plan says in general.
     classes = rule.devices or ("", *(own.device for own in terms.training.devices))
-    admitted = [terms.training.on(device) for device in classes]
-    if any(training.batch_size > rule.least_samples for training in admitted):
+    least = rule.least_samples
+    larger = [size.least_samples for size in terms.sizes if size.least_samples > least]
+    admitted = [(terms.work(n, device), n) for device in classes for n in (least, *larger)]
+    if any(work.training.batch_size > samples for work, samples in admitted):
         raise _invalid("the batch is larger than the smallest dataset that the rule admits")
-    return [(training, rule.least_samples) for training in admitted]
+    return admitted
 
 
 def _worst(trained: Iterable[Trained]) -> list[Trained]:
-    """Of each training the smallest dataset, which loses most: the same batch is a larger part."""
-    smallest: dict[tuple[int, int], Trained] = {}
-    for training, samples in trained:
-        kind = (training.batch_size, training.steps)
+    """Of each work the smallest dataset, which loses most: the same batch is a larger part."""
+    smallest: dict[tuple[int, int, int], Trained] = {}
+    for work, samples in trained:
+        training, privacy = work
+        kind = (training.batch_size, training.steps, privacy.noise_multiplier_micro)
         if kind not in smallest or samples < smallest[kind][1]:
-            smallest[kind] = (training, samples)
+            smallest[kind] = (work, samples)
     return [smallest[kind] for kind in sorted(smallest)]
 
 
-def _check_privacy(terms: PlanTerms, training: TrainingTerms, samples: int) -> None:
+def _check_privacy(terms: PlanTerms, work: Work, samples: int) -> None:
+    training, privacy = work
     # As the rounds will be charged: each is rounded up by itself.
     per_round = accounting.rdp_pico(
-        training.batch_size, samples, terms.privacy.noise_multiplier_micro, training.steps
+        training.batch_size, samples, privacy.noise_multiplier_micro, training.steps
     )
     loss = [terms.training.rounds * divergence for divergence in per_round]
     epsilon = accounting.epsilon_micro(loss, terms.privacy.delta_nano)

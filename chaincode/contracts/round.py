@@ -16,7 +16,7 @@ from chaincode.schema.enclaves import Attested
 from chaincode.schema.errors import Code, MedFabricError
 from chaincode.schema.grouptests import commitment
 from chaincode.schema.masking import MaskingTerms
-from chaincode.schema.plans import Participant, Plan, PlanStatus, PlanTerms, TrainingTerms
+from chaincode.schema.plans import Participant, Plan, PlanStatus, PlanTerms, Work
 from chaincode.schema.rounds import (
     AdvanceArgs,
     AttestArgs,
@@ -140,9 +140,9 @@ class RoundContract:
                 Code.WRONG_BASE_MODEL, "trained on another model; fetch the round's base model"
             )
         dataset = _consented_dataset(context, plan, participant, args.dataset_id)
-        training = _training(context, plan.terms)
-        _check_terms(args, plan.terms, training, dataset)
-        spending = datasets.charge(context, plan.terms, dataset, training)
+        work = _work(context, plan.terms, dataset)
+        _check_terms(args, work, dataset)
+        spending = datasets.charge(context, plan.terms, dataset, work)
         hospitals.charge(context, plan.terms)
         update = Update(
             plan_id=args.plan_id,
@@ -172,10 +172,11 @@ class RoundContract:
             raise MedFabricError(
                 Code.DUPLICATE_UPDATE, f"{context.node_id} has submitted an update; it stands"
             )
-        training = _training(context, plan.terms)
+        dataset = context.get(keys.dataset(participant.dataset_id), Dataset)
+        work = _work(context, plan.terms, dataset)
         if args.trained:
-            dataset = _consented_dataset(context, plan, participant, participant.dataset_id)
-            datasets.charge(context, plan.terms, dataset, training)
+            _consented_dataset(context, plan, participant, participant.dataset_id)
+            datasets.charge(context, plan.terms, dataset, work)
         decline = Decline(
             plan_id=args.plan_id,
             round=args.round,
@@ -183,9 +184,9 @@ class RoundContract:
             node_id=context.node_id,
             dataset_id=participant.dataset_id,
             code=args.code,
-            steps=training.steps if args.trained else 0,
-            batch_size=training.batch_size,
-            noise_multiplier_micro=plan.terms.privacy.noise_multiplier_micro,
+            steps=work.training.steps if args.trained else 0,
+            batch_size=work.training.batch_size,
+            noise_multiplier_micro=work.privacy.noise_multiplier_micro,
             posted_at=context.now,
         )
         return context.post(
@@ -443,27 +444,26 @@ def _consented_dataset(
     return context.get(keys.dataset(dataset_id), Dataset)
 
 
-def _training(context: Context, terms: PlanTerms) -> TrainingTerms:
-    """The plan's training on the caller's class of device."""
+def _work(context: Context, terms: PlanTerms, dataset: Dataset) -> Work:
+    """What the plan has the caller do, on its class of device."""
     node = context.get(keys.node(context.msp_id, context.node_id), Node)
-    return terms.training.on(node.device)
+    return terms.work(dataset.train_samples, node.device)
 
 
-def _check_terms(
-    args: SubmitUpdateArgs, terms: PlanTerms, training: TrainingTerms, dataset: Dataset
-) -> None:
+def _check_terms(args: SubmitUpdateArgs, work: Work, dataset: Dataset) -> None:
+    training, privacy = work
     given = (args.steps, args.batch_size, args.noise_multiplier_micro, args.samples)
     wanted = (
         training.steps,
         training.batch_size,
-        terms.privacy.noise_multiplier_micro,
+        privacy.noise_multiplier_micro,
         dataset.train_samples,
     )
     if given != wanted:
         raise MedFabricError(
             Code.PRIVACY_TERMS_MISMATCH,
-            "steps, batch size, noise and sample count must be the plan's on this node's class of "
-            "device, and the dataset's",
+            "steps, batch size, noise and sample count must be the plan's for this node's class of "
+            "device and its dataset's size, and the dataset's",
         )
     if not 0 < args.update.size_bytes <= UPDATE_LIMIT:
         raise MedFabricError(Code.WRONG_SIZE, "an update is neither empty nor that large")

@@ -12,12 +12,13 @@ Tolerant").
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import isqrt
 
 from chaincode.schema.encryption import EncryptionTerms
 from chaincode.schema.masking import MaskingTerms
 from chaincode.schema.norms import NormTerms
-from chaincode.schema.plans import PrivacyTerms, TrainingTerms
+from chaincode.schema.plans import PrivacyTerms, SizeTerms, TrainingTerms, work
 
 _ONE = 10**6
 _LARGEST = 8 * _ONE
@@ -44,17 +45,19 @@ def norm_terms(
     training: TrainingTerms,
     privacy: PrivacyTerms,
     encryption: EncryptionTerms | MaskingTerms | None = None,
+    sizes: Sequence[SizeTerms] = (),
 ) -> NormTerms:
     """A plan's bound on the norm of a mean update, for these terms.
 
     Records move a model by no more than the learning rate times the gradients' clip, step by step,
     with momentum's sums: if every gradient were as long as its clip and all pointed one way. The
     drift that is allowed is a quarter of that; the applications that ship drift by a fifth or less.
-    Of classes of devices the longest counts. Where whole hospitals are hidden, norm and noise are
-    those of their terms, exactly.
+    Of classes of devices and of dataset sizes the longest counts. Where whole hospitals are hidden,
+    norm and noise are those of their terms, exactly.
 
     Args:
         encryption: the plan's, where its privacy terms hide hospitals.
+        sizes: of datasets, as the plan names them.
     """
     if privacy.hospital is not None and encryption is not None:
         unit = encryption.clip_micro
@@ -62,10 +65,14 @@ def norm_terms(
             drift_micro=-(-privacy.hospital.norm_levels * unit // encryption.levels),
             noise_micro=max(1, -(-privacy.hospital.noise_levels * unit // encryption.levels)),
         )
-    classes = [training, *(training.on(own.device) for own in training.devices)]
+    works = [
+        work(training, privacy, sizes, samples, device)
+        for device in ("", *(own.device for own in training.devices))
+        for samples in (0, *(size.least_samples for size in sizes))
+    ]
     return NormTerms(
-        drift_micro=max(_drift_micro(own, privacy) for own in classes),
-        noise_micro=max(noise_micro(own, privacy) for own in classes),
+        drift_micro=max(_drift_micro(own.training, privacy) for own in works),
+        noise_micro=max(noise_micro(*own) for own in works),
     )
 
 

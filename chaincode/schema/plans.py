@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 from pydantic import Field
 
@@ -30,6 +31,9 @@ from chaincode.schema.encryption import EncryptionTerms, Workload
 from chaincode.schema.hospitals import HospitalSpending
 from chaincode.schema.masking import MaskingTerms
 from chaincode.schema.norms import NormTerms
+
+MOST_SIZES = 32
+"""Classes of dataset sizes in a plan: whoever proposes it waits for all their accounts."""
 
 
 class PlanStatus(StrEnum):
@@ -140,6 +144,47 @@ class PrivacyTerms(Language):
     hospital: HospitalTerms | None = None
 
 
+class SizeTerms(Language):
+    """What datasets of at least ``least_samples`` training records do instead: batch and noise that
+    suit their size, so that the smallest dataset does not set everybody's noise. Among several the
+    largest that a dataset reaches counts.
+    """
+
+    least_samples: Annotated[int, Field(ge=1, le=2**40)]
+    batch_size: Annotated[int, Field(ge=1, le=2**30)]
+    noise_multiplier_micro: Annotated[int, Field(ge=50_000, le=10**9)]
+
+
+class Work(NamedTuple):
+    """What one node does in a round: the plan's training and privacy, on its class of device and
+    for its dataset's size."""
+
+    training: TrainingTerms
+    privacy: PrivacyTerms
+
+
+def work(
+    training: TrainingTerms,
+    privacy: PrivacyTerms,
+    sizes: Sequence[SizeTerms],
+    samples: int,
+    device: str = "",
+) -> Work:
+    """What these terms make a node do with ``samples`` training records. Of device and size the
+    smaller batch counts: the noise is enough for either."""
+    own = training.on(device)
+    reached = [size for size in sizes if size.least_samples <= samples]
+    if not reached:
+        return Work(own, privacy)
+    size = max(reached, key=lambda one: one.least_samples)
+    named = device in (one.device for one in training.devices)
+    batch = min(own.batch_size, size.batch_size) if named else size.batch_size
+    return Work(
+        own.model_copy(update={"batch_size": batch}),
+        privacy.model_copy(update={"noise_multiplier_micro": size.noise_multiplier_micro}),
+    )
+
+
 class Participant(Language):
     """A trainer node and the dataset it trains on."""
 
@@ -226,8 +271,9 @@ class InheritedKey(Language):
 class PlanTerms(Language):
     """All that is agreed; votes and consents bind to the SHA-256 of its canonical form.
 
-    ``version`` counts the amendments from 1, so that no two versions have the same hash. ``key``:
-    the key that the plan takes over from another, or None for one of its own.
+    ``version`` counts the amendments from 1, so that no two versions have the same hash. ``sizes``:
+    what larger datasets do instead of what ``training`` and ``privacy`` say of all. ``key``: the
+    key that the plan takes over from another, or None for one of its own.
     """
 
     plan_id: Id
@@ -237,12 +283,17 @@ class PlanTerms(Language):
     model: ModelTerms
     training: TrainingTerms
     privacy: PrivacyTerms
+    sizes: Annotated[tuple[SizeTerms, ...], Field(max_length=MOST_SIZES)] = ()
     encryption: EncryptionTerms | MaskingTerms
     participation: ParticipationTerms
     acceptance: AcceptanceTerms
     schedule: ScheduleTerms = ScheduleTerms()
     enclaves: Annotated[tuple[EnclaveTerms, ...], Field(max_length=64)] = ()
     key: InheritedKey | None = None
+
+    def work(self, samples: int, device: str) -> Work:
+        """What a node of that class of device does with so many training records."""
+        return work(self.training, self.privacy, self.sizes, samples, device)
 
     @property
     def sha256(self) -> str:

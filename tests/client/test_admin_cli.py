@@ -16,10 +16,12 @@ from support.pki import make_identity
 from support.scripted_gateway import serve
 
 from chaincode.schema import canonical
+from chaincode.schema.accounting import epsilon_micro, rdp_pico
 from chaincode.schema.base import ContentRef, Role
 from chaincode.schema.conduct import book, unknown
 from chaincode.schema.encryption import EncryptionTerms, Workload, refusal
 from chaincode.schema.errors import Code
+from chaincode.schema.plans import SizeTerms
 from chaincode.schema.reputation import Evidence, Rated
 from chaincode.schema.rounds import Model, ModelStatus
 from chaincode.schema.studies import Study, StudyResult, StudyStatus, StudyTerms, spending_of
@@ -720,6 +722,24 @@ def test_encryption_terms_are_chosen_or_refused_with_the_reason():
     assert refusal(terms, Workload(4, 4, 62, 6)) is None
     assert refused.exit_code != 0
     assert "more than half" in refused.output
+
+
+def test_sizes_of_datasets_get_their_own_noise_or_the_reason_why_not():
+    chooser = ["admin", "privacy", "sizes", "--batch-size", "32", "--steps", "4", "--json"]
+    chooser += ["--rounds", "2", "--learning-rate", "0.5", "--sample-clip", "0.2"]
+
+    given = [*chooser, "--epsilon", "3", "--samples", "300", "--samples", "20", "--samples", "22"]
+    chosen = json.loads(CliRunner().invoke(cli, given).stdout)
+    refused = CliRunner().invoke(cli, [*chooser, "--epsilon", "0.000001", "--samples", "1"])
+
+    (large,) = [SizeTerms(**size) for size in chosen["sizes"]]
+    assert (chosen["batch_size"], large.least_samples, large.batch_size) == (10, 300, 32)
+    assert large.noise_multiplier_micro < chosen["noise_multiplier_micro"]
+    spent = rdp_pico(32, 300, large.noise_multiplier_micro, 8)
+    assert 2_900_000 < epsilon_micro(spent, 10_000) <= 3_000_000
+    assert chosen["clip_micro"] >= chosen["norm"]["noise_micro"]
+    assert refused.exit_code != 0
+    assert "leave small datasets out" in refused.output
 
 
 def test_the_clip_follows_from_the_noise():

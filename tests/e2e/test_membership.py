@@ -115,7 +115,7 @@ def _succeed(run: Run) -> None:
 def _dynamic_plan(*args: Any, **others: Any) -> PlanTerms:
     plan = NAMED_PLAN(*args, **others)
     rule = DynamicTerms(
-        hospitals=plan.hospitals, slots=2, least_samples=args[6], devices=("laptop",)
+        hospitals=plan.hospitals, slots=2, least_samples=min(args[6]), devices=("laptop",)
     )
     changes = {"participants": (), "dynamic": rule, "quorum": 4}
     training = {"strategy": Strategy.FEDPROX, "settings": {"mu": 10_000}}

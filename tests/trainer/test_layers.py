@@ -216,7 +216,7 @@ def _plan(layers: LayerTerms | None) -> tuple[PlanTerms, bytes]:
             Participant(msp_id=f"Hospital{n}MSP", node_id="node1", dataset_id=f"data{n}")
             for n in range(1, 5)
         ),
-        60,
+        [60],
         layers=layers,
     )
     adam = {"strategy": Strategy.FEDADAM, "settings": ADAM}

@@ -414,6 +414,7 @@ class _Learner:
     dataset_id = "data1"
     records_sha256 = "ab" * 32
     training = small_terms().training
+    privacy = small_terms().privacy
 
     def __init__(self, delta: list[float]) -> None:
         self._delta = np.array(delta)

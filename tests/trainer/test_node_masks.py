@@ -43,6 +43,7 @@ class _Learner:
 
     records_sha256 = "ab" * 32
     training = TERMS.training
+    privacy = TERMS.privacy
 
     def __init__(self, msp_id: str) -> None:
         self.dataset_id = dataset_of(msp_id)

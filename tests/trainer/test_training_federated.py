@@ -1,9 +1,12 @@
 """The breast cancer plan in one process: accurate under its privacy terms, repeatable."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from chaincode.schema import accounting, clipping
+from chaincode.schema import accounting, clipping, sizes
+from chaincode.schema.plans import SizeTerms
 from trainer import applications, baselines, presets
 from trainer.applications.files import load, write
 from trainer.data.records import Records, split
@@ -44,6 +47,31 @@ def test_preset_plan_is_accurate_on_validation_records(
         accuracies.append(correct / total)
 
     assert np.mean(accuracies) > 0.93
+
+
+def test_a_small_hospital_does_not_set_everybodys_noise(tmp_path: Path) -> None:
+    hospitals, _ = load(WDBC, write(WDBC, tmp_path, 4, 2, "quantity"))
+    parts = [split(records, 0.2, seed=2) for records in hospitals]
+    training, validation = [part for part, _ in parts], pooled([part for _, part in parts])
+    samples = [len(records) for records in training]
+    assert max(samples) > 10 * min(samples)
+    terms = presets.training(WDBC.tuned, min(samples))
+    privacy = presets.privacy(WDBC.tuned, terms, min(samples))
+    model = registry.build("logistic", {"features": 20, "classes": 2})
+
+    def accuracy(larger: tuple[SizeTerms, ...]) -> float:
+        clip = sizes.clip_micro(terms, privacy, larger, samples) / 1e6
+        found = []
+        for seed in range(3):
+            rounds = list(federated(model, training, terms, privacy, seed, clip, larger))
+            correct, total = evaluate(model, rounds[-1][0], validation)
+            found.append(correct / total)
+        return float(np.mean(found))
+
+    fitted, alike = accuracy(presets.sizes(WDBC.tuned, terms, samples)), accuracy(())
+
+    assert fitted > 0.93
+    assert fitted > alike + 0.05
 
 
 @pytest.mark.parametrize("samples", [8, 40, 91, 5000])

@@ -51,20 +51,20 @@ class Learner:
         torch.set_num_threads(1)
         self.dataset_id = data.dataset_id
         self._terms = terms
-        self.training = terms.training.on(device)
         self._compute = Compute(compute.accelerator, compute.precision)
         _check_data(terms)
         self._strategy = strategies.find(terms.training.strategy)
         self._model = registry.build(terms.model.architecture, terms.model.config)
         self._layout = registry.layout(self._model)
         _check_architecture(terms, self._layout)
-        self._layers = Layers.planned(self._layout, self.training)
+        self._layers = Layers.planned(self._layout, terms.training)
         if not registry.is_ours(terms.model.architecture):
             found = check(self._model, terms.data.shape, len(terms.data.classes))
             refuse(terms.model.architecture, found)
         opened = open_recorded(data, terms.data, recorded, identity)
         self._records, self._validation = opened.training, opened.validation
         self._test = opened.test
+        self.training, self.privacy = terms.work(len(opened.training), device)
         self._judged: dict[str, tuple[int, int]] = {}
 
     @cached_property
@@ -77,13 +77,12 @@ class Learner:
     def train(self, base: bytes, course: Course) -> Trained:
         """One round's training from the base model's file."""
         start, _ = weights.decode_of(self._terms, base, self._layout)
-        terms = self._terms
         return train(
             self._model,
             start,
             self._records,
             self.training,
-            terms.privacy,
+            self.privacy,
             course=course,
             compute=self._compute,
         )

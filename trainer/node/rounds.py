@@ -120,6 +120,7 @@ class _PreparedUpdate(Language):
     samples: int
     steps: int
     batch_size: int
+    noise_multiplier_micro: int
 
 
 class _Declined(Language):
@@ -216,7 +217,6 @@ class Rounds:
             assert refused is not None
             return self._decline(duty, refused.code, trained=True)
         ref = self._exchange.release_kept(prepared.content_sha256)
-        terms = now.plan.terms
         args = SubmitUpdateArgs(
             plan_id=duty.plan_id,
             round=duty.round,
@@ -226,7 +226,7 @@ class Rounds:
             samples=prepared.samples,
             steps=prepared.steps,
             batch_size=prepared.batch_size,
-            noise_multiplier_micro=terms.privacy.noise_multiplier_micro,
+            noise_multiplier_micro=prepared.noise_multiplier_micro,
         )
         try:
             self._consortium.submit("round:SubmitUpdate", args, Posted)
@@ -375,6 +375,7 @@ class Rounds:
             samples=trained.samples,
             steps=trained.steps,
             batch_size=learner.training.batch_size,
+            noise_multiplier_micro=learner.privacy.noise_multiplier_micro,
         )
         return prepared, {
             "train_ms": round(1000 * trained.seconds),

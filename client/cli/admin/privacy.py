@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from chaincode.schema.errors import Code, MedFabricError
 from client.cli.output import json_option, show
 from client.cli.session import ledger_command
 
@@ -108,6 +109,69 @@ def update_clip(
         "noise": clipping.noise_micro(training, terms) / 1_000_000,
         "clip_micro": clipping.clip_micro(training, terms),
         "norm": clipping.norm_terms(training, terms).model_dump(),
+    }
+    show(result, as_json=as_json)
+
+
+@privacy.command("sizes")
+@click.option("--samples", type=AT_LEAST_ONE, required=True, multiple=True, help="Of each dataset.")
+@click.option("--batch-size", type=AT_LEAST_ONE, required=True, help="That large datasets take.")
+@click.option("--steps", type=click.IntRange(1, 100_000), required=True, help="Steps per round.")
+@click.option("--rounds", type=click.IntRange(1, 10_000), required=True, help="Of the plan.")
+@click.option("--epsilon", type=click.FloatRange(1e-6, 1000), required=True)
+@click.option("--delta", type=click.FloatRange(1e-9, 0.5), default=1e-5, show_default=True)
+@click.option("--learning-rate", type=click.FloatRange(1e-6, 1000), required=True)
+@click.option("--momentum", type=click.FloatRange(0, 0.999999), default=0.0, show_default=True)
+@click.option("--sample-clip", type=click.FloatRange(1e-6, 1000), required=True)
+@json_option
+def size_terms(
+    samples: tuple[int, ...],
+    batch_size: int,
+    steps: int,
+    rounds: int,
+    epsilon: float,
+    delta: float,
+    learning_rate: float,
+    momentum: float,
+    sample_clip: float,
+    as_json: bool,
+) -> None:
+    """Batch and noise that keep datasets of these sizes within epsilon, none with more noise than
+    it needs; and the clip and the norm bound that go with them. Counted are training records."""
+    from chaincode.schema import sizes
+    from chaincode.schema.plans import PrivacyTerms, TrainingTerms
+    from chaincode.schema.strategies import Strategy
+
+    target, delta_nano = round(epsilon * 1_000_000), round(delta * 1_000_000_000)
+    training = TrainingTerms(
+        strategy=Strategy.FEDAVG,
+        rounds=rounds,
+        steps=steps,
+        batch_size=sizes.batch(batch_size, min(samples)),
+        learning_rate_micro=round(learning_rate * 1_000_000),
+        momentum_micro=round(momentum * 1_000_000),
+    )
+    try:
+        smallest, *larger = (
+            sizes.fitted(training, target, delta_nano, batch_size, least)
+            for least in sizes.classes(samples)
+        )
+    except ValueError as error:
+        why = f"{error}; leave small datasets out, or take fewer rounds or steps, or more epsilon"
+        raise MedFabricError(Code.BAD_ARGUMENT, why) from None
+    terms = PrivacyTerms(
+        epsilon_micro=target,
+        delta_nano=delta_nano,
+        noise_multiplier_micro=smallest.noise_multiplier_micro,
+        sample_clip_micro=round(sample_clip * 1_000_000),
+    )
+    clip = sizes.clip_micro(training, terms, larger, samples)
+    result = {
+        "batch_size": training.batch_size,
+        "noise_multiplier_micro": terms.noise_multiplier_micro,
+        "sizes": [size.model_dump() for size in larger],
+        "clip_micro": clip,
+        "norm": sizes.norm_terms(training, terms, larger, clip).model_dump(),
     }
     show(result, as_json=as_json)
 

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks import _noised
 from benchmarks._rows import alone
 from chaincode.schema import studies
 from chaincode.schema.base import ContentRef
@@ -57,7 +58,7 @@ def rows() -> list[dict[str, Any]]:
     """Measure, and compare."""
     records = _masses()
     found = [*_costs(records, 1, _DEFAULT), *_costs(records, 3, _WIDE)]
-    return [*found, *(_accuracy(records, degree) for degree in (1, 3))]
+    return [*found, *(_accuracy(records, degree) for degree in (1, 3)), *_noised.rows()]
 
 
 def _costs(records: Raw, degree: int, ring: EncryptionTerms) -> list[dict[str, Any]]:

@@ -20,6 +20,7 @@ from chaincode.schema.studies import (
     Histogram,
     Statistic,
     StudyDataset,
+    StudyPrivacy,
     StudyStatus,
     StudyTerms,
     StudyView,
@@ -28,7 +29,7 @@ from client import blocks
 from client.audit import proof, reputations
 from client.connection import Connection
 from client.consortium import Consortium
-from client.findings import findings
+from client.findings import Findings, findings
 from client.identity import Identity
 from demo import run as demo
 from demo.run import PLAN_ID, Run
@@ -38,7 +39,10 @@ from trainer import presets
 _plan = presets.plan
 
 
-def _terms(run: Run) -> StudyTerms:
+EPSILON_MICRO = 1_000_000
+
+
+def _terms(run: Run, *, noised: bool) -> StudyTerms:
     """Two columns of the records of all hospitals but the last, which holds them."""
     plan = run.ledger.plans.get(plan_id=PLAN_ID).plan.terms
     *owners, holder = plan.participation.participants
@@ -57,6 +61,10 @@ def _terms(run: Run) -> StudyTerms:
         most_records=1000,
         flooding=Flooding(scale_bits=10, flood_bits=10),
     )
+    if noised:
+        privacy = StudyPrivacy(noise_milli=1, quorum=len(owners))
+        named = drawn.model_copy(update={"study_id": "noised", "privacy": privacy})
+        drawn = studies.calibrated(named, EPSILON_MICRO, presets.DELTA_NANO)
     assert isinstance(plan.encryption, EncryptionTerms)
     fitted = studies.fitted(drawn, plan.encryption, len(plan.hospitals))
     assert fitted is not None
@@ -101,26 +109,42 @@ def test_a_running_consortium_studies_records_that_their_holder_cannot_read(
     with training(tmp_path, kind, rounds=1, stage_seconds=60) as run:
         _until(lambda: demo.plan(run).status is PlanStatus.ACTIVE)
         admins = {hospital.msp_id: hospital.admin for hospital in run.hospitals}
-        terms = _terms(run)
-        _agree(run, admins, terms)
+        exact, noised = (_terms(run, noised=noised) for noised in (False, True))
+        for terms in (exact, noised):
+            _agree(run, admins, terms)
 
-        def view() -> StudyView:
+        def view(terms: StudyTerms) -> StudyView:
             return run.ledger.studies.get(study_id=terms.study_id)
 
-        _until(lambda: view().study.status in (StudyStatus.PUBLISHED, StudyStatus.FAILED))
-        done, datasets = view(), [one.dataset_id for one in terms.datasets]
+        over = (StudyStatus.PUBLISHED, StudyStatus.FAILED)
+        _until(lambda: all(view(terms).study.status in over for terms in (exact, noised)))
+        views, datasets = list(map(view, (exact, noised))), [d.dataset_id for d in exact.datasets]
         held = [run.ledger.datasets.get(dataset_id=name).dataset for name in datasets]
+        accounts = run.ledger.datasets.privacy().accounts
         layout, first = run.network.layout, run.hospitals[0]
         connection = Connection.load(layout.connection(first.slug))
         height = blocks.fetch(connection, Identity.load(first.user("auditor")), tmp_path / "blocks")
         verdict, ledger = proof.prove(tmp_path / "blocks", layout.genesis.read_bytes(), height)
 
-    assert done.study.status is StudyStatus.PUBLISHED, done.study.reason
-    assert done.result is not None
-    found = findings(terms, done.result.sums)
+    (found, sums), (about, noisy) = map(_found, views)
     records = sum(d.train_samples + d.validation_samples + d.test_samples for d in held)
-    assert found.records == records
+    assert found.records == about.records == records
     assert sum(b.records for b in found.histograms[0].bins) == records
     assert found.pairs[0].correlation_micro is not None
+    # Of the noise of three owners nothing is as wide as twelve deviations.
+    reach = 12 * 3**0.5
+    widths = [max(1, noise) * reach for noise in studies.noises(noised)]
+    assert all(abs(a - b) <= width for a, b, width in zip(sums, noisy, widths, strict=True))
+    assert sum(a != b for a, b in zip(sums, noisy, strict=True)) >= len(sums) - 3
+    spent = {a.dataset_id: [one.epsilon_micro for one in a.studies] for a in accounts if a.studies}
+    told = studies.spending_of(noised, presets.DELTA_NANO).epsilon_micro
+    assert spent == {name: [told] for name in datasets}
+    assert told <= EPSILON_MICRO
     assert verdict.proven
     assert list(reputations.check(ledger)) == []
+
+
+def _found(view: StudyView) -> tuple[Findings, tuple[int, ...]]:
+    assert view.study.status is StudyStatus.PUBLISHED, view.study.reason
+    assert view.result is not None
+    return findings(view.study.terms, view.result.sums), view.result.sums

@@ -227,9 +227,8 @@ class _Running:
             args = r.AdvanceArgs(plan_id=self.plan_id, number=number, page=page)
             _call(who, "round:Advance", args, r.RoundState)
 
-    def _state(self, number: int) -> r.WholeRound:
-        args = r.RoundArgs(plan_id=self.plan_id, number=number)
-        return self.validators[0].evaluate("round:Get", args, r.RoundView).round
+    def _state(self, number: int) -> r.Round:
+        return self.validators[0].rounds.page(plan_id=self.plan_id, number=number).round
 
 
 @contextmanager

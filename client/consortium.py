@@ -225,7 +225,18 @@ class Rounds(Group):
     evaluate = Call("round:Evaluate", r.EvaluateArgs, r.Posted)
     object = Call("round:Object", r.ObjectArgs, r.Objection)
     advance = Call("round:Advance", r.AdvanceArgs, r.RoundState)
-    get = Call("round:Get", r.RoundArgs, r.RoundView)
+    page = Call("round:Get", r.RoundPageArgs, r.RoundPage)
+
+    def get(self, *, plan_id: str, number: int) -> r.RoundView:
+        """A round and everything contributed to it, read page by page.
+
+        Raises:
+            MedFabricError: as :meth:`Consortium.evaluate`.
+        """
+        first = self.page(plan_id=plan_id, number=number)
+        rest = range(1, first.round.pages)
+        others = [self.page(plan_id=plan_id, number=number, page=page) for page in rest]
+        return r.RoundView.of([first, *others])
 
 
 class Masks(Group):

@@ -7,6 +7,8 @@ is written once: a round of one page opens and is sealed in one transaction each
 
 from __future__ import annotations
 
+import bisect
+from collections.abc import Callable
 from typing import Any
 
 from chaincode.contracts import place as places
@@ -22,8 +24,8 @@ from chaincode.schema.rounds import (
     Contributions,
     Decline,
     NodeRef,
+    NodeStanding,
     Round,
-    Standing,
     Update,
     WholeRound,
 )
@@ -79,7 +81,7 @@ def seal(
         number=round_.number,
         page=page,
         contributions=tuple(
-            Standing(msp_id=u.msp_id, node_id=u.node_id, standing_milli=standing)
+            NodeStanding(msp_id=u.msp_id, node_id=u.node_id, standing_milli=standing)
             for u, standing in zip(posted, standings, strict=True)
         ),
         missing=tuple(NodeRef(msp_id=p.msp_id, node_id=p.node_id) for p in missing),
@@ -130,30 +132,54 @@ def participant(context: Context, plan: Plan, round_: Round) -> Participant:
     )
 
 
-def whole(context: Context, plan: Plan, round_: Round) -> dict[str, Any]:
-    """A round with all its pages, its updates and declines; for transactions that do not write."""
+def whole(context: Context, plan: Plan, round_: Round) -> WholeRound:
+    """A round with all its pages."""
     place = (round_.plan_id, round_.number)
     numbers = range(round_.pages)
     cohorts = context.existing([keys.cohort(*place, page) for page in numbers], Cohort)
     wanted = [keys.contributions(*place, page) for page in numbers]
-    found = context.existing(wanted, Contributions)
-    posted = tuple(update for cohort in cohorts for update in updates(context, cohort))
-    bits = plan.terms.encryption.weight_bits
-    masking = context.find(keys.masking(*place), Masking)
-    declined = tuple(decline for cohort in cohorts for decline in declines(context, cohort))
+    return WholeRound.of(
+        round_,
+        cohorts,
+        context.existing(wanted, Contributions),
+        [update for cohort in cohorts for update in updates(context, cohort)],
+        plan.terms.encryption.weight_bits,
+        context.find(keys.masking(*place), Masking),
+        alike=plan.terms.hides_hospitals,
+    )
+
+
+def page(context: Context, round_: Round, number: int) -> dict[str, Any]:
+    """A page of a round's nodes, and how many pages there are; for transactions that do not write.
+
+    Raises:
+        MedFabricError: ``NOT_FOUND`` for a page that the round has not.
+    """
+    if number >= round_.pages:
+        raise MedFabricError(
+            Code.NOT_FOUND, f"round {round_.number} has {round_.pages} pages of nodes, from 0 on"
+        )
+    place = (round_.plan_id, round_.number)
+    cohort = context.find(keys.cohort(*place, number), Cohort)
     return {
-        "round": WholeRound.of(
-            round_,
-            cohorts,
-            found,
-            posted,
-            bits,
-            masking,
-            alike=plan.terms.hides_hospitals,
-        ),
-        "updates": posted,
-        "declines": declined,
+        "page": number,
+        "enlisted": _pages_so_far(context, keys.cohort, round_),
+        "sealed": _pages_so_far(context, keys.contributions, round_),
+        "cohort": cohort,
+        "contributions": sealed(context, round_, number),
+        "updates": updates(context, cohort) if cohort else (),
+        "declines": declines(context, cohort) if cohort else (),
     }
+
+
+def _pages_so_far(context: Context, key: Callable[..., keys.Key], round_: Round) -> int:
+    """How many pages of a kind are written: one after the other, so that the last is found by
+    halves."""
+
+    def missing(number: int) -> bool:
+        return context.values([key(round_.plan_id, round_.number, number)]) == [None]
+
+    return bisect.bisect_left(range(round_.pages), True, key=missing)
 
 
 def check_next(

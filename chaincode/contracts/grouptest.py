@@ -239,7 +239,7 @@ def _qualities(
 def _weights(context: Context, plan: Plan, round_: Round) -> dict[str, int]:
     """What the hospitals' nodes weigh together. A plan with tests has one page of nodes."""
     found: dict[str, int] = {}
-    for contribution in cohorts.whole(context, plan, round_)["round"].contributions:
+    for contribution in cohorts.whole(context, plan, round_).contributions:
         found[contribution.msp_id] = found.get(contribution.msp_id, 0) + contribution.weight
     return found
 

@@ -134,12 +134,11 @@ def fixed(context: Context, round_: Round) -> Masking:
     return context.get(keys.masking(round_.plan_id, round_.number), Masking)
 
 
-def whole(context: Context, plan: Plan, round_: Round) -> dict[str, Any]:
-    """A round with all its nodes, and what its masks need; for transactions that do not write."""
-    found = cohorts.whole(context, plan, round_)
+def posted(context: Context, plan: Plan, round_: Round) -> dict[str, Any]:
+    """What a round's masks need, where it has any; for transactions that do not write."""
     if not isinstance(plan.terms.encryption, MaskingTerms):
-        return found
-    return found | {
+        return {}
+    return {
         "mask_keys": mask_keys(context, round_),
         "masking": context.find(keys.masking(round_.plan_id, round_.number), Masking),
         "unmaskings": unmaskings(context, plan.terms, round_.number),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from chaincode.contracts import cohort as cohorts
 from chaincode.contracts import dataset as datasets
 from chaincode.contracts import grouptest, masking, stages
@@ -34,9 +36,10 @@ from chaincode.schema.rounds import (
     Posted,
     Round,
     RoundArgs,
+    RoundPage,
+    RoundPageArgs,
     RoundState,
     RoundStatus,
-    RoundView,
     ShareArgs,
     SubmitUpdateArgs,
     Update,
@@ -322,17 +325,28 @@ class RoundContract:
         return RoundState.of(stages.carry_out(context, plan, round_, outcome))
 
     @transaction("round:Get")
-    def get(self, context: Context, args: RoundArgs) -> RoundView:
+    def get(self, context: Context, args: RoundPageArgs) -> RoundPage:
         plan = plans.get(context, args.plan_id)
         round_ = context.get(keys.round_(args.plan_id, args.number), Round)
-        place = keys.round_(args.plan_id, args.number)[1]
-        return RoundView(
-            attestations=stages.attestations(context, plan.terms, args.number),
-            shares=stages.shares(context, round_),
-            evaluations=stages.evaluations(context, plan.terms, round_),
-            objections=context.all("objection", place, Objection),
-            **masking.whole(context, plan, round_),
+        return RoundPage(
+            round=round_,
+            weight_bits=plan.terms.encryption.weight_bits,
+            alike=plan.terms.hides_hospitals,
+            **cohorts.page(context, round_, args.page),
+            **(_posted(context, plan, round_) if args.page == 0 else {}),
         )
+
+
+def _posted(context: Context, plan: Plan, round_: Round) -> dict[str, Any]:
+    """What hospitals posted to a round."""
+    place = keys.round_(round_.plan_id, round_.number)[1]
+    return {
+        "attestations": stages.attestations(context, plan.terms, round_.number),
+        "shares": stages.shares(context, round_),
+        "evaluations": stages.evaluations(context, plan.terms, round_),
+        "objections": context.all("objection", place, Objection),
+        **masking.posted(context, plan, round_),
+    }
 
 
 def _on_schedule(context: Context, terms: PlanTerms, last: Round | None) -> None:

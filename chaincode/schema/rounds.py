@@ -86,7 +86,7 @@ class Cohort(Language):
     excluded: tuple[Exclusion, ...]
 
 
-class Standing(Language):
+class NodeStanding(Language):
     """What reputation multiplies the samples of a node's update by."""
 
     msp_id: MspId
@@ -102,7 +102,7 @@ class Contributions(Language):
     plan_id: Id
     number: RoundNumber
     page: Page
-    contributions: tuple[Standing, ...]
+    contributions: tuple[NodeStanding, ...]
     missing: tuple[NodeRef, ...]
     updates: Count
     hospitals: tuple[MspId, ...]
@@ -178,7 +178,7 @@ class WholeRound(Round):
         their nodes' standing, once all pages are sealed (see :mod:`~chaincode.schema.weights`), or
         are ``alike``; those of masked updates were fixed before."""
         found: tuple[Contribution, ...] = ()
-        if round_.sealed_page is not None:
+        if round_.sealed_page is not None and sealed:
             standings = [standing for page in sealed for standing in page.contributions]
             found = _contributions(standings, updates, weight_bits, masking, alike=alike)
         return cls(
@@ -194,7 +194,7 @@ class WholeRound(Round):
 
 
 def _contributions(
-    standings: Sequence[Standing],
+    standings: Sequence[NodeStanding],
     updates: Sequence[Update],
     weight_bits: int,
     masking: Masking | None,
@@ -387,6 +387,12 @@ class RoundArgs(Language):
     number: RoundNumber
 
 
+class RoundPageArgs(RoundArgs):
+    """``page``: of the round's nodes."""
+
+    page: Page = 0
+
+
 class AdvanceArgs(RoundArgs):
     """``page``: of the round's nodes, where a stage takes them page by page."""
 
@@ -470,7 +476,37 @@ class RecallArgs(Language):
 # Results
 
 
+class RoundPage(Language):
+    """A round and one page of its nodes: ``cohort`` is None before they are enlisted,
+    ``contributions`` before their updates are sealed.
+
+    ``enlisted`` and ``sealed`` count the pages that are; ``weight_bits`` and ``alike`` are how the
+    plan has updates weighed. What hospitals posted, and what masks need, is on the first page.
+    """
+
+    round: Round
+    page: Page
+    enlisted: Page
+    sealed: Page
+    weight_bits: Count
+    alike: bool
+    cohort: Cohort | None
+    contributions: Contributions | None
+    updates: tuple[Update, ...]
+    declines: tuple[Decline, ...]
+    attestations: tuple[Attestation, ...] = ()
+    shares: tuple[DecryptionShare, ...] = ()
+    evaluations: tuple[Evaluation, ...] = ()
+    objections: tuple[Objection, ...] = ()
+    mask_keys: tuple[MaskKeys, ...] = ()
+    masking: Masking | None = None
+    unmaskings: tuple[Unmasking, ...] = ()
+
+
 class RoundView(Language):
+    """A round and everything contributed to it, as a reader puts it together from its pages; or
+    from some of them, whose nodes it then has, without weights."""
+
     round: WholeRound
     updates: tuple[Update, ...]
     attestations: tuple[Attestation, ...]
@@ -481,6 +517,39 @@ class RoundView(Language):
     mask_keys: tuple[MaskKeys, ...] = ()
     masking: Masking | None = None
     unmaskings: tuple[Unmasking, ...] = ()
+    cohorts: tuple[Cohort, ...] = ()
+
+    def on_page(self, number: int) -> tuple[Participant, ...]:
+        """Who takes part in the round on one of the pages it is put together from."""
+        found = (cohort.participants for cohort in self.cohorts if cohort.page == number)
+        return next(found, ())
+
+    @classmethod
+    def of(cls, pages: Sequence[RoundPage]) -> RoundView:
+        """Of these pages, the first in front."""
+        first = pages[0]
+        cohorts = tuple(page.cohort for page in pages if page.cohort is not None)
+        sealed = [page.contributions for page in pages if page.contributions is not None]
+        updates = tuple(update for page in pages for update in page.updates)
+        round_ = WholeRound.of(
+            first.round,
+            cohorts,
+            sealed if len(sealed) == first.round.pages else (),
+            updates,
+            first.weight_bits,
+            first.masking,
+            alike=first.alike,
+        )
+        counted = {"enlisted": first.enlisted, "sealed": first.sealed}
+        posted = ("attestations", "shares", "evaluations", "objections")
+        masks = ("mask_keys", "masking", "unmaskings")
+        return cls(
+            round=round_.model_copy(update=counted),
+            updates=updates,
+            declines=tuple(decline for page in pages for decline in page.declines),
+            cohorts=cohorts,
+            **{name: getattr(first, name) for name in (*posted, *masks)},
+        )
 
 
 class ModelPage(Language):

@@ -9,6 +9,7 @@ from support.scenario import BAD, HOSPITALS, at, ref, terms
 from chaincode.contracts import cohort
 from chaincode.schema import keys
 from chaincode.schema.errors import Code
+from chaincode.schema.rounds import RoundPage, RoundView
 
 PLAN = terms().plan_id
 ONE, TWO, THREE, FOUR = HOSPITALS
@@ -185,3 +186,31 @@ def test_objections_name_a_node_whichever_page_it_is_on(paged):
     assert failed["unusable"] == {"msp_id": FOUR, "node_id": "node1"}
     node = scenario.asset(keys.reputation("node", f"{FOUR}/node1"))
     assert node["tallies"]["content"][BAD] == 1
+
+
+def test_a_round_is_read_a_page_at_a_time(paged):
+    scenario, _ = opened(paged)
+    scenario.submit(terms(), who=(ONE, TWO, THREE))
+    scenario.wait()
+    halfway = read(scenario, 0)
+    advance(scenario, 0)
+    found = [read(scenario, page) for page in pages(paged)]
+    for page in pages(paged)[1:]:
+        advance(scenario, page)
+    scenario.attest(terms())
+    late = [read(scenario, page) for page in pages(paged)]
+
+    beyond = scenario.refused(ONE, "round:Get", {**PLACE, "page": len(found)})
+    assert beyond.code == Code.NOT_FOUND
+    assert (halfway.sealed, found[0].sealed) == (0, 1)
+    assert [len(page.cohort.participants) for page in late] == [
+        len(HOSPITALS[start : start + paged]) for start in range(0, 4, paged)
+    ]
+    assert [u.msp_id for page in late for u in page.updates] == [ONE, TWO, THREE]
+    assert [len(page.attestations) for page in late] == [4, *[0] * (len(late) - 1)]
+    assert RoundView.of(late).round.model_dump(mode="json") == scenario.round_state(terms())
+
+
+def read(scenario, page):
+    got = scenario.do(TWO, "round:Get", {**PLACE, "page": page}, "auditor")
+    return RoundPage.model_validate_json(json.dumps(got))

@@ -15,7 +15,7 @@ from support.scenario import HOSPITALS, PLAN, Scenario, at, attest_args, live, t
 from chaincode.schema.enclaves import AMD_ROOTS, Attested
 from chaincode.schema.errors import Code
 from chaincode.schema.plans import Plan, PlanTerms
-from chaincode.schema.rounds import RoundView
+from chaincode.schema.rounds import RoundPage, RoundView
 from trainer.enclave import SimulatedChip, measurement
 from trainer.node.duties import Snapshot
 from trainer.node.enclave import SimulatedEnclave
@@ -152,8 +152,12 @@ def test_a_node_s_software_attester_satisfies_the_contract(tmp_path: Path) -> No
             json.dumps(scenario.do(ONE, "plan:Get", {"plan_id": PLAN})["plan"])
         ),
         None,
-        RoundView.model_validate_json(
-            json.dumps(scenario.do(ONE, "round:Get", {"plan_id": PLAN, "number": 1}))
+        RoundView.of(
+            [
+                RoundPage.model_validate_json(
+                    json.dumps(scenario.do(ONE, "round:Get", {"plan_id": PLAN, "number": 1}))
+                )
+            ]
         ),
         HOSPITALS,
     )

@@ -300,8 +300,8 @@ def test_metadata_says_how_a_transaction_is_called() -> None:
     assert rows["SubmitUpdate"]["roles"] == ["trainer"]
     assert rows["Get"]["tag"] == ["evaluate", "EVALUATE"]
     (parameter,) = rows["Get"]["parameters"]
-    assert parameter["schema"] == {"$ref": "#/components/schemas/RoundArgs"}
-    assert rows["Get"]["returns"] == {"$ref": "#/components/schemas/RoundView"}
+    assert parameter["schema"] == {"$ref": "#/components/schemas/RoundPageArgs"}
+    assert rows["Get"]["returns"] == {"$ref": "#/components/schemas/RoundPage"}
 
 
 def test_metadata_fits_the_form_that_fabrics_clients_read() -> None:

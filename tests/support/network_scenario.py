@@ -3,6 +3,7 @@ hospitals' own peers."""
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from functools import cached_property
@@ -17,6 +18,7 @@ from chaincode.schema import canonical, keys
 from chaincode.schema.base import Language
 from chaincode.schema.errors import MedFabricError
 from chaincode.schema.plans import PlanTerms
+from chaincode.schema.rounds import RoundPage, RoundView
 from chaincode.schema.transactions import TRANSACTIONS
 from client import blocks
 from client.audit.transactions import header
@@ -105,8 +107,10 @@ class NetworkScenario(Scenario):
 
     def round_state(self, plan: PlanTerms, number: int = 1) -> dict[str, Any]:
         args = {"plan_id": plan.plan_id, "number": number}
-        state: dict[str, Any] = self.do(plan.hospitals[0], "round:Get", args)["round"]
-        return state
+        page = RoundPage.model_validate_json(
+            json.dumps(self.do(plan.hospitals[0], "round:Get", args))
+        )
+        return RoundView.of([page]).round.model_dump(mode="json")
 
     def asset(self, key: keys.Key) -> dict[str, Any]:
         raise NotImplementedError("a network shows its assets by queries")

@@ -25,12 +25,15 @@ from chaincode.schema.plans import (
 )
 from chaincode.schema.rounds import (
     Attestation,
+    Cohort,
     Contribution,
     Decline,
     DeclineArgs,
     Model,
     ModelArgs,
     ModelStatus,
+    Round,
+    RoundPage,
     RoundStatus,
     RoundView,
     WholeRound,
@@ -83,7 +86,17 @@ def _view(status: RoundStatus, **changes: Any) -> RoundView:
     lists: dict[str, Any] = dict.fromkeys(
         ("updates", "attestations", "shares", "evaluations", "objections"), ()
     )
-    return RoundView(round=round_, **{**lists, **changes})
+    page = {"plan_id": "plan", "number": 1, "page": 0, "excluded": ()}
+    cohort = Cohort(participants=round_.participants, **page)
+    return RoundView(round=round_, cohorts=(cohort,), **{**lists, **changes})
+
+
+def _first_page(status: RoundStatus, **changes: Any) -> RoundPage:
+    view = _view(status)
+    fields = {name: getattr(view.round, name) for name in Round.model_fields}
+    page = {"page": 0, "enlisted": 1, "sealed": 0, "weight_bits": 10, "alike": False}
+    page |= {"cohort": view.cohorts[0], "contributions": None, "updates": (), "declines": ()}
+    return RoundPage(round=Round(**fields), **{**page, **changes})
 
 
 def _now(view: RoundView | None, **changes: Any) -> Snapshot:
@@ -508,7 +521,7 @@ class _OpenRound(_Peer):
 
     def evaluate(self, name: str, args: Any, result: Any) -> Any:
         if name == "round:Get":
-            return _view(RoundStatus.OPEN, declines=tuple(self.declines))
+            return _first_page(RoundStatus.OPEN, declines=tuple(self.declines))
         return super().evaluate(name, args, result)
 
     def submit(self, name: str, args: DeclineArgs, _result: Any) -> None:

@@ -18,7 +18,7 @@ from support.scenario import HOSPITALS, PLAN, SAMPLES, STEPS, at, dataset_of
 from chaincode.schema.ceremonies import CeremonyView
 from chaincode.schema.errors import MedFabricError
 from chaincode.schema.plans import Plan, PlanArgs
-from chaincode.schema.rounds import RoundArgs, RoundView
+from chaincode.schema.rounds import RoundPage, RoundPageArgs, RoundView
 from client.content.directory import DirectoryStore
 from trainer.node.ceremony import KeyKeeper
 from trainer.node.content import Exchange
@@ -99,8 +99,8 @@ class Nodes:
         ceremony = self.scenario.do(ONE, "ceremony:Get", args)
         view = None
         if plan["rounds_opened"]:
-            got = self.scenario.do(ONE, "round:Get", RoundArgs(plan_id=PLAN, number=1))
-            view = RoundView.model_validate_json(json.dumps(got))
+            got = self.scenario.do(ONE, "round:Get", RoundPageArgs(plan_id=PLAN, number=1))
+            view = RoundView.of([RoundPage.model_validate_json(json.dumps(got))])
         return Snapshot(
             Plan.model_validate_json(json.dumps(plan)),
             CeremonyView.model_validate_json(json.dumps(ceremony)),

@@ -21,11 +21,11 @@ from chaincode.schema.errors import Code, MedFabricError
 from chaincode.schema.grouptests import GroupTestArgs, GroupTestView
 from chaincode.schema.places import Place
 from chaincode.schema.plans import Plan, PlanArgs, PlanPage
-from chaincode.schema.rounds import RoundArgs, RoundView
 from client.consortium import Consortium
 from client.places import taken
 from trainer.node.duties import CONCERNING, Duty, Me, Snapshot, duties
 from trainer.node.home import Home
+from trainer.node.reading import RoundReader
 
 log = logging.getLogger("medfabric.node")
 
@@ -88,6 +88,7 @@ class Agent:
         self._work = work
         self._tend = tend
         self._others = others
+        self._rounds = RoundReader(consortium, me)
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._first_seen: dict[Duty, float] = {}
@@ -176,10 +177,7 @@ class Agent:
                 f"plan {plan.terms.plan_id} as this peer shows it is not the one voted on; "
                 "audit the hospital's peer",
             )
-        view = None
-        if plan.rounds_opened:
-            args = RoundArgs(plan_id=plan.terms.plan_id, number=plan.rounds_opened)
-            view = self._consortium.evaluate("round:Get", args, RoundView)
+        view = self._rounds.newest(plan)
         places: tuple[Place, ...] = ()
         if plan.terms.participation.dynamic is not None and self._me.dataset_id is not None:
             places = taken(self._consortium, plan.terms.plan_id)

@@ -72,7 +72,8 @@ class Me:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A plan and where it stands, as committed. ``round`` is the newest, None before the first.
+    """A plan and where it stands, as committed. ``round`` is the newest, None before the first; of
+    many nodes it has those that are read (see :mod:`trainer.node.reading`).
 
     ``members`` are the consortium's hospitals; ``places`` those of this node's hospital in the
     plan, as they were ever taken. ``test`` is the round's group test, where the plan has any.
@@ -315,7 +316,7 @@ def _stage_complete(now: Snapshot, view: RoundView) -> bool:
             owed -= _settled(view)
             return all(msp_id in now.gone for msp_id, _ in owed)
         case RoundStatus.OPEN:
-            able = view.masking.nodes if view.masking else view.round.participants
+            able = view.masking.nodes if view.masking else view.on_page(_page(view))
             owed = {(p.msp_id, p.node_id) for p in able} - _settled(view)
             return all(msp_id in now.gone for msp_id, _ in owed)
         case RoundStatus.SEALED:

@@ -9,7 +9,7 @@ from chaincode.schema import conduct, grouptests
 from chaincode.schema.conduct import Subject
 from chaincode.schema.grouptests import GroupScore, GroupTest, Quality
 from chaincode.schema.reputation import Reputation
-from chaincode.schema.rounds import Contributions, Standing
+from chaincode.schema.rounds import Contributions, NodeStanding
 
 Find = Callable[[Sequence[Subject]], Sequence[Reputation]]
 
@@ -44,7 +44,7 @@ def booked(
     make: Any = GroupTest.model_construct
     seal: Any = Contributions.model_construct
     contributions = [
-        Standing(msp_id=msp_id, node_id=node_id, standing_milli=1) for msp_id, node_id in nodes
+        NodeStanding(msp_id=msp_id, node_id=node_id, standing_milli=1) for msp_id, node_id in nodes
     ]
     test, sealed = make(qualities=qualities), seal(contributions=contributions)
     return conduct.after_test(test, sealed, find, now, None)

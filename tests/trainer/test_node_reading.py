@@ -1,0 +1,107 @@
+"""Of a round of many pages a node reads those that its duties are about."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from support.scenario import HOSPITALS, Scenario, at, terms
+
+from chaincode.contracts import cohort
+from chaincode.schema.base import Role
+from chaincode.schema.plans import Plan
+from chaincode.schema.rounds import RoundPageArgs, RoundView
+from trainer.node.duties import Duty, Me, Snapshot, Task, duties
+from trainer.node.reading import RoundReader
+
+PLAN = terms().plan_id
+ONE, TWO, THREE, FOUR = HOSPITALS
+TRAINER, VALIDATOR = frozenset({Role.TRAINER}), frozenset({Role.VALIDATOR})
+PLACE = {"plan_id": PLAN, "number": 1}
+
+
+class Ledger:
+    """The ledger as one node reads it; ``read`` are the pages that were asked for."""
+
+    def __init__(self, scenario: Scenario, msp_id: str, roles: frozenset[Role]) -> None:
+        self.scenario, self.msp_id = scenario, msp_id
+        self.read: list[int] = []
+        self.me = Me(msp_id, "node1", roles)
+        self.reader = RoundReader(self, self.me)  # type: ignore[arg-type]
+
+    def evaluate(self, name: str, args: RoundPageArgs, result: Any) -> Any:
+        self.read.append(args.page)
+        got = self.scenario.do(self.msp_id, name, args.model_dump())
+        return result.model_validate_json(json.dumps(got))
+
+    def pages(self) -> tuple[list[int], RoundView]:
+        """What a pass reads, and the round that it sees."""
+        self.read.clear()
+        view = self.reader.newest(self.plan())
+        assert view is not None
+        return list(self.read), view
+
+    def tasks(self) -> list[Duty]:
+        view = self.pages()[1]
+        return duties(self.me, Snapshot(self.plan(), None, view, HOSPITALS))
+
+    def plan(self) -> Plan:
+        got = self.scenario.do(ONE, "plan:Get", {"plan_id": PLAN})["plan"]
+        return Plan.model_validate_json(json.dumps(got))
+
+
+@pytest.fixture
+def scenario(monkeypatch: pytest.MonkeyPatch) -> Scenario:
+    """An open round with the four nodes on a page each."""
+    monkeypatch.setattr(cohort, "PAGE", 1)
+    made = at("active")
+    made.open(terms())
+    for page in (1, 2, 3):
+        advance(made, page)
+    return made
+
+
+def advance(scenario: Scenario, page: int = 0) -> None:
+    scenario.do(ONE, "round:Advance", {**PLACE, "page": page})
+
+
+def test_a_trainer_looks_for_its_page_once_and_reads_it_from_then_on(scenario: Scenario) -> None:
+    three = Ledger(scenario, THREE, TRAINER)
+
+    three.pages()
+    read, view = three.pages()
+
+    assert read == [0, 2]
+    assert [p.msp_id for p in view.round.participants] == [ONE, THREE]
+    assert [duty.task for duty in three.tasks()] == [Task.SUBMIT_UPDATE]
+    scenario.submit(terms(), who=(THREE,))
+    assert three.tasks() == []
+
+
+def test_a_validator_watches_the_page_that_is_sealed_next(scenario: Scenario) -> None:
+    two = Ledger(scenario, TWO, VALIDATOR)
+    scenario.submit(terms(), who=(ONE,))
+    first, then = two.pages()[0], two.tasks()[-1]
+    advance(scenario)
+
+    second, waiting = two.pages()[0], two.tasks()[-1]
+
+    assert (first, second) == ([0], [0, 1])
+    assert (then.page, then.not_before) == (0, 0)
+    assert (waiting.page, waiting.not_before > 0) == (1, True)
+
+
+def test_a_validator_reads_all_that_is_sealed_once_and_a_trainer_none_of_it(
+    scenario: Scenario,
+) -> None:
+    two, three = Ledger(scenario, TWO, VALIDATOR), Ledger(scenario, THREE, TRAINER)
+    scenario.submit(terms())
+    for page in range(4):
+        advance(scenario, page)
+
+    first, again = two.pages(), two.pages()
+
+    assert (first[0], again[0], three.pages()[0]) == ([0, 1, 2, 3], [0], [0])
+    assert first[1].round.model_dump(mode="json") == scenario.round_state(terms())
+    assert again[1].round == first[1].round

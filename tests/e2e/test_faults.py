@@ -84,7 +84,7 @@ def test_tampered_content_and_absent_hospitals_are_named(
     kind: Kind, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     soon_over(monkeypatch)
-    with training(tmp_path / "run", kind, rounds=3, stage_seconds=10) as run:
+    with training(tmp_path / "run", kind, rounds=3, stage_seconds=8) as run:
         store = tmp_path / "run" / "content"
 
         first = until(run, 1, begun)

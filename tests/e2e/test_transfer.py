@@ -5,13 +5,12 @@ from __future__ import annotations
 
 import json
 import stat
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from safetensors.numpy import load_file
+from support.forked import command
 from support.networks import KINDS
 from support.training import ended, training, until
 
@@ -193,13 +192,8 @@ def _report(run: Run) -> dict[str, Any]:
 
 
 def _told(run: Run, place: int, *words: str) -> dict[str, Any]:
-    done = subprocess.run(
-        [sys.executable, "-m", "client.cli", "node", *words, "--json"],
-        cwd=run.agents.home(run.hospitals[place].slug),
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    folder = run.agents.home(run.hospitals[place].slug)
+    done = command("node", *words, "--json", folder=folder)
     assert done.returncode == 0, done.stderr[-2000:]
     found: dict[str, Any] = json.loads(done.stdout)
     return found

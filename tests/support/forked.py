@@ -1,5 +1,5 @@
-"""Agents forked off a process that has imported what they learn with, and so the process in which
-the demonstration makes the base model.
+"""Agents and commands forked off a process that has imported what they learn with, and so the
+process in which the demonstration makes the base model.
 
 Each is a process of its own, with its own folder, log and session, that is killed and restarted
 like one started from nothing; only the seconds of importing torch and Lightning are spent once for
@@ -12,13 +12,16 @@ import logging
 import os
 import runpy
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
+from subprocess import CompletedProcess, TimeoutExpired
+from tempfile import TemporaryDirectory
 from unittest import mock
 
+from client.cli import main
 from demo import measure
 from network import processes
 from network.processes import Processes, Spec
@@ -37,6 +40,34 @@ def agents_forked() -> Iterator[None]:
         mock.patch.object(measure, "apart", partial(measure.apart, context=_SERVER)),
     ):
         yield
+
+
+def command(
+    *words: str, folder: Path, environment: Mapping[str, str] | None = None, seconds: float = 120
+) -> CompletedProcess[str]:
+    """What ``medfabric`` answers to these words, in a process of its own in a folder."""
+    with TemporaryDirectory() as told:
+        out, errors = Path(told) / "out", Path(told) / "errors"
+        process = _SERVER.Process(
+            target=_command, args=(words, folder, dict(environment or {}), out, errors), daemon=True
+        )
+        process.start()
+        process.join(seconds)
+        if process.exitcode is None:
+            process.kill()
+            raise TimeoutExpired(words, seconds)
+        return CompletedProcess(words, process.exitcode, out.read_text(), errors.read_text())
+
+
+def _command(
+    words: Sequence[str], folder: Path, environment: Mapping[str, str], out: Path, errors: Path
+) -> None:
+    os.chdir(folder)
+    for descriptor, file in ((1, out), (2, errors)):
+        os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT, 0o600), descriptor)
+    os.environ.update(environment)
+    sys.path[:0] = filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))
+    main.cli(list(words), prog_name="medfabric")
 
 
 def _start(self: Processes, spec: Spec) -> None:

@@ -18,6 +18,7 @@ from fabric_protos.peer import (
 
 from chaincode.contracts import chaincode
 from support.memory_stub import MemoryLedger
+from support.scenario import HOSPITALS
 from support.scripted_gateway import fail, prepare
 
 
@@ -34,18 +35,16 @@ class LedgerGateway(gateway_pb2_grpc.GatewayServicer):
     def Evaluate(self, request: Any, context: grpc.ServicerContext) -> Any:
         response = self._run(request.proposed_transaction, commit=False)
         if response.status >= 400:
-            said = f"chaincode response {response.status}, {response.message}"
-            detail = ("peer:7051", "Hospital1MSP", said)
-            return fail(grpc.StatusCode.UNKNOWN, "evaluate call failed", detail)(request, context)
+            refuse = _refusing(grpc.StatusCode.UNKNOWN, "evaluate call failed", response)
+            return refuse(request, context)
         result = proposal_response_pb2.Response(status=200, payload=response.payload)
         return gateway_pb2.EvaluateResponse(result=result)
 
     def Endorse(self, request: Any, context: grpc.ServicerContext) -> Any:
         response = self._run(request.proposed_transaction, commit=False)
         if response.status >= 400:
-            said = f"chaincode response {response.status}, {response.message}"
-            detail = ("peer:7051", "Hospital1MSP", said)
-            return fail(grpc.StatusCode.ABORTED, "failed to endorse", detail)(request, context)
+            refuse = _refusing(grpc.StatusCode.ABORTED, "failed to endorse", response)
+            return refuse(request, context)
         self._endorsed[request.transaction_id] = request.proposed_transaction
         envelope = prepare(request.proposed_transaction, response.payload)
         return gateway_pb2.EndorseResponse(prepared_transaction=envelope)
@@ -87,3 +86,10 @@ class LedgerGateway(gateway_pb2_grpc.GatewayServicer):
             transient=dict(payload.TransientMap),
             tx_id=channel.tx_id,
         )
+
+
+def _refusing(status: grpc.StatusCode, why: str, response: Any) -> Any:
+    """Refuses as a chaincode's response says, on every hospital's peer: one that only others'
+    peers give is asked for again."""
+    said = f"chaincode response {response.status}, {response.message}"
+    return fail(status, why, *((f"{msp_id}:7051", msp_id, said) for msp_id in HOSPITALS))

@@ -59,7 +59,7 @@ def everyone_decrypts(monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
-def soon_over(monkeypatch: pytest.MonkeyPatch, update_seconds: int = 25) -> None:
+def soon_over(monkeypatch: pytest.MonkeyPatch, update_seconds: int = 12) -> None:
     """Have the demonstration's plan not wait long for a node that is gone."""
     agreed = presets.plan
 

@@ -12,6 +12,7 @@ from chaincode.schema import jsonschema
 from chaincode.schema.encryption import EncryptionTerms
 from chaincode.schema.errors import MedFabricError
 from trainer import applications, presets
+from trainer.applications.application import Sample
 from trainer.applications.files import Files, existing, load, write
 from trainer.data.dataset import Source
 from trainer.data.files import load as load_raw
@@ -34,12 +35,25 @@ def written(
 
 
 Written = tuple[applications.Application, Files]
+Loaded = tuple[list[Records], Records]
 
 
-def test_records_come_back_bounded_and_of_every_class(written: Written) -> None:
+@pytest.fixture(scope="module")
+def loaded(written: Written) -> Loaded:
+    return load(*written)
+
+
+@pytest.fixture(scope="module")
+def sample(written: Written) -> Sample:
+    application, _ = written
+    return application.sample(0)
+
+
+def test_records_come_back_bounded_and_of_every_class(written: Written, loaded: Loaded) -> None:
     application, files = written
-    hospitals, test = load(application, existing(application, files.test.parent, 4))
+    hospitals, test = loaded
 
+    assert existing(application, files.test.parent, 4) == files
     for records in (*hospitals, test):
         assert records.features.shape[1:] == application.terms().shape
         assert records.features.dtype == np.float32
@@ -85,17 +99,15 @@ def test_records_are_compared_with_what_the_plan_expects(
     assert (verdicts == {"as expected"}) is as_it_is
 
 
-def test_no_class_is_so_frequent_that_guessing_it_would_do(written: Written) -> None:
-    application, files = written
-    _, test = load(application, files)
+def test_no_class_is_so_frequent_that_guessing_it_would_do(loaded: Loaded) -> None:
+    _, test = loaded
 
     assert np.bincount(test.labels).max() / len(test) < 0.7
 
 
-def test_every_patient_is_in_one_place(written: Written, tmp_path: Path) -> None:
-    application, files = written
-    hospitals, test = load(application, files)
-    sample = application.sample(0)
+def test_every_patient_is_in_one_place(written: Written, loaded: Loaded, sample: Sample) -> None:
+    application, _ = written
+    hospitals, test = loaded
 
     assert sum(map(len, (*hospitals, test))) == sample.labels.size
     seen: list[set[bytes]] = []
@@ -111,18 +123,18 @@ def test_every_patient_is_in_one_place(written: Written, tmp_path: Path) -> None
         assert sum(map(len, seen)) == len(set().union(*seen)) == sample.labels.size
 
 
-def test_simulated_records_follow_their_seed(written: Written) -> None:
+def test_simulated_records_follow_their_seed(written: Written, sample: Sample) -> None:
     application, _ = written
-    one, again, other = (application.sample(seed) for seed in (5, 5, 6))
+    one, again, other = sample, application.sample(0), application.sample(6)
 
     with_gaps = one.values.dtype.kind == "f"
     assert np.array_equal(one.values, again.values, equal_nan=with_gaps)
     assert np.array_equal(one.values, other.values) is not application.simulated
 
 
-def test_model_takes_the_records_and_learns_with_privacy(written: Written) -> None:
-    application, files = written
-    hospitals, _ = load(application, files)
+def test_model_takes_the_records_and_learns_with_privacy(written: Written, loaded: Loaded) -> None:
+    application, _ = written
+    hospitals, _ = loaded
     assert registry.shape(application.architecture, application.config) == application.terms().shape
     model = registry.build(application.architecture, application.config)
     base = parameters(model)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,6 +13,7 @@ import numpy as np
 import pytest
 import pytorch_lightning as lightning
 import torch
+from support.forked import command
 from torch import nn
 
 from chaincode.schema.errors import MedFabricError
@@ -347,10 +347,8 @@ def test_package_that_brings_no_architecture_is_named(
 
 def test_the_command_tells_what_to_put_instead(package: Path) -> None:
     def asked(name: str) -> tuple[int, dict[str, Any], str]:
-        command = [sys.executable, "-m", "client.cli", "node", "check-model", name, "--json"]
-        command += ["--set", "features=4", "--set", "classes=2"]
-        environment = {**os.environ, "PYTHONPATH": str(package)}
-        done = subprocess.run(command, capture_output=True, text=True, env=environment)
+        words = ["node", "check-model", name, "--json", "--set", "features=4", "--set", "classes=2"]
+        done = command(*words, folder=package, environment={"PYTHONPATH": str(package)})
         return done.returncode, json.loads(done.stdout), done.stderr
 
     code, good, _ = asked("ward")

@@ -213,7 +213,7 @@ class _Running:
     def _duties(self, number: int) -> Iterable[tuple[str, Language, type[Language]]]:
         place: dict[str, Any] = {"plan_id": self.plan_id, "round": number}
         aggregate = {**place, "aggregate_sha256": _sha256(f"aggregate {number}")}
-        attest = r.AttestArgs(**aggregate, aggregate=_content(f"sum {number}"))
+        attest = r.AttestArgs(**aggregate, aggregate=_content(f"sum {number}"), dropped=0)
         yield "round:Attest", attest, r.Posted
         share = r.ShareArgs(**aggregate, attempt=1, share=_content(f"share {number}"))
         yield "round:SubmitShare", share, r.Posted

@@ -245,6 +245,7 @@ class Course:
             failure=None if accepted else failure.value,
             opened_at=0,
             absent=(),
+            dropped=(),
             unusable=None,
             aggregate_sha256=_SHA256,
             model_sha256=_SHA256 if accepted else None,

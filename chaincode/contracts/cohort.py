@@ -8,6 +8,7 @@ is written once: a round of one page opens and is sealed in one transaction each
 from __future__ import annotations
 
 import bisect
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -86,8 +87,8 @@ def seal(
         ),
         missing=tuple(NodeRef(msp_id=p.msp_id, node_id=p.node_id) for p in missing),
         updates=len(posted) + (before.updates if before else 0),
-        hospitals=_joined(before.hospitals if before else (), [u.msp_id for u in posted]),
-        owing=_joined(before.owing if before else (), [p.msp_id for p in missing]),
+        hospitals=_counted(before.hospitals if before else {}, [u.msp_id for u in posted]),
+        owing=tuple(sorted({*(before.owing if before else ()), *(p.msp_id for p in missing)})),
     )
 
 
@@ -204,5 +205,6 @@ def _before(context: Context, round_: Round, page: int) -> Contributions | None:
     return sealed(context, round_, page - 1) if page else None
 
 
-def _joined(known: tuple[str, ...], more: list[str]) -> tuple[str, ...]:
-    return tuple(sorted({*known, *more}))
+def _counted(known: dict[str, int], more: list[str]) -> dict[str, int]:
+    counts = Counter(known) + Counter(more)
+    return {hospital: counts[hospital] for hospital in sorted(counts)}

@@ -134,7 +134,7 @@ def draw(context: Context, plan: Plan, round_: Round, shares: Iterable[Decryptio
         return
     seed = grouptests.seed_sha256(round_.plan_id, round_.number, round_.aggregate_sha256, secrets)
     sealed = cohorts.sealed(context, round_, 0)
-    hospitals = sealed.hospitals if sealed else ()
+    hospitals = sealed.hospitals_without(round_.dropped) if sealed else ()
     drawn = grouptests.draw(seed, hospitals, tests, plan.terms.acceptance.least_group)
     if not drawn:
         return
@@ -209,7 +209,8 @@ def _judge(context: Context, plan: Plan, test: GroupTest) -> GroupTest:
     qualities = _qualities(context, plan, test, round_, judging)
     changes = {"qualities": qualities, "absent": absent}
     scored = _move(context, plan, test, GroupTestStatus.SCORED, **changes)
-    reputation.book_test(context, scored, cohorts.sealed(context, round_, 0))
+    sealed = cohorts.sealed(context, round_, 0)
+    reputation.book_test(context, scored, sealed.present(round_.dropped) if sealed else ())
     return scored
 
 

@@ -210,13 +210,14 @@ def begun(context: Context, plan: Plan, round_: Round, keyed: Sequence[Participa
 
 def among(context: Context, round_: Round, sealed: Contributions) -> list[Masked]:
     """Those of the masking whose updates are in the sum."""
-    present = {(c.msp_id, c.node_id) for c in sealed.contributions}
+    present = {(c.msp_id, c.node_id) for c in sealed.present(round_.dropped)}
     return [n for n in fixed(context, round_).nodes if (n.msp_id, n.node_id) in present]
 
 
 def _contributed(context: Context, round_: Round) -> frozenset[tuple[str, str]]:
     sealed = cohorts.sealed(context, round_, 0)
-    return frozenset((c.msp_id, c.node_id) for c in sealed.contributions) if sealed else frozenset()
+    present = sealed.present(round_.dropped) if sealed else ()
+    return frozenset((c.msp_id, c.node_id) for c in present)
 
 
 def overweight(nodes: Sequence[Masked]) -> str | None:

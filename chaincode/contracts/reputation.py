@@ -26,7 +26,7 @@ from chaincode.schema.reputation import (
     ReputationPage,
     ReputationPageArgs,
 )
-from chaincode.schema.rounds import Contributions, Model, Round, Update
+from chaincode.schema.rounds import Model, NodeStanding, Round, Update
 from chaincode.schema.studies import Deposit
 
 
@@ -89,11 +89,11 @@ def book(context: Context, round_: Round, posts: Posts, page: int) -> None:
         _put(context, reputation)
 
 
-def book_test(context: Context, test: GroupTest, sealed: Contributions | None) -> None:
-    """Book what a group test that was scored says of who contributed to its round."""
+def book_test(context: Context, test: GroupTest, summed: Sequence[NodeStanding]) -> None:
+    """Book what a group test that was scored says of whose updates are in its round's sum."""
     classifier = adopted_classifier(context)
     terms = None if classifier is None else classifier.terms
-    for reputation in conduct.after_test(test, sealed, partial(of, context), context.now, terms):
+    for reputation in conduct.after_test(test, summed, partial(of, context), context.now, terms):
         _put(context, reputation)
 
 

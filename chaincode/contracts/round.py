@@ -14,6 +14,7 @@ from chaincode.contracts.framework import Context, transaction
 from chaincode.schema import enclaves, keys, states
 from chaincode.schema.consortium import Node
 from chaincode.schema.datasets import Consent, Dataset
+from chaincode.schema.dropping import repeatable_at
 from chaincode.schema.enclaves import Attested
 from chaincode.schema.errors import Code, MedFabricError
 from chaincode.schema.grouptests import commitment
@@ -203,6 +204,11 @@ class RoundContract:
         # After the agreement an attestation still goes on record.
         sealed = (RoundStatus.SEALED, RoundStatus.AGGREGATED)
         round_ = _in_stage(context, args.plan_id, args.round, *sealed)
+        if args.dropped != len(round_.dropped):
+            raise MedFabricError(
+                Code.BAD_STATE,
+                f"round {args.round} has dropped {len(round_.dropped)} updates; read it again",
+            )
         _check_evidence(context, plan, round_, args)
         attestation = Attestation(
             plan_id=args.plan_id,
@@ -211,11 +217,12 @@ class RoundContract:
             node_id=context.node_id,
             aggregate_sha256=args.aggregate_sha256,
             aggregate=args.aggregate,
+            dropped=args.dropped,
             evidence_sha256=args.evidence.sha256 if args.evidence else None,
             posted_at=context.now,
             draw_sha256=_draw_commitment(plan.terms, round_, args),
         )
-        key = keys.attestation(args.plan_id, args.round, context.msp_id)
+        key = keys.attestation(args.plan_id, args.round, args.dropped, context.msp_id)
         context.post(key, attestation, "round.attested", plan_id=args.plan_id, round=args.round)
         return Posted(posted_at=context.now)
 
@@ -243,7 +250,7 @@ class RoundContract:
             attempt=args.attempt,
             share=args.share,
             posted_at=context.now,
-            draw=_draw(context, args),
+            draw=_draw(context, round_, args),
         )
         key = keys.share(args.plan_id, args.round, args.attempt, context.msp_id)
         context.post(key, share, "round.share", plan_id=args.plan_id, round=args.round)
@@ -280,14 +287,8 @@ class RoundContract:
             posted_at=context.now,
             beyond_norm=args.beyond_norm,
         )
-        key = keys.evaluation(args.plan_id, args.round, context.msp_id)
-        before = context.find(key, Evaluation)
-        if before is not None and before.attempt < round_.attempt:
-            context.put(key, evaluation)
-            context.emit("round.evaluated", plan_id=args.plan_id, round=args.round)
-        else:
-            place = {"plan_id": args.plan_id, "round": args.round}
-            context.post(key, evaluation, "round.evaluated", **place)
+        key = keys.evaluation(args.plan_id, args.round, round_.attempt, context.msp_id)
+        context.post(key, evaluation, "round.evaluated", plan_id=args.plan_id, round=args.round)
         return Posted(posted_at=context.now)
 
     @transaction("round:Object")
@@ -297,6 +298,10 @@ class RoundContract:
             raise MedFabricError(
                 Code.NOT_FOUND, "the round names no such content; object to what it names"
             )
+        place = (args.plan_id, args.round, context.msp_id, args.subject_sha256)
+        before = context.find(keys.objection(*place), Objection)
+        terms = plan.terms.participation
+        again = before and not before.firm and repeatable_at(before, terms) <= context.now
         objection = Objection(
             plan_id=args.plan_id,
             round=args.round,
@@ -305,9 +310,10 @@ class RoundContract:
             subject_sha256=args.subject_sha256,
             code=args.code,
             posted_at=context.now,
+            again=bool(again),
         )
-        _note(context, args)
-        key = keys.objection(args.plan_id, args.round, context.msp_id, args.subject_sha256)
+        _note(context, objection)
+        key = keys.objection(*place, again=objection.again)
         return context.post(
             key, objection, "round.objection", plan_id=args.plan_id, round=args.round
         )
@@ -341,7 +347,7 @@ def _posted(context: Context, plan: Plan, round_: Round) -> dict[str, Any]:
     """What hospitals posted to a round."""
     place = keys.round_(round_.plan_id, round_.number)[1]
     return {
-        "attestations": stages.attestations(context, plan.terms, round_.number),
+        "attestations": stages.attestations(context, plan.terms, round_),
         "shares": stages.shares(context, round_),
         "evaluations": stages.evaluations(context, plan.terms, round_),
         "objections": context.all("objection", place, Objection),
@@ -372,17 +378,19 @@ def _enough(terms: PlanTerms, cohort: Cohort) -> None:
         )
 
 
-def _note(context: Context, args: ObjectArgs) -> None:
+def _note(context: Context, objection: Objection) -> None:
     """Add to the list of what the hospital objects to, by which a round finds what most do."""
-    key = keys.objections(args.plan_id, args.round, context.msp_id)
-    said = context.find(key, Objections)
-    subjects = said.subjects if said else ()
-    if len(subjects) >= OBJECTIONS_LIMIT:
+    key = keys.objections(objection.plan_id, objection.round, objection.msp_id)
+    said = context.find(key, Objections) or Objections()
+    if len(said.subjects) >= OBJECTIONS_LIMIT and not objection.again:
         raise MedFabricError(
             Code.BAD_STATE,
-            f"{context.msp_id} objected {len(subjects)} times; audit the ledger",
+            f"{context.msp_id} objected to {len(said.subjects)} contents; audit the ledger",
         )
-    context.put(key, Objections(subjects=(*subjects, args.subject_sha256)))
+    subject = (objection.subject_sha256,)
+    subjects = said.subjects if objection.again else (*said.subjects, *subject)
+    firm = (*said.firm, *subject) if objection.firm else said.firm
+    context.put(key, Objections(subjects=subjects, firm=firm))
 
 
 def _check_evidence(context: Context, plan: Plan, round_: Round, args: AttestArgs) -> None:
@@ -494,13 +502,13 @@ def _draw_commitment(terms: PlanTerms, round_: Round, args: AttestArgs) -> str |
     return args.draw_sha256
 
 
-def _draw(context: Context, args: ShareArgs) -> str | None:
+def _draw(context: Context, round_: Round, args: ShareArgs) -> str | None:
     """What the hospital committed to, shown.
 
     Raises:
         MedFabricError: ``COMMITMENT_MISMATCH``.
     """
-    key = keys.attestation(args.plan_id, args.round, context.msp_id)
+    key = keys.attestation(args.plan_id, args.round, len(round_.dropped), context.msp_id)
     attestation = context.find(key, Attestation)
     if attestation is None or attestation.draw_sha256 is None:
         return None

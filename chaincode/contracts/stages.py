@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from chaincode.contracts import cohort as cohorts
@@ -19,6 +19,7 @@ from chaincode.contracts.framework import Context
 from chaincode.schema import keys, states
 from chaincode.schema.base import ContentRef
 from chaincode.schema.conduct import Posts
+from chaincode.schema.dropping import verdicts
 from chaincode.schema.errors import Code, MedFabricError
 from chaincode.schema.masking import Masking, MaskingTerms
 from chaincode.schema.plans import Plan, PlanStatus, PlanTerms
@@ -27,6 +28,7 @@ from chaincode.schema.rounds import (
     Cohort,
     Contributions,
     DecryptionShare,
+    Dropped,
     Evaluation,
     Model,
     NodeRef,
@@ -157,9 +159,10 @@ def _seconds(plan: Plan, status: RoundStatus) -> int:
 # What was posted, in the order of the round's participants or the plan's hospitals.
 
 
-def attestations(context: Context, terms: PlanTerms, number: int) -> tuple[Attestation, ...]:
-    """Posted attestations, by hospital."""
-    wanted = [keys.attestation(terms.plan_id, number, h) for h in terms.hospitals]
+def attestations(context: Context, terms: PlanTerms, round_: Round) -> tuple[Attestation, ...]:
+    """Posted attestations of the sum of the updates that are left, by hospital."""
+    place = (round_.plan_id, round_.number, len(round_.dropped))
+    wanted = [keys.attestation(*place, h) for h in terms.hospitals]
     return context.existing(wanted, Attestation)
 
 
@@ -172,8 +175,9 @@ def shares(context: Context, round_: Round) -> tuple[DecryptionShare, ...]:
 
 def evaluations(context: Context, terms: PlanTerms, round_: Round) -> tuple[Evaluation, ...]:
     """Evaluations of the present attempt, by hospital."""
-    wanted = [keys.evaluation(terms.plan_id, round_.number, h) for h in terms.hospitals]
-    return tuple(e for e in context.existing(wanted, Evaluation) if e.attempt == round_.attempt)
+    place = (round_.plan_id, round_.number, round_.attempt)
+    wanted = [keys.evaluation(*place, h) for h in terms.hospitals]
+    return context.existing(wanted, Evaluation)
 
 
 def _posts(
@@ -201,7 +205,7 @@ def _posts(
         updates=cohorts.updates(context, cohort) if cohort else (),
         missing=found.missing if found else (),
         sealed=last,
-        attestations=attestations(context, terms, number),
+        attestations=attestations(context, terms, round_),
         shares=posted,
         evaluations=evaluations(context, terms, round_),
         unusable_shares=frozenset(unusable),
@@ -226,7 +230,7 @@ def _objected(context: Context, terms: PlanTerms, number: int, subject_sha256: s
 def names(context: Context, terms: PlanTerms, round_: Round, sha256: str) -> bool:
     """Whether the round names content with this hash."""
     update = update_of(context, round_, sha256)
-    refs: list[ContentRef] = [a.aggregate for a in attestations(context, terms, round_.number)]
+    refs: list[ContentRef] = [a.aggregate for a in attestations(context, terms, round_)]
     refs += [s.share for s in shares(context, round_)]
     dealt = masks.mask_keys(context, round_) if _masked(terms) else ()
     refs += [k.dealing for k in dealt]
@@ -263,10 +267,18 @@ def _seal(context: Context, plan: Plan, round_: Round, page: int) -> Outcome:
     if sealed.updates < quorum or len(sealed.hospitals) < 2:
         why = f"{sealed.updates} of at least {quorum} updates came in time"
         return _failed(Code.QUORUM_MISSED, why, page=sealed)
-    if _masked(plan.terms) and (heavy := masks.overweight(masks.among(context, round_, sealed))):
-        why = f"among the nodes that are left, {heavy} weighs more than its cap"
-        return _failed(Code.WEIGHT_CAP, why, page=sealed)
+    if refused := _lopsided(context, plan, round_, sealed):
+        return _failed(Code.WEIGHT_CAP, refused, page=sealed)
     return Outcome(RoundStatus.SEALED, {"sealed_page": page}, page=sealed)
+
+
+def _lopsided(context: Context, plan: Plan, round_: Round, sealed: Contributions) -> str | None:
+    """Why the updates that are left must not be summed: weights under masks are fixed before it is
+    known whose updates are."""
+    if not _masked(plan.terms):
+        return None
+    heavy = masks.overweight(masks.among(context, round_, sealed))
+    return heavy and f"among the nodes that are left, {heavy} weighs more than its cap"
 
 
 def _key(context: Context, plan: Plan, round_: Round) -> Outcome:
@@ -290,7 +302,7 @@ def _key(context: Context, plan: Plan, round_: Round) -> Outcome:
 
 
 def _aggregate(context: Context, plan: Plan, round_: Round) -> Outcome:
-    posted = attestations(context, plan.terms, round_.number)
+    posted = attestations(context, plan.terms, round_)
     needed = plan.terms.attestations_needed
     absent = plans.absent(plan.terms.hospitals, posted)
     tally = Counter(a.aggregate_sha256 for a in posted)
@@ -303,33 +315,57 @@ def _aggregate(context: Context, plan: Plan, round_: Round) -> Outcome:
             holders = {}
         changes = {"aggregate_sha256": digest, "disagreed": disagreed, **holders}
         return Outcome(RoundStatus.AGGREGATED, changes)
+    if bad := _unusable(context, plan, round_):
+        return _drop(context, plan, round_, bad)
     gone = plans.gone_holders(context, plan.terms)
     awaited = [h for h in absent if h not in gone]
     if votes + len(awaited) >= needed:
         _await(context, round_, awaited)
-        return _overdue_aggregate(context, plan, round_, absent)
+        why = f"too few attestations in time; absent: {', '.join(absent)}"
+        return _failed(Code.NO_AGREEMENT, why, absent=absent)
     return _failed(Code.NO_AGREEMENT, f"{votes} of {needed} attest the same aggregate")
 
 
-def _overdue_aggregate(
-    context: Context, plan: Plan, round_: Round, absent: tuple[str, ...]
-) -> Outcome:
-    if (node := _unusable(context, plan.terms, round_)) is not None:
-        why = f"most hospitals cannot use the update of {node.node_id} of {node.msp_id}"
-        return _failed(Code.CONTENT_UNUSABLE, why, unusable=node)
-    why = f"too few attestations in time; absent: {', '.join(absent)}"
-    return _failed(Code.NO_AGREEMENT, why, absent=absent)
+def _unusable(context: Context, plan: Plan, round_: Round) -> tuple[Dropped, ...]:
+    """Updates that are to be dropped, in the order of their nodes."""
+    found = []
+    for verdict in verdicts(_firm(context, plan.terms, round_), plan.terms.participation):
+        update = update_of(context, round_, verdict.update_sha256)
+        if update and verdict.update_sha256 not in {d.update_sha256 for d in round_.dropped}:
+            node = NodeRef(msp_id=update.msp_id, node_id=update.node_id)
+            found.append(Dropped(**dict(node), **asdict(verdict)))
+    return tuple(sorted(found, key=lambda one: (one.msp_id, one.node_id)))
 
 
-def _unusable(context: Context, terms: PlanTerms, round_: Round) -> NodeRef | None:
-    """The first node whose update an agreement of hospitals objects to, or None."""
-    wanted = [keys.objections(terms.plan_id, round_.number, h) for h in terms.hospitals]
-    said = context.existing(wanted, Objections)
-    tally = Counter(sha256 for objections in said for sha256 in objections.subjects)
-    agreed = [s for s, votes in tally.items() if votes >= terms.participation.agreement]
-    found = [u for s in sorted(agreed) if (u := update_of(context, round_, s)) is not None]
-    names = sorted((update.msp_id, update.node_id) for update in found)
-    return NodeRef(msp_id=names[0][0], node_id=names[0][1]) if names else None
+def _firm(context: Context, terms: PlanTerms, round_: Round) -> tuple[Objection, ...]:
+    """Firm objections to what most hospitals object to so."""
+    place = (round_.plan_id, round_.number)
+    said = context.find_all([keys.objections(*place, h) for h in terms.hospitals], Objections)
+    tally = Counter(sha256 for objections in said if objections for sha256 in objections.firm)
+    most = sorted(s for s, votes in tally.items() if votes >= terms.participation.agreement)
+    wanted = [
+        keys.objection(*place, h, s, again=again)
+        for s in most
+        for h in terms.hospitals
+        for again in (False, True)
+    ]
+    return context.existing(wanted, Objection)
+
+
+def _drop(context: Context, plan: Plan, round_: Round, bad: tuple[Dropped, ...]) -> Outcome:
+    """The round goes on without updates that cannot be summed, if enough others are there."""
+    dropped = (*round_.dropped, *bad)
+    without = round_.model_copy(update={"dropped": dropped})
+    sealed = cohorts.sealed(context, round_, round_.pages - 1)
+    assert sealed is not None
+    left, quorum = sealed.updates - len(dropped), plan.terms.participation.quorum
+    if left < quorum or len(sealed.hospitals_without(dropped)) < 2:
+        names = ", ".join(f"{update.node_id} of {update.msp_id}" for update in dropped)
+        why = f"{left} of at least {quorum} updates can be used; most hospitals cannot use {names}"
+        return _failed(Code.CONTENT_UNUSABLE, why, dropped=dropped)
+    if refused := _lopsided(context, plan, without, sealed):
+        return _failed(Code.WEIGHT_CAP, refused, dropped=dropped)
+    return Outcome(RoundStatus.SEALED, {"dropped": dropped})
 
 
 def _decrypt(context: Context, plan: Plan, round_: Round) -> Outcome:
@@ -391,7 +427,7 @@ def _ready(
     """Hospitals that attest the accepted aggregate, but for these."""
     return tuple(
         a.msp_id
-        for a in attestations(context, terms, round_.number)
+        for a in attestations(context, terms, round_)
         if a.aggregate_sha256 == round_.aggregate_sha256 and a.msp_id not in without
     )
 
@@ -432,7 +468,7 @@ def _late_disagreement(context: Context, plan: Plan, round_: Round) -> tuple[str
     """Hospitals that attested another aggregate after the agreement."""
     return tuple(
         a.msp_id
-        for a in attestations(context, plan.terms, round_.number)
+        for a in attestations(context, plan.terms, round_)
         if a.aggregate_sha256 != round_.aggregate_sha256 and a.msp_id not in round_.disagreed
     )
 

@@ -22,8 +22,10 @@ from chaincode.schema.rounds import (
     Attestation,
     Contributions,
     DecryptionShare,
+    Dropped,
     Evaluation,
     NodeRef,
+    NodeStanding,
     Round,
     RoundStatus,
     Update,
@@ -84,8 +86,15 @@ class Posts:
     def hospitals(self) -> Sequence[str]:
         """Hospitals with an update."""
         if self.sealed is not None:
-            return self.sealed.hospitals
+            return tuple(self.sealed.hospitals)
         return sorted({update.msp_id for update in self.updates})
+
+    def hospitals_without(self, dropped: Sequence[Dropped]) -> Sequence[str]:
+        """Hospitals with an update that is in the sum."""
+        if self.sealed is not None:
+            return self.sealed.hospitals_without(dropped)
+        out = {(update.msp_id, update.node_id) for update in dropped}
+        return sorted({u.msp_id for u in self.updates if (u.msp_id, u.node_id) not in out})
 
     @property
     def silent(self) -> Sequence[str]:
@@ -183,17 +192,17 @@ def after_round(
 
 def after_test(
     test: GroupTest,
-    sealed: Contributions | None,
+    summed: Sequence[NodeStanding],
     find: Callable[[Sequence[Subject]], Sequence[Reputation]],
     now: int,
     classifier: ClassifierTerms | None,
 ) -> list[Reputation]:
-    """The reputations of the hospitals and nodes that a group test was about, ``sealed`` being the
-    contributions to its round; as :func:`after_round`. It belongs to its round: nothing fades once
-    more."""
+    """The reputations of the hospitals and nodes that a group test was about, ``summed`` being
+    those whose updates are in its round's sum; as :func:`after_round`. It belongs to its round:
+    nothing fades once more."""
     harmful = {quality.msp_id: quality.harmful for quality in test.qualities}
     found: dict[Subject, Events] = {}
-    for contribution in sealed.contributions if sealed else ():
+    for contribution in summed:
         msp_id = contribution.msp_id
         events: Events = {Evidence.QUALITY: (0, 1) if harmful[msp_id] else (1, 0)}
         found[Rated.HOSPITAL, msp_id] = events
@@ -285,11 +294,11 @@ def _on_duty(round_: Round, posts: Posts, validators: Mapping[str, str]) -> set[
 
 
 def _updates(round_: Round, posts: Posts) -> Iterator[_Event]:
-    unusable = None if round_.unusable is None else _name(round_.unusable)
+    unusable = {_name(node) for node in _unusable(round_)}
     for update in posts.updates:
         yield _node(update), Evidence.UPDATE, True
-        if _node(update) == unusable:
-            yield unusable, Evidence.CONTENT, False
+        if _node(update) in unusable:
+            yield _node(update), Evidence.CONTENT, False
     for node in posts.missing:
         yield _name(node), Evidence.UPDATE, False
 
@@ -299,8 +308,14 @@ def _hospitals(round_: Round, posts: Posts) -> Iterator[_Event]:
         yield (Rated.HOSPITAL, msp_id), Evidence.UPDATE, True
     for msp_id in posts.silent:
         yield (Rated.HOSPITAL, msp_id), Evidence.UPDATE, False
-    if round_.unusable is not None:
-        yield (Rated.HOSPITAL, round_.unusable.msp_id), Evidence.CONTENT, False
+    for node in _unusable(round_):
+        yield (Rated.HOSPITAL, node.msp_id), Evidence.CONTENT, False
+
+
+def _unusable(round_: Round) -> list[NodeRef]:
+    """Nodes whose update, or the masks on it, most hospitals could not use."""
+    found = [NodeRef(msp_id=d.msp_id, node_id=d.node_id) for d in round_.dropped]
+    return found if round_.unusable is None else [*found, round_.unusable]
 
 
 def _haste(round_: Round, posts: Posts) -> Iterator[_Event]:
@@ -352,13 +367,18 @@ def _outcomes(round_: Round, posts: Posts) -> Iterator[_Event]:
     published = round_.status is RoundStatus.PUBLISHED
     naming = _naming(posts)
     progress = sum(e.correct for e in naming) >= sum(e.base_correct for e in naming)
+    dropped = {_name(node) for node in _unusable(round_)}
+    out = [_name(node) for node in posts.missing]
     for update in posts.updates:
+        if _node(update) in dropped:
+            out.append(_node(update))
+            continue
         for subject in (_node(update), (Rated.DATASET, update.dataset_id)):
             yield subject, Evidence.OUTCOME, published
             yield subject, Evidence.PROGRESS, progress
-    for node in posts.missing:
-        yield _name(node), Evidence.OUTCOME_ABSENT, published
-        yield _name(node), Evidence.PROGRESS_ABSENT, progress
+    for node in out:
+        yield node, Evidence.OUTCOME_ABSENT, published
+        yield node, Evidence.PROGRESS_ABSENT, progress
 
 
 def _candidate(round_: Round, posts: Posts, validators: Mapping[str, str]) -> Iterator[_Event]:
@@ -376,7 +396,7 @@ def _candidate(round_: Round, posts: Posts, validators: Mapping[str, str]) -> It
     agreed = agreed_candidate(posts.evaluations)
     for evaluation in posts.evaluations:
         yield from _verdict(evaluation, agreed, published)
-    for msp_id in posts.hospitals:
+    for msp_id in posts.hospitals_without(round_.dropped):
         yield (Rated.HOSPITAL, msp_id), Evidence.OUTCOME, published
     if round_.model_sha256 is not None:
         for evaluation in _naming(posts):

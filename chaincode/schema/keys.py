@@ -158,8 +158,8 @@ def update(plan_id: str, number: int, msp_id: str, node_id: str) -> Key:
     return ("update", (plan_id, _padded(number), msp_id, node_id))
 
 
-def attestation(plan_id: str, number: int, msp_id: str) -> Key:
-    return ("attestation", (plan_id, _padded(number), msp_id))
+def attestation(plan_id: str, number: int, dropped: int, msp_id: str) -> Key:
+    return ("attestation", (plan_id, _padded(number), _padded(dropped), msp_id))
 
 
 def key_accusation(plan_id: str, msp_id: str) -> Key:
@@ -174,8 +174,8 @@ def share(plan_id: str, number: int, attempt: int, msp_id: str) -> Key:
     return ("share", (plan_id, _padded(number), _padded(attempt), msp_id))
 
 
-def evaluation(plan_id: str, number: int, msp_id: str) -> Key:
-    return ("evaluation", (plan_id, _padded(number), msp_id))
+def evaluation(plan_id: str, number: int, attempt: int, msp_id: str) -> Key:
+    return ("evaluation", (plan_id, _padded(number), _padded(attempt), msp_id))
 
 
 def mask_keys(plan_id: str, number: int, msp_id: str, node_id: str) -> Key:
@@ -198,8 +198,11 @@ def decline(plan_id: str, number: int, msp_id: str, node_id: str) -> Key:
     return ("decline", (plan_id, _padded(number), msp_id, node_id))
 
 
-def objection(plan_id: str, number: int, msp_id: str, subject_sha256: str) -> Key:
-    return ("objection", (plan_id, _padded(number), msp_id, subject_sha256))
+def objection(
+    plan_id: str, number: int, msp_id: str, subject_sha256: str, *, again: bool = False
+) -> Key:
+    parts = (plan_id, _padded(number), msp_id, subject_sha256)
+    return ("objection", (*parts, "again") if again else parts)
 
 
 def objections(plan_id: str, number: int, msp_id: str) -> Key:

@@ -217,7 +217,9 @@ def _simple(field: Schema) -> str:
         span = f" ({least} to {most} of them)" if most is not None else ""
         return f"list of {_kind(field['items'])}{span}"
     if kind == "object":
-        return f"map of text to {_kind(field['additionalProperties'])}"
+        # Keys of a pattern are told by it.
+        (values,) = field.get("patternProperties", {}).values() or [field["additionalProperties"]]
+        return f"map of text to {_kind(values)}"
     limits = [
         f"{sign} {field[limit]}"
         for limit, sign in zip(_LIMITS, _SIGNS, strict=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from enum import StrEnum
 from typing import Annotated
@@ -27,6 +28,12 @@ from chaincode.schema.plans import Participant
 
 Attempt = Annotated[int, Field(ge=0, le=65)]
 """Which set of key holders shares in the decryption of a round's aggregate; 0 before the first."""
+
+
+_OF_CONTENT = "MF-6"
+"""What the codes begin with that say something of the bytes that a hash names."""
+Drops = Annotated[int, Field(ge=0, le=10_000)]
+"""How many updates a round has dropped so far: which set of updates a sum is of."""
 
 
 Page = Annotated[int, Field(ge=0, le=10_000)]
@@ -65,6 +72,18 @@ class NodeRef(Language):
     node_id: Id
 
 
+class Dropped(Language):
+    """An update that is out of its round's sum, since most hospitals could not use it: whose it
+    was, its content, ``objectors`` with their objections under that hash, and the code that most of
+    them gave."""
+
+    msp_id: MspId
+    node_id: Id
+    update_sha256: Sha256
+    code: str
+    objectors: tuple[MspId, ...]
+
+
 class Exclusion(Language):
     """A node that the plan names or admitted and that does not take part in a round; ``code`` says
     why: its owner's consent, the node's status, its hospital."""
@@ -96,8 +115,8 @@ class NodeStanding(Language):
 
 class Contributions(Language):
     """A page of a round's updates, fixed at sealing, in the order of its cohort; ``missing`` are
-    the nodes without one. ``updates``, ``hospitals`` with an update and ``owing`` hospitals with a
-    missing node are of all pages up to this one."""
+    the nodes without one. ``updates``, their number of each of the ``hospitals`` that has any, and
+    ``owing`` hospitals with a missing node are of all pages up to this one."""
 
     plan_id: Id
     number: RoundNumber
@@ -105,13 +124,23 @@ class Contributions(Language):
     contributions: tuple[NodeStanding, ...]
     missing: tuple[NodeRef, ...]
     updates: Count
-    hospitals: tuple[MspId, ...]
+    hospitals: dict[MspId, Count]
     owing: tuple[MspId, ...]
 
     @property
     def silent(self) -> tuple[str, ...]:
         """Hospitals whose nodes are all missing."""
         return tuple(h for h in self.owing if h not in self.hospitals)
+
+    def hospitals_without(self, dropped: Sequence[Dropped]) -> tuple[str, ...]:
+        """Hospitals with an update that is still in the sum."""
+        lost = Counter(update.msp_id for update in dropped)
+        return tuple(h for h, number in self.hospitals.items() if number > lost[h])
+
+    def present(self, dropped: Sequence[Dropped]) -> tuple[NodeStanding, ...]:
+        """Those of this page that are still in the sum."""
+        out = {(update.msp_id, update.node_id) for update in dropped}
+        return tuple(s for s in self.contributions if (s.msp_id, s.node_id) not in out)
 
 
 class Round(Language):
@@ -120,13 +149,14 @@ class Round(Language):
     ``deadline`` is that of the present stage. Its nodes are on ``pages`` of their own (see
     :class:`Cohort`), and so are its updates once it is sealed (see :class:`Contributions`), the
     last of them ``sealed_page``; ``booked`` counts the pages whose nodes' conduct is booked since
-    the round ended. ``absent`` are hospitals that a stage ended without, ``disagreed``
-    hospitals whose attestation differs from the accepted one, ``unusable`` the node whose update an
-    agreement of hospitals could not use. ``key_holders`` share in the decryption; a further
-    ``attempt`` is made without those who did not. Where their shares decode to nothing, they are
-    ``suspects``, and attempts follow without one after the other of them: ``left_out`` is of the
-    present attempt, and where that decodes, its share was wrong. ``failure`` is the code of the
-    reason why a round FAILED."""
+    the round ended. ``dropped`` are the updates that it goes on without, in the order in which they
+    were dropped: all of them before any aggregate is accepted. ``absent`` are hospitals that a
+    stage ended without, ``disagreed`` hospitals whose attestation differs from the accepted one,
+    ``unusable`` a node whose masks too few hospitals can take off. ``key_holders`` share in the
+    decryption; a further ``attempt`` is made without those who did not. Where their shares decode
+    to nothing, they are ``suspects``, and attempts follow without one after the other of them:
+    ``left_out`` is of the present attempt, and where that decodes, its share was wrong. ``failure``
+    is the code of the reason why a round FAILED."""
 
     plan_id: Id
     number: RoundNumber
@@ -137,6 +167,7 @@ class Round(Language):
     deadline: Seconds
     pages: Annotated[int, Field(ge=1, le=10_000)] = 1
     sealed_page: Page | None = None
+    dropped: tuple[Dropped, ...] = ()
     booked: Page = 0
     aggregate_sha256: Sha256 | None = None
     attempt: Attempt = 0
@@ -174,12 +205,13 @@ class WholeRound(Round):
         *,
         alike: bool = False,
     ) -> WholeRound:
-        """Of its parts as they are on the ledger. The weights follow from the updates' samples and
-        their nodes' standing, once all pages are sealed (see :mod:`~chaincode.schema.weights`), or
-        are ``alike``; those of masked updates were fixed before."""
+        """Of its parts as they are on the ledger. The weights follow from the samples of the
+        updates that are in the sum and their nodes' standing, once all pages are sealed (see
+        :mod:`~chaincode.schema.weights`), or are ``alike``; those of masked updates were fixed
+        before."""
         found: tuple[Contribution, ...] = ()
-        if round_.sealed_page is not None and sealed:
-            standings = [standing for page in sealed for standing in page.contributions]
+        standings = [one for page in sealed for one in page.present(round_.dropped)]
+        if round_.sealed_page is not None and standings:
             found = _contributions(standings, updates, weight_bits, masking, alike=alike)
         return cls(
             **dict(round_),
@@ -284,8 +316,9 @@ class Decline(Language):
 
 class Attestation(Language):
     """The aggregate as this hospital computed it, or an enclave for it: then with the hash of the
-    evidence, which the contract has verified. ``draw_sha256`` commits the hospital to its part in
-    the draw of a group test, where the plan has any."""
+    evidence, which the contract has verified. It is of the updates that were left after so many
+    were ``dropped``. ``draw_sha256`` commits the hospital to its part in the draw of a group test,
+    where the plan has any."""
 
     plan_id: Id
     round: RoundNumber
@@ -293,6 +326,7 @@ class Attestation(Language):
     node_id: Id
     aggregate_sha256: Sha256
     aggregate: ContentRef
+    dropped: Drops
     evidence_sha256: Sha256 | None = None
     posted_at: Seconds
     draw_sha256: Sha256 | None = None
@@ -318,7 +352,7 @@ class Evaluation(Language):
     ``candidate`` is None where the shares did not decode; ``failure`` then says why, by code.
     ``beyond_norm``: the mean update is longer than the plan's bound, which decides by itself.
     ``accept`` is None where there were no records to evaluate on: an abstention. It is of one
-    ``attempt`` at the decryption; where that decoded to nothing, the next one's replaces it.
+    ``attempt`` at the decryption.
     """
 
     plan_id: Id
@@ -338,8 +372,9 @@ class Evaluation(Language):
 
 class Objection(Language):
     """A hospital could not use content that the round names: its hash, its length or its form is
-    wrong. The owner's node stores its own copy again when it reads this; an update that
-    ``agreement`` hospitals still object to when the stage is overdue fails the round by name."""
+    wrong. The owner's node stores its own copy again when it reads this. ``again``: it is so still,
+    after the time that the owner has for that. An update to which ``agreement`` hospitals object
+    firmly is dropped (see :mod:`~chaincode.schema.dropping`)."""
 
     plan_id: Id
     round: RoundNumber
@@ -348,12 +383,20 @@ class Objection(Language):
     subject_sha256: Sha256
     code: str
     posted_at: Seconds
+    again: bool = False
+
+    @property
+    def firm(self) -> bool:
+        """Whether nothing can repair what is objected to, or nobody has in time."""
+        return self.again or self.code.startswith(_OF_CONTENT)
 
 
 class Objections(Language):
-    """All that a hospital objects to in a round: hashes, in the order of its objections."""
+    """All that a hospital objects to in a round, and to which of it firmly: hashes, in the order of
+    its objections."""
 
-    subjects: tuple[Sha256, ...]
+    subjects: tuple[Sha256, ...] = ()
+    firm: tuple[Sha256, ...] = ()
 
 
 class Model(Language):
@@ -425,6 +468,7 @@ class AttestArgs(Language):
     round: RoundNumber
     aggregate_sha256: Sha256
     aggregate: ContentRef
+    dropped: Drops
     evidence: EnclaveEvidence | None = None
     draw_sha256: Sha256 | None = None
 

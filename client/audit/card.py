@@ -156,8 +156,9 @@ def _training_data(reader: Reader, lineage: Lineage) -> Iterator[Line]:
 
 def _analyses(reader: Reader, lineage: Lineage) -> Iterator[Line]:
     for fact in lineage.steps[0].evaluations:
-        plan_id, number, msp_id = fact.name.split("/")
-        found = reader.get(keys.evaluation(plan_id, int(number), msp_id), Evaluation)
+        plan_id, number, attempt, msp_id = fact.name.split("/")
+        key = keys.evaluation(plan_id, int(number), int(attempt), msp_id)
+        found = reader.get(key, Evaluation)
         share = f"{found.correct / found.total:.3f}" if found.total else "no record"
         yield Line(
             says=f"{msp_id}: {found.correct} of {found.total} right ({share}); its base model "

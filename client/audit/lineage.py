@@ -29,6 +29,7 @@ from chaincode.schema.rounds import (
     Evaluation,
     Model,
     ModelStatus,
+    Objection,
     Round,
     Update,
     WholeRound,
@@ -63,6 +64,8 @@ class Step(BaseModel):
     attestations: list[Fact]
     shares: list[Fact]
     evaluations: list[Fact]
+    objections: list[Fact]
+    """By which updates were dropped."""
 
 
 class Lineage(BaseModel):
@@ -199,7 +202,15 @@ def text(lineage: Lineage) -> str:
         lines.append(f"  {_line(step.model)}")
         if step.round is not None:
             lines.append(f"    round {_line(step.round)}")
-        for name in ("updates", "datasets", "nodes", "attestations", "shares", "evaluations"):
+        for name in (
+            "updates",
+            "datasets",
+            "nodes",
+            "attestations",
+            "shares",
+            "evaluations",
+            "objections",
+        ):
             lines += [f"      {_line(fact)}" for fact in getattr(step, name)]
     lines += [f"  schema {_line(schema)}" for schema in lineage.schemas]
     lines += [f"    {_line(record)}" for record in lineage.records]
@@ -310,6 +321,7 @@ def _step(reader: Reader, model: Model) -> Step:
             attestations=[],
             shares=[],
             evaluations=[],
+            objections=[],
         )
     plan_id, number = model.plan_id, model.round
     round_ = reader.round(plan_id, number)
@@ -327,7 +339,19 @@ def _step(reader: Reader, model: Model) -> Step:
         datasets=[_dataset(reader, update) for update in updates],
         nodes=[_node(reader, update) for update in updates],
         attestations=_facts(
-            reader, Attestation, [keys.attestation(plan_id, number, h) for h in hospitals]
+            reader,
+            Attestation,
+            [keys.attestation(plan_id, number, len(round_.dropped), h) for h in hospitals],
+        ),
+        objections=_facts(
+            reader,
+            Objection,
+            [
+                keys.objection(plan_id, number, h, update.update_sha256, again=again)
+                for update in round_.dropped
+                for h in update.objectors
+                for again in (False, True)
+            ],
         ),
         shares=_facts(
             reader,
@@ -335,7 +359,9 @@ def _step(reader: Reader, model: Model) -> Step:
             [keys.share(plan_id, number, round_.attempt, h) for h in round_.key_holders],
         ),
         evaluations=_facts(
-            reader, Evaluation, [keys.evaluation(plan_id, number, h) for h in hospitals]
+            reader,
+            Evaluation,
+            [keys.evaluation(plan_id, number, round_.attempt, h) for h in hospitals],
         ),
     )
 
@@ -371,7 +397,7 @@ def _facts(reader: Reader, model: type[Language], wanted: list[keys.Key]) -> lis
 
 
 def _says(asset: Language) -> dict[str, Any]:
-    names = ("aggregate_sha256", "accept", "correct", "total", "failure")
+    names = ("aggregate_sha256", "accept", "correct", "total", "failure", "subject_sha256", "code")
     return {name: getattr(asset, name) for name in names if getattr(asset, name, None) is not None}
 
 
@@ -421,6 +447,7 @@ def _round_says(round_: WholeRound) -> dict[str, Any]:
     return {
         "aggregate": round_.aggregate_sha256,
         "missing": [f"{node.node_id} of {node.msp_id}" for node in round_.missing],
+        "dropped": [f"{update.node_id} of {update.msp_id}" for update in round_.dropped],
         "disagreed": list(round_.disagreed),
     }
 

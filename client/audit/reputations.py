@@ -110,7 +110,9 @@ class _Books:
             sealed = self._reader.find(
                 keys.contributions(test.plan_id, test.round, 0), Contributions
             )
-            after = conduct.after_test(test, sealed, self._find, now, self._classifier)
+            dropped = self._reader.get(keys.round_(test.plan_id, test.round), Round).dropped
+            summed = sealed.present(dropped) if sealed else ()
+            after = conduct.after_test(test, summed, self._find, now, self._classifier)
             self._known |= {(r.subject, r.subject_id): r for r in after}
 
     def _study(self, study: Study, before: Study, now: int) -> None:
@@ -148,8 +150,8 @@ def _posts(reader: Reader, round_: Round, before: RoundStatus, page: int) -> Pos
     """What was posted, of the nodes those of one page: posts stand for good, and none are taken
     once a round is over."""
     place = (round_.plan_id, round_.number)
-    below = keys.round_(*place)[1]
     attempt = keys.share(*place, round_.attempt, "")[1][:-1]
+    left = keys.attestation(*place, len(round_.dropped), "")[1][:-1]
     shares = list(reader.all("share", DecryptionShare, *attempt))
     terms = reader.plan(round_.plan_id).terms
     unusable = [
@@ -167,13 +169,9 @@ def _posts(reader: Reader, round_: Round, before: RoundStatus, page: int) -> Pos
         updates=_updates(reader, round_, page),
         missing=sealed.missing if sealed else (),
         sealed=reader.find(keys.contributions(*place, round_.pages - 1), Contributions),
-        attestations=list(reader.all("attestation", Attestation, *below)),
+        attestations=list(reader.all("attestation", Attestation, *left)),
         shares=shares,
-        evaluations=[
-            evaluation
-            for evaluation in reader.all("evaluation", Evaluation, *below)
-            if evaluation.attempt == round_.attempt
-        ],
+        evaluations=list(reader.all("evaluation", Evaluation, *attempt)),
         unusable_shares=frozenset(unusable),
     )
 

@@ -174,16 +174,19 @@ def test_objections_name_a_node_whichever_page_it_is_on(paged):
     for page in pages(paged):
         advance(scenario, page)
     update = ref(f"update {PLAN} 1 {FOUR}")
-    args = {"plan_id": PLAN, "round": 1, "subject_sha256": update["sha256"], "code": "MF-7021"}
-    for hospital in (ONE, TWO, THREE):
-        scenario.do(hospital, "round:Object", args)
-    scenario.wait()
-
-    failed = advance(scenario, 0)
+    scenario.object(terms(), FOUR)
+    dropped = advance(scenario, 0)["dropped"]
+    for step in (scenario.attest, scenario.share, scenario.evaluate):
+        step(terms())
+        advance(scenario, 0)
     for page in pages(paged)[1:]:
         advance(scenario, page)
 
-    assert failed["unusable"] == {"msp_id": FOUR, "node_id": "node1"}
+    assert [(d["msp_id"], d["node_id"]) for d in dropped] == [(FOUR, "node1")]
+    assert dropped[0]["update_sha256"] == update["sha256"]
+    for hospital, good in ((ONE, 1), (FOUR, 0)):
+        known = scenario.asset(keys.reputation("hospital", hospital))["tallies"]
+        assert known.get("outcome", [0])[0] == good
     node = scenario.asset(keys.reputation("node", f"{FOUR}/node1"))
     assert node["tallies"]["content"][BAD] == 1
 

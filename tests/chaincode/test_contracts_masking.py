@@ -237,6 +237,19 @@ def test_of_a_node_that_dropped_out_only_its_pairwise_key_is_taken() -> None:
     assert scenario.advance(TERMS)["status"] == "DECRYPTED"
 
 
+def test_of_a_node_whose_update_was_dropped_only_its_pairwise_key_is_taken() -> None:
+    scenario = reached("sealed")
+    scenario.object(TERMS, FOUR)
+    scenario.advance(TERMS)
+    scenario.attest(TERMS)
+    scenario.advance(TERMS)
+    lie = unmask_args(TERMS, ONE)
+
+    assert scenario.refused(ONE, "masking:Unmask", lie).code == Code.MASK_SHARE_REFUSED
+    unmask(scenario, TERMS, (ONE, TWO, THREE), (FOUR,))
+    assert scenario.advance(TERMS)["status"] == "DECRYPTED"
+
+
 def test_who_dropped_out_is_fixed_before_any_share_is_taken() -> None:
     scenario = reached("sealed")
 

@@ -306,7 +306,7 @@ def test_an_evaluation_over_no_records_counts_neither_way():
 
     failed = scenario.advance(terms())
 
-    said = [scenario.asset(keys.evaluation(PLAN, 1, h))["accept"] for h in HOSPITALS]
+    said = [scenario.asset(keys.evaluation(PLAN, 1, 1, h))["accept"] for h in HOSPITALS]
     assert said == [True, None, None, False]
     assert (failed["status"], failed["failure"]) == ("FAILED", Code.CANDIDATE_REJECTED)
     assert "1 of 2" in failed["reason"]

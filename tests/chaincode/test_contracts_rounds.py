@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 
 import pytest
@@ -424,7 +425,7 @@ def test_a_disagreeing_attestation_is_named_and_costs_reputation():
     assert reputation(scenario, FOUR)["score_milli"] < reputation(scenario, ONE)["score_milli"]
     assert bad(scenario, FOUR, "agreement") == 1
     assert bad(scenario, ONE, "agreement") == 0
-    assert scenario.asset(keys.attestation(PLAN, 1, FOUR))["aggregate_sha256"] == sha("forged")
+    assert scenario.asset(keys.attestation(PLAN, 1, 0, FOUR))["aggregate_sha256"] == sha("forged")
 
 
 def test_a_disagreeing_attestation_after_the_agreement_is_named_as_well():
@@ -495,36 +496,148 @@ def test_too_few_attestations_in_time_fail_the_round_naming_who_is_absent():
     assert (failed["failure"], failed["absent"]) == (Code.NO_AGREEMENT, [THREE, FOUR])
 
 
-def test_an_update_that_most_hospitals_cannot_use_fails_the_round_naming_its_node():
+def test_an_update_that_most_hospitals_find_unsound_is_dropped_at_once_and_the_round_goes_on():
     scenario = at("sealed")
-    subject = round_of(scenario)["contributions"][1]["update"]["sha256"]
-    args = {"plan_id": PLAN, "round": 1, "subject_sha256": subject, "code": "MF-7021"}
-    for hospital in (ONE, THREE, FOUR):
-        scenario.do(hospital, "round:Object", args)
-    again = scenario.refused(ONE, "round:Object", args)
-    early = scenario.refused(ONE, "round:Advance", FIRST)
+    early = attest_args(terms())
+    scenario.do(THREE, "round:Attest", early)
+    scenario.object(terms(), TWO, who=(ONE, FOUR))
+    waiting = scenario.refused(ONE, "round:Advance", FIRST)
+    scenario.object(terms(), TWO, who=(TWO,))
+
+    sealed = scenario.advance(terms())
+
+    subject = ref(f"update {PLAN} 1 {TWO}")["sha256"]
+    assert waiting.code == Code.NOT_YET
+    assert sealed["status"] == "SEALED"
+    assert sealed["dropped"] == [
+        {
+            "msp_id": TWO,
+            "node_id": "node1",
+            "update_sha256": subject,
+            "code": "MF-6011",
+            "objectors": [ONE, TWO, FOUR],
+        }
+    ]
+    assert [c["msp_id"] for c in sealed["contributions"]] == [ONE, THREE, FOUR]
+    assert len({c["weight"] for c in sealed["contributions"]}) == 1
+    assert 1000 < sealed["total_weight"] <= 1024
+    # What was attested before counts with nothing that is attested now.
+    assert scenario.refused(ONE, "round:Attest", early).code == Code.BAD_STATE
+    scenario.attest(terms(), who=(ONE, TWO))
+    assert scenario.refused(ONE, "round:Advance", FIRST).code == Code.NOT_YET
+    scenario.attest(terms(), who=(THREE, FOUR))
+    scenario.advance(terms())
+    published = finish(scenario, scenario.share, scenario.evaluate)
+    assert published["status"] == "PUBLISHED"
+    assert [bad(scenario, h, "content") for h in HOSPITALS] == [0, 1, 0, 0]
+    # Who is not in the sum has no part in what comes of it.
+    tallies = scenario.asset(keys.reputation("node", f"{TWO}/node1"))["tallies"]
+    assert "outcome" not in tallies
+    assert tallies["outcome-absent"][:2] == [1, 0]
+    assert "outcome" not in reputation(scenario, TWO)["tallies"]
+    assert composite_key(*keys.reputation("dataset", dataset_of(TWO))) not in scenario.ledger.state
+
+
+def test_several_updates_are_dropped_one_after_the_other_and_together():
+    plan, scenario = terms(quorum=2), at("enrolled")
+    for step in (scenario.propose, scenario.consent, scenario.approve, scenario.ceremony):
+        step(plan)
+    scenario.open(plan)
+    scenario.submit(plan)
+    scenario.advance(plan)
+    for about in (FOUR, TWO):
+        scenario.object(plan, about)
+
+    sealed = scenario.advance(plan)
+
+    assert [d["msp_id"] for d in sealed["dropped"]] == [TWO, FOUR]
+    scenario.object(plan, ONE)
+    failed = scenario.advance(plan)
+    assert (failed["status"], failed["failure"]) == ("FAILED", Code.CONTENT_UNUSABLE)
+    assert [d["msp_id"] for d in failed["dropped"]] == [TWO, FOUR, ONE]
+
+
+@pytest.mark.parametrize("codes", [("MF-7021",) * 3, ("MF-7020", "MF-7021", "MF-6001")])
+def test_an_owner_has_a_quarter_of_the_stage_to_store_its_update_again(codes):
+    scenario, who = at("sealed"), (ONE, THREE, FOUR)
+    spoken = [{"who": (h,), "code": code} for h, code in zip(who, codes, strict=True)]
+    for said in spoken:
+        scenario.object(terms(), TWO, **said)
+    subject = ref(f"update {PLAN} 1 {TWO}")["sha256"]
+    args = {"plan_id": PLAN, "round": 1, "subject_sha256": subject, "code": codes[0]}
+    assert scenario.refused(ONE, "round:Object", args).code == Code.DUPLICATE_CONTRIBUTION
+    scenario.now += terms().participation.stage_seconds // 4
+    repaired = copy.deepcopy(scenario)
+    for said in (said for said in spoken if said["code"] != "MF-6001"):
+        assert scenario.refused(ONE, "round:Advance", FIRST).code == Code.NOT_YET
+        scenario.object(terms(), TWO, **said)
+    assert scenario.refused(ONE, "round:Object", args).code == Code.DUPLICATE_CONTRIBUTION
+
+    (dropped,) = scenario.advance(terms())["dropped"]
+
+    assert (dropped["msp_id"], dropped["objectors"]) == (TWO, [*who])
+    # Where the owner did, nobody objects again, and nobody has to take anything back.
+    repaired.attest(terms(), who=who)
+    aggregated = repaired.advance(terms())
+    assert (aggregated["status"], aggregated["dropped"]) == ("AGGREGATED", [])
+
+
+def test_a_round_ends_at_once_when_too_few_updates_can_be_used():
+    scenario = at("open")
+    scenario.submit(terms(), who=(ONE, TWO, THREE))
     scenario.wait()
+    scenario.advance(terms())
+    scenario.object(terms(), TWO)
 
     failed = scenario.advance(terms())
 
-    assert (again.code, early.code) == (Code.DUPLICATE_CONTRIBUTION, Code.NOT_YET)
     assert (failed["status"], failed["failure"]) == ("FAILED", Code.CONTENT_UNUSABLE)
+    assert "2 of at least 3" in failed["reason"]
     assert "node1 of Hospital2MSP" in failed["reason"]
-    assert failed["unusable"] == {"msp_id": TWO, "node_id": "node1"}
+    assert [d["msp_id"] for d in failed["dropped"]] == [TWO]
     assert bad(scenario, TWO, "content") == 1
-    assert composite_key(*keys.reputation("hospital", ONE)) in scenario.ledger.state
     assert bad(scenario, ONE, "content") == 0
+
+
+def test_a_minority_s_objections_drop_nothing_and_cost_the_owner_nothing():
+    scenario = at("sealed")
+    scenario.object(terms(), TWO, who=(THREE, FOUR))
+    again = scenario.refused(
+        FOUR,
+        "round:Object",
+        {
+            "plan_id": PLAN,
+            "round": 1,
+            "subject_sha256": ref(f"update {PLAN} 1 {TWO}")["sha256"],
+            "code": "MF-6011",
+        },
+    )
+    scenario.attest(terms())
+
+    aggregated = scenario.advance(terms())
+
+    assert again.code == Code.DUPLICATE_CONTRIBUTION
+    assert (aggregated["status"], aggregated["dropped"]) == ("AGGREGATED", [])
+    finish(scenario, scenario.share, scenario.evaluate)
+    assert bad(scenario, TWO, "content") == 0
 
 
 def test_two_objections_of_four_hospitals_name_nobody():
     scenario = at("sealed")
-    subject = round_of(scenario)["contributions"][1]["update"]["sha256"]
-    args = {"plan_id": PLAN, "round": 1, "subject_sha256": subject, "code": "MF-7021"}
-    for hospital in (ONE, THREE):
-        scenario.do(hospital, "round:Object", args)
+    scenario.object(terms(), TWO, who=(ONE, THREE))
     scenario.wait()
 
-    assert scenario.advance(terms())["failure"] == Code.NO_AGREEMENT
+    failed = scenario.advance(terms())
+
+    assert (failed["failure"], failed["dropped"]) == (Code.NO_AGREEMENT, [])
+
+
+def test_nothing_is_dropped_once_a_sum_is_accepted():
+    scenario = at("aggregated")
+    scenario.object(terms(), TWO, who=HOSPITALS)
+    scenario.share(terms())
+
+    assert scenario.advance(terms())["dropped"] == []
 
 
 def test_an_objection_to_what_the_round_does_not_name_is_refused():
@@ -604,7 +717,7 @@ def test_a_candidate_beyond_the_norm_is_rejected_whatever_the_records_say_and_co
     assert "4 find its update longer than the plan's norm bound" in failed["reason"]
     assert scenario.asset(keys.plan(PLAN))["model_sha256"] == sha("base")
     assert all(bad(scenario, hospital, "outcome") == 1 for hospital in HOSPITALS)
-    assert scenario.asset(keys.evaluation(PLAN, 1, FOUR))["accept"] is False
+    assert scenario.asset(keys.evaluation(PLAN, 1, 1, FOUR))["accept"] is False
 
 
 def test_norms_are_judged_where_the_plan_bounds_them_and_of_candidates_alone():
@@ -616,7 +729,7 @@ def test_norms_are_judged_where_the_plan_bounds_them_and_of_candidates_alone():
     nothing = scenario.refused(ONE, "round:Evaluate", evaluate_args(bounded(), **no_candidate))
 
     assert (unbounded.code, nothing.code) == (Code.BAD_ARGUMENT, Code.BAD_ARGUMENT)
-    assert composite_key(*keys.evaluation(PLAN, 1, ONE)) not in scenario.ledger.state
+    assert composite_key(*keys.evaluation(PLAN, 1, 1, ONE)) not in scenario.ledger.state
 
 
 @pytest.mark.parametrize(("correct", "accept"), [(17, True), (16, False)])
@@ -626,7 +739,7 @@ def test_a_hospital_accepts_within_the_agreed_drop_to_the_last_record(correct, a
     scenario = at("decrypted")
     scenario.do(ONE, "round:Evaluate", args)
 
-    assert scenario.asset(keys.evaluation(PLAN, 1, ONE))["accept"] is accept
+    assert scenario.asset(keys.evaluation(PLAN, 1, 1, ONE))["accept"] is accept
 
 
 def test_half_of_the_hospitals_accepting_is_not_enough():

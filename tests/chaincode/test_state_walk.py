@@ -71,6 +71,7 @@ WRITTEN_ONCE = (
     "attestation",
     "share",
     "evaluation",
+    "objection",
     "model",
     "node-change",
     "past-motion",
@@ -177,10 +178,30 @@ class Life:
                 assert was is None or not TABLES[kind][was], f"a {kind} was replaced while {was}"
             elif was != now:
                 assert now in TABLES[kind][was], f"a {kind} went from {was} to {now}"
+        if kind == "round" and old is not None:
+            self.check_dropped(parsed(old), parsed(new))
         if kind == "account":
             account, earlier = parsed(new), parsed(old or b"{}")
             assert 0 <= account["epsilon_micro"] <= account["budget_epsilon_micro"]
             assert account["epsilon_micro"] >= earlier.get("epsilon_micro", 0)
+
+    def check_dropped(self, old: dict[str, Any], new: dict[str, Any]) -> None:
+        """An update is dropped before there is a sum that anything could be subtracted from, and
+        because most hospitals object to it."""
+        number, more = len(old["dropped"]), new["dropped"]
+        assert more[:number] == old["dropped"]
+        if old["status"] != "SEALED":
+            assert more == old["dropped"]
+        for update in more[number:]:
+            place = (new["plan_id"], new["number"])
+            posted = self.found(keys.update(*place, update["msp_id"], update["node_id"]))
+            assert posted is not None
+            assert posted["update"]["sha256"] == update["update_sha256"]
+            assert len(set(update["objectors"])) == len(update["objectors"]) >= 3
+            for objector in update["objectors"]:
+                assert self.found(keys.objection(*place, objector, update["update_sha256"]))
+        if more and new["status"] == "PUBLISHED":
+            self.reached.add(("round", "PUBLISHED without an update"))
 
     # what must hold of the whole
 
@@ -309,7 +330,7 @@ class Life:
             *(self.node, self.node, self.renew, self.register, self.consent, self.budget),
             *(self.plan, self.plan, self.hold, self.join, self.join, self.join, self.leave_plan),
             *(self.ceremony, self.ceremony, self.post, self.post, self.round, self.round),
-            *(self.round, self.round, self.wait),
+            *(self.round, self.round, self.object, self.wait),
             *(self.complain, self.judge, self.judge, self.lift, self.score),
         )
         pick.choice(acts)(pick)
@@ -503,6 +524,20 @@ class Life:
             args = {"plan_id": PLAN, "number": number}
             self.ask(pick.choice(HOSPITALS), "round:Advance", args, "node1")
 
+    def object(self, pick: Random) -> None:
+        """Some hospitals object to an update, perhaps for different reasons; then the next
+        stages."""
+        number = max(1, self.newest())
+        for update in self.all("update", *keys.round_(PLAN, number)[1])[:1]:
+            args = {"plan_id": PLAN, "round": number, "subject_sha256": update["update"]["sha256"]}
+            for who in pick.sample(HOSPITALS, pick.choice((2, 3, 4))):
+                code = pick.choice(("MF-6011", "MF-6011", "MF-6011", "MF-7021"))
+                self.ask(who, "round:Object", args | {"code": code}, "node1")
+        args = {"plan_id": PLAN, "number": number}
+        self.ask(pick.choice(HOSPITALS), "round:Advance", args, "node1")
+        if pick.random() < 0.5:
+            self.round(pick)
+
     def post(self, pick: Random) -> None:
         """One hospital alone, in a round that need not be the open one."""
         number = max(1, self.newest() + pick.choice((0, 0, 0, 1, -1)))
@@ -521,7 +556,9 @@ class Life:
                 args = self.scenario.update_args(plan, who, number) | {"dataset_id": data}
                 args["update"] = ref(f"{who} {node} {number}")
                 self.ask(who, "round:SubmitUpdate", args, node)
-        attested = attest_args(plan, number, "" if good else f"own {who}")
+        round_ = self.found(keys.round_(PLAN, number))
+        dropped = len(round_["dropped"]) if round_ else 0
+        attested = attest_args(plan, number, "" if good else f"own {who}", dropped)
         self.ask(who, "round:Attest", attested, "node1")
         self.ask(who, "round:SubmitShare", share_args(plan, who, number), "node1")
         verdict = evaluate_args(plan, number, correct=19 if good else 0)
@@ -535,9 +572,10 @@ class Life:
         self.scenario.wait(pick.choice((1, 101, 101, 600)))
 
 
-STAGES = ("enrolled", "proposed", "approved", "active", "open", "aggregated")
+STAGES = ("enrolled", "proposed", "approved", "active", "open", "sealed", "aggregated")
 MUST_REACH = {
     ("round", "PUBLISHED"),
+    ("round", "PUBLISHED without an update"),
     ("round", "FAILED"),
     ("motion", "CARRIED"),
     ("complaint", "UPHELD"),

@@ -8,17 +8,28 @@ from pathlib import Path
 
 import pytest
 from support.networks import FABRIC, KINDS
-from support.training import begun, ended, everyone_decrypts, soon_over, training, until
+from support.training import (
+    begun,
+    ended,
+    everyone_decrypts,
+    proven,
+    soon_over,
+    training,
+    two_are_enough,
+    until,
+)
 
-from chaincode.schema.reputation import Rated
+from chaincode.schema.reputation import Evidence, Rated
 from chaincode.schema.rounds import RoundStatus, RoundView
+from client.audit import graph, lineage, reputations, rounds
 from demo import run as demo
 from demo.run import Run
 from network.processes import Spec
 from network.topology import Kind
 
-_EXPLODING, _LYING = (
-    Path(__file__).parents[1] / "support" / f"{name}_agent.py" for name in ("exploding", "lying")
+_EXPLODING, _LYING, _SPOILING, _UNSOUND = (
+    Path(__file__).parents[1] / "support" / f"{name}_agent.py"
+    for name in ("exploding", "lying", "spoiling", "unsound")
 )
 LEDGER = {Kind.DEVNET: ["devnet"], Kind.FABRIC: ["hospital4.peer", "hospital4.orderer"]}
 """Processes that keep the ledger."""
@@ -80,11 +91,11 @@ def test_rounds_end_while_an_orderer_is_down_and_wait_for_a_peer(
 
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("kind", KINDS)
-def test_tampered_content_and_absent_hospitals_are_named(
+def test_tampered_content_is_mended_by_its_owner_or_dropped(
     kind: Kind, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     soon_over(monkeypatch)
-    with training(tmp_path / "run", kind, rounds=3, stage_seconds=8) as run:
+    with training(tmp_path / "run", kind, rounds=2, stage_seconds=8) as run:
         store = tmp_path / "run" / "content"
 
         first = until(run, 1, begun)
@@ -100,24 +111,60 @@ def test_tampered_content_and_absent_hospitals_are_named(
         _tamper(store, alone)
         for slug in others:
             run.agents.restart(slug)
-        unusable = until(run, 2, ended)
-
-        missing = until(run, 3, ended)
+        without = until(run, 2, ended)
 
     assert healed.round.status is RoundStatus.PUBLISHED, healed.round.reason
+    assert healed.round.dropped == ()
     assert {o.subject_sha256 for o in healed.objections} == {first.updates[0].update.sha256}
     assert {o.code for o in healed.objections} == {"MF-7021"}
     lost = alone.updates[0]
-    assert unusable.round.status is RoundStatus.FAILED
-    assert unusable.round.failure == "MF-5012"
-    assert f"{lost.node_id} of {lost.msp_id}" in unusable.round.reason
-    assert [(n.msp_id, n.node_id) for n in missing.round.missing] == [(lost.msp_id, lost.node_id)]
-    assert len(missing.round.contributions) == 3
+    assert without.round.status is RoundStatus.PUBLISHED, without.round.reason
+    (dropped,) = without.round.dropped
+    assert (dropped.msp_id, dropped.update_sha256) == (lost.msp_id, lost.update.sha256)
+    assert dropped.code == "MF-7021"
+    assert len(without.round.contributions) == 3
     # Three of four decrypt: who stays away is named, and loses nobody the round.
-    assert missing.round.status is RoundStatus.PUBLISHED, missing.round.reason
-    assert missing.round.absent == (lost.msp_id,)
-    assert lost.msp_id not in missing.round.key_holders
-    assert missing.round.base_sha256 == healed.round.model_sha256
+    assert without.round.absent == (lost.msp_id,)
+    assert lost.msp_id not in without.round.key_holders
+    assert without.round.base_sha256 == healed.round.model_sha256
+
+
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("kind", KINDS)
+def test_updates_that_cannot_be_summed_are_dropped_and_the_round_goes_on(
+    kind: Kind, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    two_are_enough(monkeypatch)
+    with training(tmp_path / "run", kind, rounds=1, stage_seconds=20, start=False) as run:
+        _start(run, {"hospital3": _SPOILING, "hospital4": _UNSOUND})
+        view = until(run, 1, ended)
+        contents = {
+            hospital.msp_id: run.ledger.reputations.get(
+                subject=Rated.HOSPITAL, subject_id=hospital.msp_id
+            ).tallies.get(Evidence.CONTENT)
+            for hospital in run.hospitals
+        }
+        ledger = proven(run, tmp_path / "blocks")
+
+    assert view.round.status is RoundStatus.PUBLISHED, view.round.reason
+    honest, spoiling, unsound = (
+        [h.msp_id for h in some]
+        for some in (run.hospitals[:2], run.hospitals[2:3], run.hospitals[3:])
+    )
+    assert {d.msp_id: d.code for d in view.round.dropped} == {
+        spoiling[0]: "MF-7021",
+        unsound[0]: "MF-6011",
+    }
+    assert [c.msp_id for c in view.round.contributions] == honest
+    assert len({c.weight for c in view.round.contributions}) == 1
+    # Nobody waited for a deadline, of which there are two of twenty seconds.
+    assert view.round.changed_at - view.updates[-1].posted_at < 20
+    assert [tally.bad if tally else 0 for tally in contents.values()] == [0, 0, 1, 1]
+    assert [*rounds.check(ledger), *reputations.check(ledger), *graph.check(ledger)] == []
+    assert view.round.model_sha256 is not None
+    (step, _) = lineage.of(ledger, view.round.model_sha256).steps
+    assert len(step.updates) == 2
+    assert {fact.says["code"] for fact in step.objections} == {"MF-7021", "MF-6011"}
 
 
 def _tamper(store: Path, view: RoundView) -> None:
@@ -136,7 +183,7 @@ def test_share_that_decrypts_nothing_fails_the_round_that_needs_everybody(
 ) -> None:
     everyone_decrypts(monkeypatch)
     with training(tmp_path / "run", kind, rounds=1, stage_seconds=60, start=False) as run:
-        _start(run, "hospital4", _LYING)
+        _start(run, {"hospital4": _LYING})
         failed = until(run, 1, ended)
         address = demo.plan(run).model_sha256
 
@@ -153,7 +200,7 @@ def test_who_gives_wrong_shares_is_found_where_others_can_decrypt(
     kind: Kind, tmp_path: Path
 ) -> None:
     with training(tmp_path / "run", kind, rounds=1, stage_seconds=60, start=False) as run:
-        _start(run, "hospital2", _LYING)
+        _start(run, {"hospital2": _LYING})
         view = until(run, 1, ended)
         liar, honest = run.hospitals[1].msp_id, run.hospitals[0].msp_id
         known = {
@@ -169,13 +216,15 @@ def test_who_gives_wrong_shares_is_found_where_others_can_decrypt(
     assert (shares[honest].good, shares[honest].bad) == (1, 0)
 
 
-def _start(run: Run, slug: str, agent: Path) -> None:
-    """All agents; of this hospital another one, in its place and stopped with the others."""
-    spec = Spec(f"{slug}.agent", [sys.executable, str(agent)], {}, run.agents.home(slug))
-    run.network.processes.start(spec)
+def _start(run: Run, strange: dict[str, Path]) -> None:
+    """All agents; of these hospitals other ones, in their place and stopped with the others."""
     for hospital in run.hospitals:
-        if hospital.slug != slug:
+        if hospital.slug not in strange:
             run.agents.restart(hospital.slug)
+            continue
+        command = [sys.executable, str(strange[hospital.slug])]
+        home = run.agents.home(hospital.slug)
+        run.network.processes.start(Spec(f"{hospital.slug}.agent", command, {}, home))
 
 
 @pytest.mark.timeout(400)
@@ -185,7 +234,7 @@ def test_update_that_is_no_number_stays_home_and_the_round_goes_on(
 ) -> None:
     with training(tmp_path / "run", kind, rounds=1, stage_seconds=100, start=False) as run:
         broken = run.hospitals[3]
-        _start(run, broken.slug, _EXPLODING)
+        _start(run, {broken.slug: _EXPLODING})
         view = until(run, 1, ended)
         accounts = run.ledger.datasets.privacy().accounts
 

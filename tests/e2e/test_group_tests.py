@@ -7,15 +7,12 @@ from pathlib import Path
 
 import pytest
 from support.networks import KINDS
-from support.training import ended, training, until
+from support.training import ended, proven, training, until
 
 from chaincode.schema.grouptests import GroupTestStatus
 from chaincode.schema.plans import AcceptanceTerms
 from chaincode.schema.reputation import Evidence, Rated
-from client import blocks
-from client.audit import proof, reputations
-from client.connection import Connection
-from client.identity import Identity
+from client.audit import reputations
 from demo.run import PLAN_ID
 from network.topology import Kind
 from trainer import presets
@@ -38,12 +35,8 @@ def test_groups_are_drawn_decrypted_scored_and_booked(
             run.ledger.reputations.get(subject=Rated.HOSPITAL, subject_id=hospital.msp_id)
             for hospital in run.hospitals
         ]
-        layout, first = run.network.layout, run.hospitals[0]
-        connection = Connection.load(layout.connection(first.slug))
-        height = blocks.fetch(connection, Identity.load(first.user("auditor")), tmp_path / "blocks")
-        verdict, ledger = proof.prove(tmp_path / "blocks", layout.genesis.read_bytes(), height)
+        ledger = proven(run, tmp_path / "blocks")
 
-    assert verdict.proven
     assert list(reputations.check(ledger)) == []
     assert view.test is not None
     assert view.test.status is GroupTestStatus.SCORED

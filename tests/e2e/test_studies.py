@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from support.networks import KINDS
-from support.training import training
+from support.training import proven, training
 
 from chaincode.schema import studies
 from chaincode.schema.consortium import Subject
@@ -25,12 +25,9 @@ from chaincode.schema.studies import (
     StudyTerms,
     StudyView,
 )
-from client import blocks
-from client.audit import proof, reputations
-from client.connection import Connection
+from client.audit import reputations
 from client.consortium import Consortium
 from client.findings import Findings, findings
-from client.identity import Identity
 from demo import run as demo
 from demo.run import PLAN_ID, Run
 from network.topology import Kind
@@ -121,10 +118,7 @@ def test_a_running_consortium_studies_records_that_their_holder_cannot_read(
         views, datasets = list(map(view, (exact, noised))), [d.dataset_id for d in exact.datasets]
         held = [run.ledger.datasets.get(dataset_id=name).dataset for name in datasets]
         accounts = run.ledger.datasets.privacy().accounts
-        layout, first = run.network.layout, run.hospitals[0]
-        connection = Connection.load(layout.connection(first.slug))
-        height = blocks.fetch(connection, Identity.load(first.user("auditor")), tmp_path / "blocks")
-        verdict, ledger = proof.prove(tmp_path / "blocks", layout.genesis.read_bytes(), height)
+        ledger = proven(run, tmp_path / "blocks")
 
     (found, sums), (about, noisy) = map(_found, views)
     records = sum(d.train_samples + d.validation_samples + d.test_samples for d in held)
@@ -140,7 +134,6 @@ def test_a_running_consortium_studies_records_that_their_holder_cannot_read(
     told = studies.spending_of(noised, presets.DELTA_NANO).epsilon_micro
     assert spent == {name: [told] for name in datasets}
     assert told <= EPSILON_MICRO
-    assert verdict.proven
     assert list(reputations.check(ledger)) == []
 
 

@@ -110,6 +110,7 @@ EXAMPLES: dict[str, Callable[[], dict[str, Any]]] = {
         "round": 1,
         "aggregate_sha256": sha("x"),
         "aggregate": _ref(),
+        "dropped": 0,
     },
     "ShareArgs": lambda: {
         "plan_id": PLAN,

@@ -15,7 +15,8 @@ class LedgerConsortium(Consortium):
     """One user's access; every call is a transaction of its own, a second later."""
 
     def __init__(self, scenario: Scenario, msp_id: str, user: str) -> None:
-        super().__init__(SimpleNamespace())  # type: ignore[arg-type]
+        named = SimpleNamespace(identity=SimpleNamespace(msp_id=msp_id))
+        super().__init__(named)  # type: ignore[arg-type]
         self._scenario = scenario
         self._who = (msp_id, user)
 

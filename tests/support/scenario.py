@@ -354,9 +354,25 @@ class Scenario:
             self.do(hospital, "round:SubmitUpdate", self.update_args(plan, hospital, number))
 
     def attest(self, plan: PlanTerms, number: int = 1, who: tuple[str, ...] = HOSPITALS) -> None:
+        dropped = len(self.round_state(plan, number)["dropped"])
         for hospital in who:
             drawn = {"draw_sha256": commitment_to_draw(sha("draw " + hospital))}
-            self.do(hospital, "round:Attest", {**attest_args(plan, number), **drawn})
+            args = attest_args(plan, number, dropped=dropped)
+            self.do(hospital, "round:Attest", {**args, **drawn})
+
+    def object(
+        self,
+        plan: PlanTerms,
+        about: str,
+        number: int = 1,
+        who: tuple[str, ...] = HOSPITALS[:3],
+        code: str = "MF-6011",
+    ) -> None:
+        """These hospitals object to the update of one."""
+        update = ref(f"update {plan.plan_id} {number} {about}")
+        args = {"plan_id": plan.plan_id, "round": number, "subject_sha256": update["sha256"]}
+        for hospital in who:
+            self.do(hospital, "round:Object", {**args, "code": code})
 
     def share(self, plan: PlanTerms, number: int = 1, who: tuple[str, ...] = HOSPITALS) -> None:
         for hospital in who:
@@ -416,10 +432,12 @@ def dataset_args(dataset_id: str, **changes: Any) -> dict[str, Any]:
     }
 
 
-def attest_args(plan: PlanTerms, number: int = 1, aggregate: str = "") -> dict[str, Any]:
+def attest_args(
+    plan: PlanTerms, number: int = 1, aggregate: str = "", dropped: int = 0
+) -> dict[str, Any]:
     name = aggregate or f"aggregate {number}"
     args = {"plan_id": plan.plan_id, "round": number, "aggregate_sha256": sha(name)}
-    return {**args, "aggregate": ref(name)}
+    return {**args, "aggregate": ref(name), "dropped": dropped}
 
 
 def share_args(plan: PlanTerms, msp_id: str, number: int = 1, attempt: int = 1) -> dict[str, Any]:

@@ -15,6 +15,11 @@ from chaincode.schema.encryption import choose
 from chaincode.schema.errors import MedFabricError
 from chaincode.schema.plans import PlanTerms
 from chaincode.schema.rounds import RoundStatus, RoundView
+from client import blocks
+from client.audit import proof
+from client.audit.proof import Ledger
+from client.connection import Connection
+from client.identity import Identity
 from demo import run as demo
 from demo.run import PLAN_ID, Options, Run
 from network.topology import Kind
@@ -59,14 +64,23 @@ def everyone_decrypts(monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
+def two_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the demonstration's plan go on with two updates."""
+    _participating(monkeypatch, quorum=2)
+
+
 def soon_over(monkeypatch: pytest.MonkeyPatch, update_seconds: int = 12) -> None:
     """Have the demonstration's plan not wait long for a node that is gone."""
+    _participating(monkeypatch, update_seconds=update_seconds)
+
+
+def _participating(monkeypatch: pytest.MonkeyPatch, **changes: int) -> None:
     agreed = presets.plan
 
     def plan(*args: Any, **named: Any) -> PlanTerms:
         terms = agreed(*args, **named)
-        short = terms.participation.model_copy(update={"update_seconds": update_seconds})
-        return terms.model_copy(update={"participation": short})
+        changed = terms.participation.model_copy(update=changes)
+        return terms.model_copy(update={"participation": changed})
 
     monkeypatch.setattr(presets, "plan", plan)
 
@@ -96,6 +110,16 @@ def until(
             why = str(error)
         threading.Event().wait(0.05)
     raise AssertionError(f"round {number} did not get there in {seconds:.0f} s: {why}")
+
+
+def proven(run: Run, folder: Path) -> Ledger:
+    """The ledger as an auditor proves it from the blocks, which are put into this folder."""
+    layout, first = run.network.layout, run.hospitals[0]
+    connection = Connection.load(layout.connection(first.slug))
+    height = blocks.fetch(connection, Identity.load(first.user("auditor")), folder)
+    verdict, ledger = proof.prove(folder, layout.genesis.read_bytes(), height)
+    assert verdict.proven
+    return ledger
 
 
 def ended(view: RoundView) -> bool:

@@ -38,7 +38,7 @@ SPARE = {"node_id": "spare", "reason": "as it is"}
 _TIMES = {"ceremony_seconds": 1000, "update_seconds": 1000, "stage_seconds": 1000}
 _RULE = DynamicTerms(hospitals=HOSPITALS, slots=2, least_samples=SAMPLES)
 _TESTS = AcceptanceTerms(group_tests=2, least_group=2)
-TRAINED = terms(dynamic=_RULE, **_TIMES).model_copy(update={"acceptance": _TESTS})
+TRAINED = terms(dynamic=_RULE, quorum=2, **_TIMES).model_copy(update={"acceptance": _TESTS})
 _DEALT = terms("plan-2", **_TIMES).model_copy(update={"encryption": EncryptionTerms(threshold=3)})
 DEALT = [_DEALT.model_copy(update={"version": n, "title": f"Version {n}"}) for n in (1, 2, 3)]
 MASKED = hiding(masked_terms("plan-4", **_TIMES))
@@ -250,6 +250,8 @@ def _training(life: Scenario) -> None:
     life.do(FOUR, "round:Decline", late)
     life.submit(TRAINED, 2, who=(ONE, TWO, THREE))
     life.advance(TRAINED, 2)
+    life.object(TRAINED, THREE, 2, who=(ONE, TWO, FOUR))
+    assert [d["msp_id"] for d in life.advance(TRAINED, 2)["dropped"]] == [THREE]
     for step in (life.attest, life.share, life.evaluate):
         step(TRAINED, 2)
         life.advance(TRAINED, 2)

@@ -32,6 +32,7 @@ from chaincode.schema.rounds import (
     Model,
     ModelArgs,
     ModelStatus,
+    Objection,
     Round,
     RoundPage,
     RoundStatus,
@@ -99,6 +100,19 @@ def _first_page(status: RoundStatus, **changes: Any) -> RoundPage:
     return RoundPage(round=Round(**fields), **{**page, **changes})
 
 
+def _attested(msp_id: str) -> Attestation:
+    return Attestation(
+        plan_id="plan",
+        round=1,
+        msp_id=msp_id,
+        node_id="node1",
+        aggregate_sha256="cd" * 32,
+        aggregate=REF,
+        dropped=0,
+        posted_at=1,
+    )
+
+
 def _now(view: RoundView | None, **changes: Any) -> Snapshot:
     plan = changes.pop("plan", None) or _plan()
     return Snapshot(plan, None, view, **{"members": HOSPITALS, **changes})
@@ -136,24 +150,48 @@ def test_a_hospital_outside_the_plan_has_no_duty() -> None:
 
 
 def test_moving_on_is_due_at_once_when_the_stage_is_complete_else_after_its_deadline() -> None:
-    agreeing = tuple(
-        Attestation(
-            plan_id="plan",
-            round=1,
-            msp_id=h,
-            node_id="node1",
-            aggregate_sha256="cd" * 32,
-            aggregate=REF,
-            posted_at=1,
-        )
-        for h in HOSPITALS[:3]
-    )
+    agreeing = tuple(_attested(h) for h in HOSPITALS[:3])
 
     waiting = duties(ME, _now(_view(RoundStatus.SEALED)))
     complete = duties(ME, _now(_view(RoundStatus.SEALED, attestations=agreeing)))
 
     assert [d.not_before for d in waiting if d.task is Task.ADVANCE_ROUND] == [1001]
     assert [d.not_before for d in complete if d.task is Task.ADVANCE_ROUND] == [0]
+
+
+@pytest.mark.parametrize(
+    ("codes", "again", "due"),
+    [
+        (("MF-6011",) * 3, False, 0),
+        (("MF-7020", "MF-6001", "MF-7021"), True, 0),
+        (("MF-7021",) * 4, False, 1001),
+        (("MF-6011",) * 2, True, 1001),
+    ],
+)
+def test_a_round_goes_on_without_an_update_as_soon_as_the_ledger_lets_it(
+    codes: tuple[str, ...], again: bool, due: int
+) -> None:
+    objections = tuple(
+        Objection(
+            plan_id="plan",
+            round=1,
+            msp_id=hospital,
+            node_id="node1",
+            subject_sha256=REF.sha256,
+            code=code,
+            posted_at=500,
+            again=again,
+        )
+        for hospital, code in zip(HOSPITALS, codes, strict=False)
+    )
+    summed = tuple(_contribution(h) for h in HOSPITALS)
+
+    found = duties(ME, _now(_view(RoundStatus.SEALED, contributions=summed, objections=objections)))
+    other = duties(ME, _now(_view(RoundStatus.SEALED, objections=objections)))
+
+    assert [d.not_before for d in found if d.task is Task.ADVANCE_ROUND] == [due]
+    # What is no longer summed is objected to in vain.
+    assert [d.not_before for d in other if d.task is Task.ADVANCE_ROUND] == [1001]
 
 
 def test_hospitals_take_turns_in_moving_on() -> None:
@@ -381,7 +419,7 @@ class _Exchange:
         self._file = folder / "update"
         self._file.write_bytes(b"update")
 
-    def fetch_for_round(self, *_: Any) -> Path:
+    def fetch_file(self, _: ContentRef) -> Path:
         return self._file
 
     def fetch(self, _: ContentRef) -> bytes:
@@ -674,6 +712,54 @@ def test_no_share_in_an_aggregate_that_is_not_the_own_sum_of_several(
         rounds.submit_share(duty, _now(view))
 
     assert not list(tmp_path.rglob("share-1*.json"))
+
+
+class _Faulty(_Exchange):
+    """A store that gives some content and not other."""
+
+    def __init__(self, folder: Path, faults: dict[str, Code]) -> None:
+        super().__init__(folder)
+        self._faults = faults
+        self.objected: list[tuple[str, str]] = []
+
+    def fetch_file(self, ref: ContentRef) -> Path:
+        if code := self._faults.get(ref.sha256):
+            raise MedFabricError(code, "it is not there")
+        return self._file
+
+    def object(self, _plan_id: str, _number: int, sha256: str, code: str) -> None:
+        self.objected.append((sha256, code))
+
+
+def _attesting(folder: Path, faults: dict[str, Code]) -> tuple[_Faulty, MedFabricError]:
+    rounds = _rounds(None, folder)
+    rounds._exchange = faulty = _Faulty(folder, faults)  # type: ignore[assignment]
+    contributions = tuple(
+        _contribution(h).model_copy(
+            update={"update": REF.model_copy(update={"sha256": digit * 64})}
+        )
+        for h, digit in zip(HOSPITALS, "1234", strict=True)
+    )
+    view = _view(RoundStatus.SEALED, contributions=contributions)
+    with pytest.raises(MedFabricError) as caught:
+        rounds.aggregate(_now(view))
+    return faulty, caught.value
+
+
+def test_everything_that_cannot_be_used_is_objected_to_at_once(tmp_path: Path) -> None:
+    faults = {"2" * 64: Code.CONTENT_TAMPERED, "4" * 64: Code.CONTENT_MISSING}
+
+    faulty, error = _attesting(tmp_path, faults)
+
+    assert error.code == Code.CONTENT_TAMPERED
+    assert faulty.objected == [*faults.items()]
+
+
+def test_a_store_that_is_out_of_reach_is_no_reason_to_object(tmp_path: Path) -> None:
+    faulty, error = _attesting(tmp_path, {"2" * 64: Code.STORE_UNREACHABLE})
+
+    assert error.code == Code.STORE_UNREACHABLE
+    assert faulty.objected == []
 
 
 @pytest.mark.parametrize(

@@ -189,6 +189,23 @@ def test_a_node_that_drops_out_leaves_no_mask_in_the_model(nodes: Nodes) -> None
     assert nodes.model() == pytest.approx(_mean(ONE, TWO, THREE), abs=1e-12)
 
 
+def test_an_update_that_is_none_is_dropped_and_leaves_no_mask_in_the_model(nodes: Nodes) -> None:
+    nodes.masks[FOUR].masked = lambda *_: iter([b"rubbish"])  # type: ignore[method-assign]
+    nodes.key(*HOSPITALS)
+    nodes.do("submit_update", *HOSPITALS)
+    nodes.scenario.advance(TERMS)
+    for hospital in (ONE, TWO, THREE):
+        with pytest.raises(MedFabricError, match="MF-6001"):
+            nodes.do("attest", hospital)
+    (dropped,) = nodes.scenario.advance(TERMS)["dropped"]
+    nodes.do("attest", ONE, TWO, THREE)
+    nodes.scenario.advance(TERMS)
+
+    assert (dropped["msp_id"], dropped["code"]) == (FOUR, "MF-6001")
+    assert nodes.end(ONE, TWO, THREE)["status"] == "PUBLISHED"
+    assert nodes.model() == pytest.approx(_mean(ONE, TWO, THREE), abs=1e-12)
+
+
 def test_a_node_whose_dealing_one_hospital_cannot_open_costs_nothing(nodes: Nodes) -> None:
     dealing = nodes.masks[FOUR]._dealing
     # For the first hospital another share than the one that is bound: it is left empty.

@@ -161,16 +161,12 @@ def contract(kind):
     scenario.wait()
     scenario.advance(plan)
     if kind is Kind.GARBLER:
-        subject = scenario.round_state(plan)["contributions"][3]["update"]["sha256"]
-        args = {"plan_id": "plan-1", "round": 1, "subject_sha256": subject, "code": "MF-7021"}
-        for hospital in others:
-            scenario.do(hospital, "round:Object", args)
-        scenario.wait()
+        scenario.object(plan, last)
         scenario.advance(plan)
-        return _booked(scenario)
     scenario.attest(plan, who=others)
     name = "forged" if kind is Kind.FORGER else ""
-    scenario.do(last, "round:Attest", attest_args(plan, aggregate=name))
+    dropped = len(scenario.round_state(plan)["dropped"])
+    scenario.do(last, "round:Attest", attest_args(plan, aggregate=name, dropped=dropped))
     scenario.advance(plan)
     scenario.share(plan, who=others if kind is Kind.SHARE_WITHHOLDER else HOSPITALS)
     scenario.wait()

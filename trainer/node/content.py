@@ -31,7 +31,7 @@ class Exchange:
         self._store = store
         self._home = home
         self._consortium = consortium
-        self._restored: set[tuple[str, int, str, str]] = set()
+        self._restored: set[Objection] = set()
         self.received = 0
         """Bytes fetched from the store so far."""
 
@@ -66,20 +66,6 @@ class Exchange:
         self.received += ref.size_bytes
         return self._store.get(ref)
 
-    def fetch_for_round(self, plan_id: str, number: int, ref: ContentRef) -> Path:
-        """A file with content that a round names, checked against its hash and size.
-
-        Says on the ledger where the content is not what it names.
-
-        Raises:
-            MedFabricError: the store has it not, or has something else.
-        """
-        try:
-            return self.fetch_file(ref)
-        except MedFabricError as error:
-            self.object(plan_id, number, ref.sha256, error.code)
-            raise
-
     def fetch_file(self, ref: ContentRef) -> Path:
         """A file with content that others stored, checked against its hash and size.
 
@@ -98,7 +84,7 @@ class Exchange:
             self._home.inbox(ref.sha256).unlink(missing_ok=True)
 
     def object(self, plan_id: str, number: int, sha256: str, code: str) -> None:
-        """Put an objection on the ledger, once."""
+        """Put an objection on the ledger: once, and again when that makes it firm."""
         args = ObjectArgs(plan_id=plan_id, round=number, subject_sha256=sha256, code=code)
         try:
             self._consortium.submit("round:Object", args, Objection)
@@ -111,17 +97,11 @@ class Exchange:
         if snapshot.round is None:
             return
         for objection in snapshot.round.objections:
-            name = (
-                objection.plan_id,
-                objection.round,
-                objection.msp_id,
-                objection.subject_sha256,
-            )
             path = self._home.content(objection.subject_sha256)
-            if path is None or name in self._restored:
+            if path is None or objection in self._restored:
                 continue
             log.warning(
                 "%s could not use %s: storing it again", objection.msp_id, objection.subject_sha256
             )
             self._store.put_file(path)
-            self._restored.add(name)
+            self._restored.add(objection)

@@ -14,6 +14,7 @@ from enum import StrEnum
 from chaincode.schema import states
 from chaincode.schema.base import Role
 from chaincode.schema.ceremonies import CeremonyStatus, CeremonyView
+from chaincode.schema.dropping import verdicts
 from chaincode.schema.errors import Code, MedFabricError
 from chaincode.schema.grouptests import GroupTest, GroupTestStatus, GroupTestView
 from chaincode.schema.masking import Masked, MaskingTerms, MaskKeys
@@ -322,7 +323,7 @@ def _stage_complete(now: Snapshot, view: RoundView) -> bool:
         case RoundStatus.SEALED:
             hashes = Counter(a.aggregate_sha256 for a in view.attestations)
             agreed = max(hashes.values(), default=0) >= needed
-            return agreed or len(view.attestations) == hospitals
+            return agreed or len(view.attestations) == hospitals or _to_drop(now, view)
         case RoundStatus.AGGREGATED if view.masking is not None:
             needed = now.plan.terms.encryption.threshold or hospitals
             shares = [[bool(share) for share in u.shares] for u in view.unmaskings]
@@ -336,6 +337,13 @@ def _stage_complete(now: Snapshot, view: RoundView) -> bool:
         case RoundStatus.ENLISTING | RoundStatus.PUBLISHED | RoundStatus.FAILED:
             return True
     return False
+
+
+def _to_drop(now: Snapshot, view: RoundView) -> bool:
+    """Whether most hospitals object firmly to an update that is still in the sum."""
+    summed = {contribution.update.sha256 for contribution in view.round.contributions}
+    found = verdicts(view.objections, now.plan.terms.participation)
+    return any(verdict.update_sha256 in summed for verdict in found)
 
 
 def _advance(

@@ -63,6 +63,10 @@ _EXPLODED = 8.0
 cuts the noise of honest updates, and is meant to."""
 _MOST_EXPLODED = 0.001
 """Part of an update's values that may be larger, and than the plan's range."""
+_OWN_FAULTS = frozenset(
+    {Code.STORE_FAILED, Code.STORE_FULL, Code.STORE_UNREACHABLE, Code.FILE_UNUSABLE}
+)
+"""What keeps content from this hospital and says nothing of the content."""
 _UNDECODABLE = MALFORMED | {Code.DECODE_RANGE, Code.MASK_SHARE_REFUSED}
 """Why shares decrypt nothing, whoever combines them."""
 _UNTRAINABLE = frozenset(
@@ -181,7 +185,7 @@ class Rounds:
         self._courses = courses
         self._learner = learner
         self._attester = attester
-        self._aggregates: dict[tuple[str, int], _Aggregate] = {}
+        self._aggregates: dict[tuple[str, int, int], _Aggregate] = {}
 
     def open(self, duty: Duty, _: Snapshot) -> None:
         """Open the next round."""
@@ -259,6 +263,7 @@ class Rounds:
             round=duty.round,
             aggregate_sha256=aggregate.sha256,
             aggregate=ref,
+            dropped=len(now.view.round.dropped),
             evidence=self._attester(now, aggregate.sha256),
             draw_sha256=commitment(draw) if (draw := self._draw(now)) else None,
         )
@@ -273,12 +278,7 @@ class Rounds:
                 shared in another aggregate of this round: two of them could be subtracted.
         """
         round_ = now.view.round
-        decrypted = self._home.record(duty.plan_id, f"decrypted-{duty.round}", _Decrypted)
-        if decrypted is None:
-            decrypted = self._agreed(now)
-            self._home.keep(duty.plan_id, f"decrypted-{duty.round}", decrypted)
-        if decrypted.aggregate_sha256 != round_.aggregate_sha256:
-            raise _refused(duty, "this hospital already shared in another aggregate")
+        decrypted = self._agreed(now)
         name = f"share-{duty.round}-{round_.attempt}"
         prepared = self._home.record(duty.plan_id, name, _PreparedShare)
         if prepared is None:
@@ -300,7 +300,7 @@ class Rounds:
         """Share in unmasking the accepted aggregate, if it is the one computed here.
 
         Raises:
-            MedFabricError: ``AGGREGATE_REFUSED``.
+            MedFabricError: ``AGGREGATE_REFUSED``, as :meth:`submit_share`.
         """
         self._masks.unmask(duty, now, self._agreed(now).aggregate_sha256)
 
@@ -340,8 +340,8 @@ class Rounds:
     def forget(self, now: Snapshot) -> None:
         """Delete what is not needed once a round is evaluated, and its groups are scored."""
         round_ = now.view.round
-        self._aggregates.pop((round_.plan_id, round_.number), None)
-        self._exchange.forget(c.update for c in round_.contributions)
+        self._aggregates.pop(_sum_of(round_), None)
+        self._exchange.forget(update.update for update in now.view.updates)
         self._exchange.forget(share.share for share in now.view.shares)
 
     def _draw(self, now: Snapshot) -> str | None:
@@ -407,12 +407,12 @@ class Rounds:
     def aggregate(self, now: Snapshot) -> _Aggregate:
         """The weighted sum of the sealed updates."""
         round_ = now.view.round
-        place = (round_.plan_id, round_.number)
-        if place not in self._aggregates:
+        name = _sum_of(round_)
+        if name not in self._aggregates:
             masked = isinstance(now.plan.terms.encryption, MaskingTerms)
             summed = self._masked_sum if masked else self._sum
-            self._aggregates[place] = summed(now, round_)
-        return self._aggregates[place]
+            self._aggregates[name] = summed(now, round_)
+        return self._aggregates[name]
 
     def _sum(self, now: Snapshot, round_: WholeRound) -> _Aggregate:
         scheme, key = self._keys.scheme(now), self._keys.collective_key(now)
@@ -453,7 +453,8 @@ class Rounds:
     def opened(
         self, round_: WholeRound, named: Sequence[tuple[_Readable, ContentRef]]
     ) -> Iterator[list[BinaryIO]]:
-        """Content of a round as open files; what is not of its form is objected to on the ledger.
+        """Content of a round as open files. All that is missing, not what the ledger names or not
+        of its form is objected to there.
 
         Args:
             named: each with the form that it must have.
@@ -464,20 +465,36 @@ class Rounds:
         place = (round_.plan_id, round_.number)
         with ExitStack() as stack:
             files: list[BinaryIO] = []
+            unusable: list[MedFabricError] = []
             for form, ref in named:
-                path = self._exchange.fetch_for_round(*place, ref)
-                file = stack.enter_context(path.open("rb"))
                 try:
+                    file = stack.enter_context(self._exchange.fetch_file(ref).open("rb"))
                     for _ in form.read(file):
                         pass
+                    files.append(file)
                 except MedFabricError as error:
+                    if error.code in _OWN_FAULTS:
+                        raise
                     self._exchange.object(*place, ref.sha256, error.code)
-                    raise
-                files.append(file)
+                    unusable.append(error)
+            if unusable:
+                raise unusable[0]
             yield files
 
     def _agreed(self, now: Snapshot) -> _Decrypted:
-        """The accepted aggregate, if this hospital may share in its decryption."""
+        """The accepted aggregate, if this hospital may share in its decryption: noted first, for of
+        one round that is one."""
+        round_ = now.view.round
+        name = f"decrypted-{round_.number}"
+        decrypted = self._home.record(round_.plan_id, name, _Decrypted)
+        if decrypted is None:
+            decrypted = self._accepted(now)
+            self._home.keep(round_.plan_id, name, decrypted)
+        if decrypted.aggregate_sha256 != round_.aggregate_sha256:
+            raise _refused(round_, "this hospital already shared in another aggregate")
+        return decrypted
+
+    def _accepted(self, now: Snapshot) -> _Decrypted:
         round_ = now.view.round
         aggregate = self.aggregate(now)
         if aggregate.sha256 != round_.aggregate_sha256:
@@ -536,6 +553,11 @@ class Rounds:
                 f"model {address} was recalled ({model.reason}); abort the plan",
             )
         return self._exchange.fetch(model.model)
+
+
+def _sum_of(round_: WholeRound) -> tuple[str, int, int]:
+    """Which sum a round is at: with each update that it drops, it is another one."""
+    return round_.plan_id, round_.number, len(round_.dropped)
 
 
 def _milliseconds(started: float) -> int:

@@ -21,6 +21,7 @@ from chaincode.schema.reputation import Rated, Reputation
 from chaincode.schema.rounds import (
     Attestation,
     DecryptionShare,
+    Dropped,
     Evaluation,
     NodeRef,
     Round,
@@ -167,15 +168,18 @@ class _Plan:
             for m in self._trainers
             if m not in came
         )
-        ended, posts = self._end(came)
+        dropped = self._dropped(came)
+        summed = [m for m in came if m not in dropped]
+        ended, posts = self._end(summed)
         status = RoundStatus.PUBLISHED if ended["model_sha256"] else RoundStatus.FAILED
         make: Any = Round.model_construct
-        round_ = make(status=status, opened_at=opened, **ended)
+        out = tuple(_made(Dropped, m) for m in dropped)
+        round_ = make(status=status, opened_at=opened, dropped=out, **ended)
         consortium.clock += 1000
         consortium.book(round_, Posts(updates=updates, missing=missing, **posts))
         judged = ended["model_sha256"] or ended["failure"] == Code.CANDIDATE_REJECTED
         if judged and self._groups and not last:
-            self._test(number, before, came)
+            self._test(number, before, summed)
 
     def _update(self, member: Member, opened: int) -> Update:
         profile, rng = member.profile, self._rng
@@ -189,11 +193,13 @@ class _Plan:
         """What the round ends with, and what was posted after its updates."""
         if len(came) < self._quorum or len({m.msp_id for m in came}) < 2:
             return _failed(Code.QUORUM_MISSED), {}
-        for m in came:
-            if self._attacks(m, m.profile.garble):
-                node = NodeRef.model_construct(msp_id=m.msp_id, node_id=m.node_id)
-                return _failed(Code.CONTENT_UNUSABLE, unusable=node), {}
         return self._aggregate(came)
+
+    def _dropped(self, came: list[Member]) -> list[Member]:
+        """Whose update nobody can use, where enough came for the round to be sealed."""
+        if len(came) < self._quorum:
+            return []
+        return [m for m in came if self._attacks(m, m.profile.garble)]
 
     def _aggregate(self, came: list[Member]) -> tuple[dict[str, Any], dict[str, Any]]:
         on_duty = self._on_duty()

@@ -9,7 +9,7 @@ from chaincode.schema import conduct, grouptests
 from chaincode.schema.conduct import Subject
 from chaincode.schema.grouptests import GroupScore, GroupTest, Quality
 from chaincode.schema.reputation import Reputation
-from chaincode.schema.rounds import Contributions, NodeStanding
+from chaincode.schema.rounds import NodeStanding
 
 Find = Callable[[Sequence[Subject]], Sequence[Reputation]]
 
@@ -42,12 +42,10 @@ def booked(
 ) -> list[Reputation]:
     """The reputations that a test changes; ``nodes``: hospital and name of those with an update."""
     make: Any = GroupTest.model_construct
-    seal: Any = Contributions.model_construct
-    contributions = [
+    summed = [
         NodeStanding(msp_id=msp_id, node_id=node_id, standing_milli=1) for msp_id, node_id in nodes
     ]
-    test, sealed = make(qualities=qualities), seal(contributions=contributions)
-    return conduct.after_test(test, sealed, find, now, None)
+    return conduct.after_test(make(qualities=qualities), summed, find, now, None)
 
 
 def score(correct: Sequence[int | None], base_correct: int, total: int) -> GroupScore:

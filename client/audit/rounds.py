@@ -1,0 +1,93 @@
+"""What rounds dropped and summed, as it follows from a proven ledger: no update is left out but by
+the firm objections of most hospitals, and what was accepted is a sum of all the others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from typing import TypeVar
+
+from chaincode.schema import keys
+from chaincode.schema.base import Language
+from chaincode.schema.dropping import verdicts
+from chaincode.schema.errors import Code
+from chaincode.schema.plans import PlanTerms
+from chaincode.schema.rounds import (
+    Attestation,
+    Dropped,
+    NodeRef,
+    Objection,
+    Round,
+    RoundStatus,
+    Update,
+)
+from client.audit.lineage import Reader
+from client.audit.proof import Finding, Ledger, Writing
+
+Asset = TypeVar("Asset", bound=Language)
+
+
+def check(ledger: Ledger) -> Iterator[Finding]:
+    """Compare what every round dropped, and the sum that it accepted, with what was posted."""
+    for composite, writings in ledger.writings.items():
+        if keys.parted(composite)[0] == "round":
+            yield from _Round(ledger, writings).findings()
+
+
+class _Round:
+    def __init__(self, ledger: Ledger, writings: Sequence[Writing]) -> None:
+        self._ledger = ledger
+        self._writings = writings
+        self._states = [Round.model_validate_json(w.value or b"") for w in writings]
+        self._place = (self._states[0].plan_id, self._states[0].number)
+        self._terms = Reader(ledger).get(keys.plan_terms(self._place[0]), PlanTerms)
+
+    def findings(self) -> Iterator[Finding]:
+        """What does not follow, at the transaction that says so."""
+        before = self._states[0].model_copy(update={"dropped": (), "aggregate_sha256": None})
+        for round_, writing in zip(self._states, self._writings, strict=True):
+            if round_.dropped != before.dropped and (
+                before.status is not RoundStatus.SEALED
+                or round_.status not in (RoundStatus.SEALED, RoundStatus.FAILED)
+                or round_.dropped != (*before.dropped, *self._to_drop(before, writing.block))
+            ):
+                yield self._finding("what it drops does not follow from objections", writing)
+            if round_.aggregate_sha256 != before.aggregate_sha256 and (
+                self._attesting(round_, writing.block) < self._terms.attestations_needed
+            ):
+                yield self._finding("too few hospitals attest what it sums", writing)
+            before = round_
+
+    def _to_drop(self, round_: Round, block: int) -> tuple[Dropped, ...]:
+        """What the objections before a block take out of a round."""
+        updates = {
+            update.update.sha256: NodeRef(msp_id=update.msp_id, node_id=update.node_id)
+            for update in self._posted("update", Update, block)
+        }
+        for update in round_.dropped:
+            del updates[update.update_sha256]
+        objections = self._posted("objection", Objection, block)
+        found = [
+            Dropped(**dict(updates[verdict.update_sha256]), **asdict(verdict))
+            for verdict in verdicts(objections, self._terms.participation)
+            if verdict.update_sha256 in updates
+        ]
+        return tuple(sorted(found, key=lambda one: (one.msp_id, one.node_id)))
+
+    def _attesting(self, round_: Round, block: int) -> int:
+        """Hospitals that had attested the accepted sum, of the updates that are left."""
+        attested = (round_.aggregate_sha256, len(round_.dropped))
+        posted = self._posted("attestation", Attestation, block)
+        return sum((one.aggregate_sha256, one.dropped) == attested for one in posted)
+
+    def _posted(self, kind: str, model: type[Asset], block: int) -> Iterator[Asset]:
+        """What stood on the ledger before a block: what a transaction reads is not of its own."""
+        prefix = keys.composite((kind, keys.round_(*self._place)[1]))
+        for composite, (first, *_) in self._ledger.writings.items():
+            if composite.startswith(prefix) and first.block < block:
+                yield model.model_validate_json(first.value or b"")
+
+    def _finding(self, why: str, writing: Writing) -> Finding:
+        plan_id, number = self._place
+        message = f"round {number} of {plan_id}: {why}"
+        return Finding(Code.LINEAGE_BROKEN, message, writing.block, writing.tx_id)

@@ -68,12 +68,8 @@ def _costs(records: Raw, degree: int, ring: EncryptionTerms) -> list[dict[str, A
     secrets = [KeySecret(os.urandom(32)) for _ in _HOSPITALS]
     documents = [scheme.dealing.make(secret, i) for i, secret in enumerate(secrets, 1)]
     key = scheme.collective_key(documents)
-    own = [
-        scheme.share_key(
-            point, {j: scheme.dealing.subshare(s, point) for j, s in enumerate(secrets, 1)}
-        )
-        for point in _POINTS
-    ]
+    dealt = list(zip(*map(scheme.dealing.subshares, secrets), strict=True))
+    own = [scheme.share_key(point, dict(enumerate(dealt[point - 1], 1))) for point in _POINTS]
     content: list[bytes] = []
     plain = values(records, study)
 

@@ -66,11 +66,11 @@ def key_holders(
     scheme = Scheme(terms, work, SEED)
     secrets = [KeySecret(os.urandom(32)) for _ in range(hospitals)]
     documents = [scheme.dealing.make(secret, i) for i, secret in enumerate(secrets, 1)]
-    share_keys = []
-    for point, secret in enumerate(secrets, 1):
-        if not scheme.dealt:
-            share_keys.append(scheme.own_share_key(secret, point))
-            continue
-        dealt = {j: scheme.dealing.subshare(dealer, point) for j, dealer in enumerate(secrets, 1)}
-        share_keys.append(scheme.share_key(point, dealt))
+    if scheme.dealt:
+        dealt = zip(*map(scheme.dealing.subshares, secrets), strict=True)
+        share_keys = [
+            scheme.share_key(i, dict(enumerate(own, 1))) for i, own in enumerate(dealt, 1)
+        ]
+    else:
+        share_keys = [scheme.own_share_key(secret, i) for i, secret in enumerate(secrets, 1)]
     return KeyHolders(scheme, secrets, documents, scheme.collective_key(documents), share_keys)

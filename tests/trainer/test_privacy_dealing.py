@@ -59,7 +59,7 @@ def test_every_recipient_finds_its_subshare_bound() -> None:
         zip(HOLDERS.secrets, HOLDERS.documents, strict=True), 1
     ):
         for point in range(1, 5):
-            DEALING.check_subshare(document, dealer, point, DEALING.subshare(secret, point))
+            DEALING.check_subshare(document, dealer, point, DEALING.subshares(secret)[point - 1])
 
 
 def test_a_key_share_without_possession_is_refused() -> None:
@@ -96,13 +96,13 @@ def test_a_dealing_off_the_polynomial_is_found_by_its_recipient() -> None:
 
     # The public part alone does not show it.
     DEALING.check(document, 1)
-    DEALING.check_subshare(document, 1, 1, cheat.subshare(HOLDERS.secrets[0], 1))
+    DEALING.check_subshare(document, 1, 1, cheat.subshares(HOLDERS.secrets[0])[0])
     with pytest.raises(MedFabricError, match="MF-6010"):
-        DEALING.check_subshare(document, 1, 2, cheat.subshare(HOLDERS.secrets[0], 2))
+        DEALING.check_subshare(document, 1, 2, cheat.subshares(HOLDERS.secrets[0])[1])
 
 
 def test_another_value_than_the_bound_one_is_found() -> None:
-    other = DEALING.subshare(HOLDERS.secrets[1], 2)
+    other = DEALING.subshares(HOLDERS.secrets[1])[1]
 
     with pytest.raises(MedFabricError, match="MF-6010"):
         DEALING.check_subshare(HOLDERS.documents[0], 1, 2, other)
@@ -112,7 +112,7 @@ def test_fewer_subshares_than_the_threshold_say_nothing_of_the_secret() -> None:
     # Two values of a polynomial of degree two leave its value at 0 open: any secret fits them.
     rns = DEALING._rns
     secret = HOLDERS.secrets[0]
-    known = {point: DEALING.subshare(secret, point) for point in (1, 2)}
+    known = {point: DEALING.subshares(secret)[point - 1] for point in (1, 2)}
     guess = rns.small(KeySecret(b"g" * 32).stream(CONTEXT, b"secret").ternary(8192))
 
     # Lagrange through (0, guess), (1, f(1)), (2, f(2)): a polynomial that the two cannot tell.
@@ -139,7 +139,7 @@ PUBLIC = [key.public_hex for key in KEYS]
 
 def _sealed() -> bytes:
     subshares = [
-        FORM.encode(DEALING.subshare(HOLDERS.secrets[0], point)[None, None])
+        FORM.encode(DEALING.subshares(HOLDERS.secrets[0])[point - 1][None, None])
         for point in range(1, 5)
     ]
     return KEYS[0].seal(CONTEXT, 1, PUBLIC, subshares)
@@ -152,7 +152,7 @@ SEALED = _sealed()
 def test_a_subshare_opens_for_its_recipient(point: int) -> None:
     raw = KEYS[point - 1].open(SEALED, CONTEXT, 1, PUBLIC[0], (point, 4), FORM.length)
 
-    assert (FORM.decode(raw)[0, 0] == DEALING.subshare(HOLDERS.secrets[0], point)).all()
+    assert (FORM.decode(raw)[0, 0] == DEALING.subshares(HOLDERS.secrets[0])[point - 1]).all()
 
 
 def test_a_subshare_opens_for_nobody_else_and_for_no_other_dealer() -> None:

@@ -113,7 +113,7 @@ def test_mutated_key_shares_are_refused_by_code() -> None:
     rns = Rns(64, PRIMES)
     dealing = KeyDealing(rns, fresh().uniform(64, PRIMES), CONTEXT, 4, 3)
     secret = KeySecret(b"k" * 32)
-    content, subshare = dealing.make(secret, 1), dealing.subshare(secret, 2)
+    content, subshare = dealing.make(secret, 1), dealing.subshares(secret)[1]
     unchanged = sum(mutated == content for mutated in _mutations(content))
 
     def read(mutated: bytes) -> None:
@@ -134,7 +134,7 @@ def test_mutated_parts_of_a_key_that_is_handed_on_are_refused_by_code() -> None:
     bound = [digest(commitment) for commitment in committed]
     handing = Handing(rns, references, CONTEXT, b"f" * 32, 3, 2, 5, bound, held)
     secret = KeySecret(b"k" * 32)
-    content, subshare = handing.make(secret, 1), handing.subshare(secret, 2)
+    content, subshare = handing.make(secret, 1), handing.subshares(secret)[1]
     unchanged = sum(mutated == content for mutated in _mutations(content))
 
     def read(mutated: bytes) -> None:

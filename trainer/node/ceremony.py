@@ -45,7 +45,7 @@ from trainer.randomness import Secrets
 _DEALERS_FAULT = MALFORMED | {Code.KEY_SHARE_INVALID, Code.SUBSHARE_WRONG}
 
 
-_SECRET, _SHARE_KEY = "secret", "share-key"
+_SECRET, _SHARE_KEY, _COMMITTED = "secret", "share-key", "share-commitments"
 
 
 class _Opening(Language):
@@ -156,14 +156,16 @@ class KeyKeeper:
 
         def received() -> bytes:
             dealt = {_point(terms, s.msp_id): self._received(now, s) for s in view.shares}
-            return scheme.kept(scheme.share_key(point, dealt))
+            share, committed = scheme.kept(scheme.share_key(point, dealt))
+            self._home.keep_bytes(terms.plan_id, _COMMITTED, committed)
+            return share
 
         raw = self._home.secret(terms.plan_id, received, _SHARE_KEY)
         if terms.key and view.ceremony.status is CeremonyStatus.DONE:
             # Together with others', what was held before still is the key.
-            for name in (_SECRET, _SHARE_KEY):
+            for name in (_SECRET, _SHARE_KEY, _COMMITTED):
                 self._home.forget_secret(terms.key.plan_id, name)
-        return scheme.found(raw, point, len(view.shares))
+        return scheme.found(raw, point)
 
     def transport(self, now: Snapshot) -> TransportKey:
         """What opens what others deal to this hospital under this plan."""
@@ -336,15 +338,17 @@ class KeyKeeper:
         inherited = now.plan.terms.key
         if inherited is None or not (former := self._former(inherited)).scheme.dealt:
             return self._dealing(now, self._msp_id)
-        raw = self._home.kept(inherited.plan_id, _SHARE_KEY)
-        if raw is None:
+        share = self._home.kept(inherited.plan_id, _SHARE_KEY)
+        committed = self._home.kept(inherited.plan_id, _COMMITTED)
+        if share is None or committed is None:
             raise MedFabricError(
                 Code.HOME_DAMAGED,
                 f"this hospital's part of the key of {inherited.plan_id} is gone; restore the "
                 "node's folder from its backup",
             )
-        found = former.scheme.found(raw, former.point(self._msp_id), len(former.view.shares))
-        return self._dealing(now, self._msp_id, found.held)
+        key = former.scheme.found(share, former.point(self._msp_id))
+        held = former.scheme.held(key, committed, len(former.view.shares))
+        return self._dealing(now, self._msp_id, held)
 
     def _dealt_secret(self, now: Snapshot) -> KeySecret:
         """What this hospital's part follows from: where it hands on a secret of its own, that."""
@@ -360,14 +364,15 @@ class KeyKeeper:
         scheme, hospitals = self.scheme(now), now.plan.terms.hospitals
         form = scheme.form(Kind.SUBSHARE)
         dealer = _point(now.plan.terms, self._msp_id)
-        subshares, bound = [], []
-        for point in range(1, len(hospitals) + 1):
-            subshare = own.subshare(secret, point)
-            subshares.append(form.encode(subshare[None, None]))
-            bound.append(digest(scheme.committed(dealer, point, subshare)[1]))
+        subshares = own.subshares(secret)
+        bound = tuple(
+            digest(scheme.committed(dealer, point, subshare)[1])
+            for point, subshare in enumerate(subshares, 1)
+        )
         public = [_transport_keys(now)[hospital] for hospital in hospitals]
-        sealed = self.transport(now).seal(scheme.context, dealer, public, subshares)
-        return self._exchange.release(sealed), tuple(bound)
+        encoded = [form.encode(subshare[None, None]) for subshare in subshares]
+        sealed = self.transport(now).seal(scheme.context, dealer, public, encoded)
+        return self._exchange.release(sealed), bound
 
     def _former(self, inherited: InheritedKey) -> Former:
         """The plan that hands its key on."""

@@ -116,9 +116,10 @@ class Dealing(ABC):
                 return self._shown(image) + said
         raise AssertionError
 
-    def subshare(self, secret: KeySecret, recipient: int) -> Residues:
-        """f_j(recipient): ``int64[P, N]``, for that hospital's eyes alone."""
-        return self._at(self._hidden(secret).polynomial, recipient)
+    def subshares(self, secret: KeySecret) -> list[Residues]:
+        """f_j(i) of every hospital: ``int64[P, N]`` each, for that hospital's eyes alone."""
+        polynomial = self._hidden(secret).polynomial
+        return [self._at(polynomial, i) for i in range(1, self._hospitals + 1)]
 
     def check(self, document: bytes, dealer: int) -> Residues:
         """What is public of the secret of hospital ``dealer``, where its public part is sound:

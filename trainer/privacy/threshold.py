@@ -211,34 +211,34 @@ class Scheme:
         named = (self._commitments, self.context, former.context)
         return Handing(self._rns, *named, *to, factor, bound, held)
 
-    def kept(self, key: ShareKey) -> bytes:
-        """A dealt share key, as its node keeps it."""
+    def kept(self, key: ShareKey) -> tuple[bytes, bytes]:
+        """A dealt share key as its node keeps it: what it decrypts with, and what only handing it
+        on needs."""
         assert key.held is not None
-        form, held = self._held_forms(len(key.held.commitments)), key.held
-        return b"".join(
-            (
-                form[0].encode(held.value[None, None]),
-                form[1].encode(held.commitments),
-                held.opening.astype("<i2").tobytes(),
-            )
-        )
+        commitments = self._committed(len(key.held.commitments)).encode(key.held.commitments)
+        opening = key.held.opening.astype("<i2").tobytes()
+        return self.form(Kind.SUBSHARE).encode(key.residues[None, None]), commitments + opening
 
-    def found(self, raw: bytes, point: int, dealers: int) -> ShareKey:
+    def found(self, raw: bytes, point: int) -> ShareKey:
         """A dealt share key, from what its node kept.
 
         Raises:
             MedFabricError: the wire format's codes.
         """
-        share, committed = self._held_forms(dealers)
-        place, end = share.length, share.length + committed.length
-        value = share.decode(raw[:place])[0, 0]
-        opening = np.frombuffer(raw[end:], dtype="<i2").astype(np.int64)
-        held = Held(value, opening.reshape(SHORTS, -1), committed.decode(raw[place:end]))
-        return ShareKey(point, value, held)
+        return ShareKey(point, self.form(Kind.SUBSHARE).decode(raw)[0, 0])
 
-    def _held_forms(self, dealers: int) -> tuple[Form, Form]:
-        form = Form(Kind.COMMITMENT, self.context, self._rns.primes, self._rns.degree, dealers, 2)
-        return self.form(Kind.SUBSHARE), form
+    def held(self, key: ShareKey, raw: bytes, dealers: int) -> Held:
+        """A dealt share key, to be handed on, from what its node kept for that.
+
+        Raises:
+            MedFabricError: the wire format's codes.
+        """
+        form = self._committed(dealers)
+        opening = np.frombuffer(raw[form.length :], dtype="<i2").astype(np.int64)
+        return Held(key.residues, opening.reshape(SHORTS, -1), form.decode(raw[: form.length]))
+
+    def _committed(self, dealers: int) -> Form:
+        return Form(Kind.COMMITMENT, self.context, self._rns.primes, self._rns.degree, dealers, 2)
 
     @cached_property
     def _commitments(self) -> Commitments:

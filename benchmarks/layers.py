@@ -172,7 +172,7 @@ class _Sent:
     def error(self) -> float:
         scheme = self._scheme
         updates = [(io.BytesIO(update), _SENDER, 16) for update in self._updates]
-        total = b"".join(scheme.weighted_sum(updates))
+        total = b"".join(scheme.weighted_sum(updates, self._key))
         keys = [scheme.own_share_key(secret, i) for i, secret in enumerate(self._secrets, 1)]
         shares = [scheme.decryption_share(key, io.BytesIO(total), (1, 2)) for key in keys]
         decoded = np.concatenate(list(scheme.decode_mean(io.BytesIO(total), shares, 32)))

@@ -217,7 +217,7 @@ class _Ours:
         return b"".join(self._scheme.encrypt(self._values, self._key, SENDER))
 
     def _read(self) -> Iterator[Residues]:
-        return self._scheme.update_form(SENDER).read(io.BytesIO(self._update))
+        return self._scheme.update_form(SENDER, self._key).read(io.BytesIO(self._update))
 
     def add(self) -> list[Residues]:
         """The sum of clients' residues in memory, as the peer's ciphertexts are."""
@@ -230,7 +230,7 @@ class _Ours:
 
     def sum_files(self) -> bytes:
         update = (io.BytesIO(self._update), SENDER, 1)
-        return b"".join(self._scheme.weighted_sum([update]))
+        return b"".join(self._scheme.weighted_sum([update], self._key))
 
     def _share(self, number: int) -> bytes:
         aggregate = io.BytesIO(self._sum)
@@ -275,7 +275,7 @@ def _our_error(values: list[Values]) -> float:
     secrets = [KeySecret(os.urandom(32)) for _ in values]
     key = _key(scheme, secrets)
     updates = [io.BytesIO(b"".join(scheme.encrypt(value, key, SENDER))) for value in values]
-    content = b"".join(scheme.weighted_sum([(update, SENDER, 16) for update in updates]))
+    content = b"".join(scheme.weighted_sum([(update, SENDER, 16) for update in updates], key))
     points = range(1, HOSPITALS + 1)
     shares = [
         scheme.decryption_share(scheme.own_share_key(secret, point), io.BytesIO(content), points)
@@ -339,7 +339,7 @@ def stream() -> None:
         folder = Path(name)
         _write(folder / "update", scheme.encrypt(values, key, SENDER))
         with (folder / "update").open("rb") as update:
-            _write(folder / "sum", scheme.weighted_sum([(update, SENDER, 1000)]))
+            _write(folder / "sum", scheme.weighted_sum([(update, SENDER, 1000)], key))
         (folder / "update").unlink()
         with (folder / "sum").open("rb") as total:
             shares = [

@@ -165,6 +165,7 @@ def hiding_hospitals(
             error_nano=1000 * clip_micro // 25,
             weight_bits=hidden.weight_bits,
             threshold=hidden.threshold,
+            tied=hidden.tied,
         )
     hospital = noise(norm_micro * chosen.levels // clip_micro)
     privacy = terms.privacy.model_copy(update={"hospital": hospital})

@@ -14,6 +14,7 @@ from pydantic import Field
 
 from chaincode.schema.base import Language
 from chaincode.schema.errors import Code, MedFabricError
+from chaincode.schema.tied import MASK_PRIMES, Tie
 
 PROOF_MASK_BITS = 23
 """Answers of a ciphertext's proof are below 2^23 in size (``trainer.privacy.wellformed``)."""
@@ -30,6 +31,8 @@ _LARGEST_MODULUS: dict[int, dict[int, int]] = {
 _PRIME_BITS = (40, 48)
 _MASK_BITS = (32, 40, 48)
 _MOST_PRIMES = 8
+# Sums of keys are decoded as integers of so many bits.
+_KEY_BITS = 61
 _LARGEST_FLOOD = 240
 
 
@@ -43,6 +46,8 @@ class EncryptionTerms(Language):
     [-2^flood, 2^flood). ``statistical_bits``: all shares of the plan together tell at most
     2^-statistical_bits more (statistical distance) than the decrypted sums do.
     ``threshold``: hospitals whose shares decrypt; None for all of them.
+    ``tied``: an update's proof shows, too, that its masked values open under its encrypted key.
+    That takes wider masks, and a wider modulus (:mod:`chaincode.schema.tied`).
     """
 
     scheme: Literal["ckks-threshold-v3"] = "ckks-threshold-v3"
@@ -57,12 +62,18 @@ class EncryptionTerms(Language):
     weight_bits: Annotated[int, Field(ge=1, le=14)] = 10
     clip_micro: Annotated[int, Field(ge=1, le=10**9)] = 8_000_000
     levels: Annotated[int, Field(ge=1, le=2**44)] = 2**35
-    mask_bits: Literal[32, 40, 48] = 48
+    mask_bits: Literal[32, 40, 48, 64, 72, 80, 88, 96, 104, 112, 120] = 48
     threshold: Annotated[int, Field(ge=2, le=64)] | None = None
+    tied: bool = False
 
     def chunks(self, parameters: int) -> int:
         """Polynomials of masked values in an update."""
         return -(-parameters // self.poly_modulus_degree)
+
+    def tie(self, parameters: int) -> Tie:
+        """What the proof of an update of so many values says, where it ties them to its key."""
+        tail = mask_tail(self.weight_bits)
+        return Tie(self.poly_modulus_degree, self.chunks(parameters), self.levels, tail)
 
 
 @dataclass(frozen=True)
@@ -100,9 +111,16 @@ def refusal(terms: EncryptionTerms, work: Workload) -> str | None:
         return "the threshold must be more than half of the hospitals and fewer than all"
     if 2 * work.updates > 1 << terms.weight_bits:
         return "the weights' resolution is too small for so many updates"
-    if terms.levels > most_levels(terms.mask_bits, terms.weight_bits):
+    if terms.mask_bits > limit:
+        return f"masks of {terms.mask_bits} bits are not {terms.security_bits}-bit secure"
+    if terms.tied != (terms.mask_bits in MASK_PRIMES):
+        return "masks of more than 48 bits are those of updates whose proof ties them to their key"
+    if terms.levels > _most_levels(terms, work):
         return "the weighted sum of masked values does not fit into the masks' modulus"
-    if _noise(terms, work) >= 1 << terms.scale_bits:
+    if largest_key(terms) > 1 << _KEY_BITS:
+        return "the weighted sum of masks' keys is too large; tie the updates of fewer nodes"
+    # Where updates are tied, what is proven of a key may be odd, of twice a key.
+    if _noise(terms, work) << terms.tied >= 1 << terms.scale_bits:
         return "the decryption's noise reaches the masks' keys"
     if _needed_bits(terms) > bits:
         return "the weighted sum of the masks' keys does not fit into the modulus"
@@ -124,6 +142,7 @@ def choose(
     security_bits: int = 128,
     statistical_bits: int = 40,
     threshold: int | None = None,
+    tied: bool = False,
 ) -> EncryptionTerms:
     """The smallest updates that do, with as much flooding as their modulus has room for.
 
@@ -131,11 +150,11 @@ def choose(
         security_bits: 128, 192 or 256.
         error_nano: largest absolute error of the decrypted mean, in units of 1e-9.
         statistical_bits: at least so many.
+        tied: whether masked values are to be proven to open under their key.
 
     Raises:
         MedFabricError: ``PARAMETERS_REFUSED`` with the reason where no terms do.
     """
-    mask_bits, levels = _mask(clip_micro, error_nano, weight_bits)
     why = "no ring of the homomorphic encryption standard's table is large enough"
     for bits in sorted(_moduli(), key=lambda bits: (sum(bits), len(bits))):
         degree = _degree(security_bits, sum(bits))
@@ -147,11 +166,11 @@ def choose(
             "modulus_bits": bits,
             "weight_bits": weight_bits,
             "clip_micro": clip_micro,
-            "levels": levels,
-            "mask_bits": mask_bits,
             "threshold": threshold,
+            "tied": tied,
         }
-        terms = _flooded(EncryptionTerms.model_validate(ring), work)
+        masked = _masked(EncryptionTerms.model_validate(ring), work, error_nano)
+        terms = _flooded(masked, work)
         if terms is None or terms.statistical_bits < statistical_bits:
             continue
         if (refused := refusal(terms, work)) is None:
@@ -191,8 +210,10 @@ def mask_tail(weight_bits: int) -> int:
 
 
 def largest_key(terms: EncryptionTerms) -> int:
-    """Bound on a coefficient of the weighted sum of masks' keys."""
-    return mask_tail(terms.weight_bits) << terms.weight_bits
+    """Bound on a coefficient of the weighted sum of masks' keys; of twice the sum, where updates
+    are tied to their keys."""
+    tail = terms.tie(1).largest_key if terms.tied else mask_tail(terms.weight_bits)
+    return tail << terms.weight_bits
 
 
 def statistical_bits(terms: EncryptionTerms, work: Workload) -> int:
@@ -250,24 +271,32 @@ def _needed_bits(terms: EncryptionTerms) -> int:
     return (largest_key(terms).bit_length() + 1) + terms.scale_bits + 2
 
 
-def _mask(clip_micro: int, error: int, weight_bits: int) -> tuple[int, int]:
-    """The narrowest masks within the error, and their finest resolution."""
-    for bits in _MASK_BITS:
-        levels = most_levels(bits, weight_bits)
-        if levels > 0 and _error_nano(clip_micro, levels, weight_bits) <= error:
-            return bits, levels
+def _masked(terms: EncryptionTerms, work: Workload, error: int) -> EncryptionTerms:
+    """The terms with the narrowest masks within the error, and their finest resolution."""
+    widths = tuple(MASK_PRIMES) if terms.tied else _MASK_BITS
+    for bits in widths:
+        tried = terms.model_copy(update={"mask_bits": bits})
+        levels = _most_levels(tried, work)
+        if levels > 0 and _error_nano(terms.clip_micro, levels, terms.weight_bits) <= error:
+            return tried.model_copy(update={"levels": levels})
     raise MedFabricError(
         Code.PARAMETERS_REFUSED,
-        f"no encryption terms do: {_MASK_BITS[-1]} bits to a value do not hold the error; "
+        f"no encryption terms do: {widths[-1]} bits to a value do not hold the error; "
         "allow a larger one, or clip less",
     )
+
+
+def _most_levels(terms: EncryptionTerms, work: Workload) -> int:
+    if terms.tied:
+        return terms.tie(work.parameters).finest(terms.mask_bits, terms.weight_bits)
+    return most_levels(terms.mask_bits, terms.weight_bits)
 
 
 def _flooded(terms: EncryptionTerms, work: Workload) -> EncryptionTerms | None:
     """The terms with as much flooding as the modulus has room for; None if with none."""
     for flood in range(_LARGEST_FLOOD, 9, -1):
         tried = terms.model_copy(update={"flood_bits": flood})
-        scale = _noise(tried, work).bit_length()
+        scale = _noise(tried, work).bit_length() + terms.tied
         tried = tried.model_copy(update={"scale_bits": scale})
         if _needed_bits(tried) <= sum(terms.modulus_bits):
             distance = min(statistical_bits(tried, work), 128)

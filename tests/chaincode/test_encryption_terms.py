@@ -34,6 +34,8 @@ WORK = Workload(hospitals=4, updates=4, parameters=62, rounds=6)
         ({"weight_bits": 2}, "weights' resolution"),
         ({"threshold": 2}, "more than half"),
         ({"threshold": 4}, "fewer than all"),
+        ({"tied": True}, "more than 48 bits"),
+        ({"mask_bits": 96}, "more than 48 bits"),
     ],
 )
 def test_terms_that_do_not_do_are_refused_with_the_reason(
@@ -99,6 +101,53 @@ def test_the_largest_sum_and_its_noise_stay_within_a_quarter_of_the_masks_modulu
     largest = (levels + encryption.mask_tail(weight_bits)) << weight_bits
 
     assert largest == 1 << (mask_bits - 2)
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    updates=st.integers(2, 512),
+    parameters=st.sampled_from([1, 8192, 16 * 8192, 16 * 8192 + 1, 3_500_000, 10**8, 10**9]),
+    error=st.integers(10_000, 40_000_000),
+    security=st.sampled_from([128, 192, 256]),
+)
+def test_sums_of_updates_that_are_proven_have_room_whatever_they_hold(
+    updates: int, parameters: int, error: int, security: int
+) -> None:
+    work = Workload(min(updates, 64), updates, parameters, 10)
+    ring = {"clip_micro": 1_000_000, "error_nano": error, "security_bits": security}
+    terms = choose(work, tied=True, **ring)
+
+    assert refusal(terms, work) is None
+    assert encryption.error_nano(terms) <= error
+    tie = terms.tie(parameters)
+    # Primes are the largest of their bits: within one of them.
+    assert 4 * tie.largest_value << terms.weight_bits <= 1 << (terms.mask_bits - 1)
+    keys = encryption.largest_key(terms) << terms.scale_bits
+    assert 2 * keys < 1 << (sum(terms.modulus_bits) - 1)
+    # Honest values are within what is proven of them, and their noise is, too.
+    assert 4 * (terms.levels + tie.tail) <= tie.largest_value
+    finer = terms.model_copy(update={"levels": 2 * terms.levels + tie.tail})
+    assert refusal(finer, work) is not None or terms.levels == 1 << 44
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"mask_bits": 80}, "masked values does not fit"),
+        ({"scale_bits": 112}, "noise reaches the masks' keys"),
+        ({"modulus_bits": (48, 48, 48)}, "does not fit into the modulus"),
+        ({"weight_bits": 14}, "does not fit"),
+        ({"tied": False}, "more than 48 bits"),
+    ],
+)
+def test_terms_of_tied_updates_that_do_not_do_are_refused(
+    changes: dict[str, object], why: str
+) -> None:
+    terms = choose(WORK, clip_micro=8_000_000, error_nano=10_000, tied=True)
+    refused = refusal(terms.model_copy(update=changes), WORK)
+
+    assert refused is not None
+    assert why in refused
 
 
 @given(weight_bits=st.integers(1, 14), first=st.integers(1, 2**14), second=st.integers(1, 2**14))

@@ -716,7 +716,9 @@ def test_encryption_terms_are_chosen_or_refused_with_the_reason():
 
     chosen = CliRunner().invoke(cli, [*chooser, "--threshold", "3"])
     refused = CliRunner().invoke(cli, [*chooser, "--threshold", "2"])
+    tied = CliRunner().invoke(cli, [*chooser, "--tied"])
 
+    assert EncryptionTerms.model_validate_json(tied.stdout).tied
     terms = EncryptionTerms.model_validate_json(chosen.stdout)
     assert terms.threshold == 3
     assert refusal(terms, Workload(4, 4, 62, 6)) is None

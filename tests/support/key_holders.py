@@ -35,7 +35,7 @@ class KeyHolders:
         """The weighted sum."""
         files = [(io.BytesIO(update), SENDER) for update in updates]
         named = [(*file, weight) for file, weight in zip(files, weights, strict=True)]
-        return b"".join(self.scheme.weighted_sum(named))
+        return b"".join(self.scheme.weighted_sum(named, self.key))
 
     def share(self, point: int, aggregate: bytes, points: Sequence[int]) -> bytes:
         """The share of the hospital at ``point`` when those at ``points`` decrypt."""

@@ -395,7 +395,7 @@ class _Keys:
     def collective_key(self, _: Snapshot) -> None:
         return None
 
-    def update_form(self, _: object) -> _Keys:
+    def update_form(self, *_: object) -> _Keys:
         return self
 
     def read(self, _: object) -> Iterator[None]:
@@ -404,7 +404,7 @@ class _Keys:
     def encrypt(self, *_: object) -> list[bytes]:
         return [b"ciphertext"]
 
-    def weighted_sum(self, _: object) -> list[bytes]:
+    def weighted_sum(self, *_: object) -> list[bytes]:
         return [b"own sum"]
 
     def aggregate_sha256(self, *_: Any) -> str:

@@ -46,7 +46,7 @@ def _decrypted(ceremony: Ceremony, who: tuple[str, ...]) -> np.ndarray:
     now, keeper = ceremony.now(), ceremony.keepers[who[0]]
     scheme, key = keeper.scheme(now), keeper.collective_key(now)
     updates = [b"".join(scheme.encrypt(VALUES * w, key, b"sender")) for w in (1, 2)]
-    total = b"".join(scheme.weighted_sum([(io.BytesIO(u), b"sender", 1) for u in updates]))
+    total = b"".join(scheme.weighted_sum([(io.BytesIO(u), b"sender", 1) for u in updates], key))
     points = [ceremony.terms.hospitals.index(h) + 1 for h in who]
     shares = [
         scheme.decryption_share(ceremony.keepers[h].share_key(now), io.BytesIO(total), points)

@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 from support.key_holders import SENDER, KeyHolders, key_holders
 
-from chaincode.schema.encryption import EncryptionTerms
+from chaincode.schema.encryption import EncryptionTerms, Workload, choose
 from chaincode.schema.errors import MedFabricError
 from client.content.directory import DirectoryStore
 from trainer.privacy import KeySecret
 from trainer.privacy.encryptor import Encryptor
 from trainer.privacy.ring import Residues
 from trainer.privacy.sampling import fresh
+from trainer.privacy.tied import Tied
 from trainer.privacy.wellformed import WellFormed
 from trainer.privacy.wire import Kind
 
@@ -43,9 +44,9 @@ def _opened(holders: KeyHolders, update: bytes, secret: Residues) -> np.ndarray:
     c0, c1 = _ciphertext(holders, update)
     shift = EncryptionTerms().scale_bits
     key = rns.rounded(rns.add(c0, rns.multiply(c1, secret)), shift, shift + 20)
-    masked = list(scheme.update_form(SENDER).read(io.BytesIO(update)))[1]
+    masked = list(scheme.update_form(SENDER, holders.key).read(io.BytesIO(update)))[1]
     mask_key = scheme._masks.transformed(key)
-    (values,) = scheme._masks._rns.subtract(masked[0], scheme._masks._mask(mask_key, 0))
+    (values,) = scheme._masks.rns.subtract(masked[0], scheme._masks._mask(mask_key, 0))
     prime = scheme._masks.primes[0]
     return (np.where(values > prime // 2, values - prime, values) * 8.0 / EncryptionTerms().levels)[
         :LENGTH
@@ -191,7 +192,7 @@ def test_replay_and_cross_round_mixing(holders: KeyHolders) -> None:
 def test_an_update_copied_from_another_node_or_round(holders: KeyHolders) -> None:
     """Who sends another's update once more makes it weigh twice, and itself nothing."""
     update = holders.encrypt(VALUES[0], b"another node")
-    form = holders.scheme.update_form(b"another node")
+    form = holders.scheme.update_form(b"another node", holders.key)
     assert len(list(form.read(io.BytesIO(update)))) == 2
 
     with pytest.raises(MedFabricError, match="MF-6002"):
@@ -281,3 +282,84 @@ def test_the_key_of_a_sum_s_mask_tells_no_update(holders: KeyHolders) -> None:
     guess = np.rint(sums * weights[0] / (weights[0] ** 2 + weights[1] ** 2))
     steps = np.abs(guess - wide[0]) / weights[1]
     assert (steps > 3).mean() > 0.5
+
+
+@pytest.fixture(scope="module")
+def tied() -> KeyHolders:
+    """Of a plan whose updates' masked values are proven to open under their keys."""
+    work = Workload(4, 4, LENGTH, 1)
+    return key_holders(terms=choose(work, clip_micro=8_000_000, error_nano=10_000, tied=True))
+
+
+def _cheated(
+    some: KeyHolders, monkeypatch: pytest.MonkeyPatch, *, proven: bool = False, **cheats: object
+) -> bytes:
+    """An update by a member that does other than it should in making masks, and sends whatever
+    proof comes out; or one that holds, if it is to be ``proven``."""
+    with monkeypatch.context() as patched:
+        if not proven:
+            patched.setattr(Tied, "_tells_nothing", lambda *_: True)
+            patched.setattr(Tied, "_is_short", lambda *_: True)
+        for name, cheat in cheats.items():
+            patched.setattr(some.scheme._masks, name, cheat)
+        return some.encrypt(VALUES[0])
+
+
+def _undecodable(some: KeyHolders, update: bytes) -> bool:
+    """Whether a sum with this update, beside an honest one, opens for nobody."""
+    with pytest.raises(MedFabricError, match="MF-6008"):
+        some.decrypt(some.add([some.encrypt(VALUES[1]), update], [1, 1]), ALL, 2)
+    return True
+
+
+def test_a_mask_of_another_key_than_the_encrypted_one(
+    holders: KeyHolders, tied: KeyHolders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It stops a round for good, and from the sum nobody can tell whose update it was."""
+
+    def cheated(some: KeyHolders) -> bytes:
+        masks = some.scheme._masks
+        other = masks.transformed(masks.key(fresh()))
+        return _cheated(some, monkeypatch, transformed=lambda _: other)
+
+    assert _undecodable(holders, cheated(holders))
+    with pytest.raises(MedFabricError, match="MF-6011"):
+        tied.add([cheated(tied)], [1])
+
+
+def test_a_key_that_no_sum_of_keys_has_room_for(
+    holders: KeyHolders, tied: KeyHolders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cheated(some: KeyHolders, size: int, *, proven: bool = False) -> bytes:
+        large = np.zeros(DEGREE, dtype=np.int64)
+        large[0] = size
+        return _cheated(some, monkeypatch, proven=proven, key=lambda _: large)
+
+    assert _undecodable(holders, cheated(holders, 1 << 40))
+    with pytest.raises(MedFabricError, match="MF-6011"):
+        tied.add([cheated(tied, 1 << 50)], [1])
+    # What is not found is larger than honest keys are, and decodes all the same.
+    kept = tied.add([cheated(tied, 1 << 20, proven=True), tied.encrypt(VALUES[1])], [1, 1])
+    exact = (VALUES[0] + VALUES[1]) / 2
+    assert tied.decrypt(kept, ALL, 2) == pytest.approx(exact, abs=1e-4)
+
+
+def test_values_beyond_the_clip_that_no_sum_has_room_for(
+    holders: KeyHolders, tied: KeyHolders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cheated(some: KeyHolders, *, proven: bool = False) -> bytes:
+        message, levels = some.scheme._masks.message, some.scheme._terms.levels
+
+        def larger(*args: object) -> np.ndarray:
+            made = message(*args)  # type: ignore[arg-type]
+            made[0] += 100 * levels
+            return made
+
+        return _cheated(some, monkeypatch, proven=proven, message=larger)
+
+    assert _undecodable(holders, cheated(holders))
+    # A value that has a proof stops nothing, however large: it counts as none.
+    kept = tied.add([cheated(tied, proven=True), tied.encrypt(VALUES[1])], [1, 1])
+    exact = (VALUES[0] + VALUES[1]) / 2
+    exact[0] = 0
+    assert tied.decrypt(kept, ALL, 2) == pytest.approx(exact, abs=1e-4)

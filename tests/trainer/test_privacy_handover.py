@@ -75,7 +75,7 @@ def hand_on(before: Former, hospitals: int, threshold: int | None, points: list[
 def decrypted(after: Former, points: list[int]) -> np.ndarray:
     scheme, key = after.scheme, after.scheme.known_key(after.holders.key.content)
     updates = [b"".join(scheme.encrypt(VALUES * w, key, SENDER)) for w in (1, 2)]
-    total = b"".join(scheme.weighted_sum([(io.BytesIO(u), SENDER, 1) for u in updates]))
+    total = b"".join(scheme.weighted_sum([(io.BytesIO(u), SENDER, 1) for u in updates], key))
     shares = [scheme.decryption_share(after.keys[p - 1], io.BytesIO(total), points) for p in points]
     return np.concatenate(list(scheme.decode_mean(io.BytesIO(total), shares, 2)))
 

@@ -19,7 +19,7 @@ WEIGHTS = [1, 300, 200, 500]
 
 @pytest.fixture(scope="module")
 def masks() -> Masks:
-    return Masks(TERMS, PRIME, b"c" * 32)
+    return Masks(TERMS, (PRIME,), b"c" * 32)
 
 
 def _summed(masks: Masks, values: list[np.ndarray], chunk: int) -> tuple[np.ndarray, np.ndarray]:

@@ -3,6 +3,7 @@ value; memory bounded, no crash."""
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import resource
@@ -13,17 +14,21 @@ import pytest
 from support.key_holders import key_holders
 from support.pki import make_authority, make_identity
 
+from chaincode.schema.encryption import EncryptionTerms, mask_tail
 from chaincode.schema.errors import Code, MedFabricError
+from chaincode.schema.tied import Tie
 from client.content import envelope as envelopes
 from trainer.privacy import KeySecret
 from trainer.privacy.commitments import Commitments, digest
 from trainer.privacy.dealing import KeyDealing
 from trainer.privacy.encryptor import Encryptor
 from trainer.privacy.handover import Handing, Held
+from trainer.privacy.kahe import TiedMasks
 from trainer.privacy.rns import Rns
 from trainer.privacy.sampling import fresh
+from trainer.privacy.tied import PublicKey, Tied
 from trainer.privacy.transport import TransportKey
-from trainer.privacy.updates import SumForm, UpdateForm
+from trainer.privacy.updates import SumForm, TiedForm, UpdateForm
 from trainer.privacy.wellformed import WellFormed
 from trainer.privacy.wire import Form, Kind
 
@@ -169,6 +174,46 @@ def test_mutated_updates_are_refused_by_code() -> None:
 
     read(content)
     assert _all_refused(content, read) > 0.9 * MUTATIONS
+
+
+class _OneRow(Tie):
+    """One row is read and checked as all are, and ten thousand times sooner done."""
+
+    @property
+    def rows(self) -> int:
+        return 1
+
+
+def test_mutated_updates_with_masks_tied_to_their_key_are_refused_by_code() -> None:
+    degree, chunks, stream = 16, 1, fresh()
+    rns = Rns(degree, PRIMES)
+    terms = EncryptionTerms().model_copy(update={"poly_modulus_degree": degree, "levels": 1000})
+    masks = TiedMasks(terms, PRIMES, CONTEXT, _OneRow(degree, chunks, 1000, mask_tail(10)))
+    halves = np.stack([stream.uniform(degree, PRIMES), stream.uniform(degree, PRIMES)])
+    public = PublicKey(halves, rns.residues(1 << 60))
+    proof = Tied(rns, public, masks, CONTEXT)
+    shape = {"context": CONTEXT, "degree": degree, "primes": PRIMES}
+    ciphertexts = Form(Kind.CIPHERTEXT, chunks=1, polynomials=2, **shape)
+    form = TiedForm(SumForm(ciphertexts, Form(Kind.MASKED, chunks=chunks, **shape)), proof, set())
+    made, opening = Encryptor(rns, halves).zero(stream)
+    key = masks.key(stream)
+    made[0] = rns.add(made[0], rns.multiply(rns.small(key), public.scale))
+    messages = [masks.message(np.zeros(degree), stream) for _ in range(chunks)]
+    hidden = [
+        rns.add(rns.multiply(rns.forward(masks.public(chunk)), rns.small(key)), rns.small(message))
+        for chunk, message in enumerate(messages)
+    ]
+    masked = form.sum.masked.encode(np.stack([rns.inverse(one) for one in hidden])[:, None])
+    secrets = (opening.once, key)
+    said = proof.prove(made, hashlib.sha256(masked).digest(), secrets, messages, stream)
+    content = ciphertexts.encode(made[None]) + masked + said
+    unchanged = sum(mutated == content for mutated in _mutations(content))
+
+    def read(mutated: bytes) -> None:
+        list(form.read(io.BytesIO(mutated)))
+
+    read(content)
+    assert _all_refused(content, read) == MUTATIONS - unchanged
 
 
 def test_mutated_envelopes_and_wrapped_keys_are_refused_by_code() -> None:

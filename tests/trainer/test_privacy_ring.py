@@ -68,7 +68,7 @@ def test_transform_and_its_inverse_are_exact_at_the_largest_residues(
 
 @settings(max_examples=20, deadline=None)
 @given(
-    seed=st.integers(0, 2**32), shift=st.integers(25, 50), room=st.integers(1, 57), data=st.data()
+    seed=st.integers(0, 2**32), shift=st.integers(25, 50), room=st.integers(1, 61), data=st.data()
 )
 def test_rounding_is_that_of_integers(
     seed: int, shift: int, room: int, data: st.DataObject
@@ -103,6 +103,29 @@ def test_sizes_are_those_of_signed_integers() -> None:
     assert not rns.within(rns.small(values), 1233)
     # Short modulo one prime alone is not short.
     assert not rns.within(wide, 10**12)
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 2**32), bits=st.integers(50, 94), low=st.integers(1, 90))
+def test_signed_and_high_parts_are_those_of_integers(seed: int, bits: int, low: int) -> None:
+    rns, generator = Rns(4096, PRIMES), np.random.default_rng(seed)
+    q = rns.modulus
+    exact = [
+        int.from_bytes(generator.bytes(12), "little") % (2 << bits) - (1 << bits) for _ in range(32)
+    ]
+    exact += [(1 << bits) - 1, -(1 << bits), 5, -7]
+    residues = np.array([[value % p for value in exact] for p in PRIMES], dtype=np.int64)
+
+    signed, high = rns.signed(residues, bits), rns.high(residues, low)
+
+    assert signed is not None
+    within = range(-(1 << 61), 1 << 61)
+    assert signed.tolist() == [value if value in within else 2**63 - 1 for value in exact]
+    assert rns.signed(rns.add(residues, rns.residues(2 << bits)), bits) is None or 4 << bits > q
+    first = low // 24
+    limbs = [((value % q) >> low << low) >> (24 * first) for value in exact]
+    found = [sum(int(limb) << (24 * i) for i, limb in enumerate(column)) for column in high.T]
+    assert found == limbs
 
 
 def test_random_polynomials_have_their_distributions() -> None:

@@ -175,7 +175,7 @@ def test_flooding_noise_and_encryption_are_fresh(holders: KeyHolders, aggregate:
     assert holders.share(1, aggregate, ALL) != holders.share(1, aggregate, ALL)
     first, second = holders.encrypt(zeros), holders.encrypt(zeros)
     assert first != second
-    assert len(first) == holders.scheme.update_form(SENDER).length
+    assert len(first) == holders.scheme.update_length
 
 
 def test_flooding_noise_is_as_large_as_the_terms_say(holders: KeyHolders, aggregate: bytes) -> None:
@@ -259,9 +259,9 @@ def test_weights_beyond_the_resolution_are_refused(
             holders.add(updates, weights)
 
 
-def test_update_of_another_plan_is_refused(updates: list[bytes]) -> None:
+def test_update_of_another_plan_is_refused(holders: KeyHolders, updates: list[bytes]) -> None:
     work = Workload(4, 4, LENGTH, 1)
-    form = Scheme(EncryptionTerms(), work, b"t" * 32).update_form(SENDER)
+    form = Scheme(EncryptionTerms(), work, b"t" * 32).update_form(SENDER, holders.key)
 
     with pytest.raises(MedFabricError, match="MF-6002"):
         list(form.read(io.BytesIO(updates[0])))
@@ -272,7 +272,7 @@ def test_updates_and_sums_of_another_length_are_refused(
     holders: KeyHolders, updates: list[bytes], aggregate: bytes, length: int
 ) -> None:
     for form, content in (
-        (holders.scheme.update_form(SENDER), updates[0]),
+        (holders.scheme.update_form(SENDER, holders.key), updates[0]),
         (holders.scheme.sum_form, aggregate),
     ):
         changed = content[:length] if length < 0 else content + bytes(length)
@@ -285,18 +285,19 @@ import hashlib, sys
 from chaincode.schema.encryption import EncryptionTerms, Workload
 from trainer.privacy import Scheme
 scheme = Scheme(EncryptionTerms(), Workload(4, 4, 40, 1), b"s" * 32)
+key = scheme.known_key(open(sys.argv[1], "rb").read())
 weights = (1, 300, 200, 500)
 sender = b"a node, in a round"
-updates = [(open(path, "rb"), sender, w) for path, w in zip(sys.argv[1:], weights)]
-print(hashlib.sha256(b"".join(scheme.weighted_sum(updates))).hexdigest())
+updates = [(open(path, "rb"), sender, w) for path, w in zip(sys.argv[2:], weights)]
+print(hashlib.sha256(b"".join(scheme.weighted_sum(updates, key))).hexdigest())
 """
 
 
 def test_another_process_computes_the_same_bytes(
-    updates: list[bytes], aggregate: bytes, tmp_path: Path
+    holders: KeyHolders, updates: list[bytes], aggregate: bytes, tmp_path: Path
 ) -> None:
     paths = []
-    for number, content in enumerate(updates):
+    for number, content in enumerate([holders.key.content, *updates]):
         path = tmp_path / str(number)
         path.write_bytes(content)
         paths.append(str(path))
@@ -323,4 +324,4 @@ def test_secrets_never_show_themselves(holders: KeyHolders) -> None:
 
 def _parts(holders: KeyHolders, content: bytes) -> list[np.ndarray]:
     """The ciphertext, and the chunks of masked values."""
-    return list(holders.scheme.update_form(SENDER).read(io.BytesIO(content)))
+    return list(holders.scheme.update_form(SENDER, holders.key).read(io.BytesIO(content)))

@@ -70,6 +70,6 @@ def _trained(shapes: registry.Layout, chosen: Sequence[str]) -> dict[str, object
     return {
         "layers": [{"layer": layer, "parameters": number} for layer, number in parts.items()],
         "training_layers": trained.terms and trained.terms.model_dump(mode="json"),
-        "update_bytes": scheme.update_form(b"").length,
+        "update_bytes": scheme.update_length,
         "masked_update_bytes": masked.update.length,
     }

@@ -422,19 +422,20 @@ class Rounds:
 
     def encrypted_sum(self, now: Snapshot, contributions: Sequence[Contribution]) -> str:
         """The hash of the weighted sum of these encrypted updates, kept."""
-        scheme, round_ = self._keys.scheme(now), now.view.round
+        scheme, key = self._keys.scheme(now), self._keys.collective_key(now)
+        round_ = now.view.round
         senders = [
             update_sender(round_.plan_id, round_.number, (c.msp_id, c.node_id))
             for c in contributions
         ]
         named = [
-            (scheme.update_form(sender), c.update)
+            (scheme.update_form(sender, key), c.update)
             for sender, c in zip(senders, contributions, strict=True)
         ]
         with self.opened(round_, named) as files:
             weights = [contribution.weight for contribution in contributions]
-            chunks = scheme.weighted_sum(list(zip(files, senders, weights, strict=True)))
-            return self._home.keep_stream(chunks)
+            updates = list(zip(files, senders, weights, strict=True))
+            return self._home.keep_stream(scheme.weighted_sum(updates, key))
 
     def _masked_sum(self, now: Snapshot, round_: WholeRound) -> _Aggregate:
         masker = self._masks.masker(now)

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from chaincode.schema import encryption
 from chaincode.schema.encryption import EncryptionTerms
+from chaincode.schema.tied import Tie
 from trainer.privacy import ring
-from trainer.privacy.quantised import check_sums, mean, whole
+from trainer.privacy.quantised import check_sums, mean, outside, whole
 from trainer.privacy.ring import Residues
 from trainer.privacy.rns import Rns
 from trainer.privacy.sampling import Stream, derived
@@ -27,41 +28,49 @@ class Masks:
     """One plan's masks.
 
     Args:
-        prime: p, congruent to 1 modulo 2N.
+        primes: of p, congruent to 1 modulo 2N.
         context: SHA-256 of the plan's parameters; the a_j follow from it.
     """
 
-    def __init__(self, terms: EncryptionTerms, prime: int, context: bytes) -> None:
+    def __init__(self, terms: EncryptionTerms, primes: tuple[int, ...], context: bytes) -> None:
         self._terms = terms
-        self._rns = Rns(terms.poly_modulus_degree, (prime,))
+        self.rns = Rns(terms.poly_modulus_degree, primes)
         self._context = context
         self._clip = terms.clip_micro / 1e6
         self._deviation = encryption.mask_deviation(terms.weight_bits)
-        self.primes = self._rns.primes
+        self.primes = self.rns.primes
 
     def key(self, stream: Stream) -> NDArray[np.int64]:
         """A key, for one update: ``int64[N]``, discrete Gaussian."""
         return self._gaussian(stream)
 
     def transformed(self, key: NDArray[np.int64]) -> Residues:
-        """A key, or a sum of keys, as chunks are masked and opened with: ``int64[1, N]``."""
-        return self._rns.small(key)
+        """A key, or a sum of keys, as chunks are masked and opened with: ``int64[P, N]``."""
+        return self.rns.small(key)
 
     def mask(
         self, values: NDArray[np.floating], key: Residues, chunk: int, stream: Stream
     ) -> Residues:
-        """At most N values, as whole numbers under a mask: ``int64[1, N]``.
+        """At most N values, as whole numbers under a mask: ``int64[P, N]``.
+
+        Raises:
+            MedFabricError: ``VALUE_NOT_FINITE``.
+        """
+        return self.rns.add(self._mask(key, chunk), self.rns.lift(self.message(values, stream)))
+
+    def message(self, values: NDArray[np.floating], stream: Stream) -> NDArray[np.int64]:
+        """What is masked, ``int64[N]``: at most N values as whole numbers, and noise.
 
         Raises:
             MedFabricError: ``VALUE_NOT_FINITE``.
         """
         message = self._gaussian(stream)
         message[: values.size] += whole(values, self._clip, self._terms.levels)
-        return self._rns.add(self._mask(key, chunk), self._rns.lift(message))
+        return message
 
     def add(self, chunks: list[Residues], weights: list[int]) -> Residues:
-        """The weighted sum: ``int64[1, N]``."""
-        return weighted_sum(chunks, weights, self._rns.column)
+        """The weighted sum: ``int64[P, N]``."""
+        return weighted_sum(chunks, weights, self.rns.column)
 
     def open(
         self, total: Residues, key: Residues, chunk: int, number: int, total_weight: int
@@ -78,7 +87,7 @@ class Masks:
         Raises:
             MedFabricError: ``DECODE_RANGE`` where the sum is not where an honest one is.
         """
-        (sums,) = self._rns.subtract(total, self._mask(key, chunk))
+        (sums,) = self.rns.subtract(total, self._mask(key, chunk))
         (prime,) = self.primes
         sums = np.where(sums > prime // 2, sums - prime, sums)
         noise = total_weight * encryption.mask_tail(self._terms.weight_bits)
@@ -87,13 +96,58 @@ class Masks:
         return mean(sums[:number], self._terms.levels, total_weight, self._clip)
 
     def _mask(self, key: Residues, chunk: int) -> Residues:
+        return self.rns.inverse(self.rns.multiply(self._public(chunk), key))
+
+    def _public(self, chunk: int) -> Residues:
+        """a_j, transformed."""
         # Uniform in the transform's image is uniform: there is no need to transform a_j.
+        return self._uniform(chunk)
+
+    def _uniform(self, chunk: int) -> Residues:
         stream = derived(self._context, b"mask" + chunk.to_bytes(8, "little"))
-        uniform = stream.uniform(self._rns.degree, self.primes)
-        return self._rns.inverse(self._rns.multiply(uniform, key))
+        return stream.uniform(self.rns.degree, self.primes)
 
     def _gaussian(self, stream: Stream) -> NDArray[np.int64]:
-        return stream.gaussian(self._rns.degree, self._deviation)
+        return stream.gaussian(self.rns.degree, self._deviation)
+
+
+class TiedMasks(Masks):
+    """Masks of updates whose proofs tie them to their keys; see :mod:`trainer.privacy.tied`.
+
+    What is proven is about multiples, so sums open fourfold: under twice the sum of keys.
+    """
+
+    def __init__(
+        self, terms: EncryptionTerms, primes: tuple[int, ...], context: bytes, tie: Tie
+    ) -> None:
+        super().__init__(terms, primes, context)
+        self.tie = tie
+
+    def public(self, chunk: int) -> Residues:
+        """a_j, not transformed: ``int64[P, N]``. Proofs add these up, as they are."""
+        return self._uniform(chunk)
+
+    def open(
+        self, total: Residues, key: Residues, chunk: int, number: int, total_weight: int
+    ) -> NDArray[np.float64]:
+        """As :meth:`Masks.open`, with twice the sum of keys.
+
+        What no honest updates add up to, though proven ones may, counts as nothing: a member that
+        sends it stops no round. What no proven ones do is refused.
+        """
+        mask = self._mask(key, chunk)
+        four, two = self.rns.residues(4), self.rns.residues(2)
+        opened = self.rns.subtract(self.rns.multiply(total, four), self.rns.multiply(mask, two))
+        proven = total_weight * self.tie.largest_value
+        sums = self.rns.signed(opened, proven.bit_length())
+        if sums is None:
+            raise outside()
+        honest = 4 * total_weight * (self._terms.levels + self.tie.tail)
+        sums = np.where(np.abs(sums) <= honest, sums, 0)[:number]
+        return mean(sums, 4 * self._terms.levels, total_weight, self._clip)
+
+    def _public(self, chunk: int) -> Residues:
+        return self.rns.forward(self._uniform(chunk))
 
 
 def weighted_sum(chunks: list[Residues], weights: list[int], q: ring.Modulus) -> Residues:

@@ -40,7 +40,12 @@ def check_sums(sums: NDArray[np.int64], largest: int) -> None:
         MedFabricError: ``DECODE_RANGE``.
     """
     if sums.size and np.abs(sums).max() > largest:
-        raise MedFabricError(
-            Code.DECODE_RANGE,
-            "the shares do not open this aggregate: one is missing, or not what it claims",
-        )
+        raise outside()
+
+
+def outside() -> MedFabricError:
+    """What a sum is refused with that no updates give."""
+    return MedFabricError(
+        Code.DECODE_RANGE,
+        "the shares do not open this aggregate: one is missing, or not what it claims",
+    )

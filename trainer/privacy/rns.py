@@ -14,6 +14,7 @@ from trainer.privacy.ring import Residues
 
 _LIMB = 24
 _MASK = (1 << _LIMB) - 1
+_SIGNED_BITS = 61
 
 
 class Rns:
@@ -88,7 +89,7 @@ class Rns:
         """Coefficients divided by ``2^shift`` and rounded, where they are below ``2^bits`` in size.
 
         Args:
-            bits: at least shift, and at most shift + 60.
+            bits: at least shift, and at most shift + 61.
 
         Returns:
             ``int64[N]``; where a coefficient is larger, the largest 64-bit integer.
@@ -98,10 +99,39 @@ class Rns:
         outside = _beyond(limbs, bits + 2) | (whole > 1 << (bits + 1 - shift))
         return np.where(outside, np.iinfo(np.int64).max, whole - (1 << (bits - shift)))
 
+    def high(self, coefficients: Residues, bits: int) -> NDArray[np.int32]:
+        """What is left of coefficients without their low bits: one form for each value.
+
+        Args:
+            coefficients: ``int64[P, M]``, not transformed.
+            bits: at least 1.
+        """
+        limbs = self._limbs(self._digits(coefficients))
+        place, rest = divmod(bits, _LIMB)
+        limbs[place] &= -1 << rest
+        return np.stack(limbs[place:]).astype(np.int32)
+
+    def signed(self, coefficients: Residues, bits: int) -> NDArray[np.int64] | None:
+        """Coefficients as signed integers; where one is larger than 2^61 in size, the largest
+        64-bit integer. None if any is not below ``2^bits`` in size.
+
+        Args:
+            coefficients: ``int64[P, M]``, not transformed.
+            bits: at most two less than the modulus has.
+        """
+        if _beyond(self._offset(coefficients, 1 << bits), bits + 1).any():
+            return None
+        limbs = self._offset(coefficients, 1 << _SIGNED_BITS)
+        values = _field(limbs, 0, _SIGNED_BITS + 1) - (1 << _SIGNED_BITS)
+        return np.where(_beyond(limbs, _SIGNED_BITS + 1), np.iinfo(np.int64).max, values)
+
     def _shifted(self, values: Residues, offset: int) -> list[NDArray[np.int64]]:
         """Limbs of the coefficients, made positive by an offset."""
-        coefficients = ring.add(self.inverse(values), self.residues(offset), self.column)
-        return self._limbs(self._digits(coefficients))
+        return self._offset(self.inverse(values), offset)
+
+    def _offset(self, coefficients: Residues, offset: int) -> list[NDArray[np.int64]]:
+        moved = ring.add(coefficients, self.residues(offset), self.column)
+        return self._limbs(self._digits(moved))
 
     def _digits(self, coefficients: Residues) -> list[NDArray[np.int64]]:
         """Mixed-radix digits (Garner): x = d0 + q0 (d1 + q1 (d2 + ...))."""
@@ -116,10 +146,10 @@ class Rns:
     def _limbs(self, digits: list[NDArray[np.int64]]) -> list[NDArray[np.int64]]:
         """The integers that mixed-radix digits stand for, in limbs of 24 bits."""
         count = self.modulus.bit_length() // _LIMB + 2
-        limbs = [np.zeros(self.degree, dtype=np.int64) for _ in range(count)]
+        limbs = [np.zeros_like(digits[0]) for _ in range(count)]
         for digit, prime in zip(reversed(digits), reversed(self.primes), strict=True):
             parts = (prime & _MASK, prime >> _LIMB)
-            product = [np.zeros(self.degree, dtype=np.int64) for _ in range(count)]
+            product = [np.zeros_like(digits[0]) for _ in range(count)]
             for index, limb in enumerate(limbs[:-1]):
                 product[index] += limb * parts[0]
                 product[index + 1] += limb * parts[1]
@@ -129,7 +159,7 @@ class Rns:
 
 
 def _field(limbs: list[NDArray[np.int64]], first: int, width: int) -> NDArray[np.int64]:
-    """``width`` bits, at most 62, from bit ``first`` on."""
+    """``width`` bits, at most 63, from bit ``first`` on."""
     value = np.zeros_like(limbs[0])
     for index, limb in enumerate(limbs):
         place = index * _LIMB - first

@@ -62,10 +62,10 @@ class Seal:
         self.primes = tuple(int(modulus.value()) for modulus in parameters.coeff_modulus())
         self._version = self._find_version(parameters)
 
-    def prime(self, bits: int) -> int:
-        """The largest prime of so many bits that is congruent to 1 modulo 2N."""
-        (prime,) = self._api.CoeffModulus.Create(self._degree, [bits])
-        return int(prime.value())
+    def mask_primes(self, bits: tuple[int, ...]) -> tuple[int, ...]:
+        """The largest primes of so many bits, each another, that are congruent to 1 modulo 2N."""
+        primes = self._api.CoeffModulus.Create(self._degree, list(bits))
+        return tuple(int(prime.value()) for prime in primes)
 
     def encryptor(self, public_key: Residues) -> Encryptor:
         """An encryptor under a public key, ``int64[2, P, N]``, transformed."""

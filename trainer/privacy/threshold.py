@@ -31,17 +31,19 @@ from chaincode.schema import canonical, encryption
 from chaincode.schema.encryption import EncryptionTerms, Workload
 from chaincode.schema.errors import Code, MedFabricError
 from chaincode.schema.rounds import WholeRound
+from chaincode.schema.tied import primes_of
 from trainer.privacy import kahe, sampling
 from trainer.privacy.commitments import SHORTS, Commitments
 from trainer.privacy.dealing import Dealing, KeyDealing, KeySecret
 from trainer.privacy.encryptor import Encryptor
 from trainer.privacy.handover import Handing, Held
-from trainer.privacy.kahe import Masks
+from trainer.privacy.kahe import Masks, TiedMasks
 from trainer.privacy.quantised import check_sums
 from trainer.privacy.ring import Residues
 from trainer.privacy.rns import Rns
 from trainer.privacy.seal import Seal
-from trainer.privacy.updates import SumForm, UpdateForm
+from trainer.privacy.tied import PublicKey, Tied
+from trainer.privacy.updates import SumForm, TiedForm, UpdateForm
 from trainer.privacy.wellformed import Short, WellFormed
 from trainer.privacy.wire import Form, Kind
 
@@ -108,7 +110,7 @@ class Scheme:
             self._rns, self._reference, self.context, work.hospitals, self.threshold
         )
         self._scale = self._rns.residues(1 << terms.scale_bits)
-        self._masks = Masks(terms, self._seal.prime(terms.mask_bits), self.context)
+        self._masks = self._made_masks()
         self._proven: set[bytes] = set()
 
     def form(self, kind: Kind) -> Form:
@@ -124,13 +126,21 @@ class Scheme:
         """The form of an encrypted sum."""
         return SumForm(self.form(Kind.CIPHERTEXT), self.form(Kind.MASKED))
 
-    def update_form(self, sender: bytes) -> UpdateForm:
+    def update_form(self, sender: bytes, key: CollectiveKey) -> UpdateForm | TiedForm:
         """The form of an update.
 
         Args:
             sender: who sends it in which round: what is copied from another is refused.
+            key: what its mask's key is encrypted under.
         """
+        if self._terms.tied:
+            return TiedForm(self.sum_form, self._tied(sender, key), self._proven)
         return UpdateForm(self.sum_form, self.proof(self.context + sender), self._proven)
+
+    @property
+    def update_length(self) -> int:
+        """Bytes of an update."""
+        return self.update_form(b"", CollectiveKey(self._reference, b"")).length
 
     # the key
 
@@ -270,34 +280,47 @@ class Scheme:
             )
         stream = test_stream or sampling.fresh()
         mask_key = self._masks.key(stream)
-        yield from self._capsule(mask_key, key, sender, stream)
-        form, degree = self.form(Kind.MASKED), self._rns.degree
-        transformed = self._masks.transformed(mask_key)
-        yield form.header()
-        for chunk in range(form.chunks):
-            some = values[chunk * degree : (chunk + 1) * degree]
-            yield form.pack(self._masks.mask(some, transformed, chunk, stream)[None])
-
-    def _capsule(
-        self,
-        mask_key: NDArray[np.int64],
-        key: CollectiveKey,
-        sender: bytes,
-        stream: sampling.Stream,
-    ) -> Iterator[bytes]:
-        """The mask's key, encrypted, and the proof that it was encrypted by the rules."""
         ciphertext, opening = Encryptor(self._rns, self.public_key(key)).zero(stream)
         scaled = self._rns.multiply(self._rns.small(mask_key), self._scale)
         ciphertext[0] = self._rns.add(ciphertext[0], scaled)
         yield self.form(Kind.CIPHERTEXT).encode(ciphertext[None])
-        proof = self.proof(self.context + sender)
-        yield proof.prove([ciphertext], [opening], stream)
+        if not self._terms.tied:
+            proof = self.proof(self.context + sender)
+            yield proof.prove([ciphertext], [opening], stream)
+        # Noise that is drawn chunk by chunk can be drawn again, for the proof.
+        noise, masked = stream.bytes(32), hashlib.sha256()
+        for part in self._masked(values, self._masks.transformed(mask_key), noise):
+            yield part
+            masked.update(part)
+        if self._terms.tied:
+            messages = (self._masks.message(*some) for some in self._pieces(values, noise))
+            secrets = (opening.once, mask_key)
+            tied = self._tied(sender, key)
+            yield tied.prove(ciphertext, masked.digest(), secrets, messages, stream)
 
-    def weighted_sum(self, updates: Sequence[tuple[BinaryIO, bytes, int]]) -> Iterator[bytes]:
+    def _masked(self, values: NDArray[np.floating], key: Residues, noise: bytes) -> Iterator[bytes]:
+        form = self.form(Kind.MASKED)
+        yield form.header()
+        for chunk, (some, stream) in enumerate(self._pieces(values, noise)):
+            yield form.pack(self._masks.mask(some, key, chunk, stream)[None])
+
+    def _pieces(
+        self, values: NDArray[np.floating], noise: bytes
+    ) -> Iterator[tuple[NDArray[np.floating], sampling.Stream]]:
+        """Each chunk's values, and what its noise is drawn from."""
+        degree = self._rns.degree
+        for chunk in range(self._terms.chunks(self._work.parameters)):
+            stream = sampling.derived(noise, b"noise" + chunk.to_bytes(8, "little"))
+            yield values[chunk * degree : (chunk + 1) * degree], stream
+
+    def weighted_sum(
+        self, updates: Sequence[tuple[BinaryIO, bytes, int]], key: CollectiveKey
+    ) -> Iterator[bytes]:
         """The sum of updates times public integer weights: the same bytes everywhere.
 
         Args:
             updates: content, sender, weight.
+            key: what their masks' keys are encrypted under.
 
         Raises:
             MedFabricError: an update is malformed or not proven sound, or ``PARAMETERS_REFUSED``
@@ -308,7 +331,7 @@ class Scheme:
             raise MedFabricError(
                 Code.PARAMETERS_REFUSED, "weights beyond the plan's resolution; audit the ledger"
             )
-        readers = [self.update_form(sender).read(source) for source, sender, _ in updates]
+        readers = [self.update_form(sender, key).read(source) for source, sender, _ in updates]
         form = self.sum_form
         ciphertexts = [next(reader) for reader in readers]
         total = kahe.weighted_sum(ciphertexts, weights, self._rns.column)
@@ -364,13 +387,13 @@ class Scheme:
             yield self._masks.open(chunk[0], keys, number, size, total_weight)
 
     def _opened(self, ciphertext: Residues, shares: Sequence[bytes]) -> NDArray[np.int64]:
-        """The weighted sum of masks' keys: ``int64[N]``."""
+        """The weighted sum of masks' keys, or where updates are tied twice that: ``int64[N]``."""
         total, form = ciphertext[0], self.form(Kind.SHARE)
         for share in shares:
             total = self._rns.add(total, form.decode(share)[0, 0])
         largest = encryption.largest_key(self._terms)
-        shift = self._terms.scale_bits + 1
-        keys = self._rns.rounded(total, shift, shift + largest.bit_length())
+        shift = self._terms.scale_bits + (not self._terms.tied)
+        keys = self._rns.rounded(total, shift, shift + (largest - 1).bit_length())
         check_sums(keys, largest)
         return keys
 
@@ -388,6 +411,18 @@ class Scheme:
     def proof(self, context: bytes, number: int = 1) -> WellFormed:
         """Proofs about ``number`` ciphertexts under the key."""
         return WellFormed(self._rns, self._reference, context, number)
+
+    def _tied(self, sender: bytes, key: CollectiveKey) -> Tied:
+        assert isinstance(self._masks, TiedMasks)
+        public = PublicKey(self.public_key(key), self._scale)
+        return Tied(self._rns, public, self._masks, self.context + sender)
+
+    def _made_masks(self) -> Masks:
+        terms = self._terms
+        primes = self._seal.mask_primes(primes_of(terms.mask_bits))
+        if terms.tied:
+            return TiedMasks(terms, primes, self.context, terms.tie(self._work.parameters))
+        return Masks(terms, primes, self.context)
 
     def scaled(self, key: ShareKey, holders: Sequence[int]) -> Residues:
         """What c1 is multiplied by in a share: ``int64[P, N]``, transformed. Never leaves the node.

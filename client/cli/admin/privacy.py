@@ -186,6 +186,9 @@ def size_terms(
 @click.option("--error", type=click.FloatRange(1e-9, 1), default=1e-5, show_default=True)
 @click.option("--security", type=click.Choice(["128", "192", "256"]), default="128")
 @click.option("--statistical", type=click.IntRange(20, 128), default=40, show_default=True)
+@click.option(
+    "--tied", is_flag=True, help="Have proofs show that masked values open under their key."
+)
 @json_option
 def encryption_terms(
     hospitals: int,
@@ -197,6 +200,7 @@ def encryption_terms(
     error: float,
     security: str,
     statistical: int,
+    tied: bool,
     as_json: bool,
 ) -> None:
     """The encryption terms with the smallest updates that do for a plan, or why none do."""
@@ -209,5 +213,6 @@ def encryption_terms(
         security_bits=int(security),
         statistical_bits=statistical,
         threshold=threshold,
+        tied=tied,
     )
     show(terms, as_json=as_json)

@@ -254,10 +254,8 @@ def _submit(
 
 
 def _is_passing(error: MedFabricError) -> bool:
-    return any(
-        words in error.message
-        for words in ("unable to find", "no peers available", "not agreed", "failed to find")
-    )
+    passing = "unable to find", "no peers available", "not agreed", "failed to find", "do not match"
+    return any(words in error.message for words in passing)
 
 
 def _wait_endorsing(network: Network, hospital: Hospital) -> None:

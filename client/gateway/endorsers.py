@@ -80,10 +80,7 @@ class Endorsers:
             return False
         if isinstance(error, CommitError):
             return error.validation == _POLICY and self._widen()
-        if error.status == grpc.StatusCode.DEADLINE_EXCEEDED.name:
-            failing = set(named[1:])  # one of them kept silent, and nobody says which
-        else:
-            failing = _absent(error.message) or {detail.msp_id for detail in error.details}
+        failing = self._failing(error, named)
         if self._own in failing:
             return False
         with self._lock:
@@ -91,6 +88,13 @@ class Endorsers:
             new = [m for m in named if m in failing and m not in known.failed]
             self._known = replace(known, failed=(*known.failed, *new))
         return bool(new)
+
+    def _failing(self, error: EndorseError, named: Sequence[str]) -> set[str]:
+        if error.status == grpc.StatusCode.DEADLINE_EXCEEDED.name:
+            return set(named[1:])  # one of them kept silent, and nobody says which
+        if self._own in error.mismatched:
+            return set(named) - error.mismatched  # who was behind answered first
+        return _absent(error.message) or {detail.msp_id for detail in error.details}
 
     def _widen(self) -> bool:
         with self._lock:

@@ -20,6 +20,7 @@ from chaincode.schema.errors import Code, MedFabricError, parse
 
 _TRAILER = "grpc-status-details-bin"
 _LONGEST = 2_000
+_MISMATCH = "ProposalResponsePayloads do not match"
 
 _CONFLICTS = frozenset(
     {
@@ -101,7 +102,14 @@ class EndorseError(GatewayError):
             return False
         if not self.details:
             return self.code == self.stage_code
-        return all(detail.msp_id != msp_id for detail in self.details)
+        others = all(detail.msp_id != msp_id for detail in self.details)
+        return others or msp_id in self.mismatched
+
+    @property
+    def mismatched(self) -> frozenset[str]:
+        """MSP ids whose peers saw another state than the first that answered; where all are asked
+        at once that may be the one that is behind."""
+        return frozenset(d.msp_id for d in self.details if _MISMATCH in d.message)
 
 
 class SubmitError(GatewayError):

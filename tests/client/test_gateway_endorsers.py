@@ -71,6 +71,19 @@ def test_after_silence_others_are_asked():
     assert set(LARGE) - set(named) < set(endorsers.choose())
 
 
+def test_a_peer_that_is_behind_and_answers_first_is_passed_over():
+    endorsers = large()
+    named = endorsers.choose()
+    mismatch = "ProposalResponsePayloads do not match"
+    said = [Detail("peer:7051", m, mismatch) for m in named if m != "H12MSP"]
+    error = EndorseError(Code.ENDORSE_FAILED, "", status=STATUS.ABORTED.name, details=said)
+
+    assert error.disagreement(OWN)
+    assert endorsers.learn(error, named)
+
+    assert endorsers.choose() == (OWN, "H11MSP", *LARGE[12:], *LARGE[:2])
+
+
 def test_the_own_peers_word_is_final():
     endorsers = large()
     named = endorsers.choose()

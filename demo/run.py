@@ -46,7 +46,8 @@ class Options:
     seed: int = 0
     partition: str = "identical"
     store: str = stores.DIRECTORY
-    stage_seconds: int = 60
+    stage_seconds: int = 300
+    """What a busy machine's slowest training takes. Nobody waits for it: who dies ends the run."""
     application: str = "breast-cancer"
     aggregation: str = "ckks"
     simulated_enclave: bool = False

@@ -14,6 +14,7 @@ from trainer import applications
 from trainer.data.inputs import inputs
 from trainer.data.raw import Raw, numbered
 from trainer.inference import lending
+from trainer.inference.commands import features
 from trainer.inference.lending import Shape
 from trainer.privacy.dealing import KeySecret
 
@@ -180,3 +181,28 @@ def test_both_polynomials_of_an_answer_are_blinded_anew_each_time(lent):
     one, two = (form.decode(lending.score(lent.content, RECORDS, SMALL)) for _ in range(2))
 
     assert (one == two).mean() < 0.001
+
+
+def test_records_with_codes_are_scored_as_the_plan_codes_them(tmp_path):
+    application, path = applications.find("kidney"), tmp_path / "records.npz"
+    terms, values = application.terms(), application.sample(1).values[:20]
+    raw = Raw(values.astype(np.float64), np.zeros(20, dtype=np.int64), numbered(20))
+    np.savez(path, features=values)
+
+    assert (features(path, terms) == inputs(raw, terms)).all()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "code"),
+    [
+        (np.zeros((3, 14)), Code.DATA_MISMATCH),
+        (np.zeros(()), Code.DATA_MISMATCH),
+        (np.full((3, 8), 7.0), Code.DATA_VALUE),
+        (np.full((3, 8), np.inf), Code.DATA_VALUE),
+    ],
+)
+def test_records_that_the_plan_does_not_describe_are_refused(tmp_path, wrong, code):
+    np.savez(tmp_path / "records.npz", features=wrong)
+
+    with pytest.raises(MedFabricError, match=code):
+        features(tmp_path / "records.npz", applications.find("kidney").terms())

@@ -48,6 +48,15 @@ def load(path: Readable, terms: DataTerms, split_column: str | None = None) -> R
         raise MedFabricError(
             Code.DATA_FILE, f"cannot read {path}: {error}; name a readable file of the plan's kind"
         ) from None
+    return checked(path, raw, terms)
+
+
+def checked(path: Readable, raw: Raw, terms: DataTerms) -> Raw:
+    """Records that came from a file, if they are such as the plan describes.
+
+    Raises:
+        MedFabricError: ``DATA_MISMATCH`` or ``DATA_VALUE``, naming file, row and column.
+    """
     _check_shape(path, raw, terms)
     _check_labels(path, raw, terms)
     if terms.features:

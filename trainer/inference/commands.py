@@ -18,6 +18,7 @@ from chaincode.schema.rounds import ModelStatus
 from client.consortium import Consortium
 from client.files import write_whole
 from client.identity import Identity
+from trainer.data.files import checked
 from trainer.data.inputs import inputs
 from trainer.data.raw import Raw, numbered
 from trainer.inference.network import ARCHITECTURE, Network
@@ -165,19 +166,20 @@ def named(flat: NDArray[np.float32], shapes: registry.Layout) -> dict[str, NDArr
 
 
 def features(path: Path, terms: DataTerms) -> NDArray[np.float32]:
-    """A model's inputs from the records of an NPZ file: ``float32[n, values]`` in [-1, 1]."""
+    """A model's inputs from the records of an NPZ file: ``float32[n, values]`` in [-1, 1].
+
+    Raises:
+        MedFabricError: ``FILE_UNUSABLE``, ``DATA_FILE``, ``DATA_MISMATCH`` or ``DATA_VALUE``.
+    """
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            found = np.asarray(arrays["features"], dtype=np.float64)
+            found = np.atleast_1d(np.asarray(arrays["features"], dtype=np.float64))
     except OSError as error:
         raise unusable(path, error) from None
     except (ValueError, TypeError, KeyError) as error:
         raise MedFabricError(Code.DATA_FILE, f"{path} needs an array 'features': {error}") from None
-    if found.shape[1:] != terms.shape or not np.isfinite(found).all():
-        raise MedFabricError(
-            Code.DATA_MISMATCH, f"{path}: images are finite numbers of the shape {terms.shape}"
-        )
-    raw = Raw(found, np.zeros(len(found), dtype=np.int64), numbered(len(found)))
+    unlabelled = np.zeros(len(found), dtype=np.int64)
+    raw = checked(path, Raw(found, unlabelled, numbered(len(found))), terms)
     return inputs(raw, terms).reshape(len(found), -1)
 
 

@@ -93,7 +93,7 @@ def consent(
 ) -> Any:
     """Consent that the dataset's records are encrypted for the study and handed to its holder.
 
-    The sums it asks for are then told to everybody, exactly.
+    The sums it asks for are then told to everybody: exactly, or with the noise that its terms say.
     """
     shown = consortium.studies.get(study_id=study_id).study
     return consortium.studies.consent(

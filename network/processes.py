@@ -46,7 +46,6 @@ class Processes:
         """Start a process in a session of its own, unless it runs already."""
         if self.pid(spec.name) is not None:
             return
-        self._run.mkdir(parents=True, exist_ok=True)
         self._logs.mkdir(parents=True, exist_ok=True)
         with self.log(spec.name).open("ab") as log:
             process = subprocess.Popen(
@@ -66,6 +65,7 @@ class Processes:
 
     def adopt(self, name: str, pid: int) -> None:
         """Look after a process that was started otherwise."""
+        self._run.mkdir(parents=True, exist_ok=True)
         record = json.dumps({"pid": pid, "started": _start_time(pid)})
         self._file(name).write_text(record)
 

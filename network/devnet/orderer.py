@@ -30,7 +30,8 @@ from network.devnet.signer import Signer
 
 log = logging.getLogger("medfabric.devnet")
 
-BATCH_SECONDS = 0.02
+BATCH_SECONDS = 0.005
+"""For what is submitted at once; what comes while a block is committed is in the next together."""
 
 
 class NotOrderedError(Exception):

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from support.forked import agents_forked
+from support.forked import processes_forked
 from support.networks import KINDS
 from support.training import until
 
@@ -39,7 +39,7 @@ def test_bad_records_are_refused_by_name_and_nothing_is_charged(
     monkeypatch.setattr(presets, "plan", _plan_of_two)
     monkeypatch.setattr(main, "describe_data", _described)
     options = Options(tmp_path / "run", kind, hospitals=3, rounds=1)
-    with agents_forked(), demo.prepared(options, lambda _: None) as run:
+    with processes_forked(), demo.prepared(options, lambda _: None) as run:
         records = run.options.folder / "records"
         _change(records / "hospital1.csv", "999.0")
         before = _accounts(run)

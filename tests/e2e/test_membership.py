@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.forked import agents_forked
+from support.forked import processes_forked
 from support.networks import KINDS
 from support.training import ended, until
 
@@ -39,7 +39,7 @@ def test_a_key_goes_on_without_a_hospital_until_too_few_are_left(
     monkeypatch.setattr(demo.steps, "register_node", _register_dynamic)
     options = Options(tmp_path / "run", kind, hospitals=4, rounds=2)
 
-    with agents_forked(), demo.prepared(options, lambda _: None) as run:
+    with processes_forked(), demo.prepared(options, lambda _: None) as run:
         _join_plans(run)
         run.agents.start()
         view = until(run, 1, ended)

@@ -1,5 +1,5 @@
-"""Agents and commands forked off a process that has imported what they learn with, and so the
-process in which the demonstration makes the base model.
+"""A network's processes, agents and commands forked off one that has imported what they need, and
+so the process in which the demonstration makes the base model.
 
 Each is a process of its own, with its own folder, log and session, that is killed and restarted
 like one started from nothing; only the seconds of importing torch and Lightning are spent once for
@@ -8,6 +8,7 @@ the whole test run. The demonstration's own tests start agents as users do.
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import runpy
@@ -27,14 +28,20 @@ from network import processes
 from network.processes import Processes, Spec
 
 _SERVER = get_context("forkserver")
-_SERVER.set_forkserver_preload(["client.cli.main", "trainer.node.main", "trainer.node.learner"])
+_SERVER.set_forkserver_preload(
+    [
+        *("client.cli.main", "trainer.node.main", "trainer.node.learner"),
+        *("chaincode.server", "chaincode.contracts", "network.devnet.server"),
+    ]
+)
+_FORKED = ("agent", "chaincode", "devnet")
 start_alone = Processes.start
 """As users do, forked or not: what an agent's own memory is measured or limited by."""
 
 
 @contextmanager
-def agents_forked() -> Iterator[None]:
-    """Within, :class:`Processes` forks what is named an agent, and :func:`measure.apart` too."""
+def processes_forked() -> Iterator[None]:
+    """Within, :class:`Processes` forks what is our own, and :func:`measure.apart` too."""
     with (
         mock.patch.object(Processes, "start", _start),
         mock.patch.object(measure, "apart", partial(measure.apart, context=_SERVER)),
@@ -71,11 +78,12 @@ def _command(
 
 
 def _start(self: Processes, spec: Spec) -> None:
-    if not spec.name.endswith(".agent"):
+    if spec.name.rpartition(".")[2] not in _FORKED:
         start_alone(self, spec)
         return
     if self.pid(spec.name) is not None:
         return
+    self.log(spec.name).parent.mkdir(parents=True, exist_ok=True)
     process = _SERVER.Process(
         target=_run,
         args=(list(spec.command), dict(spec.environment), spec.folder, self.log(spec.name)),
@@ -97,6 +105,8 @@ def _run(command: list[str], environment: dict[str, str], folder: Path, log: Pat
     logging.getLogger().handlers.clear()
     os.environ.clear()
     os.environ.update({**processes._base_environment(), **environment})
+    # What is there already is not looked through again and again for what could be given back.
+    gc.freeze()
     match command[1:]:
         case ["-m", module, *arguments]:
             sys.argv = [module, *arguments]

@@ -76,7 +76,7 @@ class NetworkScenario(Scenario):
     def settle(self, caller: Consortium) -> None:
         """Have every peer commit what the caller's has: any may be asked to endorse what comes
         next."""
-        for other in self._slugs:
+        for other in self._slugs.keys() - {caller.identity.msp_id}:
             self._consortium(other, "admin").catch_up(caller)
 
     def refused(

@@ -23,7 +23,7 @@ from client.identity import Identity
 from demo import run as demo
 from demo.run import PLAN_ID, Options, Run
 from network.topology import Kind
-from support.forked import agents_forked
+from support.forked import processes_forked
 from trainer import presets
 
 
@@ -49,7 +49,7 @@ def training(
         application=application,
         aggregation=aggregation,
     )
-    with agents_forked(), demo.prepared(options, lambda _: None) as run:
+    with processes_forked(), demo.prepared(options, lambda _: None) as run:
         if start:
             run.agents.start()
         yield run

@@ -47,8 +47,7 @@ class Agents:
 
     def stop(self) -> None:
         """End all."""
-        for slug in self.names:
-            self._processes.stop(f"{slug}.agent")
+        self._processes.stop(*(f"{slug}.agent" for slug in self.names))
 
     def check(self) -> None:
         """Raise where an agent has ended by itself."""

@@ -170,9 +170,8 @@ class Network(ABC):
             )
 
     def down(self) -> None:
-        """Stop all processes, last started first. Data stays; :meth:`start` goes on with it."""
-        for name in reversed(self.names()):
-            self.processes.stop(name)
+        """Stop all processes. Data stays; :meth:`start` goes on with it."""
+        self.processes.stop(*reversed(self.names()))
 
     def restart(self, name: str) -> None:
         """Start one process again, whether it was killed or not."""

@@ -84,14 +84,14 @@ class Processes:
         pid = self.pid(name)
         return 0 if pid is None else proportional_memory_kb(pid)
 
-    def stop(self, name: str) -> None:
-        """End a process gently, after ten seconds by force."""
-        pid = self.pid(name)
-        if pid is None:
-            return
-        os.kill(pid, signal.SIGTERM)
-        if not self._gone(name, _STOP_SECONDS):
-            self.kill(name)
+    def stop(self, *names: str) -> None:
+        """End processes gently, after ten seconds by force. All are told before any is waited
+        for."""
+        for name in names:
+            self.signal(name, signal.SIGTERM)
+        for name in names:
+            if not self._gone(name, _STOP_SECONDS):
+                self.kill(name)
 
     def signal(self, name: str, number: signal.Signals) -> None:
         """Send a signal to a process, if it runs."""

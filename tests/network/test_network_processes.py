@@ -79,6 +79,24 @@ def test_a_process_that_does_not_heed_is_ended_by_force(
     assert processes.pid("stubborn") is None
 
 
+def test_all_are_told_before_any_is_waited_for(processes: Processes, tmp_path: Path) -> None:
+    lines = {
+        "first": "signal.signal(15, signal.SIG_IGN)",
+        "second": "signal.signal(15, lambda *_: Path('told').touch())",
+    }
+    for name, line in lines.items():
+        code = f"import signal, time; from pathlib import Path; {line}; print('up', flush=True)\n"
+        code += "while not Path('told').exists(): time.sleep(0.01)\nprint('ended', flush=True)"
+        processes.start(Spec(name, [sys.executable, "-c", code], {}, tmp_path))
+        wait_until(lambda name=name: "up" in processes.tail(name), "the process being up", 10)  # type: ignore[misc]
+
+    processes.stop("first", "second")
+
+    for name in lines:
+        assert processes.pid(name) is None
+        assert "ended" in processes.tail(name)
+
+
 def test_a_killed_process_leaves_the_others(processes: Processes, tmp_path: Path) -> None:
     for name in ("one", "two"):
         processes.start(_waiting(name, tmp_path))

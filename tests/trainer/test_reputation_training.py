@@ -19,6 +19,7 @@ from chaincode.schema.classifiers import ClassifierTerms, assess, traits
 from chaincode.schema.errors import Code, MedFabricError
 from chaincode.schema.reputation import Evidence, Rated, Tally
 from client.cli.main import cli
+from trainer.reputation import export as writing
 from trainer.reputation import histories
 from trainer.reputation.behaviour import ATTACKS, Kind, honest, malicious
 from trainer.reputation.histories import Consortium, Member, simulate
@@ -139,7 +140,8 @@ def test_the_command_writes_terms_that_the_ledger_takes(tmp_path):
 @pytest.mark.parametrize(
     ("name", "where"), [("With Spaces", "classifier.json"), ("fine", "nowhere/classifier.json")]
 )
-def test_a_wrong_name_or_place_is_refused(tmp_path, name, where):
+def test_a_wrong_name_or_place_is_refused_before_training(tmp_path, monkeypatch, name, where):
+    monkeypatch.delattr(writing, "train")
     words = ["node", "classifier", name, "--consortia", "20", "--out", str(tmp_path / where)]
 
     result = CliRunner().invoke(cli, words)

@@ -27,12 +27,17 @@ def write(name: str, seed: int, consortia: int, out: Path) -> dict[str, Any]:
         raise MedFabricError(
             Code.BAD_ARGUMENT, "name it in lower-case letters, digits and dashes"
         ) from None
+    # Training takes a minute.
+    if not out.parent.is_dir():
+        raise _unusable(out, f"{out.parent} is no folder")
     terms = train(Recipe(seed=seed, consortia=consortia, calibration=consortia // 2), name)
     content = canonical.dumps(terms)
     try:
         write_whole(out, content)
     except OSError as error:
-        raise MedFabricError(
-            Code.FILE_UNUSABLE, f"cannot write {out}: {error.strerror}; name another file"
-        ) from None
+        raise _unusable(out, str(error.strerror)) from None
     return {"terms": canonical.sha256(terms), "bytes": len(content), "file": str(out)}
+
+
+def _unusable(out: Path, why: str) -> MedFabricError:
+    return MedFabricError(Code.FILE_UNUSABLE, f"cannot write {out}: {why}; name another file")

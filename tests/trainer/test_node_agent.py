@@ -29,6 +29,7 @@ from chaincode.schema.rounds import (
     Contribution,
     Decline,
     DeclineArgs,
+    Dropped,
     Model,
     ModelArgs,
     ModelStatus,
@@ -82,6 +83,7 @@ def _view(status: RoundStatus, **changes: Any) -> RoundView:
         deadline=1000,
         participants=small_terms().participation.participants,
         contributions=changes.pop("contributions", ()),
+        dropped=changes.pop("dropped", ()),
         aggregate_sha256=changes.pop("aggregate_sha256", None),
     )
     lists: dict[str, Any] = dict.fromkeys(
@@ -157,6 +159,32 @@ def test_moving_on_is_due_at_once_when_the_stage_is_complete_else_after_its_dead
 
     assert [d.not_before for d in waiting if d.task is Task.ADVANCE_ROUND] == [1001]
     assert [d.not_before for d in complete if d.task is Task.ADVANCE_ROUND] == [0]
+
+
+def test_what_is_left_after_an_update_was_dropped_is_summed_and_attested_at_once(
+    tmp_path: Path,
+) -> None:
+    lost = Dropped(
+        msp_id=HOSPITALS[3],
+        node_id="node1",
+        update_sha256="ef" * 32,
+        code="MF-6011",
+        objectors=HOSPITALS[:3],
+    )
+    ledger = _Ledger()
+    rounds = _rounds(ledger, tmp_path)
+    found = []
+    for dropped, number in (((), 4), ((lost,), 3)):
+        summed = tuple(_contribution(h) for h in HOSPITALS[:number])
+        view = _view(RoundStatus.SEALED, contributions=summed, dropped=dropped)
+        duty = next(d for d in duties(ME, _now(view)) if d.task is Task.ATTEST)
+        rounds.attest(duty, _now(view))
+        found.append(duty)
+
+    # Another duty: what failed before does not have it wait.
+    assert found[0] != found[1]
+    assert [args.dropped for _, args in ledger.submitted] == [0, 1]
+    assert [args.aggregate_sha256[-1] for _, args in ledger.submitted] == ["4", "3"]
 
 
 @pytest.mark.parametrize(
@@ -407,8 +435,8 @@ class _Keys:
     def weighted_sum(self, *_: object) -> list[bytes]:
         return [b"own sum"]
 
-    def aggregate_sha256(self, *_: Any) -> str:
-        return "cd" * 32
+    def aggregate_sha256(self, _: object, round_: WholeRound, _content: str) -> str:
+        return "cd" * 31 + f"c{len(round_.contributions)}"
 
     def share_key(self, _: Snapshot) -> None:
         raise AssertionError("the key is not touched for a foreign aggregate")
@@ -694,7 +722,7 @@ def test_no_node_trains_on_from_a_recalled_model(tmp_path: Path) -> None:
     ("accepted", "hospitals", "why"),
     [
         ("ee" * 32, HOSPITALS, "not the sum"),
-        ("cd" * 32, HOSPITALS[:1], "single hospital"),
+        ("cd" * 31 + "c1", HOSPITALS[:1], "single hospital"),
     ],
 )
 def test_no_share_in_an_aggregate_that_is_not_the_own_sum_of_several(
@@ -775,7 +803,8 @@ def test_node_configuration_that_cannot_be_used_is_named(tmp_path: Path, content
         load(tmp_path / "absent.json")
 
 
-def test_no_share_in_a_second_aggregate_of_a_round(tmp_path: Path) -> None:
+@pytest.mark.parametrize("step", ["submit_share", "unmask"])
+def test_no_share_in_a_second_aggregate_of_a_round(tmp_path: Path, step: str) -> None:
     home = Home(tmp_path)
     home.keep("plan", "decrypted-1", _Decrypted(aggregate_sha256="aa" * 32))
     home.close()
@@ -783,7 +812,7 @@ def test_no_share_in_a_second_aggregate_of_a_round(tmp_path: Path) -> None:
     view = _view(RoundStatus.AGGREGATED, aggregate_sha256="cd" * 32)
 
     with pytest.raises(MedFabricError, match=r"MF-9106.*already shared"):
-        rounds.submit_share(Duty(Task.SUBMIT_SHARE, "plan", 1), _now(view))
+        getattr(rounds, step)(Duty(Task.SUBMIT_SHARE, "plan", 1), _now(view))
 
 
 def test_a_duty_that_runs_out_of_memory_is_told_as_such_and_stays(tmp_path: Path) -> None:

@@ -114,7 +114,9 @@ class Duty:
     """On a plan, or on another ``subject``. ``turn`` is this hospital's place in the queue for a
     transaction that any one may submit: 0 acts at once, others only if the state stays as it is.
     ``not_before`` is a point in time, in seconds of the epoch, before which the ledger would refuse
-    it (0: none). ``page``: of the round's nodes, where the round takes them page by page."""
+    it (0: none). ``page``: of the round's nodes, where the round takes them page by page.
+    ``dropped``: after how many updates that the round has dropped; what failed before is then due
+    anew."""
 
     task: Task
     plan_id: str = ""
@@ -123,6 +125,7 @@ class Duty:
     not_before: int = 0
     subject: str = ""
     page: int = 0
+    dropped: int = 0
 
     def __str__(self) -> str:
         on = self.subject or f"{self.plan_id} round {self.round}"
@@ -254,7 +257,7 @@ def _contribute(me: Me, plan: Plan, view: RoundView) -> Iterator[Duty]:
     # An attestation that comes after the agreement still goes on record.
     attesting = status in (RoundStatus.SEALED, RoundStatus.AGGREGATED)
     if attesting and _owes(me, view.attestations):
-        yield Duty(Task.ATTEST, plan_id, number)
+        yield Duty(Task.ATTEST, plan_id, number, dropped=len(view.round.dropped))
     sharing = status is RoundStatus.AGGREGATED and me.msp_id in view.round.key_holders
     if sharing and _owes(me, view.shares):
         yield Duty(Task.SUBMIT_SHARE, plan_id, number)

@@ -302,7 +302,8 @@ class Rounds:
         Raises:
             MedFabricError: ``AGGREGATE_REFUSED``, as :meth:`submit_share`.
         """
-        self._masks.unmask(duty, now, self._agreed(now).aggregate_sha256)
+        agreed = self._agreed(now)
+        self._masks.unmask(duty, now, agreed.aggregate_sha256)
 
     def evaluate(self, duty: Duty, now: Snapshot) -> Facts:
         """Combine the shares into the candidate and evaluate it on this hospital's own data."""

@@ -24,13 +24,14 @@ import numpy as np
 
 from benchmarks._federation import HOSPITALS, Federation, mean, row, spread, value_clip
 from chaincode.schema.encryption import Workload
+from chaincode.schema.masking import round_context
 from chaincode.schema.plans import LayerTerms
 from trainer import presets
 from trainer.models import registry
 from trainer.models.layers import Layers
 from trainer.models.values import set_parameters
 from trainer.privacy import KeySecret, Scheme
-from trainer.privacy.masking import Masker, round_context
+from trainer.privacy.masking import Masker
 from trainer.simulation import centralised, federated
 
 APPLICATION, HEAD = "skin", "6"

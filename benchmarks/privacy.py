@@ -30,7 +30,7 @@ from chaincode.schema import masking
 from chaincode.schema.encryption import Workload, choose
 from trainer.privacy import CollectiveKey, KeySecret, Scheme
 from trainer.privacy.kahe import weighted_sum
-from trainer.privacy.masking import Masker, MaskSecrets, round_context
+from trainer.privacy.masking import Masker, MaskSecrets
 from trainer.privacy.ring import Residues
 from trainer.privacy.wire import Kind
 
@@ -154,7 +154,7 @@ class _Masked:
             error_nano=round(error * 1e9),
             threshold=MASKED // 2 + 1,
         )
-        context = round_context("b" * 64, 1)
+        context = masking.round_context("b" * 64, 1)
         self._secrets = [MaskSecrets(os.urandom(32), context) for _ in range(MASKED)]
         mask_keys = [secrets.mask_key.public_hex for secrets in self._secrets]
         self._masker = Masker(terms, PARAMETERS, context, mask_keys)

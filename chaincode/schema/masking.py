@@ -167,3 +167,8 @@ def bound_sha256(plan_id: str, number: int, place: Iterable[str], kind: str, sha
     """
     said = "\x00".join(("MFS1 share", plan_id, str(number), *place, kind, share))
     return hashlib.sha256(said.encode("ascii")).hexdigest()
+
+
+def round_context(terms_sha256: str, number: int) -> bytes:
+    """What one round's masks are bound to; round 0 stands for the plan."""
+    return hashlib.sha256(f"MFS1 context {terms_sha256} {number}".encode("ascii")).digest()

@@ -261,10 +261,13 @@ class Reader:
 
     def round(self, plan_id: str, number: int) -> WholeRound:
         """A round with its nodes."""
-        place = (plan_id, number)
-        round_ = self.get(keys.round_(*place), Round)
+        return self.whole(self.get(keys.round_(plan_id, number), Round))
+
+    def whole(self, round_: Round) -> WholeRound:
+        """The same of a round as it stands, or once stood."""
+        place = (round_.plan_id, round_.number)
         below = keys.round_(*place)[1]
-        terms = self.plan(plan_id).terms
+        terms = self.plan(round_.plan_id).terms
         return WholeRound.of(
             round_,
             list(self.all("cohort", Cohort, *below)),

@@ -9,8 +9,10 @@ from typing import TypeVar
 
 from chaincode.schema import keys
 from chaincode.schema.base import Language
+from chaincode.schema.ceremonies import Ceremony
 from chaincode.schema.dropping import verdicts
 from chaincode.schema.errors import Code
+from chaincode.schema.masking import MaskingTerms
 from chaincode.schema.plans import PlanTerms
 from chaincode.schema.rounds import (
     Attestation,
@@ -21,8 +23,9 @@ from chaincode.schema.rounds import (
     RoundStatus,
     Update,
 )
+from chaincode.schema.sums import attested_sha256
 from client.audit.lineage import Reader
-from client.audit.proof import Finding, Ledger, Writing
+from client.audit.proof import NAMESPACE, Finding, Ledger, Writing
 
 Asset = TypeVar("Asset", bound=Language)
 
@@ -75,16 +78,27 @@ class _Round:
         return tuple(sorted(found, key=lambda one: (one.msp_id, one.node_id)))
 
     def _attesting(self, round_: Round, block: int) -> int:
-        """Hospitals that had attested the accepted sum, of the updates that are left."""
-        attested = (round_.aggregate_sha256, len(round_.dropped))
+        """Hospitals that had attested the accepted sum: of all updates that are left, by the
+        weights that follow from the ledger."""
+        reader, left = Reader(self._ledger), len(round_.dropped)
+        key = reader.find(keys.ceremony(round_.plan_id), Ceremony)
+        masked = isinstance(self._terms.encryption, MaskingTerms)
+        key_sha256 = None if masked or key is None else key.collective_key_sha256
+        whole = reader.whole(round_)
+
+        def is_right(posted: Attestation) -> bool:
+            digest = attested_sha256(self._terms, key_sha256, whole, posted.aggregate.sha256)
+            return posted.aggregate_sha256 == round_.aggregate_sha256 == digest
+
         posted = self._posted("attestation", Attestation, block)
-        return sum((one.aggregate_sha256, one.dropped) == attested for one in posted)
+        return sum(one.dropped == left and is_right(one) for one in posted)
 
     def _posted(self, kind: str, model: type[Asset], block: int) -> Iterator[Asset]:
         """What stood on the ledger before a block: what a transaction reads is not of its own."""
         prefix = keys.composite((kind, keys.round_(*self._place)[1]))
-        for composite, (first, *_) in self._ledger.writings.items():
-            if composite.startswith(prefix) and first.block < block:
+        for key, _ in self._ledger.state.range(NAMESPACE, prefix, prefix + "\U0010ffff"):
+            first = self._ledger.writings[key][0]
+            if first.block < block:
                 yield model.model_validate_json(first.value or b"")
 
     def _finding(self, why: str, writing: Writing) -> Finding:

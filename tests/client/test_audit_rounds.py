@@ -9,10 +9,21 @@ from typing import Any
 
 import pytest
 from support.replayed import proven
-from support.scenario import HOSPITALS, PLAN, at, attest_args, sha, terms
+from support.scenario import (
+    HOSPITALS,
+    PLAN,
+    Scenario,
+    at,
+    attest_args,
+    sha,
+    share_args,
+    terms,
+)
 
 from chaincode.schema import canonical, keys
 from chaincode.schema.errors import Code
+from chaincode.schema.rounds import WholeRound
+from chaincode.schema.sums import attested_sha256
 from client.audit import graph, lineage, reputations, rounds
 from client.audit.proof import NAMESPACE, Ledger
 from client.audit.state import Change
@@ -27,14 +38,29 @@ def ledger() -> Ledger:
     """A round that went on without the second hospital's update, to which a minority's liar
     objected in vain as well."""
     scenario = at("sealed")
-    scenario.do(FOUR, "round:Attest", attest_args(terms()))
+    attest(scenario, (FOUR,))
     scenario.object(terms(), TWO, who=(ONE, THREE, FOUR))
     scenario.object(terms(), THREE, who=(TWO,))
     scenario.advance(terms())
-    for step in (scenario.attest, scenario.share, scenario.evaluate):
-        step(terms())
-        scenario.advance(terms())
+    summed = {"aggregate_sha256": attest(scenario, HOSPITALS)}
+    scenario.advance(terms())
+    for hospital in HOSPITALS:
+        scenario.do(hospital, "round:SubmitShare", share_args(terms(), hospital) | summed)
+    scenario.advance(terms())
+    scenario.evaluate(terms())
+    scenario.advance(terms())
     return proven(scenario.ledger)
+
+
+def attest(scenario: Scenario, who: tuple[str, ...]) -> str:
+    """These hospitals attest the sum of the updates that are left; its hash."""
+    state = scenario.round_state(terms())
+    args = attest_args(terms(), dropped=len(state["dropped"]))
+    whole = WholeRound.model_validate_json(json.dumps(state))
+    digest = attested_sha256(terms(), sha("collective key"), whole, args["aggregate"]["sha256"])
+    for hospital in who:
+        scenario.do(hospital, "round:Attest", args | {"aggregate_sha256": digest})
+    return digest
 
 
 def _edit(ledger: Ledger, key: str, edit: Edit) -> None:
@@ -112,6 +138,34 @@ def test_an_objection_that_came_after_is_no_reason(ledger: Ledger) -> None:
 
     assert finding.code == Code.LINEAGE_BROKEN
     assert "does not follow from objections" in finding.message
+
+
+@pytest.mark.parametrize(
+    ("key", "edit"),
+    [
+        # A weight that does not follow, and an update that hospitals did not sum.
+        (
+            keys.contributions(PLAN, 1, 0),
+            lambda page: page["contributions"][3].update(standing_milli=1),
+        ),
+        (
+            keys.update(PLAN, 1, FOUR, "node1"),
+            lambda update: update["update"].update(sha256=sha("another")),
+        ),
+        (
+            keys.ceremony(PLAN),
+            lambda ceremony: ceremony.update(collective_key_sha256=sha("another")),
+        ),
+    ],
+)
+def test_a_sum_of_something_else_than_the_round_s_updates_is_found(
+    ledger: Ledger, key: keys.Key, edit: Edit
+) -> None:
+    _edit(ledger, keys.composite(key), edit)
+
+    (finding,) = rounds.check(ledger)
+
+    assert "too few hospitals attest" in finding.message
 
 
 def test_attestations_of_the_sum_with_the_dropped_update_do_not_count(ledger: Ledger) -> None:

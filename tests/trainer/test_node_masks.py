@@ -13,12 +13,14 @@ import pytest
 from support.ceremony import Facade
 from support.hiding import hiding, set_budgets
 from support.masking import masked_terms
+from support.replayed import proven
 from support.scenario import HOSPITALS, PLAN, SAMPLES, STEPS, at, dataset_of
 
 from chaincode.schema.ceremonies import CeremonyView
 from chaincode.schema.errors import MedFabricError
 from chaincode.schema.plans import Plan, PlanArgs
 from chaincode.schema.rounds import RoundPage, RoundPageArgs, RoundView
+from client.audit import rounds as audit
 from client.content.directory import DirectoryStore
 from trainer.node.ceremony import KeyKeeper
 from trainer.node.content import Exchange
@@ -204,6 +206,7 @@ def test_an_update_that_is_none_is_dropped_and_leaves_no_mask_in_the_model(nodes
     assert (dropped["msp_id"], dropped["code"]) == (FOUR, "MF-6001")
     assert nodes.end(ONE, TWO, THREE)["status"] == "PUBLISHED"
     assert nodes.model() == pytest.approx(_mean(ONE, TWO, THREE), abs=1e-12)
+    assert list(audit.check(proven(nodes.scenario.ledger))) == []
 
 
 def test_a_node_whose_dealing_one_hospital_cannot_open_costs_nothing(nodes: Nodes) -> None:

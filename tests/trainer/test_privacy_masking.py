@@ -15,14 +15,13 @@ from hypothesis import strategies as st
 from support.masking import CHANNEL_KEY
 
 from chaincode.schema.errors import MedFabricError
-from chaincode.schema.masking import SHARE_BYTES, MaskingTerms
+from chaincode.schema.masking import SHARE_BYTES, MaskingTerms, round_context
 from trainer.privacy.masking import (
     MaskedForm,
     Masker,
     MaskSecrets,
     own_sha256,
     recovered,
-    round_context,
 )
 from trainer.privacy.transport import ORDER, TransportKey
 

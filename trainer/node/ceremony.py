@@ -25,7 +25,7 @@ from chaincode.schema.ceremonies import (
 )
 from chaincode.schema.encryption import EncryptionTerms
 from chaincode.schema.errors import Code, MedFabricError
-from chaincode.schema.masking import MaskingTerms
+from chaincode.schema.masking import MaskingTerms, round_context
 from chaincode.schema.plans import InheritedKey, PlanArgs, PlanTerms, PlanView
 from client.consortium import Consortium
 from trainer.node.content import Exchange
@@ -35,7 +35,6 @@ from trainer.privacy import CollectiveKey, KeySecret, Scheme, ShareKey
 from trainer.privacy.commitments import digest
 from trainer.privacy.dealing import Dealing
 from trainer.privacy.handover import Held
-from trainer.privacy.masking import round_context
 from trainer.privacy.ring import Residues
 from trainer.privacy.transport import TransportKey
 from trainer.privacy.wire import MALFORMED, Kind

@@ -20,6 +20,7 @@ from chaincode.schema.masking import (
     UnmaskArgs,
     Unmasking,
     bound_sha256,
+    round_context,
 )
 from chaincode.schema.plans import PlanTerms
 from chaincode.schema.rounds import WholeRound
@@ -33,7 +34,6 @@ from trainer.privacy.masking import (
     MaskSecrets,
     own_sha256,
     recovered,
-    round_context,
 )
 from trainer.privacy.transport import TransportKey
 from trainer.randomness import Secrets

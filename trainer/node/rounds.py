@@ -37,6 +37,7 @@ from chaincode.schema.rounds import (
     SubmitUpdateArgs,
     WholeRound,
 )
+from chaincode.schema.sums import attested_sha256
 from client.consortium import Consortium
 from trainer import norms
 from trainer.node.ceremony import KeyKeeper
@@ -48,7 +49,7 @@ from trainer.node.home import Home
 from trainer.node.masks import MaskKeeper
 from trainer.privacy.discrete_gaussian import noised
 from trainer.privacy.sampling import fresh
-from trainer.privacy.threshold import aggregate_sha256, update_sender
+from trainer.privacy.threshold import update_sender
 from trainer.privacy.wire import MALFORMED, Kind
 
 if TYPE_CHECKING:
@@ -410,16 +411,19 @@ class Rounds:
         round_ = now.view.round
         name = _sum_of(round_)
         if name not in self._aggregates:
-            masked = isinstance(now.plan.terms.encryption, MaskingTerms)
-            summed = self._masked_sum if masked else self._sum
-            self._aggregates[name] = summed(now, round_)
+            self._aggregates[name] = self._summed(now)
         return self._aggregates[name]
 
-    def _sum(self, now: Snapshot, round_: WholeRound) -> _Aggregate:
-        scheme, key = self._keys.scheme(now), self._keys.collective_key(now)
-        content_sha256 = self.encrypted_sum(now, round_.contributions)
-        digest = scheme.aggregate_sha256(key, round_, content_sha256)
-        return self._kept(content_sha256, digest)
+    def _summed(self, now: Snapshot) -> _Aggregate:
+        terms, round_ = now.plan.terms, now.view.round
+        if isinstance(terms.encryption, MaskingTerms):
+            content, key = self._masked_sum(now), None
+        else:
+            content = self.encrypted_sum(now, round_.contributions)
+            key = self._keys.collective_key(now).sha256
+        path = self._home.content(content)
+        assert path is not None
+        return _Aggregate(path, content, attested_sha256(terms, key, round_, content))
 
     def encrypted_sum(self, now: Snapshot, contributions: Sequence[Contribution]) -> str:
         """The hash of the weighted sum of these encrypted updates, kept."""
@@ -438,18 +442,11 @@ class Rounds:
             updates = list(zip(files, senders, weights, strict=True))
             return self._home.keep_stream(scheme.weighted_sum(updates, key))
 
-    def _masked_sum(self, now: Snapshot, round_: WholeRound) -> _Aggregate:
-        masker = self._masks.masker(now)
+    def _masked_sum(self, now: Snapshot) -> str:
+        masker, round_ = self._masks.masker(now), now.view.round
         named = [(masker.update, contribution.update) for contribution in round_.contributions]
         with self.opened(round_, named) as updates:
-            content_sha256 = self._home.keep_stream(masker.add(updates))
-        digest = aggregate_sha256(masker.update.context, None, round_, content_sha256)
-        return self._kept(content_sha256, digest)
-
-    def _kept(self, content_sha256: str, digest: str) -> _Aggregate:
-        path = self._home.content(content_sha256)
-        assert path is not None
-        return _Aggregate(path, content_sha256, digest)
+            return self._home.keep_stream(masker.add(updates))
 
     @contextmanager
     def opened(

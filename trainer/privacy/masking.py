@@ -150,11 +150,6 @@ def own_sha256(context: bytes, secret: int) -> str:
     return hashlib.sha256(said).hexdigest()
 
 
-def round_context(terms_sha256: str, number: int) -> bytes:
-    """What one round's masks are bound to; round 0 stands for the plan."""
-    return hashlib.sha256(f"MFS1 context {terms_sha256} {number}".encode("ascii")).digest()
-
-
 class Masker:
     """The arithmetic of one round.
 

@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from chaincode.schema import canonical, encryption
 from chaincode.schema.encryption import EncryptionTerms, Workload
 from chaincode.schema.errors import Code, MedFabricError
-from chaincode.schema.rounds import WholeRound
+from chaincode.schema.sums import scheme_context
 from chaincode.schema.tied import primes_of
 from trainer.privacy import kahe, sampling
 from trainer.privacy.commitments import SHORTS, Commitments
@@ -98,7 +98,7 @@ class Scheme:
         self._work = work
         self._seal = Seal(terms)
         self._rns = Rns(terms.poly_modulus_degree, self._seal.primes)
-        self.context = _context(terms, work, seed)
+        self.context = scheme_context(terms, work, seed)
         self._origin = origin or seed
         self._reference = np.stack(
             [_uniform(self._origin, i, q, self._rns.degree) for i, q in enumerate(self._rns.primes)]
@@ -340,10 +340,6 @@ class Scheme:
         for chunks in zip(*readers, strict=True):
             yield form.masked.pack(self._masks.add(list(chunks), weights))
 
-    def aggregate_sha256(self, key: CollectiveKey, round_: WholeRound, sum_sha256: str) -> str:
-        """What hospitals attest of a round's encrypted sum."""
-        return aggregate_sha256(self.context, key.sha256, round_, sum_sha256)
-
     # the decryption
 
     def decryption_share(
@@ -466,32 +462,6 @@ def update_sender(plan_id: str, number: int, place: tuple[str, str]) -> bytes:
         place: the hospital and the node.
     """
     return canonical.dumps({"plan": plan_id, "round": number, "sender": place})
-
-
-def aggregate_sha256(
-    context: bytes, key_sha256: str | None, round_: WholeRound, sum_sha256: str
-) -> str:
-    """What hospitals attest of a round's sum, encrypted or masked.
-
-    It binds the sum to the round, the key if there is one, and the list of contributions.
-    """
-    return canonical.sha256(
-        {
-            "context": context.hex(),
-            "key": key_sha256,
-            "plan": round_.plan_id,
-            "round": round_.number,
-            "inputs": [c.model_dump(mode="json") for c in round_.contributions],
-            "sum": sum_sha256,
-        }
-    )
-
-
-def _context(terms: EncryptionTerms, work: Workload, seed: bytes) -> bytes:
-    sizes = f"{work.hospitals} {work.updates} {work.parameters} {work.rounds}"
-    return hashlib.sha256(
-        b"MFR2 context" + canonical.dumps(terms) + sizes.encode("ascii") + seed
-    ).digest()
 
 
 def _uniform(seed: bytes, index: int, prime: int, degree: int) -> Residues:

@@ -9,12 +9,23 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.scenario import BAD, GOOD, HOSPITALS, Scenario, at, ref, sha, share_args, terms
+from support.scenario import (
+    BAD,
+    GOOD,
+    HOSPITALS,
+    Scenario,
+    at,
+    dataset_args,
+    ref,
+    sha,
+    share_args,
+    terms,
+)
 
 from chaincode.schema import grouptests, keys
 from chaincode.schema.errors import Code
 from chaincode.schema.grouptests import GroupScore
-from chaincode.schema.plans import AcceptanceTerms, PlanTerms
+from chaincode.schema.plans import AcceptanceTerms, Participant, PlanTerms
 
 ONE, TWO, THREE, FOUR = HOSPITALS
 WHICH = {"plan_id": "tests", "round": 1}
@@ -103,6 +114,42 @@ def test_the_whole_test_books_who_did_harm_and_who_did_not():
         ):
             assert found is not None
             assert (found[GOOD], found[BAD]) == (int(not bad), int(bad))
+
+
+def test_a_dropped_update_is_in_no_group_and_is_not_judged():
+    made, plan = at("enrolled"), plan_with_tests()
+    made.identity(ONE, "node2", "trainer", "validator")
+    made.do(ONE, "node:Register", made.node_args(ONE, "node2"))
+    made.do(ONE, "dataset:Register", dataset_args("second"))
+    second = Participant(msp_id=ONE, node_id="node2", dataset_id="second")
+    nodes = (*plan.participation.participants, second)
+    joined = plan.participation.model_copy(update={"participants": nodes, "quorum": 4})
+    plan = plan.model_copy(update={"participation": joined})
+    for step in (made.propose, made.consent, made.approve, made.ceremony, made.open, made.submit):
+        step(plan)
+    update = {"dataset_id": "second", "update": ref("update of the second node")}
+    made.do(ONE, "round:SubmitUpdate", made.update_args(plan, ONE) | update, "node2")
+    made.advance(plan)
+    made.object(plan, ONE)
+    left = made.advance(plan)
+    for step in (made.attest, made.share):
+        step(plan)
+        made.advance(plan)
+
+    made.group_test(plan, 1)
+
+    assert {(c["msp_id"], c["node_id"]) for c in left["contributions"]} == {
+        *((h, "node1") for h in HOSPITALS[1:]),
+        (ONE, "node2"),
+    }
+    assert {h for group in drawn_test(made)["groups"] for h in group["members"]} == {*HOSPITALS}
+    assert quality(made, "node", f"{ONE}/node1") is None
+    assert quality(made, "node", f"{ONE}/node2")[:2] == [1, 0]
+    made.evaluate(plan)
+    made.advance(plan)
+    # The hospital's other update is in the sum: what comes of it is the hospital's, too.
+    hospital = made.asset(keys.reputation("hospital", ONE))["tallies"]
+    assert (hospital["content"][BAD], hospital["outcome"][GOOD]) == (1, 1)
 
 
 def test_blame_leaves_an_honest_hospital_with_further_tests_and_stays_with_the_harmful_one():

@@ -23,11 +23,12 @@ from support.scenario import HOSPITALS, PLAN, Scenario, at, commit_args, share_a
 
 from chaincode.contracts import cohort
 from chaincode.contracts.masking import overweight
-from chaincode.schema import masking
+from chaincode.schema import canonical, keys, masking
 from chaincode.schema.encryption import Workload
 from chaincode.schema.errors import Code, MedFabricError
 from chaincode.schema.masking import Masked, MaskingTerms
 from chaincode.schema.plans import PlanTerms
+from chaincode.shim.stub import composite_key
 
 ONE, TWO, THREE, FOUR = HOSPITALS
 TERMS = masked_terms(PLAN)
@@ -169,6 +170,23 @@ def test_whoever_is_left_must_not_weigh_more_than_the_cap() -> None:
     assert overweight([_weighs(ONE, 384), _weighs(TWO, 384), _weighs(THREE, 256)]) is None
     # The cap of four held; with two of them gone, 97 of 100 are more than three quarters.
     assert overweight([_weighs(ONE, 384), _weighs(FOUR, 10)]) == ONE
+
+
+def test_what_is_left_without_a_dropped_update_must_not_weigh_more_than_the_cap_either() -> None:
+    scenario = reached("sealed")
+    name = composite_key(*keys.masking(PLAN, 1))
+    fixed = json.loads(scenario.ledger.state[name])
+    # With four hospitals the cap is 3/8 of the sum, with three of them half.
+    for node, weight in zip(fixed["nodes"], (370, 130, 130, 370), strict=True):
+        node["weight"] = weight
+    scenario.ledger.state[name] = canonical.dumps(fixed)
+    scenario.object(TERMS, FOUR)
+
+    failed = scenario.advance(TERMS)
+
+    assert (failed["status"], failed["failure"]) == ("FAILED", Code.WEIGHT_CAP)
+    assert ONE in failed["reason"]
+    assert [d["msp_id"] for d in failed["dropped"]] == [FOUR]
 
 
 def _weighs(msp_id: str, weight: int) -> Masked:

@@ -14,6 +14,7 @@ from support.training import (
     everyone_decrypts,
     proven,
     soon_over,
+    tied,
     training,
     two_are_enough,
     until,
@@ -134,6 +135,7 @@ def test_updates_that_cannot_be_summed_are_dropped_and_the_round_goes_on(
     kind: Kind, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     two_are_enough(monkeypatch)
+    tied(monkeypatch)
     with training(tmp_path / "run", kind, rounds=1, stage_seconds=30, start=False) as run:
         _start(run, {"hospital3": _SPOILING, "hospital4": _UNSOUND})
         view = until(run, 1, ended)

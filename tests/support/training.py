@@ -64,6 +64,17 @@ def everyone_decrypts(monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
+def tied(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the demonstration's plan ask for proofs that updates open under their keys."""
+    monkeypatch.setattr(
+        presets,
+        "encryption",
+        lambda work, clip_micro: choose(
+            work, clip_micro=clip_micro, error_nano=10_000, threshold=3, tied=True
+        ),
+    )
+
+
 def two_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have the demonstration's plan go on with two updates."""
     _participating(monkeypatch, quorum=2)

@@ -6,7 +6,8 @@ processor time per million parameters, one core; the runs of both alternate, the
 Ours: terms chosen for 64 hospitals and an error of 5e-6 of the clip, and coarser ones. An update is
 masked values, the encrypted key of their mask and the proof that this was made by the rules. The
 proof's making and checking are counted where they happen: encrypting, and reading to add. Additive
-secret sharing, of 16 nodes, stands beside it.
+secret sharing, of 16 nodes, stands beside it, and updates whose proof ties masked values to the
+encrypted key beside those whose does not.
 """
 
 from __future__ import annotations
@@ -46,6 +47,8 @@ ADDED = 8
 LARGE = (10_000_000, 100_000_000)
 COARSER = (1e-3, 4e-2)
 MASKED_ERRORS = (5e-6, 1e-3, 4e-3)
+TIED = (62, 3_500_000)
+"""Parameters of updates whose masked values are proven to open under their key."""
 SENDER = b"a node, in a round"
 _PER_MILLION = 1_000_000 / PARAMETERS
 _PEER = "NVIDIA FLARE's parameters"
@@ -79,6 +82,8 @@ def rows() -> list[dict[str, Any]]:
         rows += _coarser_rows(_Ours(PARAMETERS, error), theirs)
     for masked in (_Masked(error) for error in MASKED_ERRORS):
         rows += _masked_rows(masked, ours)
+    for parameters in TIED:
+        rows += _tied_rows(parameters)
     many = [generator.normal(0, 0.1, MANY) for _ in range(HOSPITALS)]
     what = f"largest error of the mean over its largest value, {HOSPITALS} hospitals"
     rows.append(_row(what, "relative", "", _our_error(many), _their_error(many)))
@@ -98,6 +103,20 @@ def _coarser_rows(coarser: _Ours, theirs: _Theirs) -> list[dict[str, Any]]:
         _row(f"{name}: pack and encrypt", _SECONDS, "", encrypt, None),
         _row(f"{name}: add, per client", _SECONDS, "", add / ADDED, None),
         _row(f"{name}: largest error of the mean", "absolute", "", coarser.largest_error(), None),
+    ]
+
+
+def _tied_rows(parameters: int) -> list[dict[str, Any]]:
+    sides = [_Ours(parameters, tied=tied) for tied in (True, False)]
+    name = f"tied to their key, {parameters} values"
+    figures = {
+        ("an update", "MB"): [side.bytes * parameters / 1e6 for side in sides],
+        ("encrypt and prove", "s"): [_seconds(side.encrypt) for side in sides],
+        ("check, before adding", "s"): [_seconds(side.check) for side in sides],
+    }
+    return [
+        _row(f"{name}: {what}", unit, "", *pair) | {"peer_name": "ours, not tied"}
+        for (what, unit), pair in figures.items()
     ]
 
 
@@ -193,9 +212,9 @@ class _Masked:
 class _Ours:
     """Two hospitals' keys under the terms of 64: the work per hospital is the same."""
 
-    def __init__(self, parameters: int, error: float = 5e-6) -> None:
+    def __init__(self, parameters: int, error: float = 5e-6, *, tied: bool = False) -> None:
         work = Workload(HOSPITALS, HOSPITALS, parameters, 1)
-        terms = choose(work, clip_micro=1_000_000, error_nano=round(error * 1e9))
+        terms = choose(work, clip_micro=1_000_000, error_nano=round(error * 1e9), tied=tied)
         self.mask_bits = terms.mask_bits
         self._scheme = Scheme(terms, Workload(2, 2, parameters, 1), b"b" * 32)
         secrets = [KeySecret(os.urandom(32)) for _ in range(2)]
@@ -218,6 +237,12 @@ class _Ours:
 
     def _read(self) -> Iterator[Residues]:
         return self._scheme.update_form(SENDER, self._key).read(io.BytesIO(self._update))
+
+    def check(self) -> None:
+        """Read the update as one that was not seen before."""
+        self._scheme.update_form(SENDER, self._key).proven.clear()
+        for _ in self._read():
+            pass
 
     def add(self) -> list[Residues]:
         """The sum of clients' residues in memory, as the peer's ciphertexts are."""

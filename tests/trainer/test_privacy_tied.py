@@ -258,6 +258,30 @@ def test_what_is_sent_follows_from_what_everybody_sees(seed: int, place: int) ->
         assert (rns.high(with_errors, bits) == rns.high(part, bits)).all()
 
 
+@pytest.mark.parametrize("chunks", [1, FOLDS + 1])
+def test_what_is_drawn_again_is_seen_from_what_is_sent(chunks: int) -> None:
+    """What the sender looks at before it sends is what everybody computes from what it sends."""
+    looked_at: list[tuple[Residues, Residues]] = []
+
+    class Watched(Tied):
+        def _tells_nothing(self, left: tuple[Residues, Residues]) -> bool:
+            looked_at.append(left)
+            return super()._tells_nothing(left)
+
+    one = update(honest(chunks))
+    made = one.prove(proof(chunks, Watched))
+
+    own = one.proof
+    answers, rows = list(own._unpacked(made)), own._tie.rows
+    said = own._open(one.ciphertext, one.sha256, one.chunks)
+    places = own._challenges(own._check_header(made))
+    for answer, place, seen in zip(answers, places, looked_at[-rows:], strict=True):
+        left = own._left(said, own._images(said, answer), place)
+        assert own._tells_nothing(left)
+        for part, same in zip(left, seen, strict=True):
+            assert (part == same).all()
+
+
 def test_honest_carries_are_drawn_again() -> None:
     made = proof(1)
     rns, tie = made._masks.rns, made._tie

@@ -39,7 +39,7 @@ from __future__ import annotations
 import hashlib
 import struct
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import count
 
@@ -131,6 +131,9 @@ class Tied:
             messages: the m_j, ``int64[N]`` each.
         """
         said = self._hidden(ciphertext, masked_sha256, secrets[1], messages)
+        # What answers leave is what masks give, without errors times the challenge.
+        halves, folds = self._left(said, self._images(said, secrets), 0)
+        errors = replace(said, halves=-halves, folds=-folds)
         bits = (PROOF_MASK_BITS, self._tie.key_bits)
         for _ in count():
             masks = [self._drawn(stream, bits) for _ in range(self._tie.rows)]
@@ -139,7 +142,7 @@ class Tied:
             places = self._challenges(digest)
             answers = [self._answer(*pair, secrets) for pair in zip(masks, places, strict=True)]
             if all(map(self._is_short, answers)) and all(
-                self._tells_nothing(self._left(said, *pair))
+                self._tells_nothing(self._left(errors, *pair))
                 for pair in zip(images, places, strict=True)
             ):
                 return self._header(digest) + b"".join(map(self._packed, answers))

@@ -107,9 +107,7 @@ class PlanContract:
 
     @transaction("plan:List")
     def list(self, context: Context, args: PageArgs) -> PlanPage:
-        found, bookmark = context.page("plan", (), PlanState, args.page_size, args.bookmark)
-        terms = context.existing([keys.plan_terms(plan.plan_id) for plan in found], PlanTerms)
-        plans = tuple(Plan.joined(*pair) for pair in zip(found, terms, strict=True))
+        plans, bookmark = context.page("plan", (), PlanState, args.page_size, args.bookmark)
         return PlanPage(plans=plans, bookmark=bookmark)
 
     @transaction("plan:Versions")

@@ -454,7 +454,9 @@ class PlanView(Language):
 
 
 class PlanPage(Language):
-    plans: tuple[Plan, ...]
+    """Where plans stand; of many nodes, each one's terms are long and read by itself."""
+
+    plans: tuple[PlanState, ...]
     bookmark: str
 
 

@@ -389,7 +389,9 @@ _ROWS = (
         "Give a place back; a round that is open still counts on the node.",
     ),
     Transaction("plan:Get", p.PlanArgs, p.PlanView, ANYONE, False, "A plan and its votes."),
-    Transaction("plan:List", PageArgs, p.PlanPage, ANYONE, False, "All plans."),
+    Transaction(
+        "plan:List", PageArgs, p.PlanPage, ANYONE, False, "Where all plans stand, without terms."
+    ),
     Transaction(
         "plan:Versions",
         p.PlanVersionsArgs,

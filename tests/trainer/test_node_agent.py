@@ -20,7 +20,9 @@ from chaincode.schema.plans import (
     DynamicTerms,
     Plan,
     PlanPage,
+    PlanState,
     PlanStatus,
+    PlanView,
     ScheduleTerms,
 )
 from chaincode.schema.rounds import (
@@ -41,6 +43,7 @@ from chaincode.schema.rounds import (
     WholeRound,
 )
 from chaincode.schema.voting import Rulebook, VotingRules
+from client.consortium import Plans
 from client.places import free_slot
 from trainer.node.agent import Agent
 from trainer.node.config import load
@@ -347,13 +350,16 @@ class _Peer:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
+        self.plans = Plans(self)  # type: ignore[arg-type]
 
     def events(self) -> Iterator[None]:
         return iter(())
 
-    def evaluate(self, name: str, _args: Any, _result: Any) -> Any:
+    def evaluate(self, name: str, _args: Any, _result: Any, **_: Any) -> Any:
         if name == "plan:List":
-            return PlanPage(plans=(self.plan,), bookmark="")
+            return PlanPage(plans=(PlanState.of(self.plan),), bookmark="")
+        if name == "plan:Get":
+            return PlanView(plan=self.plan, votes=())
         if name == "consortium:Get":
             return _consortium()
         assert name == "ceremony:Get"
@@ -584,7 +590,7 @@ class _OpenRound(_Peer):
         super().__init__(plan)
         self.declines: list[Decline] = []
 
-    def evaluate(self, name: str, args: Any, result: Any) -> Any:
+    def evaluate(self, name: str, args: Any, result: Any, **_: Any) -> Any:
         if name == "round:Get":
             return _first_page(RoundStatus.OPEN, declines=tuple(self.declines))
         return super().evaluate(name, args, result)
@@ -816,7 +822,10 @@ def test_a_duty_that_runs_out_of_memory_is_told_as_such_and_stays(tmp_path: Path
     class Ledger:
         """Without plans."""
 
-        def evaluate(self, *_: Any) -> PlanPage:
+        def __init__(self) -> None:
+            self.plans = Plans(self)  # type: ignore[arg-type]
+
+        def evaluate(self, *_: Any, **__: Any) -> PlanPage:
             return PlanPage(plans=(), bookmark="")
 
     def exhausted() -> None:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from typing import Any
 
 import pytest
 from support.scenario import HOSPITALS, Scenario, at, terms
 
 from chaincode.contracts import cohort
-from chaincode.schema.base import Role
+from chaincode.schema.base import Language, Role
 from chaincode.schema.plans import Plan
 from chaincode.schema.rounds import RoundPageArgs, RoundView
+from client.consortium import Plans
 from trainer.node.duties import Duty, Me, Snapshot, Task, duties
-from trainer.node.reading import RoundReader
+from trainer.node.reading import PlanReader, RoundReader
 
 PLAN = terms().plan_id
 ONE, TWO, THREE, FOUR = HOSPITALS
@@ -27,11 +29,15 @@ class Ledger:
     def __init__(self, scenario: Scenario, msp_id: str, roles: frozenset[Role]) -> None:
         self.scenario, self.msp_id = scenario, msp_id
         self.read: list[int] = []
+        self.asked: Counter[str] = Counter()
+        self.plans = Plans(self)  # type: ignore[arg-type]
         self.me = Me(msp_id, "node1", roles)
         self.reader = RoundReader(self, self.me)  # type: ignore[arg-type]
 
-    def evaluate(self, name: str, args: RoundPageArgs, result: Any) -> Any:
-        self.read.append(args.page)
+    def evaluate(self, name: str, args: Language, result: Any, **_: Any) -> Any:
+        self.asked[name] += 1
+        if isinstance(args, RoundPageArgs):
+            self.read.append(args.page)
         got = self.scenario.do(self.msp_id, name, args.model_dump())
         return result.model_validate_json(json.dumps(got))
 
@@ -105,3 +111,23 @@ def test_a_validator_reads_all_that_is_sealed_once_and_a_trainer_none_of_it(
     assert (first[0], again[0], three.pages()[0]) == ([0, 1, 2, 3], [0], [0])
     assert first[1].round.model_dump(mode="json") == scenario.round_state(terms())
     assert again[1].round == first[1].round
+
+
+def test_a_plans_terms_are_read_once_and_where_it_stands_at_every_pass(scenario: Scenario) -> None:
+    two = Ledger(scenario, TWO, VALIDATOR)
+    reader = PlanReader(two, two.me)  # type: ignore[arg-type]
+    before = reader.concerning()
+    scenario.do(ONE, "plan:Pause", {"plan_id": PLAN, "reason": "a break"})
+
+    after = reader.concerning()
+
+    assert [plan.status for plan in (*before, *after)] == ["ACTIVE", "PAUSED"]
+    assert after[0].terms == before[0].terms == terms()
+    assert two.asked == {"plan:List": 2, "plan:Get": 1}
+
+
+def test_plans_of_others_give_a_node_nothing_to_do(scenario: Scenario) -> None:
+    stranger = Me("Hospital9MSP", "node1", VALIDATOR)
+    reader = PlanReader(Ledger(scenario, TWO, VALIDATOR), stranger)  # type: ignore[arg-type]
+
+    assert reader.concerning() == []

@@ -14,18 +14,18 @@ from dataclasses import dataclass
 from functools import partial
 
 from chaincode.schema import states
-from chaincode.schema.base import Empty, PageArgs, Role
+from chaincode.schema.base import Empty, Role
 from chaincode.schema.ceremonies import CeremonyView
 from chaincode.schema.consortium import ConsortiumView
 from chaincode.schema.errors import Code, MedFabricError
 from chaincode.schema.grouptests import GroupTestArgs, GroupTestView
 from chaincode.schema.places import Place
-from chaincode.schema.plans import Plan, PlanArgs, PlanPage
+from chaincode.schema.plans import Plan, PlanArgs
 from client.consortium import Consortium
 from client.places import taken
-from trainer.node.duties import CONCERNING, Duty, Me, Snapshot, duties
+from trainer.node.duties import Duty, Me, Snapshot, duties
 from trainer.node.home import Home
-from trainer.node.reading import RoundReader
+from trainer.node.reading import PlanReader, RoundReader
 
 log = logging.getLogger("medfabric.node")
 
@@ -88,6 +88,7 @@ class Agent:
         self._work = work
         self._tend = tend
         self._others = others
+        self._plans = PlanReader(consortium, me)
         self._rounds = RoundReader(consortium, me)
         self._wake = threading.Event()
         self._stopping = threading.Event()
@@ -152,31 +153,13 @@ class Agent:
         yield from self._others()
 
     def _snapshots(self) -> list[Snapshot]:
-        found: list[Snapshot] = []
-        members: tuple[str, ...] = ()
-        bookmark = ""
-        while True:
-            args = PageArgs(page_size=100, bookmark=bookmark)
-            page = self._consortium.evaluate("plan:List", args, PlanPage)
-            concerning = [plan for plan in page.plans if self._concerns(plan)]
-            if concerning and not members:
-                view = self._consortium.evaluate("consortium:Get", Empty(), ConsortiumView)
-                members = view.consortium.hospitals
-            found += [self._snapshot(plan, members) for plan in concerning]
-            bookmark = page.bookmark
-            if not bookmark:
-                return found
-
-    def _concerns(self, plan: Plan) -> bool:
-        return plan.status in CONCERNING and self._me.msp_id in plan.terms.hospitals
+        plans = self._plans.concerning()
+        if not plans:
+            return []
+        view = self._consortium.evaluate("consortium:Get", Empty(), ConsortiumView)
+        return [self._snapshot(plan, view.consortium.hospitals) for plan in plans]
 
     def _snapshot(self, plan: Plan, members: tuple[str, ...]) -> Snapshot:
-        if plan.terms.sha256 != plan.terms_sha256:
-            raise MedFabricError(
-                Code.PLAN_TAMPERED,
-                f"plan {plan.terms.plan_id} as this peer shows it is not the one voted on; "
-                "audit the hospital's peer",
-            )
         view = self._rounds.newest(plan)
         places: tuple[Place, ...] = ()
         if plan.terms.participation.dynamic is not None and self._me.dataset_id is not None:

@@ -1,14 +1,54 @@
-"""What a node reads of a round: a thousand nodes must not each read what the others posted."""
+"""What a node reads of plans and rounds: a thousand nodes must not each read, at every event, what
+all others posted."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from chaincode.schema.base import Role
-from chaincode.schema.plans import Plan
+from chaincode.schema.errors import Code, MedFabricError
+from chaincode.schema.plans import Plan, PlanState
 from chaincode.schema.rounds import RoundPage, RoundPageArgs, RoundStatus, RoundView
-from client.consortium import Consortium
-from trainer.node.duties import Me
+from client.consortium import Consortium, every
+from trainer.node.duties import CONCERNING, Me
+
+
+class PlanReader:
+    """Reads the plans that concern a node; the terms of each once."""
+
+    def __init__(self, consortium: Consortium, me: Me) -> None:
+        self._consortium = consortium
+        self._me = me
+        self._known: dict[str, Plan] = {}
+
+    def concerning(self) -> list[Plan]:
+        """Plans of the node's hospital that give it anything to do.
+
+        Raises:
+            MedFabricError: ``PLAN_TAMPERED``, or as :meth:`Consortium.evaluate`.
+        """
+        states = [
+            state
+            for page in every(self._consortium.plans.page)
+            for state in page.plans
+            if state.status in CONCERNING
+        ]
+        self._known = {state.plan_id: self._whole(state) for state in states}
+        found = self._known.values()
+        return [plan for plan in found if self._me.msp_id in plan.terms.hospitals]
+
+    def _whole(self, state: PlanState) -> Plan:
+        known = self._known.get(state.plan_id)
+        if known is not None and known.terms_sha256 == state.terms_sha256:
+            return Plan.joined(state, known.terms)
+        plan = self._consortium.plans.get(plan_id=state.plan_id).plan
+        if plan.terms.sha256 != plan.terms_sha256:
+            raise MedFabricError(
+                Code.PLAN_TAMPERED,
+                f"plan {plan.plan_id} as this peer shows it is not the one voted on; "
+                "audit the hospital's peer",
+            )
+        return plan
 
 
 class RoundReader:

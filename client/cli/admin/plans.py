@@ -170,7 +170,8 @@ def list_plans(consortium: Consortium) -> Any:
             "terms": found.terms_sha256,
         }
         for page in every(consortium.plans.page)
-        for found in page.plans
+        for state in page.plans
+        for found in [consortium.plans.get(plan_id=state.plan_id).plan]
     ]
 
 

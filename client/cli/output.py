@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from enum import IntEnum
 from typing import Any, TypeVar
 
@@ -68,6 +69,11 @@ _BY_RANGE = {
     **dict.fromkeys(("75", "76"), Exit.UNVERIFIED),
     **dict.fromkeys(("15", "80", "81", "85"), Exit.NETWORK),
 }
+
+
+# How fields end that hold a point in time; and from when to when one is shown as a date.
+_TIMES = frozenset({"at", "until", "deadline", "opened"})
+_SECONDS = range(10**9, 10**11)
 
 
 def exit_code(error: MedFabricError) -> Exit:
@@ -145,7 +151,7 @@ def _fields(value: dict[str, Any], indent: str) -> list[str]:
         if isinstance(inner, dict | list) and inner:
             lines += [f"{indent}{key}:", *_lines(inner, indent + "  ")]
         else:
-            lines.append(f"{indent}{key + ':':<{width + 1}} {_word(inner)}")
+            lines.append(f"{indent}{key + ':':<{width + 1}} {_word(inner, key)}")
     return lines
 
 
@@ -166,7 +172,7 @@ def _is_row(item: Any) -> bool:
 
 def _table(rows: list[dict[str, Any]], indent: str) -> list[str]:
     columns = list(dict.fromkeys(key for row in rows for key in row))
-    cells = [columns, *([_word(row.get(column)) for column in columns] for row in rows)]
+    cells = [columns, *([_word(row.get(column), column) for column in columns] for row in rows)]
     widths = [max(len(line[i]) for line in cells) for i in range(len(columns))]
     return [
         indent + "  ".join(f"{c:<{w}}" for c, w in zip(line, widths, strict=True)).rstrip()
@@ -174,10 +180,12 @@ def _table(rows: list[dict[str, Any]], indent: str) -> list[str]:
     ]
 
 
-def _word(value: Any) -> str:
+def _word(value: Any, key: str = "") -> str:
     if value is None or value == [] or value == {}:
         return "-"
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, int) and value in _SECONDS and key.rpartition("_")[2] in _TIMES:
+        return datetime.fromtimestamp(value, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     # Others' words are on the ledger: they write no control sequences on our terminal.
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in str(value))

@@ -26,7 +26,7 @@ from chaincode.schema.reputation import Evidence, Rated
 from chaincode.schema.rounds import Model, ModelStatus
 from chaincode.schema.studies import Study, StudyResult, StudyStatus, StudyTerms, spending_of
 from client.cli.main import cli
-from client.cli.output import Exit
+from client.cli.output import Exit, show
 from client.consortium import Consortium, every
 from client.content import DirectoryStore
 
@@ -755,3 +755,14 @@ def test_the_clip_follows_from_the_noise():
         "clip_micro": 3_000_000,
         "norm": {"drift_micro": 100_000, "noise_micro": 2_000_000},
     }
+
+
+def test_points_in_time_are_shown_as_dates_and_given_as_they_are(capsys):
+    value = {"cast_at": 1_796_040_051, "until": 1_796_040_366, "expires_at": 0, "bytes": 10**9}
+
+    show([value, value])
+    shown = capsys.readouterr().out
+    show(value, as_json=True)
+
+    assert shown.count("2026-11-30T12:00:51Z  2026-11-30T12:06:06Z  0           1000000000") == 2
+    assert json.loads(capsys.readouterr().out) == value

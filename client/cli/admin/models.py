@@ -24,9 +24,10 @@ def model() -> None:
 
 @ledger_command(model, "list")
 def list_models(consortium: Consortium) -> Any:
-    """List all published models."""
+    """List all published models, plan by plan."""
     from client.consortium import every
 
+    listed = [found for page in every(consortium.models.page) for found in page.models]
     return [
         {
             "address": found.model.sha256,
@@ -36,8 +37,7 @@ def list_models(consortium: Consortium) -> Any:
             "bytes": found.model.size_bytes,
             "status": found.status.value,
         }
-        for page in every(consortium.models.page)
-        for found in page.models
+        for found in sorted(listed, key=lambda model: (model.plan_id, model.round))
     ]
 
 

@@ -23,7 +23,8 @@ def page(run: RunRecord, lineage: str) -> str:
     body = [
         f"<h1>MedFabric run of {text(run.started)}</h1>",
         f"<p>{len(run.network.hospitals)} hospitals on {text(_network(run))}, content in a "
-        f"{text(run.store)} store; {text(run.data.name)} ({kind}), {text(run.data.partition)}; "
+        f"{text(run.store)} store; {text(run.data.name)} ({kind}); hospitals' patients: "
+        f"{text(run.data.partition)}; "
         f"{run.seconds:.0f} s, {run.peak_memory_mb:.0f} MB.</p>",
         _notice(run),
         f"<p>Model <code>{text(run.model_address)}</code>: test accuracy "
@@ -39,6 +40,7 @@ def page(run: RunRecord, lineage: str) -> str:
         parts.calibration(run.quality),
         "<h2>Hospital by hospital</h2>",
         parts.fairness(run.fairness),
+        *_expected(run),
         "<h2>Privacy budget spent</h2>",
         _budget_plot(run),
         parts.accounts(run.accounts),
@@ -84,6 +86,15 @@ def _card(run: RunRecord) -> list[str]:
     return found
 
 
+def _expected(run: RunRecord) -> list[str]:
+    if not run.data.drift:
+        return []
+    columns = list(dict.fromkeys(name for said in run.data.drift.values() for name in said))
+    rows = [(h, *(said.get(name, "") for name in columns)) for h, said in run.data.drift.items()]
+    title = "<h2>Hospitals' records beside what the plan expects of them</h2>"
+    return [title, table(("hospital", *columns), rows)]
+
+
 def _rounds_table(run: RunRecord) -> str:
     header = (
         "round",
@@ -104,8 +115,8 @@ def _rounds_table(run: RunRecord) -> str:
             f"{r.fedavg_accuracy:.3f}",
             f"{r.validation_correct}/{r.validation_total}",
             f"{max(r.epsilon.values(), default=0.0):.3f}",
-            r.update_bytes,
-            r.ledger_bytes,
+            f"{r.update_bytes:,}",
+            f"{r.ledger_bytes:,}",
             f"{r.seconds:.1f}",
         )
         for r in run.rounds
@@ -121,7 +132,10 @@ def _accuracy_plot(run: RunRecord) -> str:
     axes.axhline(
         run.baselines.centralised_accuracy, color="grey", linestyle=":", label="centralised"
     )
-    axes.set(xlabel="round", ylabel="test accuracy", ylim=(0.5, 1.0), xticks=numbers)
+    drawn_at = [accuracy for r in run.rounds for accuracy in (r.accuracy, r.fedavg_accuracy)]
+    least = min(drawn_at, default=1.0)
+    lowest = min(0.5, round(least - 0.05, 1))
+    axes.set(xlabel="round", ylabel="test accuracy", ylim=(lowest, 1.0), xticks=numbers)
     axes.legend(loc="lower right")
     return svg(drawn)
 

@@ -13,6 +13,7 @@ from safetensors.numpy import load_file
 
 from client.audit.card import ModelCard
 from client.audit.lineage import Lineage
+from demo import report
 from demo.record import RunRecord
 from trainer.report.node import NodeReport
 
@@ -132,6 +133,19 @@ def test_auditor_reads_what_the_application_recorded_of_its_own(latest: Path) ->
     assert len(about["dataset"]) == 4
     assert about["use"] == [f"model/{told.steps[-1].model.name}"]
     assert set(about["learned"]) == {f"model/{step.model.name}" for step in told.steps[:-1]}
+
+
+def test_report_tells_of_drift_and_of_failed_rounds_where_there_are_any(latest: Path) -> None:
+    run = RunRecord.model_validate_json((latest / "run.json").read_text())
+    data = run.data.model_copy(update={"drift": {"hospital1": {"age": "drifted"}}})
+    failed = [*run.lineage[:-1], run.lineage[-1].model_copy(update={"model": None})]
+
+    plain = report.page(run, "")
+    other = report.page(run.model_copy(update={"data": data, "lineage": failed}), "")
+
+    for told in ("what the plan expects", "<td>drifted</td>", "Red rounds failed"):
+        assert told not in plain
+        assert told in other
 
 
 def test_report_loads_nothing_from_elsewhere(latest: Path) -> None:

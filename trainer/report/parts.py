@@ -119,10 +119,11 @@ def picture(found: Sequence[Link]) -> str:
             boxes.append(_box(here, _TOP, f"model {link.model[:8]}", "#d9ecdc"))
     boxes += [_box(places[name], _BOTTOM, name, "#dce6f3") for name in datasets]
     body = "".join([*lines, *boxes])
+    failed = any(link.model is None for link in found)
     return (
         f'<svg viewBox="0 0 {width} {_HEIGHT}" width="{width}" font-size="12" '
         f'text-anchor="middle" role="img" aria-label="lineage">{body}</svg>'
-        "<p>Red rounds failed: their updates went into no model.</p>"
+        + ("<p>Red rounds failed: their updates went into no model.</p>" if failed else "")
     )
 
 

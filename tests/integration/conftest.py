@@ -7,7 +7,7 @@ import pytest
 from support.forked import processes_forked
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def _forked() -> Iterator[None]:
     with processes_forked():
         yield

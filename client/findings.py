@@ -43,11 +43,13 @@ Row = list[Fraction]
 
 class ColumnFinding(Language):
     """Of a column of numbers, in 1e-6 of its unit; the sample variance of its square. None where
-    it was not asked for, there are too few records, or the noise exceeds it."""
+    it was not asked for, there are too few records, or the noise exceeds it. ``mean_noise_micro``:
+    the deviation of the mean's noise."""
 
     name: Name
     mean_micro: int | None = None
     variance_micro: int | None = None
+    mean_noise_micro: Count = 0
 
 
 class PairFinding(Language):
@@ -129,6 +131,7 @@ class _Sums:
             name=column.name,
             mean_micro=round(self._middle(i) + mean * self._step(i)) if shown else None,
             variance_micro=_micro(variance, self._step(i) ** 2) if variance >= 0 else None,
+            mean_noise_micro=round(self._noise(Term((i,))) / self.count * self._step(i)),
         )
 
     def pair(self, i: int, j: int) -> PairFinding:
@@ -202,9 +205,7 @@ class _Sums:
         Evaluations"; Wang 2018, "Revisiting differentially private linear regression" (AdaSSP),
         whose ridge is for the worst case, where this is for the noise that is known.
         """
-        noise = dict(zip(terms_of(self._study), noises(self._study), strict=True))
-        size = len(columns) * len(self._study.datasets)
-        least = noise[Term((columns[0],) * 2)] * Fraction(isqrt(size * _GRID**2), _GRID)
+        least = self._noise(Term((columns[0],) * 2), len(columns))
         if not least:
             return Fraction(0)
 
@@ -285,6 +286,11 @@ class _Sums:
     def _covariance(self, i: int, j: int) -> Fraction:
         spread = self.count * self._product(i, j) - self._sum(i) * self._sum(j)
         return Fraction(spread, self.count * (self.count - 1))
+
+    def _noise(self, term: Term, rows: int = 1) -> Fraction:
+        """The deviation of all owners' noise in a sum, times the root of so many rows."""
+        each = dict(zip(terms_of(self._study), noises(self._study), strict=True))[term]
+        return each * Fraction(isqrt(rows * len(self._study.datasets) * _GRID**2), _GRID)
 
     def _sum(self, i: int) -> int:
         return self._sums[Term((i,))]

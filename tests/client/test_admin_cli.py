@@ -450,7 +450,8 @@ def test_a_study_is_voted_on_consented_to_and_its_findings_read(planned):
     assert planned.two.do("study", "list")[0]["holder"] == "Hospital2MSP"
     assert planned.two.do("study", "show", "sizes")["consents"][0]["given"] is False
     found = planned.two.do("study", "findings", "sizes")
-    assert found["columns"] == [{"name": "size", "mean_micro": 2_500_000, "variance_micro": None}]
+    told = {"mean_micro": 2_500_000, "variance_micro": None, "mean_noise_micro": 0}
+    assert found["columns"] == [{"name": "size", **told}]
 
 
 def test_reputations_are_listed_by_kind_and_page(planned):

@@ -197,6 +197,19 @@ def test_the_ridge_is_the_least_that_lifts_the_moments_out_of_their_noise(
     assert 0 <= ridge - max(0, noise - smallest) < noise / 7
 
 
+def test_a_mean_is_told_with_the_deviation_of_its_noise(records: Raw) -> None:
+    exact, noised = _study(), _study(linear=(), histograms=(), privacy=NOISED)
+    wanted = [column.mean_micro for column in _found(exact, records).columns]
+
+    drawn = [findings(noised, _noised(records, noised, seed)).columns for seed in range(60)]
+
+    assert [column.mean_noise_micro for column in _found(exact, records).columns] == [0, 0, 0]
+    for place, mean in enumerate(wanted):
+        off = [column[place].mean_micro - mean for column in drawn]
+        told = drawn[0][place].mean_noise_micro
+        assert 0.8 * told < np.std(off) < 1.2 * told
+
+
 def test_a_cubic_that_noise_drives_away_has_no_coefficients(records: Raw) -> None:
     privacy = NOISED.model_copy(update={"noise_milli": 300_000})
     study = _study(logistic=3, histograms=(), linear=(), levels=20, privacy=privacy)

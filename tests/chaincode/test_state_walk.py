@@ -516,18 +516,21 @@ class Life:
         """A round's next stages, perhaps without one hospital."""
         good, skip = pick.random() < 0.8, pick.choice((*(None,) * 8, *HOSPITALS))
         self.open_next(pick)
-        for _ in range(pick.choice((1, 2, 4, 5))):
-            number = max(1, self.newest())
+        self.stages(pick, pick.choice((1, 2, 4, 5)), good, skip)
+
+    def stages(self, pick: Random, number: int, good: bool, skip: str | None) -> None:
+        for _ in range(number):
+            newest = max(1, self.newest())
             for who in HOSPITALS:
                 if who != skip:
-                    self.contribute(who, number, good)
-            args = {"plan_id": PLAN, "number": number}
+                    self.contribute(who, newest, good)
+            args = {"plan_id": PLAN, "number": newest}
             self.ask(pick.choice(HOSPITALS), "round:Advance", args, "node1")
 
     def object(self, pick: Random) -> None:
-        """Some hospitals object to an update, perhaps for different reasons; then the next
-        stages."""
+        """Some hospitals object to an update, perhaps for different reasons; the next stages."""
         number = max(1, self.newest())
+        self.stages(pick, 1, True, None)
         for update in self.all("update", *keys.round_(PLAN, number)[1])[:1]:
             args = {"plan_id": PLAN, "round": number, "subject_sha256": update["update"]["sha256"]}
             for who in pick.sample(HOSPITALS, pick.choice((2, 3, 4))):
@@ -535,8 +538,7 @@ class Life:
                 self.ask(who, "round:Object", args | {"code": code}, "node1")
         args = {"plan_id": PLAN, "number": number}
         self.ask(pick.choice(HOSPITALS), "round:Advance", args, "node1")
-        if pick.random() < 0.5:
-            self.round(pick)
+        self.stages(pick, 3, True, None)
 
     def post(self, pick: Random) -> None:
         """One hospital alone, in a round that need not be the open one."""

@@ -195,6 +195,26 @@ def test_a_proof_holds_for_its_sender_its_update_and_its_key_alone() -> None:
         one.check(made, foreign)
 
 
+def test_folds_follow_from_all_that_is_sent() -> None:
+    """Who knew them before could have long values cancel."""
+    one = update(honest(FOLDS + 1))
+    own, last = one.proof, one.chunks[-1].copy()
+    last[0, 0] ^= 1
+    bound = [
+        made._bound(sent.ciphertext, sent.sha256)
+        for made, sent in (
+            (own, one),
+            (own, replace(one, chunks=[*one.chunks[:-1], last])),
+            (own, replace(one, ciphertext=RNS.add(one.ciphertext, RNS.residues(1)))),
+            (proof(FOLDS + 1, Tied, b"another"), one),
+        )
+    ]
+    powers = {tuple(own._exponents(digest, chunk)) for digest in bound for chunk in (0, 1)}
+
+    assert len(powers) == 8
+    assert {len(some) for some in powers} == {FOLDS}
+
+
 @settings(max_examples=30, deadline=None)
 @given(
     shape=st.sampled_from(["one place", "everywhere", "half the modulus", "a wave", "random"]),

@@ -163,15 +163,23 @@ def test_what_passes_beyond_the_clip_opens_nevertheless() -> None:
     messages = honest(1)
     messages[0][5] = 1000 * LEVELS
     one = update(messages)
-    made = one.prove(proof(1, Careless))
 
-    one.check(made)
+    # What is hidden beyond the clip may carry where honest values would not: then it tries again.
+    assert any(_holds(one, one.prove()) for _ in range(10))
 
     masks = one.proof._masks
     opened = masks.open(one.chunks[0], masks.transformed(2 * one.secrets[1]), 0, DEGREE, 1)
     assert opened[5] == 0
     expected = np.delete(messages[0], 5) * (TERMS.clip_micro / 1e6 / LEVELS)
     assert np.delete(opened, 5) == pytest.approx(expected)
+
+
+def _holds(one: Update, made: bytes) -> bool:
+    try:
+        one.check(made)
+    except MedFabricError:
+        return False
+    return True
 
 
 def test_a_proof_holds_for_its_sender_its_update_and_its_key_alone() -> None:

@@ -54,7 +54,7 @@ class Network(ABC):
 
     def found(self) -> None:
         """Make every hospital's keys and certificates, and the genesis block of its channel."""
-        self.open_authorities(self.topology.hospitals)
+        self.open_authorities(self.topology.here)
 
         def enroll(hospital: Hospital) -> None:
             crypto.create_members(self.layout, hospital, self.issuer(hospital))
@@ -68,13 +68,13 @@ class Network(ABC):
             crypto.create_authorities(self.layout, hospital)
 
     def each_hospital(self, act: Callable[[Hospital], None]) -> None:
-        """Act for all hospitals at once."""
-        with ThreadPoolExecutor(len(self.topology.hospitals)) as pool:
-            list(pool.map(act, self.topology.hospitals))
+        """Act for all hospitals on this machine at once."""
+        with ThreadPoolExecutor(len(self.topology.here)) as pool:
+            list(pool.map(act, self.topology.here))
 
     def prepare(self) -> None:
         """Write what the processes read, once, before their first start."""
-        for hospital in self.topology.hospitals:
+        for hospital in self.topology.here:
             self.prepare_hospital(hospital)
 
     @abstractmethod
@@ -194,8 +194,8 @@ class Network(ABC):
         self._spec(name)
 
     def write_connections(self) -> None:
-        """Write every hospital's connection.json."""
-        for hospital in self.topology.hospitals:
+        """Write the connection.json of every hospital on this machine."""
+        for hospital in self.topology.here:
             path = self.layout.connection(hospital.slug)
             path.write_text(json.dumps(self._connection(hospital), indent=1) + "\n")
 
@@ -248,7 +248,7 @@ def up(
             _the_same(there, kind, hospitals).start()
             return there
         # The command that made it was killed half-way.
-        _discard(there)
+        discard(there)
     if folder.exists() and any(entry.name != _LOGS for entry in folder.iterdir()):
         raise MedFabricError(
             Code.NETWORK_EXISTS, f"{folder} is not empty and holds no consortium; name another"
@@ -261,7 +261,7 @@ def up(
         network.enroll_first_users(progress)
         network.commission(progress)
     except BaseException:
-        _discard(network)
+        discard(network)
         raise
     network.topology = network.topology.model_copy(update={"complete": True})
     topology.save(network.topology, folder)
@@ -273,9 +273,19 @@ def open_network(folder: Path) -> Network:
     return _network(folder, topology.load(folder))
 
 
-def serves(layout: Layout, hospital: Hospital, port: int) -> bool:
-    """Whether a process of this very hospital speaks TLS on the port, not just anybody."""
-    user = layout.user(hospital.slug, "admin")
+def serves(
+    layout: Layout,
+    hospital: Hospital,
+    port: int,
+    host: str = HOST,
+    asking: Hospital | None = None,
+) -> bool:
+    """Whether a process of this very hospital speaks TLS on the port, not just anybody.
+
+    Args:
+        asking: with whose admin's certificate, if not the hospital's own.
+    """
+    user = layout.user((asking or hospital).slug, "admin")
     context = ssl.create_default_context(
         cafile=layout.hospital(hospital.slug) / "msp" / "tlscacerts" / "ca.pem"
     )
@@ -283,7 +293,7 @@ def serves(layout: Layout, hospital: Hospital, port: int) -> bool:
     context.set_alpn_protocols(["h2"])
     try:
         with (
-            socket.create_connection((HOST, port), timeout=3) as raw,
+            socket.create_connection((host, port), timeout=3) as raw,
             context.wrap_socket(raw, server_hostname="localhost"),
         ):
             return True
@@ -296,6 +306,7 @@ def wait_until(
     what: str,
     seconds: float = 60.0,
     alive: Callable[[], None] = lambda: None,
+    interval: float = 0.05,
 ) -> None:
     """Ask again until it is so; ``alive`` raises where waiting is in vain.
 
@@ -307,11 +318,11 @@ def wait_until(
         alive()
         if time.monotonic() > deadline:
             raise MedFabricError(Code.NOT_HEALTHY, f"{what} did not come about in {seconds:.0f} s")
-        time.sleep(0.05)
+        time.sleep(interval)
 
 
 def _peer(hospital: Hospital, authority: str) -> dict[str, str]:
-    address = f"{HOST}:{hospital.ports.peer}"
+    address = f"{hospital.host}:{hospital.ports.peer}"
     return {"address": address, "server_name": "localhost", "tls_ca_file": authority}
 
 
@@ -354,7 +365,7 @@ def _the_same(there: Network, kind: Kind, hospitals: int) -> Network:
     return there
 
 
-def _discard(network: Network) -> None:
+def discard(network: Network) -> None:
     """Stop it and remove all but its logs."""
     if not network.layout.folder.exists():
         return

@@ -25,9 +25,10 @@ _FOLDER = click.option(
 )
 
 
+_FILE = click.Path(path_type=Path, dir_okay=False)
 _CHANGE = click.option(
     "--change",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=_FILE,
     help="Write the change of the channel to this file instead, for 'medfabric admin config'.",
 )
 
@@ -41,18 +42,77 @@ def network() -> None:
 @_FOLDER
 @click.option("--hospitals", type=click.IntRange(2, 64), help="How many; 4 where not said.")
 @click.option("--devnet", is_flag=True, help="The embedded devnet instead of real Fabric.")
+@click.option(
+    "--wait",
+    type=click.IntRange(1, 10**6),
+    default=600,
+    show_default=True,
+    help="Seconds, for hospitals on machines of their own.",
+)
 @json_option
-def up(folder: Path, hospitals: int | None, devnet: bool, as_json: bool) -> None:
+def up(folder: Path, hospitals: int | None, devnet: bool, wait: int, as_json: bool) -> None:
     """Bring a new consortium up, or start the one in the folder again."""
     from network import base, topology
 
     kind, number = topology.Kind.DEVNET if devnet else topology.Kind.FABRIC, hospitals or 4
     if (folder / topology.FILE).exists():
         there = topology.load(folder)
+        if there.own:
+            from network import apart
+
+            opened = base.open_network(folder)
+            apart.up(opened, _progress(as_json), wait)
+            show(_summary(opened), as_json=as_json)
+            return
         kind = kind if devnet else there.kind
         number = hospitals or len(there.hospitals)
     made = base.up(folder, kind, number, _progress(as_json))
     show(_summary(made), as_json=as_json)
+
+
+@network.command()
+@click.argument("hospital")
+@click.option("--host", required=True, help="What other machines reach this one by.")
+@click.option("--card", type=_FILE, required=True, help="Where to write what the others need.")
+@click.option("--listen", default="0.0.0.0", show_default=True, help="An address of this machine.")  # noqa: S104
+@click.option("--peer-port", type=int, default=7051, show_default=True)
+@click.option("--orderer-port", type=int, default=7050, show_default=True)
+@_FOLDER
+@json_option
+def offer(
+    hospital: str,
+    host: str,
+    card: Path,
+    listen: str,
+    peer_port: int,
+    orderer_port: int,
+    folder: Path,
+    as_json: bool,
+) -> None:
+    """Make HOSPITAL's keys on its own machine, and the card by which others know it."""
+    from network import apart
+
+    ports = {"peer_port": peer_port, "orderer_port": orderer_port}
+    apart.offer(folder, hospital, host, card, _progress(as_json), listen=listen, **ports)
+    show({"hospital": hospital, "card": str(card), "folder": str(folder)}, as_json=as_json)
+
+
+@network.command()
+@click.argument("card_files", metavar="CARD...", nargs=-1, required=True, type=_FILE)
+@click.option("--genesis", type=_FILE, help="Of a consortium that is there, to join it.")
+@_FOLDER
+@json_option
+def found(card_files: tuple[Path, ...], genesis: Path | None, folder: Path, as_json: bool) -> None:
+    """Found a consortium of hospitals on machines of their own by their CARDs, one's own too.
+
+    Compare the hash of the genesis block with the others' before 'medfabric network up'.
+    """
+    from network import apart, cards
+
+    everyone = [cards.read(path) for path in card_files]
+    digest = apart.found(folder, everyone, _content(genesis) if genesis else None)
+    hospitals = sorted(card.hospital for card in everyone)
+    show({"hospitals": hospitals, "genesis_sha256": digest}, as_json=as_json)
 
 
 @network.command()
@@ -127,13 +187,17 @@ def enroll(hospital: str, name: str, roles: tuple[str, ...], folder: Path, as_js
 @click.argument("hospital")
 @_FOLDER
 @_CHANGE
+@click.option("--card", type=_FILE, help="Of a hospital with a machine of its own; it joins there.")
 @json_option
-def add_hospital(hospital: str, folder: Path, change: Path | None, as_json: bool) -> None:
+def add_hospital(
+    hospital: str, folder: Path, change: Path | None, card: Path | None, as_json: bool
+) -> None:
     """Take a new HOSPITAL in, such as hospital5: keys, processes, orderer, peer and chaincode."""
-    from network import membership
+    from network import cards, membership
 
     made = _open(folder)
-    done = membership.add(made, hospital, _progress(as_json), change)
+    known = cards.read(card) if card else None
+    done = membership.add(made, hospital, _progress(as_json), change, known)
     _show_change(made, {"hospital": hospital}, done, change, as_json)
 
 
@@ -215,6 +279,17 @@ def _open(folder: Path) -> Network:
     from network import base
 
     return base.open_network(folder)
+
+
+def _content(path: Path) -> bytes:
+    from chaincode.schema.errors import Code, MedFabricError
+
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise MedFabricError(
+            Code.FILE_UNUSABLE, f"cannot read {path}: {error.strerror}; name another file"
+        ) from None
 
 
 def _show_change(

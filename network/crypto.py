@@ -103,14 +103,14 @@ class Authority:
             builder = builder.add_extension(extension, critical=False)
         return self._signed(builder, key)
 
-    def tls(self, common_name: str) -> Pair:
-        """A certificate for both ends of TLS on the loopback interface."""
+    def tls(self, common_name: str, host: str = HOST) -> Pair:
+        """A certificate for both ends of TLS, on the loopback interface and at a host."""
         key = ec.generate_private_key(ec.SECP256R1())
         builder = self._member(_name(common_name), key)
         builder = builder.add_extension(_usage(authority=False), critical=True)
         both = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
         builder = builder.add_extension(x509.ExtendedKeyUsage(both), critical=False)
-        names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address(HOST))]
+        names = [x509.DNSName("localhost"), *map(_host, dict.fromkeys((HOST, host)))]
         builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
         return self._signed(builder, key)
 
@@ -152,10 +152,10 @@ def create_authorities(layout: Layout, hospital: Hospital) -> None:
     home = layout.hospital(hospital.slug)
     signing = Authority.create(f"ca.{hospital.slug}", home / "ca", "signing")
     tls = Authority.create(f"tlsca.{hospital.slug}", home / "ca", "tls")
-    _write_msp(home / "msp", signing, tls)
+    write_msp(home / "msp", signing.pem, tls.pem)
     for unit in _SERVERS:
-        _write_msp(home / unit / "msp", signing, tls)
-        _write_tls(home / unit / "tls", tls, f"{unit}.{hospital.slug}")
+        write_msp(home / unit / "msp", signing.pem, tls.pem)
+        _write_tls(home / unit / "tls", tls, f"{unit}.{hospital.slug}", hospital.host)
     _write_tls(home / "chaincode" / "tls", tls, f"chaincode.{hospital.slug}")
     _write_tls(home / "ca" / "server" / "tls", tls, f"ca.{hospital.slug}")
 
@@ -217,9 +217,10 @@ def write_secret(path: Path, content: bytes) -> None:
         file.write(content)
 
 
-def _write_msp(folder: Path, signing: Authority, tls: Authority) -> None:
-    _write(folder / "cacerts" / "ca.pem", signing.pem)
-    _write(folder / "tlscacerts" / "ca.pem", tls.pem)
+def write_msp(folder: Path, signing_pem: bytes, tls_pem: bytes) -> None:
+    """A membership service's folder: whom a hospital's authorities vouch for."""
+    _write(folder / "cacerts" / "ca.pem", signing_pem)
+    _write(folder / "tlscacerts" / "ca.pem", tls_pem)
     units: dict[str, object] = {"Enable": True}
     units |= {
         f"{unit.capitalize()}OUIdentifier": {
@@ -232,8 +233,8 @@ def _write_msp(folder: Path, signing: Authority, tls: Authority) -> None:
     _write(folder / "config.yaml", json.dumps({"NodeOUs": units}, indent=1).encode())
 
 
-def _write_tls(folder: Path, authority: Authority, common_name: str) -> None:
-    pair = authority.tls(common_name)
+def _write_tls(folder: Path, authority: Authority, common_name: str, host: str = HOST) -> None:
+    pair = authority.tls(common_name, host)
     _write(folder / "ca.pem", authority.pem)
     _write(folder / "cert.pem", pair.certificate)
     write_secret(folder / "key.pem", pair.key)
@@ -272,6 +273,13 @@ def _usage(*, authority: bool) -> x509.KeyUsage:
         encipher_only=False,
         decipher_only=False,
     )
+
+
+def _host(host: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(host))
+    except ValueError:
+        return x509.DNSName(host)
 
 
 def _name(common_name: str, unit: str | None = None) -> x509.Name:

@@ -29,7 +29,7 @@ class FabricNetwork(Network):
     """Native processes of Hyperledger Fabric 3.1."""
 
     def specs(self) -> Sequence[Spec]:
-        hospitals = self.topology.hospitals
+        hospitals = self.topology.here
         return [
             *self._authorities(hospitals),
             *(self._orderer(hospital) for hospital in hospitals),
@@ -77,8 +77,8 @@ class FabricNetwork(Network):
     def commission(self, progress: Progress) -> None:
         progress("joining the channel")
         genesis = self.layout.genesis.read_bytes()
-        channel.join_orderers(self, self.topology.hospitals, genesis)
-        for hospital in self.topology.hospitals:
+        channel.join_orderers(self, self.topology.here, genesis)
+        for hospital in self.topology.here:
             channel.join_peer(self, hospital)
         progress("deploying the chaincode")
         lifecycle.deploy(self)
@@ -98,7 +98,7 @@ class FabricNetwork(Network):
         )
         # The operations endpoint is there before the port that it speaks for.
         well = channel.healthy(self.layout, hospital, operations)
-        return well and serves(self.layout, hospital, port)
+        return well and serves(self.layout, hospital, port, hospital.host)
 
     def _authorities(self, hospitals: Sequence[Hospital]) -> list[Spec]:
         if not self.topology.fabric_ca:
@@ -119,7 +119,7 @@ class FabricNetwork(Network):
 
     def _write_builder(self, folder: Path, hospital: Hospital) -> None:
         tls = self.layout.hospital(hospital.slug) / "peer" / "tls"
-        (folder / "bin").mkdir(parents=True, mode=0o700)
+        (folder / "bin").mkdir(parents=True, mode=0o700, exist_ok=True)
         for definition in chaincode.definitions(self.topology, hospital):
             connection = {
                 "address": f"localhost:{chaincode.port(self.topology, hospital, definition)}",
@@ -153,14 +153,14 @@ class FabricNetwork(Network):
 
     def _peer_config(self, hospital: Hospital, clients: list[str]) -> dict[str, Any]:
         ports = hospital.ports
-        address = f"{HOST}:{ports.peer}"
+        address = f"{hospital.host}:{ports.peer}"
         tls = _server_tls(clients)
         data = self.layout.hospital(hospital.slug) / "peer" / "data"
         return {
             "peer": {
                 "id": f"peer.{hospital.slug}",
                 "networkId": "medfabric",
-                "listenAddress": address,
+                "listenAddress": f"{hospital.listen}:{ports.peer}",
                 "address": address,
                 # Chaincode runs as a service that the peer dials: nobody dials this port.
                 "chaincodeListenAddress": f"{HOST}:0",
@@ -269,7 +269,7 @@ def _orderer_config(hospital: Hospital, clients: list[str]) -> dict[str, Any]:
     }
     return {
         "General": {
-            "ListenAddress": HOST,
+            "ListenAddress": hospital.listen,
             "ListenPort": ports.orderer,
             "TLS": tls,
             # With the other policy, "consensus", an orderer that fell behind asks the others

@@ -16,7 +16,7 @@ from fabric_protos.orderer.smartbft import configuration_pb2 as smartbft_pb2
 from fabric_protos.peer import configuration_pb2 as peer_pb2
 
 from client.audit.channel import block_validation
-from network.topology import HOST, Hospital, Layout, Topology
+from network.topology import Hospital, Layout, Topology
 
 ADMINS = "Admins"
 _DATA_HASH_WIDTH = 2**32 - 1
@@ -114,7 +114,7 @@ def application_organisation(hospital: Hospital, layout: Layout) -> configtx_pb2
     """A hospital as a member that transacts and endorses."""
     group = _organisation(hospital, layout, member_units=("peer", "client"))
     _policy(group, "Endorsement", _any_of(hospital.msp_id, "peer"))
-    anchor = peer_pb2.AnchorPeer(host=HOST, port=hospital.ports.peer)
+    anchor = peer_pb2.AnchorPeer(host=hospital.host, port=hospital.ports.peer)
     _values(group, AnchorPeers=peer_pb2.AnchorPeers(anchor_peers=[anchor]))
     return group
 
@@ -122,8 +122,8 @@ def application_organisation(hospital: Hospital, layout: Layout) -> configtx_pb2
 def orderer_organisation(hospital: Hospital, layout: Layout) -> configtx_pb2.ConfigGroup:
     """A hospital as a member that orders."""
     group = _organisation(hospital, layout, member_units=())
-    address = configuration_pb2.OrdererAddresses(addresses=[f"{HOST}:{hospital.ports.orderer}"])
-    _values(group, Endpoints=address)
+    address = f"{hospital.host}:{hospital.ports.orderer}"
+    _values(group, Endpoints=configuration_pb2.OrdererAddresses(addresses=[address]))
     return group
 
 
@@ -170,7 +170,7 @@ def consenter(hospital: Hospital, layout: Layout) -> configuration_pb2.Consenter
     tls = (folder / "tls" / "cert.pem").read_bytes()
     return configuration_pb2.Consenter(
         id=hospital.consenter_id,
-        host=HOST,
+        host=hospital.host,
         port=hospital.ports.orderer,
         msp_id=hospital.msp_id,
         identity=(folder / "msp" / "signcerts" / "cert.pem").read_bytes(),

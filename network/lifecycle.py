@@ -10,6 +10,7 @@ import tarfile
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from fabric_protos.peer.lifecycle import lifecycle_pb2
@@ -25,6 +26,8 @@ from network.topology import Hospital
 if TYPE_CHECKING:
     from network.base import Network, Progress
 
+_ORDERING = ("no orderers", "order", "DEADLINE")
+"""What a gateway says while too few orderers are there."""
 _VERSION = re.compile(r"[A-Za-z0-9.+-]{1,64}")
 
 
@@ -51,8 +54,28 @@ def deploy(network: Network) -> None:
     """
     for definition in definitions(network.topology):
         _deploy(network, definition)
-    for hospital in network.topology.hospitals:
+    for hospital in network.topology.here:
         _wait_endorsing(network, hospital)
+
+
+def settle(network: Network, seconds: float, progress: Progress) -> None:
+    """Install and approve every chaincode at the hospital of this machine, and return when the
+    consortium has committed them. The first hospital by name commits.
+
+    Args:
+        seconds: how long the others are waited for.
+
+    Raises:
+        MedFabricError: ``LIFECYCLE_FAILED`` with the peer's words, ``NOT_HEALTHY`` where it is not
+            committed in time.
+    """
+    own = network.topology.here[0]
+    for definition in definitions(network.topology, own):
+        _install(network, own, definition)
+        _approve_in_time(network, own, definition, seconds)
+        progress(f"waiting for the other hospitals to approve {definition.name}")
+        _committed_by_all(network, definition, seconds)
+    _wait_endorsing(network, own)
 
 
 def adopt(network: Network, hospital: Hospital) -> None:
@@ -61,6 +84,10 @@ def adopt(network: Network, hospital: Hospital) -> None:
     Raises:
         MedFabricError: ``LIFECYCLE_FAILED`` with the peer's words.
     """
+    _, version = committed(network, hospital, network.topology.chaincode)
+    if version != network.topology.chaincode_version:
+        # On a machine of its own the hospital does not know what the others have agreed since.
+        _run_version(network, hospital, version)
     for definition in definitions(network.topology, hospital):
         sequence, _ = committed(network, hospital, definition.name)
         _install(network, hospital, definition)
@@ -68,11 +95,15 @@ def adopt(network: Network, hospital: Hospital) -> None:
     _wait_endorsing(network, hospital)
 
 
-def upgrade(network: Network, version: str, progress: Progress) -> int:
+def upgrade(network: Network, version: str, progress: Progress, seconds: float = 60.0) -> int:
     """Define the contracts' next version, and have the services run it hospital by hospital.
 
     Each hospital approves the definition before one commits it; from then on a hospital endorses
     again when its service has been started anew. A command that was interrupted is given again.
+    Where each hospital has its own machine, each gives it there.
+
+    Args:
+        seconds: how long the others' approval is waited for; then a majority's is enough.
 
     Returns:
         The sequence number of the definition.
@@ -86,28 +117,32 @@ def upgrade(network: Network, version: str, progress: Progress) -> int:
             Code.LIFECYCLE_FAILED,
             f"{version!r} is no version; take letters, digits, dots, hyphens and plus signs",
         )
-    hospitals = network.topology.hospitals
+    hospitals = network.topology.here
     sequence, present = committed(network, hospitals[0], network.topology.chaincode)
     if present == network.topology.chaincode_version == version:
         raise MedFabricError(
             Code.LIFECYCLE_FAILED, f"the contracts are of version {version} already; name the next"
         )
     upgraded = network.topology.model_copy(update={"chaincode_version": version})
-    if present != version:
-        sequence += 1
-        definition = replace(definitions(upgraded)[0], sequence=sequence)
-        progress("installing and approving the chaincode")
-        _agree(network, definition)
-        progress("committing its definition")
-        commit(network, definition)
-    network.topology = upgraded
-    topology.save(upgraded, network.layout.folder)
+    sequence += present != version
+    definition = replace(definitions(upgraded)[0], sequence=sequence)
+    progress("installing and approving the chaincode")
+    _agree(network, definition)
+    progress("committing its definition")
+    _committed_by_all(network, definition, seconds)
     for hospital in hospitals:
         progress(f"starting the chaincode of {hospital.slug} anew")
-        write_configs(network, hospital)
-        network.restart(f"{hospital.slug}.chaincode")
+        _run_version(network, hospital, version)
         _wait_endorsing(network, hospital)
     return sequence
+
+
+def _run_version(network: Network, hospital: Hospital, version: str) -> None:
+    """Have the hospital's service run this version of the contracts."""
+    network.topology = network.topology.model_copy(update={"chaincode_version": version})
+    topology.save(network.topology, network.layout.folder)
+    write_configs(network, hospital)
+    network.restart(f"{hospital.slug}.chaincode")
 
 
 def write_configs(network: Network, hospital: Hospital) -> None:
@@ -148,14 +183,55 @@ def readiness(network: Network, hospital: Hospital, definition: Definition) -> d
     return dict(found.approvals)
 
 
+def _committed_by_all(network: Network, definition: Definition, seconds: float) -> None:
+    """Have a definition committed that is approved here: by this machine, if the first hospital by
+    name is on it."""
+    here = network.topology.here
+    first = min(network.topology.hospitals, key=lambda hospital: hospital.slug)
+    done = partial(_is_committed, network, here[0], definition)
+    if first in here and not done():
+        commit(network, definition, seconds)
+    # The first hospital waits as long itself, for those that do not come.
+    wait_until(done, f"the commit of {definition.name}", 2 * seconds, interval=0.2)
+
+
+def _is_committed(network: Network, hospital: Hospital, definition: Definition) -> bool:
+    try:
+        sequence, _ = committed(network, hospital, definition.name)
+    except MedFabricError as error:
+        if error.code != Code.LIFECYCLE_FAILED:
+            raise
+        return False
+    return sequence >= definition.sequence
+
+
+def _approve_in_time(
+    network: Network, hospital: Hospital, definition: Definition, seconds: float
+) -> None:
+    """Approve as soon as the orderers have agreed on who leads them."""
+
+    def approved() -> bool:
+        if _is_committed(network, hospital, definition):
+            return True
+        try:
+            approve(network, hospital, definition)
+        except MedFabricError as error:
+            if any(words in error.message for words in _ORDERING):
+                return False
+            raise
+        return True
+
+    wait_until(approved, f"{hospital.slug} approving {definition.name}", seconds, interval=0.5)
+
+
 def _deploy(network: Network, definition: Definition) -> None:
     _agree(network, definition)
     commit(network, definition)
 
 
 def _agree(network: Network, definition: Definition) -> None:
-    """Have every hospital install and approve."""
-    hospitals = network.topology.hospitals
+    """Have every hospital on this machine install and approve."""
+    hospitals = network.topology.here
     with ThreadPoolExecutor(len(hospitals)) as pool:
         list(pool.map(lambda hospital: _install(network, hospital, definition), hospitals))
         list(pool.map(lambda hospital: approve(network, hospital, definition), hospitals))
@@ -187,7 +263,8 @@ def approve(network: Network, hospital: Hospital, definition: Definition) -> Non
         _submit(network, hospital, "approve", request, [hospital.msp_id])
     except MedFabricError as error:
         # A command that was interrupted had it approve this very definition before.
-        if "attempted to redefine" not in error.message:
+        other = "different parameters" in error.message
+        if other or "attempted to redefine" not in error.message:
             raise
 
 
@@ -201,7 +278,7 @@ def commit(network: Network, definition: Definition, seconds: float = 60.0) -> N
         MedFabricError: ``LIFECYCLE_FAILED`` where a majority has not approved it, or with the
             peer's words.
     """
-    first = network.topology.hospitals[0]
+    first = network.topology.here[0]
     approved = _approvals(network, first, definition, seconds)
     args = lifecycle_pb2.CommitChaincodeDefinitionArgs(**_arguments(definition))
     request = [b"CommitChaincodeDefinition", args.SerializeToString()]

@@ -22,26 +22,35 @@ from client import configuration as changes
 from client.audit.channel import config_of
 from client.connection import Connection
 from client.identity import Identity
-from network import configuration, lifecycle, topology
+from network import cards, configuration, lifecycle, topology
 from network.base import Network, Progress, wait_until
+from network.cards import Card
 from network.topology import Hospital
 
 
-def add(network: Network, slug: str, progress: Progress, change: Path | None = None) -> bool:
+def add(
+    network: Network,
+    slug: str,
+    progress: Progress,
+    change: Path | None = None,
+    card: Card | None = None,
+) -> bool:
     """Take a hospital into the consortium: its material, processes, orderer, peer and chaincode.
 
     A command that was interrupted, or that wrote its change to a file, is given again to go on.
 
     Args:
         change: the file to which the change of the configuration is written for others to sign.
+        card: of a hospital that has its own machine, as all have then; it joins from there.
 
     Returns:
-        Whether the hospital takes part now; else its change is in the file.
+        Whether the hospital is a member now; else its change is in the file.
 
     Raises:
         MedFabricError: ``BAD_TOPOLOGY``, ``NETWORK_EXISTS``, ``CONFIG_REFUSED`` and others.
     """
-    hospital = _introduced(network, slug, progress)
+    _with_card(network, slug, card)
+    hospital = _introduced(network, slug, progress) if card is None else _known(network, card)
     member = _another(network, hospital)
     config = config_of(_fetch(network, member))
     if not configuration.names(config, hospital):
@@ -50,10 +59,12 @@ def add(network: Network, slug: str, progress: Progress, change: Path | None = N
         others = [one for one in network.topology.hospitals if one != hospital]
         if not _change(network, config, wanted, _majority(others, others), change):
             return False
+    if card is not None:
+        return True
     progress("joining the channel")
     block = _fetch(network, member)
     network.join(hospital, block.SerializeToString())
-    _wait(network, network.topology.hospitals, block.header.number)
+    wait(network, network.topology.hospitals, block.header.number)
     progress("installing and approving the chaincode")
     lifecycle.adopt(network, hospital)
     return True
@@ -123,7 +134,7 @@ def set_policy(
     """
     progress("changing the channel's configuration")
     hospitals = network.topology.hospitals
-    config = config_of(_fetch(network, hospitals[0]))
+    config = config_of(_fetch(network, network.topology.here[0]))
     wanted = configuration.with_policy(config, path, rule)
     return _change(network, config, wanted, _majority(hospitals, hospitals), change)
 
@@ -141,16 +152,22 @@ def _change(
     if change is not None:
         changes.write(envelope, change)
         return False
+    elsewhere = [h.slug for h in signers if h not in network.topology.here]
+    if elsewhere:
+        raise MedFabricError(
+            Code.CONFIG_REFUSED,
+            f"{', '.join(elsewhere)} must sign too, on their own machines; give --change FILE",
+        )
     for hospital in signers:
         envelope = changes.sign(envelope, _admin(network, hospital))
     first = signers[0]
     block = changes.submit(envelope, _connection(network, first), _admin(network, first))
     lasting = [
         hospital
-        for hospital in network.topology.hospitals
+        for hospital in network.topology.here
         if configuration.names(config, hospital) and configuration.names(wanted, hospital)
     ]
-    _wait(network, lasting, block.header.number)
+    wait(network, lasting, block.header.number)
     return True
 
 
@@ -185,11 +202,42 @@ def _introduced(network: Network, slug: str, progress: Progress) -> Hospital:
     return network.topology.hospital(slug)
 
 
+def _with_card(network: Network, slug: str, card: Card | None) -> None:
+    """Raises ``CARD_REFUSED`` where a card is missing, not needed or another's."""
+    apart = bool(network.topology.own)
+    if (card is not None) != apart or (card is not None and card.hospital != slug):
+        which = f"the card of {slug}" if apart else "no card, for all hospitals are on this machine"
+        raise MedFabricError(Code.CARD_REFUSED, f"what is needed is {which}; give that")
+
+
+def _known(network: Network, card: Card) -> Hospital:
+    """A hospital that has its own machine, made known to this one."""
+    there = network.topology
+    if not any(hospital.slug == card.hospital for hospital in there.hospitals):
+        network.topology = topology.with_hospital(
+            there, cards.hospital(card, topology.next_consenter(there))
+        )
+        cards.put(card, network.layout)
+        topology.save(network.topology, network.layout.folder)
+    elif cards.of(network.layout, there.hospital(card.hospital)) != card:
+        raise MedFabricError(
+            Code.CARD_REFUSED, f"{card.hospital} is known by another card; take the one it has now"
+        )
+    network.write_connections()
+    return network.topology.hospital(card.hospital)
+
+
 def _another(network: Network, hospital: Hospital) -> Hospital:
-    return next(one for one in network.topology.hospitals if one != hospital)
+    """A hospital on this machine that speaks for the present members."""
+    for one in network.topology.here:
+        if one != hospital:
+            return one
+    raise MedFabricError(
+        Code.NO_SUCH_HOSPITAL, f"another hospital must do that to {hospital.slug}, on its machine"
+    )
 
 
-def _wait(network: Network, hospitals: Sequence[Hospital], number: int) -> None:
+def wait(network: Network, hospitals: Sequence[Hospital], number: int) -> None:
     """Return when these hospitals' peers have this block."""
     for hospital in hospitals:
         what = f"block {number} at {hospital.slug}"

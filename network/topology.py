@@ -1,4 +1,7 @@
-"""A consortium as it stands on this machine: hospitals, ports, folders. Saved as network.json."""
+"""A consortium as it stands on this machine: hospitals, ports, folders. Saved as network.json.
+
+All hospitals are on one machine, or each is on its own (:mod:`network.apart`).
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,8 @@ class Kind(StrEnum):
 
 
 class Ports(BaseModel):
-    """Ports of one hospital on the loopback interface, fixed at creation."""
+    """Ports of one hospital, fixed at creation; of one on another machine, ``peer`` and ``orderer``
+    alone, the others 0."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     peer: int
@@ -52,6 +56,10 @@ class Hospital(BaseModel):
     msp_id: str
     consenter_id: int = Field(ge=1)
     ports: Ports
+    host: str = HOST
+    """What everybody reaches its peer and its orderer by: a name or an IPv4 address."""
+    listen: str = HOST
+    """The address of this machine that these two listen on; all else is on loopback."""
 
 
 class Chaincode(BaseModel):
@@ -85,7 +93,14 @@ class Topology(BaseModel):
     """Chaincodes beside the contracts."""
     complete: bool = False
     """Whether the network once came up whole; else the next ``up`` begins anew."""
-    hospitals: tuple[Hospital, ...] = Field(min_length=2, max_length=64)
+    own: str = ""
+    """The hospital that this machine is of, where each has its own; empty where all are here."""
+    hospitals: tuple[Hospital, ...] = Field(min_length=1, max_length=64)
+
+    @property
+    def here(self) -> tuple[Hospital, ...]:
+        """The hospitals whose keys and processes are on this machine."""
+        return tuple(h for h in self.hospitals if self.own in ("", h.slug))
 
     def hospital(self, slug: str) -> Hospital:
         """A hospital by its short name.
@@ -184,6 +199,49 @@ def create(
     )
 
 
+def alone(
+    slug: str,
+    host: str,
+    listen: str,
+    ports: tuple[int, int],
+    fabric_version: str,
+    *,
+    fabric_ca: bool,
+) -> Topology:
+    """One hospital on its own machine, before it knows the others.
+
+    Args:
+        ports: of peer and orderer, which other machines reach; all others are free ones of
+            loopback.
+
+    Raises:
+        MedFabricError: ``BAD_TOPOLOGY`` for a name that no hospital can have, or ports that none
+            has.
+    """
+    peer, orderer = ports
+    if peer == orderer or not all(1 <= port <= 65535 for port in ports):
+        raise MedFabricError(
+            Code.BAD_TOPOLOGY, "peer and orderer need different ports, of 1 to 65535"
+        )
+    free = (port for port in _free_ports(len(_PORTS)) if port not in ports)
+    try:
+        own = _hospital(slug, 1, free)
+    except ValidationError:
+        raise MedFabricError(
+            Code.BAD_TOPOLOGY,
+            f"{slug!r} is no name of a hospital; take lower-case letters and digits",
+        ) from None
+    reached = own.ports.model_copy(update={"peer": peer, "orderer": orderer})
+    own = own.model_copy(update={"ports": reached, "host": host, "listen": listen})
+    return Topology(
+        kind=Kind.FABRIC,
+        fabric_version=fabric_version,
+        fabric_ca=fabric_ca,
+        own=slug,
+        hospitals=(own,),
+    )
+
+
 def further(there: Topology, slug: str) -> Topology:
     """The consortium and a further hospital on free ports.
 
@@ -192,10 +250,8 @@ def further(there: Topology, slug: str) -> Topology:
     """
     taken = {port for hospital in there.hospitals for port in vars(hospital.ports).values()}
     free = (port for port in _free_ports(len(_PORTS)) if port not in taken)
-    number = 1 + max(hospital.consenter_id for hospital in there.hospitals)
     try:
-        hospitals = (*there.hospitals, _hospital(slug, number, free))
-        return Topology.model_validate({**dict(there), "hospitals": hospitals})
+        return with_hospital(there, _hospital(slug, next_consenter(there), free))
     except ValidationError as error:
         first = error.errors(include_input=False)[0]
         raise MedFabricError(
@@ -203,6 +259,17 @@ def further(there: Topology, slug: str) -> Topology:
             f"{slug!r}: {first['msg']}; take a name such as hospital5, in lower case, and at most "
             "64 hospitals",
         ) from None
+
+
+def next_consenter(there: Topology) -> int:
+    """The number of the next orderer."""
+    return 1 + max(hospital.consenter_id for hospital in there.hospitals)
+
+
+def with_hospital(there: Topology, hospital: Hospital) -> Topology:
+    """The consortium and a further hospital."""
+    hospitals = (*there.hospitals, hospital)
+    return Topology.model_validate({**dict(there), "hospitals": hospitals})
 
 
 def without(there: Topology, slug: str) -> Topology:

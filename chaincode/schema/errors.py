@@ -157,6 +157,7 @@ class Code(StrEnum):
     CHANNEL_FAILED = "MF-8009"
     LIFECYCLE_FAILED = "MF-8010"
     CA_REFUSED = "MF-8011"
+    CARD_REFUSED = "MF-8012"
     # devnet
     LEDGER_DAMAGED = "MF-8501"
     # trainer: models, data, training

@@ -6,6 +6,7 @@ Groups are found through the entry points ``medfabric.groups`` and imported when
 
 from __future__ import annotations
 
+import os
 from importlib.metadata import entry_points, version
 from typing import Any
 
@@ -56,4 +57,6 @@ def cli() -> None:
 
 def main() -> Any:
     """Entry point of the console script."""
+    # What a peer does not answer is told by its error; grpc's own lines are for its developers.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     return cli(prog_name="medfabric")

@@ -194,10 +194,11 @@ def _updates(members: Members) -> None:
 def _attestations(members: Members) -> None:
     liar = members.nodes[3]
     members.catch_up(liar)
-    liar.rounds.attest(plan_id=PLAN_ID, round=1, aggregate_sha256=WRONG, aggregate=_ref(WRONG))
+    which = {"plan_id": PLAN_ID, "round": 1, "dropped": 0}
+    liar.rounds.attest(**which, aggregate_sha256=WRONG, aggregate=_ref(WRONG))
     for node in members.nodes[:3]:
         members.catch_up(node)
-        node.rounds.attest(plan_id=PLAN_ID, round=1, aggregate_sha256=GOOD, aggregate=_ref(GOOD))
+        node.rounds.attest(**which, aggregate_sha256=GOOD, aggregate=_ref(GOOD))
     members.advance("rounds", plan_id=PLAN_ID, number=1)
 
     view = members.view()

@@ -92,6 +92,7 @@ EXAMPLES: dict[str, Callable[[], dict[str, Any]]] = {
     "JudgeArgs": lambda: {"plan_id": PLAN, "culprits": []},
     "ConfirmArgs": lambda: {"plan_id": PLAN, "collective_key_sha256": sha("x")},
     "RoundArgs": lambda: {"plan_id": PLAN, "number": 1},
+    "RoundPageArgs": lambda: {"plan_id": PLAN, "number": 1},
     "AdvanceArgs": lambda: {"plan_id": PLAN, "number": 1},
     "SubmitUpdateArgs": lambda: {
         "plan_id": PLAN,

@@ -135,14 +135,7 @@ class RoundContract:
             )
         _in_time(context, round_)
         _keyed(context, plan, round_)
-        if context.find(content, NodeRef) is not None:
-            raise MedFabricError(
-                Code.REPLAYED_UPDATE, "this ciphertext was submitted before; encrypt a new update"
-            )
-        if args.base_sha256 != round_.base_sha256:
-            raise MedFabricError(
-                Code.WRONG_BASE_MODEL, "trained on another model; fetch the round's base model"
-            )
+        _check_new(context, round_, args)
         dataset = _consented_dataset(context, plan, participant, args.dataset_id)
         work = _work(context, plan.terms, dataset)
         _check_terms(args, work, dataset)
@@ -470,6 +463,17 @@ def _work(context: Context, terms: PlanTerms, dataset: Dataset) -> Work:
     """What the plan has the caller do, on its class of device."""
     node = context.get(keys.node(context.msp_id, context.node_id), Node)
     return terms.work(dataset.train_samples, node.device)
+
+
+def _check_new(context: Context, round_: Round, args: SubmitUpdateArgs) -> None:
+    if context.find(keys.update_content(args.plan_id, args.update.sha256), NodeRef) is not None:
+        raise MedFabricError(
+            Code.REPLAYED_UPDATE, "this ciphertext was submitted before; encrypt a new update"
+        )
+    if args.base_sha256 != round_.base_sha256:
+        raise MedFabricError(
+            Code.WRONG_BASE_MODEL, "trained on another model; fetch the round's base model"
+        )
 
 
 def _check_terms(args: SubmitUpdateArgs, work: Work, dataset: Dataset) -> None:

@@ -19,7 +19,7 @@ def _turned(*args: Any, **options: Any) -> Trained:
 
 learner.train = _turned  # type: ignore[attr-defined]
 # An honest node keeps such an update to itself.
-rounds._refuse_exploded = lambda *_: None
+rounds.refuse_exploded = lambda *_: None
 
 if __name__ == "__main__":
     main.run(Path("node.json"))

@@ -47,10 +47,17 @@ from trainer.node.duties import Duty, Snapshot, pending
 from trainer.node.enclave import Attester, no_enclave
 from trainer.node.home import Home
 from trainer.node.masks import MaskKeeper
+from trainer.node.refusals import (
+    OWN_FAULTS,
+    UNACCEPTED,
+    UNDECODABLE,
+    UNTRAINABLE,
+    refuse_exploded,
+)
 from trainer.privacy.discrete_gaussian import noised
 from trainer.privacy.sampling import fresh
 from trainer.privacy.threshold import update_sender
-from trainer.privacy.wire import MALFORMED, Kind
+from trainer.privacy.wire import Kind
 
 if TYPE_CHECKING:
     from trainer.node.learner import Learner
@@ -58,53 +65,6 @@ if TYPE_CHECKING:
 log = logging.getLogger("medfabric.node")
 
 Facts = dict[str, int | str]
-
-_EXPLODED = 8.0
-"""What no weight moves by in a round that goes well. The plan's range is no measure: a narrow one
-cuts the noise of honest updates, and is meant to."""
-_MOST_EXPLODED = 0.001
-"""Part of an update's values that may be larger, and than the plan's range."""
-_OWN_FAULTS = frozenset(
-    {Code.STORE_FAILED, Code.STORE_FULL, Code.STORE_UNREACHABLE, Code.FILE_UNUSABLE}
-)
-"""What keeps content from this hospital and says nothing of the content."""
-_UNDECODABLE = MALFORMED | {Code.DECODE_RANGE, Code.MASK_SHARE_REFUSED}
-"""Why shares decrypt nothing, whoever combines them."""
-_UNTRAINABLE = frozenset(
-    {
-        Code.ARCHITECTURE_CONFIG,
-        Code.ARCHITECTURE_UNFIT,
-        Code.ARCHITECTURE_UNKNOWN,
-        Code.CLASS_EMPTY,
-        Code.DATA_CHANGED,
-        Code.DATA_FILE,
-        Code.DATA_MISMATCH,
-        Code.DATA_VALUE,
-        Code.ENVELOPE_REFUSED,
-        Code.MODEL_FILE,
-        Code.MODEL_RECALLED,
-        Code.NODE_CONFIG,
-        Code.PATIENT_SPLIT,
-        Code.SEALED_DAMAGED,
-        Code.STRATEGY_UNKNOWN,
-        Code.TRAINING_REFUSED,
-    }
-)
-"""Why a node cannot train for a round until somebody acts, however often it tries."""
-_UNACCEPTED = frozenset(
-    {
-        Code.BAD_STATE,
-        Code.BUDGET_EXCEEDED,
-        Code.CONSENT_MISSING,
-        Code.DEADLINE_PASSED,
-        Code.NO_BUDGET,
-        Code.NOT_A_PARTICIPANT,
-        Code.PLAN_BUDGET_EXCEEDED,
-        Code.PRIVACY_TERMS_MISMATCH,
-        Code.WRONG_SIZE,
-    }
-)
-"""Why the ledger refuses an update, however often it is submitted."""
 
 
 class _Readable(Protocol):
@@ -210,7 +170,7 @@ class Rounds:
                 prepared, facts = self._train(now)
                 self._home.keep(duty.plan_id, name, prepared)
             except MedFabricError as error:
-                if error.code in _UNTRAINABLE:
+                if error.code in UNTRAINABLE:
                     return self._decline(duty, error.code, error)
                 if error.code != Code.UPDATE_REFUSED:
                     raise
@@ -236,7 +196,7 @@ class Rounds:
         try:
             self._consortium.submit("round:SubmitUpdate", args, Posted)
         except MedFabricError as error:
-            if error.code not in _UNACCEPTED:
+            if error.code not in UNACCEPTED:
                 raise
             # A round that went on is one whose time is over.
             late = error.code == Code.BAD_STATE
@@ -366,7 +326,7 @@ class Rounds:
             "batch": learner.training.batch_size,
         }
         trained = learner.train(base, self._courses.of(plan_id, number, inputs))
-        _refuse_exploded(trained.delta, now.plan.terms)
+        refuse_exploded(trained.delta, now.plan.terms)
         started = time.monotonic()
         content_sha256 = self._home.keep_stream(self._hidden(now, trained.delta))
         encrypt_ms = _milliseconds(started)
@@ -472,7 +432,7 @@ class Rounds:
                         pass
                     files.append(file)
                 except MedFabricError as error:
-                    if error.code in _OWN_FAULTS:
+                    if error.code in OWN_FAULTS:
                         raise
                     self._exchange.object(*place, ref.sha256, error.code)
                     unusable.append(error)
@@ -521,7 +481,7 @@ class Rounds:
         try:
             return np.concatenate((self._unmasked if masked else self._decrypted)(now)), None
         except MedFabricError as error:
-            if error.code in _UNDECODABLE:
+            if error.code in UNDECODABLE:
                 # The hospitals say on the ledger that these shares decrypt nothing.
                 return None, error.code
             raise
@@ -574,25 +534,6 @@ def beyond_norm(
 def _whole(file: BinaryIO) -> bytes:
     file.seek(0)
     return file.read()
-
-
-def _refuse_exploded(delta: NDArray[np.float64], terms: PlanTerms) -> None:
-    """Refuse an update that is no number, or so large that training has failed.
-
-    What is looked at has its noise already: whether it is refused tells nothing more of a record.
-    """
-    limit = max(_EXPLODED, terms.encryption.clip_micro / 1e6)
-    beyond = int((np.abs(delta) > limit).sum())
-    if not np.isfinite(delta).all():
-        why = "it holds values that are not finite"
-    elif beyond > delta.size * _MOST_EXPLODED:
-        why = f"{beyond} of its {delta.size} values are beyond {limit:g}"
-    else:
-        return
-    raise MedFabricError(
-        Code.UPDATE_REFUSED,
-        f"this node's update stays here: {why}; lower the learning rate in the next plan",
-    )
 
 
 def _refused(place: Duty | WholeRound, why: str) -> MedFabricError:

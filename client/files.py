@@ -8,6 +8,22 @@ import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from chaincode.schema.errors import Code, MedFabricError
+
+
+def read_named(path: Path) -> bytes:
+    """A file that somebody named.
+
+    Raises:
+        MedFabricError: ``FILE_UNUSABLE``.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise MedFabricError(
+            Code.FILE_UNUSABLE, f"cannot read {path}: {error.strerror}; name another file"
+        ) from None
+
 
 def write_whole(path: Path, content: bytes, *, mode: int = 0o644) -> None:
     """Write, fsync, rename, fsync the folder: a reader finds the old file or the new one.

@@ -21,7 +21,7 @@ from client import configuration as changes
 from client.audit.channel import config_of
 from client.connection import Connection
 from client.identity import Identity
-from network import cards, configuration, crypto, genesis, lifecycle, membership, topology
+from network import cards, configuration, genesis, lifecycle, membership, topology
 from network.base import Network, Progress, discard, open_network, serves, wait_until
 from network.cards import Card
 from network.topology import Hospital, Layout, Topology
@@ -71,10 +71,8 @@ def offer(
     network = open_network(folder)
     try:
         progress("making keys and certificates")
-        network.open_authorities(made.hospitals)
-        own = made.hospitals[0]
-        crypto.create_members(network.layout, own, network.issuer(own))
-        network.enroll_first_users(progress)
+        (own,) = made.hospitals
+        network.furnish(own)
         network.down()
     except BaseException:
         discard(network)

@@ -83,11 +83,15 @@ class Network(ABC):
 
     def introduce(self, hospital: Hospital) -> None:
         """Make all that a further hospital has. The topology names it already."""
+        self.furnish(hospital)
+        self.prepare_hospital(hospital)
+
+    def furnish(self, hospital: Hospital) -> None:
+        """Make a hospital's keys, certificates and first identities."""
         self.open_authorities([hospital])
         crypto.create_members(self.layout, hospital, self.issuer(hospital))
         for name, roles in crypto.FIRST_USERS.items():
             self.enroll(hospital.slug, name, roles)
-        self.prepare_hospital(hospital)
 
     @abstractmethod
     def join(self, hospital: Hospital, config_block: bytes) -> None:

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from chaincode.schema.errors import Code, MedFabricError
 from network import crypto
-from network.topology import Hospital, Layout, Ports
+from network.topology import SLUG, Hospital, Layout, Ports, msp_id
 
 MOST_BYTES = 64 * 1024
 """Of a card: four certificates and a few words."""
@@ -35,7 +35,7 @@ class Card(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
     version: Literal[1]
-    hospital: Annotated[str, Field(pattern=r"^[a-z][a-z0-9]{0,30}$")]
+    hospital: Annotated[str, Field(pattern=SLUG)]
     host: Annotated[str, Field(min_length=1, max_length=253)]
     peer_port: Port
     orderer_port: Port
@@ -125,7 +125,7 @@ def hospital(card: Card, consenter_id: int) -> Hospital:
     known = {"peer": card.peer_port, "orderer": card.orderer_port}
     return Hospital(
         slug=card.hospital,
-        msp_id=f"{card.hospital.capitalize()}MSP",
+        msp_id=msp_id(card.hospital),
         consenter_id=consenter_id,
         ports=Ports(**{**dict.fromkeys(Ports.model_fields, 0), **known}),
         host=card.host,

@@ -107,10 +107,11 @@ def found(card_files: tuple[Path, ...], genesis: Path | None, folder: Path, as_j
 
     Compare the hash of the genesis block with the others' before 'medfabric network up'.
     """
+    from client.files import read_named
     from network import apart, cards
 
     everyone = [cards.read(path) for path in card_files]
-    digest = apart.found(folder, everyone, _content(genesis) if genesis else None)
+    digest = apart.found(folder, everyone, read_named(genesis) if genesis else None)
     hospitals = sorted(card.hospital for card in everyone)
     show({"hospitals": hospitals, "genesis_sha256": digest}, as_json=as_json)
 
@@ -279,17 +280,6 @@ def _open(folder: Path) -> Network:
     from network import base
 
     return base.open_network(folder)
-
-
-def _content(path: Path) -> bytes:
-    from chaincode.schema.errors import Code, MedFabricError
-
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise MedFabricError(
-            Code.FILE_UNUSABLE, f"cannot read {path}: {error.strerror}; name another file"
-        ) from None
 
 
 def _show_change(

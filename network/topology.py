@@ -21,6 +21,8 @@ from network.endorsement import Endorsers
 HOST = "127.0.0.1"
 FILE = "network.json"
 FIRST_VERSION = "1"
+SLUG = r"^[a-z][a-z0-9]{0,30}$"
+"""A hospital's short name."""
 _PORTS = range(20000, 32000)
 
 
@@ -52,7 +54,7 @@ class Hospital(BaseModel):
     """One hospital: an organisation with its orderer, peer and chaincode service."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    slug: str = Field(pattern=r"^[a-z][a-z0-9]{0,30}$")
+    slug: str = Field(pattern=SLUG)
     msp_id: str
     consenter_id: int = Field(ge=1)
     ports: Ports
@@ -313,10 +315,15 @@ def save(topology: Topology, folder: Path) -> None:
     Layout(folder).file.write_text(topology.model_dump_json(indent=1) + "\n")
 
 
+def msp_id(slug: str) -> str:
+    """The MSP id of the hospital of this short name."""
+    return f"{slug.capitalize()}MSP"
+
+
 def _hospital(slug: str, number: int, free: Iterator[int]) -> Hospital:
     return Hospital(
         slug=slug,
-        msp_id=f"{slug.capitalize()}MSP",
+        msp_id=msp_id(slug),
         consenter_id=number,
         ports=Ports(**{field: next(free) for field in Ports.model_fields}),
     )

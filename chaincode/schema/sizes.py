@@ -53,7 +53,7 @@ def fitted(
         ValueError: no noise is enough.
     """
     size = batch(wished, least)
-    steps = max(training.steps, *(own.steps for own in training.devices), 1)
+    steps = max((training.steps, *(own.steps for own in training.devices)))
     total = steps * training.rounds
     noise = accounting.calibrate(size, least, total, epsilon_micro, delta_nano)
     return SizeTerms(least_samples=least, batch_size=size, noise_multiplier_micro=noise)

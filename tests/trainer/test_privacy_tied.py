@@ -302,7 +302,7 @@ def test_what_is_drawn_again_is_seen_from_what_is_sent(chunks: int) -> None:
     own = one.proof
     answers, rows = list(own._unpacked(made)), own._tie.rows
     said = own._open(one.ciphertext, one.sha256, one.chunks)
-    places = own._challenges(own._check_header(made))
+    places = own._challenges(own._header.opened(made, own.length))
     for answer, place, seen in zip(answers, places, looked_at[-rows:], strict=True):
         left = own._left(said, own._images(said, answer), place)
         assert own._tells_nothing(left)

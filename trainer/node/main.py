@@ -25,6 +25,7 @@ from client import pages
 from client.consortium import Consortium
 from client.content.directory import DirectoryStore
 from client.content.store import ContentStore
+from client.files import read_named
 from client.identity import Identity
 from client.places import join
 from trainer.node.agent import Agent
@@ -283,7 +284,7 @@ def seal_data(path: Path, target: Path, recipients: Sequence[Path]) -> dict[str,
         commitment_sha256=now.commitment(home.secret(name, bytes)),
     )
     home.close()
-    certificates = [identity.certificate_pem, *map(_certificate, recipients)]
+    certificates = [identity.certificate_pem, *map(read_named, recipients)]
     keys = seal(config.data.file, target, record, certificates)
     return {"folder": str(target), "files": len(now.files), "sealed_for": keys}
 
@@ -302,17 +303,8 @@ def reseal_data(
     from trainer.data.sealed import reseal
 
     identity = Identity.load(load(path).identity)
-    certificates = list(map(_certificate, recipients))
+    certificates = list(map(read_named, recipients))
     return {"sealed_for": reseal(folder, identity, certificates, new_key=new_key)}
-
-
-def _certificate(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise MedFabricError(
-            Code.FILE_UNUSABLE, f"cannot read {path}: {error.strerror}; name another file"
-        ) from None
 
 
 def report_data(

@@ -37,7 +37,6 @@ Interactive Proofs").
 from __future__ import annotations
 
 import hashlib
-import struct
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -53,10 +52,9 @@ from trainer.privacy.kahe import TiedMasks
 from trainer.privacy.ring import Residues
 from trainer.privacy.rns import Rns
 from trainer.privacy.sampling import LARGEST_ERROR, Stream, derived
-from trainer.privacy.wellformed import Short, turned
+from trainer.privacy.wellformed import HEADER_BYTES, Header, Short, turned
 from trainer.privacy.wire import narrowed, widened
 
-_HEADER = struct.Struct("<4sHHI32s32s")
 _MAGIC = b"MFT1"
 _ERROR_BITS = PROOF_MASK_BITS + 1
 """Low bits that a ciphertext's errors stay in."""
@@ -113,7 +111,7 @@ class Tied:
     @property
     def length(self) -> int:
         """Bytes of a proof."""
-        return _HEADER.size + self._tie.rows * self._rns.degree * sum(self._widths)
+        return HEADER_BYTES + self._tie.rows * self._rns.degree * sum(self._widths)
 
     def prove(
         self,
@@ -145,7 +143,7 @@ class Tied:
                 self._tells_nothing(self._left(errors, *pair))
                 for pair in zip(images, places, strict=True)
             ):
-                return self._header(digest) + b"".join(map(self._packed, answers))
+                return self._header.packed(digest) + b"".join(map(self._packed, answers))
         raise AssertionError
 
     def check(
@@ -160,7 +158,7 @@ class Tied:
         Raises:
             MedFabricError: ``WIRE_MALFORMED``, ``WIRE_FOREIGN``, or ``CIPHERTEXT_UNSOUND``.
         """
-        digest = self._check_header(proof)
+        digest = self._header.opened(proof, self.length)
         answers = list(self._unpacked(proof))
         if not all(map(self._is_short, answers)):
             raise _unsound("an answer of its proof is not short")
@@ -325,7 +323,7 @@ class Tied:
     def _unpacked(self, proof: bytes) -> Iterator[Answer]:
         degree, bits = self._rns.degree, self._tie.key_bits
         once, key = (width * degree for width in self._widths)
-        for place in range(_HEADER.size, self.length, once + key):
+        for place in range(HEADER_BYTES, self.length, once + key):
             first = widened(proof[place : place + once], self._widths[0]).astype(np.int64)
             second = proof[place + once : place + once + key]
             values = widened(second, self._widths[1]).astype(np.int64)
@@ -337,22 +335,10 @@ class Tied:
         state.update(self._key.scale.astype("<i8").tobytes())
         return state.digest()
 
-    def _header(self, digest: bytes) -> bytes:
-        shape = (self._tie.rows, self._tie.folds, self._rns.degree)
-        return _HEADER.pack(_MAGIC, *shape, self.context, digest)
-
-    def _check_header(self, proof: bytes) -> bytes:
-        if len(proof) != self.length:
-            raise MedFabricError(Code.WIRE_MALFORMED, f"{len(proof)} bytes are no proof")
-        magic, *shape, context, digest = _HEADER.unpack_from(proof)
-        if magic != _MAGIC or shape != [self._tie.rows, self._tie.folds, self._rns.degree]:
-            raise MedFabricError(Code.WIRE_MALFORMED, "not in the proof format")
-        if context != self.context:
-            raise MedFabricError(
-                Code.WIRE_FOREIGN,
-                "a proof made by or for somebody else; ask the sender for its own",
-            )
-        return bytes(digest)
+    @property
+    def _header(self) -> Header:
+        tie = self._tie
+        return Header(_MAGIC, tie.rows, tie.folds, self._rns.degree, self.context)
 
 
 def _powers(stream: Stream, number: int, degree: int) -> list[int]:

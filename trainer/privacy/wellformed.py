@@ -38,6 +38,7 @@ from trainer.privacy.sampling import LARGEST_ERROR, Stream, derived
 from trainer.privacy.wire import narrowed, widened
 
 _HEADER = struct.Struct("<4sHHI32s32s")
+HEADER_BYTES = _HEADER.size
 _MAGIC = b"MFP1"
 _BYTES = (PROOF_MASK_BITS + 1) // 8
 _SOUNDNESS_BITS = 128
@@ -81,7 +82,7 @@ class WellFormed:
     @property
     def length(self) -> int:
         """Bytes of a proof."""
-        return _HEADER.size + 2 * self.rows * self._rns.degree * _BYTES
+        return HEADER_BYTES + 2 * self.rows * self._rns.degree * _BYTES
 
     def prove(
         self, ciphertexts: Sequence[Residues], openings: Sequence[Opening], stream: Stream
@@ -96,7 +97,7 @@ class WellFormed:
                 for mask, places in zip(masks, self._challenges(digest), strict=True)
             ]
             if all(self._is_short(*answer) for answer in answers):
-                return self._header(digest) + b"".join(
+                return self._header.packed(digest) + b"".join(
                     _packed(part) for answer in answers for part in answer
                 )
         raise AssertionError
@@ -107,9 +108,9 @@ class WellFormed:
         Raises:
             MedFabricError: ``WIRE_MALFORMED``, ``WIRE_FOREIGN``, or ``CIPHERTEXT_UNSOUND``.
         """
-        digest = self._check_header(proof)
+        digest = self._header.opened(proof, self.length)
         size = self._rns.degree * _BYTES
-        places = range(_HEADER.size, self.length, 2 * size)
+        places = range(HEADER_BYTES, self.length, 2 * size)
         plain = [self._rns.inverse(ciphertext[1]) for ciphertext in ciphertexts]
         said = []
         for place, exponents in zip(places, self._challenges(digest), strict=True):
@@ -175,15 +176,35 @@ class WellFormed:
     def _reference_sha256(self) -> bytes:
         return hashlib.sha256(self._reference.astype("<i8").tobytes()).digest()
 
-    def _header(self, digest: bytes) -> bytes:
-        shape = (self.rows, self._number, self._rns.degree)
-        return _HEADER.pack(_MAGIC, *shape, self.context, digest)
+    @property
+    def _header(self) -> Header:
+        return Header(_MAGIC, self.rows, self._number, self._rns.degree, self.context)
 
-    def _check_header(self, proof: bytes) -> bytes:
-        if len(proof) != self.length:
+
+@dataclass(frozen=True)
+class Header:
+    """What a proof begins with: its format and shape, and whom and what it is for."""
+
+    magic: bytes
+    rows: int
+    number: int
+    degree: int
+    context: bytes
+
+    def packed(self, digest: bytes) -> bytes:
+        """The bytes of HEADER_BYTES, with the hash that the challenges follow from."""
+        return _HEADER.pack(self.magic, self.rows, self.number, self.degree, self.context, digest)
+
+    def opened(self, proof: bytes, length: int) -> bytes:
+        """The hash in a proof of ``length`` bytes.
+
+        Raises:
+            MedFabricError: ``WIRE_MALFORMED`` or ``WIRE_FOREIGN``.
+        """
+        if len(proof) != length:
             raise MedFabricError(Code.WIRE_MALFORMED, f"{len(proof)} bytes are no proof")
         magic, *shape, context, digest = _HEADER.unpack_from(proof)
-        if magic != _MAGIC or shape != [self.rows, self._number, self._rns.degree]:
+        if magic != self.magic or shape != [self.rows, self.number, self.degree]:
             raise MedFabricError(Code.WIRE_MALFORMED, "not in the proof format")
         if context != self.context:
             raise MedFabricError(

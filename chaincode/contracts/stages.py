@@ -475,19 +475,20 @@ def _late_disagreement(context: Context, plan: Plan, round_: Round) -> tuple[str
 
 def _publish(context: Context, plan: Plan, round_: Round) -> Outcome:
     posted = evaluations(context, plan.terms, round_)
+    needed = plan.terms.participation.agreement
+    tally = Counter(e.candidate.sha256 for e in posted if e.candidate is not None)
+    digest, votes = max(tally.items(), key=lambda item: (item[1], item[0]), default=("", 0))
     absent = plans.absent(plan.terms.hospitals, posted)
-    gone = plans.gone_holders(context, plan.terms)
-    if awaited := [h for h in absent if h not in gone]:
+    # Who let a deadline of this round pass is waited for only where agreement needs it.
+    away = {*plans.gone_holders(context, plan.terms), *(round_.absent if votes >= needed else ())}
+    if awaited := [h for h in absent if h not in away]:
         _await(context, round_, awaited)
     absent = tuple(sorted({*round_.absent, *absent}))
-    needed = plan.terms.participation.agreement
     failures = Counter(e.failure for e in posted if e.failure is not None)
     if sum(failures.values()) > len(plan.terms.hospitals) - needed:
         why = f"the shares do not decode: {', '.join(sorted(failures))}"
         suspects = _unusable_shares(context, plan.terms, round_)[:1] or round_.key_holders
         return _decrypt_other(context, plan, round_, suspects, why, absent)
-    tally = Counter(e.candidate.sha256 for e in posted if e.candidate is not None)
-    digest, votes = max(tally.items(), key=lambda item: (item[1], item[0]), default=("", 0))
     if votes < needed:
         if unusable := _unusable_shares(context, plan.terms, round_):
             why = f"most hospitals cannot use the share of {unusable[0]}"

@@ -18,6 +18,7 @@ from support.scenario import (
     commit_args,
     confirm_args,
     evaluate_args,
+    ref,
     reveal_args,
     sha,
     share_args,
@@ -174,6 +175,44 @@ def test_a_key_holder_that_drops_out_does_not_lose_the_round() -> None:
     assert [share["attempt"] for share in view["shares"]] == [2, 2, 2]
     assert scenario.advance(PLAN_TERMS)["status"] == "PUBLISHED"
     assert scenario.asset(keys.round_(PLAN, 1))["absent"] == [TWO]
+
+
+def without_two() -> Scenario:
+    """Decrypted at the second attempt, for the second hospital let the deadline pass."""
+    scenario = aggregated()
+    scenario.share(PLAN_TERMS, who=(ONE, THREE))
+    scenario.wait()
+    scenario.advance(PLAN_TERMS)
+    for hospital in (ONE, THREE, FOUR):
+        args = share_args(PLAN_TERMS, hospital, attempt=2)
+        scenario.do(hospital, "round:SubmitShare", args)
+    assert scenario.advance(PLAN_TERMS)["status"] == "DECRYPTED"
+    return scenario
+
+
+def test_a_round_that_went_on_without_a_hospital_does_not_wait_for_its_evaluation() -> None:
+    scenario = without_two()
+    scenario.evaluate(PLAN_TERMS, who=(ONE, THREE))
+    early = scenario.refused(ONE, "round:Advance", FIRST)
+    scenario.evaluate(PLAN_TERMS, who=(FOUR,))
+
+    published = scenario.advance(PLAN_TERMS)
+
+    assert (early.code, FOUR in str(early), TWO in str(early)) == (Code.NOT_YET, True, True)
+    assert (published["status"], published["absent"]) == ("PUBLISHED", [TWO])
+
+
+def test_an_agreement_that_it_can_bring_about_is_waited_for() -> None:
+    scenario = without_two()
+    scenario.evaluate(PLAN_TERMS, who=(ONE, THREE))
+    other = evaluate_args(PLAN_TERMS, candidate=ref("other"))
+    scenario.do(FOUR, "round:Evaluate", other)
+
+    early = scenario.refused(ONE, "round:Advance", FIRST)
+    scenario.evaluate(PLAN_TERMS, who=(TWO,))
+
+    assert (early.code, TWO in str(early)) == (Code.NOT_YET, True)
+    assert scenario.advance(PLAN_TERMS)["status"] == "PUBLISHED"
 
 
 NOTHING = {"candidate": None, "failure": "MF-6008", "correct": 0, "base_correct": 0}

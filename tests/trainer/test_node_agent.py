@@ -32,6 +32,7 @@ from chaincode.schema.rounds import (
     Decline,
     DeclineArgs,
     Dropped,
+    Evaluation,
     Model,
     ModelArgs,
     ModelStatus,
@@ -88,6 +89,7 @@ def _view(status: RoundStatus, **changes: Any) -> RoundView:
         contributions=changes.pop("contributions", ()),
         dropped=changes.pop("dropped", ()),
         aggregate_sha256=changes.pop("aggregate_sha256", None),
+        absent=changes.pop("absent", ()),
     )
     lists: dict[str, Any] = dict.fromkeys(
         ("updates", "attestations", "shares", "evaluations", "objections"), ()
@@ -114,6 +116,23 @@ def _attested(msp_id: str) -> Attestation:
         aggregate_sha256="cd" * 32,
         aggregate=REF,
         dropped=0,
+        posted_at=1,
+    )
+
+
+def _evaluated(msp_id: str, sha256: str = REF.sha256) -> Evaluation:
+    return Evaluation(
+        plan_id="plan",
+        round=1,
+        attempt=1,
+        msp_id=msp_id,
+        node_id="node1",
+        candidate=REF.model_copy(update={"sha256": sha256}),
+        failure=None,
+        correct=1,
+        base_correct=1,
+        total=1,
+        accept=True,
         posted_at=1,
     )
 
@@ -162,6 +181,27 @@ def test_moving_on_is_due_at_once_when_the_stage_is_complete_else_after_its_dead
 
     assert [d.not_before for d in waiting if d.task is Task.ADVANCE_ROUND] == [1001]
     assert [d.not_before for d in complete if d.task is Task.ADVANCE_ROUND] == [0]
+
+
+@pytest.mark.parametrize(
+    ("absent", "gone", "last", "due"),
+    [
+        ((), (), REF.sha256, 1001),
+        (HOSPITALS[3:], (), REF.sha256, 0),
+        (HOSPITALS[3:], (), "ef" * 32, 1001),
+        ((), HOSPITALS[3:], "ef" * 32, 0),
+    ],
+)
+def test_a_hospital_that_is_away_is_waited_for_only_where_agreement_needs_it(
+    absent: tuple[str, ...], gone: tuple[str, ...], last: str, due: int
+) -> None:
+    said = (*map(_evaluated, HOSPITALS[:2]), _evaluated(HOSPITALS[2], last))
+    view = _view(RoundStatus.DECRYPTED, evaluations=said, absent=absent)
+    members = tuple(h for h in HOSPITALS if h not in gone)
+
+    found = duties(ME, _now(view, members=members))
+
+    assert [d.not_before for d in found if d.task is Task.ADVANCE_ROUND] == [due]
 
 
 def test_what_is_left_after_an_update_was_dropped_is_summed_and_attested_at_once(

@@ -336,7 +336,10 @@ def _stage_complete(now: Snapshot, view: RoundView) -> bool:
             holders = view.round.key_holders
             return len(view.shares) == len(holders) or bool(set(holders) & set(now.gone))
         case RoundStatus.DECRYPTED:
-            return len(view.evaluations) == hospitals
+            named = Counter(e.candidate.sha256 for e in view.evaluations if e.candidate)
+            agreed = max(named.values(), default=0) >= now.plan.terms.participation.agreement
+            away = {*now.gone, *(view.round.absent if agreed else ())}
+            return {*now.plan.terms.hospitals} <= away.union(e.msp_id for e in view.evaluations)
         case RoundStatus.ENLISTING | RoundStatus.PUBLISHED | RoundStatus.FAILED:
             return True
     return False

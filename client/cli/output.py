@@ -5,8 +5,9 @@ Light on purpose: nothing here imports pydantic, grpc or cryptography.
 
 from __future__ import annotations
 
+import dataclasses
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from enum import IntEnum
 from typing import Any, TypeVar
@@ -99,6 +100,17 @@ def show(value: Any, *, as_json: bool = False) -> None:
         click.echo(json.dumps(plain, indent=2, ensure_ascii=False, default=str))
     else:
         click.echo("\n".join(_lines(plain)))
+
+
+def show_each(values: Iterable[Any], *, as_json: bool = False) -> None:
+    """Print dataclasses as they come, each on a line: in its own words, after the time of day; or
+    as JSON."""
+    for value in values:
+        if as_json:
+            line = json.dumps(dataclasses.asdict(value), ensure_ascii=False)
+        else:
+            line = f"{datetime.now(UTC):%H:%M:%SZ} {_word(value)}"
+        click.echo(line)
 
 
 def show_error(ctx: click.Context, error: MedFabricError) -> None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from chaincode.schema.errors import Code, MedFabricError
-from client.cli.output import json_option, show
+from client.cli.output import json_option, show, show_each
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -29,7 +29,8 @@ FILE = click.Path(path_type=Path, dir_okay=False)
 def ledger_command(
     group: click.Group, name: str
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Make ``function(consortium, **options)`` a command of the group that shows what it returns.
+    """Make ``function(consortium, **options)`` a command of the group that shows what it returns;
+    of an iterator, each as it comes, on a line of its own.
 
     Adds ``--identity``, ``--connection`` and ``--json``. The options that the function declares
     itself are given by ``click.option`` below this decorator.
@@ -54,7 +55,11 @@ def ledger_command(
         @functools.wraps(function)
         def command(identity: Path, connection: Path | None, as_json: bool, **options: Any) -> None:
             with connect(identity, connection) as consortium:
-                show(function(consortium, **options), as_json=as_json)
+                found = function(consortium, **options)
+                if isinstance(found, Iterator):
+                    show_each(found, as_json=as_json)
+                else:
+                    show(found, as_json=as_json)
 
         group.command(name)(command)
         return function

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def plan() -> None:
-    """Agree what is trained: propose, amend, vote, advance, pause, resume, abort."""
+    """Agree what is trained: propose, amend, vote, advance, pause, resume, abort; watch it."""
 
 
 @click.group("round")
@@ -113,6 +113,16 @@ def show_plan(consortium: Consortium, plan_id: str) -> Any:
             raise
         return shown
     return {**shown, "ceremony": ceremony.model_dump(mode="json")}
+
+
+@ledger_command(plan, "watch")
+@click.argument("plan_id")
+def watch_plan(consortium: Consortium, plan_id: str) -> Any:
+    """Tell where a plan stands and whom it waits for, and again with every change, until it is
+    over."""
+    from client.watching import watch
+
+    return watch(consortium, plan_id)
 
 
 @ledger_command(plan, "versions")

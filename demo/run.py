@@ -240,10 +240,11 @@ def _agree(run: Run) -> None:
         presets.Aggregation(options.aggregation),
     )
     if options.simulated_enclave:
-        from trainer.enclave import SimulatedChip
+        from trainer.enclave.simulated import SimulatedChip
 
         first = run.hospitals[0]
-        pinned = SimulatedChip.kept(_enclave(run, first)).terms(first.msp_id)
+        chip = SimulatedChip.kept(_enclave(run, first))
+        pinned = chip.terms(first.msp_id, int(time.time()))
         run.terms = run.terms.model_copy(update={"enclaves": (pinned,)})
     steps.agree_plan(run.hospitals, run.terms, datasets)
 
@@ -266,7 +267,7 @@ def _node(run: Run, hospital: steps.Hospital, data: dict[str, object]) -> dict[s
     folder = run.options.folder.resolve()
     enclave = {}
     if run.options.simulated_enclave and hospital is run.hospitals[0]:
-        enclave = {"simulated_enclave": str(_enclave(run, hospital))}
+        enclave = {"enclave": {"kind": "simulated", "folder": str(_enclave(run, hospital))}}
     return {
         **enclave,
         "connection": str(run.network.layout.connection(hospital.slug)),

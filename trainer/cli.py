@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from client.cli.output import json_option, show
+from client.cli.output import json_option, show, warn
 from trainer.inference.cli import infer
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
@@ -82,6 +82,27 @@ def report(config: Path, plan_id: str, out: Path | None, as_json: bool) -> None:
     if out is not None:
         pages.write(out, reports.page(found))
     show(found, as_json=as_json)
+
+
+@node.command()
+@click.argument("config", type=_FILE)
+@json_option
+def enclave(config: Path, as_json: bool) -> None:
+    """What a plan says that has CONFIG's hospital attest by its node's enclave: what --json prints
+    is one of a plan's `enclaves`.
+
+    From a fresh report, and refused where the contracts would refuse it.
+    """
+    from chaincode.schema.enclaves import AMD_ROOTS
+    from trainer.node.enclave import enclave_terms
+
+    terms = enclave_terms(config)
+    warn(
+        "simulated: it protects nothing"
+        if terms.simulated
+        else f"the chain ends in AMD's root for {AMD_ROOTS[terms.root_sha256]}"
+    )
+    show(terms, as_json=as_json)
 
 
 @node.command()

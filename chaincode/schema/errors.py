@@ -183,6 +183,8 @@ class Code(StrEnum):
     NODE_CONFIG = "MF-9104"
     PLAN_TAMPERED = "MF-9105"
     AGGREGATE_REFUSED = "MF-9106"
+    ENCLAVE_MISSING = "MF-9107"
+    ENCLAVE_REFUSED = "MF-9108"
 
 
 class MedFabricError(Exception):

@@ -3,29 +3,34 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.enclave import chip
+from support.enclave import MEASURED, Kernel, chip
 from support.scenario import HOSPITALS, PLAN, Scenario, at, attest_args, live, terms
 
 from chaincode.schema.enclaves import AMD_ROOTS, Attested
-from chaincode.schema.errors import Code
+from chaincode.schema.errors import Code, MedFabricError
 from chaincode.schema.plans import Plan, PlanTerms
 from chaincode.schema.rounds import RoundPage, RoundView
-from trainer.enclave import SimulatedChip, measurement
+from trainer.enclave.enclave import Enclave
+from trainer.enclave.guest import SevSnpGuest
+from trainer.enclave.simulated import SimulatedChip, measurement
 from trainer.node.duties import Snapshot
-from trainer.node.enclave import SimulatedEnclave
+from trainer.node.enclave import EnclaveAttester
 
 ONE, TWO, THREE, FOUR = HOSPITALS
+NOW = Scenario().now
 
 
 def pinned(**changes: Any) -> PlanTerms:
     """A plan that has the first hospital attest by an enclave."""
-    enclave = chip().terms(ONE).model_copy(update=changes)
+    enclave = chip().terms(ONE, NOW).model_copy(update=changes)
     return terms().model_copy(update={"enclaves": (enclave,)})
 
 
@@ -141,31 +146,58 @@ def test_the_simulated_measurement_is_of_the_program_that_adds_up() -> None:
     assert TERMS.enclaves[0].simulated
 
 
-def test_a_node_s_software_attester_satisfies_the_contract(tmp_path: Path) -> None:
-    folder = tmp_path / "enclave"
-    plan = terms().model_copy(update={"enclaves": (SimulatedChip.kept(folder).terms(ONE),)})
-    scenario = at("enrolled")
+def snapshot(scenario: Scenario, plan: PlanTerms) -> Snapshot:
+    """What a node sees of the plan's first round, once it is sealed."""
     for stage in ("proposed", "approved", "active", "open", "sealed"):
         live(scenario, stage, plan)
-    now = Snapshot(
-        Plan.model_validate_json(
-            json.dumps(scenario.do(ONE, "plan:Get", {"plan_id": PLAN})["plan"])
-        ),
+    found = scenario.do(ONE, "plan:Get", {"plan_id": PLAN})["plan"]
+    page = scenario.do(ONE, "round:Get", {"plan_id": PLAN, "number": 1})
+    return Snapshot(
+        Plan.model_validate_json(json.dumps(found)),
         None,
-        RoundView.of(
-            [
-                RoundPage.model_validate_json(
-                    json.dumps(scenario.do(ONE, "round:Get", {"plan_id": PLAN, "number": 1}))
-                )
-            ]
-        ),
+        RoundView.of([RoundPage.model_validate_json(json.dumps(page))]),
         HOSPITALS,
     )
-    attestation = attest_args(plan)
 
-    evidence = SimulatedEnclave(ONE, folder)(now, attestation["aggregate_sha256"])
+
+@pytest.mark.parametrize("simulated", [True, False])
+def test_a_node_s_evidence_satisfies_the_contract(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, simulated: bool
+) -> None:
+    kept = SimulatedChip.kept(tmp_path / "chip")
+    enclave: Enclave = kept
+    if not simulated:
+        # A world in which this chip is AMD's, and a kernel hands its reports out.
+        monkeypatch.setitem(AMD_ROOTS, hashlib.sha256(kept.chain[2]).hexdigest(), "Milan")
+        (tmp_path / "requests").mkdir()
+        kernel = Kernel(tmp_path / "requests", lambda data: kept.report(data, MEASURED))
+        enclave = SevSnpGuest.here(tmp_path / "chip", kernel.request)
+    plan = terms().model_copy(update={"enclaves": (enclave.terms(ONE, NOW),)})
+    scenario, attestation = at("enrolled"), attest_args(plan)
+    now = snapshot(scenario, plan)
+
+    evidence = EnclaveAttester(ONE, enclave)(now, attestation["aggregate_sha256"])
 
     assert evidence is not None
-    assert (folder / "key.pem").stat().st_mode & 0o777 == 0o600
-    assert SimulatedEnclave(TWO, folder)(now, attestation["aggregate_sha256"]) is None
+    assert EnclaveAttester(TWO, enclave)(now, attestation["aggregate_sha256"]) is None
     scenario.do(ONE, "round:Attest", {**attestation, "evidence": evidence.model_dump(mode="json")})
+    page = scenario.do(TWO, "round:Get", {"plan_id": PLAN, "number": 1})
+    assert [a["evidence_sha256"] for a in page["attestations"]] == [evidence.sha256]
+
+
+def test_a_real_enclave_and_a_simulated_one_do_not_stand_in_for_each_other() -> None:
+    now = snapshot(at("enrolled"), TERMS)
+    real = now.plan.terms.model_copy(update={"enclaves": (pinned(simulated=False).enclaves[0],)})
+    wants_real = replace(now, plan=now.plan.model_copy(update={"terms": real}))
+
+    with pytest.raises(MedFabricError, match=r"MF-9104.*wants a real enclave"):
+        EnclaveAttester(ONE, chip())(wants_real, "ab" * 32)
+    with pytest.raises(MedFabricError, match=r"MF-9104.*wants a simulated enclave"):
+        EnclaveAttester(ONE, SevSnpGuest(chip().chain))(now, "ab" * 32)
+
+
+def test_the_software_attester_s_key_is_for_its_owner_alone(tmp_path: Path) -> None:
+    made, again = SimulatedChip.kept(tmp_path), SimulatedChip.kept(tmp_path)
+
+    assert (tmp_path / "key.pem").stat().st_mode & 0o777 == 0o600
+    assert made.chain == again.chain

@@ -48,14 +48,24 @@ class ComputeConfig(BaseModel):
     checkpoint_seconds: float = Field(default=CHECKPOINT_SECONDS, ge=0)
 
 
+class EnclaveConfig(BaseModel):
+    """What signs reports of what the node attests: the AMD SEV-SNP guest that it runs in, or a
+    software attester in its place, which protects nothing. ``folder``: with the chip's
+    certificates (``vcek.der``, ``ask.der``, ``ark.der``); the software attester makes its own."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    kind: Literal["sev-snp", "simulated"]
+    folder: Path
+
+
 class NodeConfig(BaseModel):
     """``node.json``. Relative paths are relative to the file's folder.
 
     With ``join_plans`` the node takes a place, with its ``data``, in every plan whose rule admits
     it; without, it takes part only where a plan names it or its operator joins. ``test_seed``
     switches test mode on: batches, noise and keys all follow from it, so that runs repeat to the
-    byte and nothing is private or secret. Tests alone may set it. ``simulated_enclave``: the folder
-    of a software attester, for plans that accept it (see :mod:`trainer.enclave`).
+    byte and nothing is private or secret. Tests alone may set it. ``enclave``: for
+    plans that pin the hospital's.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -65,7 +75,7 @@ class NodeConfig(BaseModel):
     store: DirectoryStoreConfig | KuboStoreConfig
     data: DataConfig | None = None
     compute: ComputeConfig = ComputeConfig()
-    simulated_enclave: Path | None = None
+    enclave: EnclaveConfig | None = None
     join_plans: bool = False
     test_seed: int | None = None
 
@@ -101,6 +111,7 @@ def _absolute(config: NodeConfig, base: Path) -> NodeConfig:
     if data is not None:
         data = data.model_copy(update={"file": base / data.file})
     paths = {name: base / getattr(config, name) for name in ("connection", "identity", "home")}
-    if config.simulated_enclave is not None:
-        paths["simulated_enclave"] = base / config.simulated_enclave
-    return config.model_copy(update={**paths, "store": store, "data": data})
+    enclave = config.enclave
+    if enclave is not None:
+        enclave = enclave.model_copy(update={"folder": base / enclave.folder})
+    return config.model_copy(update={**paths, "store": store, "data": data, "enclave": enclave})

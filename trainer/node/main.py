@@ -34,7 +34,7 @@ from trainer.node.config import DataConfig, DirectoryStoreConfig, NodeConfig, lo
 from trainer.node.content import Exchange
 from trainer.node.courses import Courses
 from trainer.node.duties import Duty, Me, Snapshot, Task
-from trainer.node.enclave import Attester, SimulatedEnclave, no_enclave
+from trainer.node.enclave import attester
 from trainer.node.grouptests import GroupTests
 from trainer.node.home import Home
 from trainer.node.machine import memory_bytes, running
@@ -100,8 +100,8 @@ def build(config: NodeConfig, identity: Identity, consortium: Consortium, home: 
     place = (identity.msp_id, identity.name)
     masks = MaskKeeper(place, consortium, home, exchange, keys, made)
     learners = _Learners(config, consortium, home)
-    attester = _attester(config, identity)
-    rounds = Rounds(place, consortium, home, exchange, keys, masks, courses, learners, attester)
+    evidence = attester(config, identity.msp_id)
+    rounds = Rounds(place, consortium, home, exchange, keys, masks, courses, learners, evidence)
     joins = config.data.dataset_id if config.data and config.join_plans else None
     me = Me(identity.msp_id, identity.name, frozenset(identity.roles), joins)
     tests = GroupTests(consortium, home, exchange, keys, courses, rounds, learners)
@@ -162,13 +162,6 @@ def sum_study(
         facts = studies.sum(consortium.studies.get(study_id=study_id), selection)
     home.close()
     return facts
-
-
-def _attester(config: NodeConfig, identity: Identity) -> Attester:
-    if config.simulated_enclave is None:
-        return no_enclave
-    log.warning("a simulated enclave: its evidence protects nothing")
-    return SimulatedEnclave(identity.msp_id, config.simulated_enclave)
 
 
 def _secrets(config: NodeConfig, identity: Identity) -> Secrets:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from chaincode.schema.attestation import certificates, signatures
 from chaincode.schema.attestation.certificates import Certificate, MalformedError
 
-REPORT_BYTES = 1184
+REPORT_BYTES, REPORT_DATA_BYTES = 1184, 64
 _SIGNED, _HALF = 672, 72
 _TCB_EXTENSIONS = tuple(bytes.fromhex(f"2b060104019c780103{last:02x}") for last in (1, 2, 3, 8))
 """1.3.6.1.4.1.3704.1.3.x: of boot loader, trusted environment, SNP firmware, microcode."""
@@ -116,6 +116,8 @@ def refusal(
     """
     try:
         report = parse(raw)
+        if why := unknown(report):
+            return why
         vcek, ask, ark = (certificates.parse(one) for one in chain)
         chip, tcb = _chip(vcek)
     except MalformedError as error:
@@ -133,15 +135,20 @@ def refusal(
     return _policy_refusal(report, report_data, measurement, least)
 
 
-def _policy_refusal(
-    report: Report, report_data: bytes, measurement: bytes, least: Tcb
-) -> str | None:
+def unknown(report: Report) -> str | None:
+    """Why more cannot be read of a report, or None where it can."""
     if not 2 <= report.version <= 5 or report.algorithm != 1:
         return "a version or signature that is not known"
     if report.version >= 3 and report.family >= _TURIN:
         return "a chip whose firmware versions are laid out otherwise"
     if report.flags >> 2 & 7:
         return "it is not signed by the chip's own key"
+    return None
+
+
+def _policy_refusal(
+    report: Report, report_data: bytes, measurement: bytes, least: Tcb
+) -> str | None:
     if report.policy & (_DEBUG | _MIGRATION):
         return "the guest may be debugged or migrated"
     if report.vmpl:

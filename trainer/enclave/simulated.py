@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from chaincode.schema.attestation.sevsnp import Tcb
-from chaincode.schema.enclaves import Attested, EnclaveEvidence, EnclaveTerms, FirmwareTerms
+from trainer.enclave.enclave import CHAIN_FILES, Chain, Enclave, read_chain
 
 CHIP = b"simulated".ljust(64, b"\0")
 TCB = Tcb(boot_loader=3, tee=0, snp=20, microcode=209)
@@ -39,11 +39,12 @@ _FIELDS = {
 
 
 @dataclass(frozen=True)
-class SimulatedChip:
+class SimulatedChip(Enclave):
     """A key, and the certificates of VCEK, ASK and ARK in DER, all made by software."""
 
     key: ec.EllipticCurvePrivateKey
-    chain: tuple[bytes, bytes, bytes]
+    chain: Chain
+    simulated = True
 
     @classmethod
     def make(cls, name: str = "simulated") -> SimulatedChip:
@@ -62,18 +63,17 @@ class SimulatedChip:
     @classmethod
     def kept(cls, folder: Path) -> SimulatedChip:
         """The one in a folder, made there on first use."""
-        files = [folder / name for name in ("key.pem", "vcek.der", "ask.der", "ark.der")]
-        if not files[0].exists():
+        file = folder / "key.pem"
+        if not file.exists():
             made = cls.make()
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            for file, certificate in zip(files[1:], made.chain, strict=True):
-                file.write_bytes(certificate)
-            files[0].touch(mode=0o600)
-            files[0].write_bytes(_pem(made.key))
-        key = serialization.load_pem_private_key(files[0].read_bytes(), None)
+            for name, certificate in zip(CHAIN_FILES, made.chain, strict=True):
+                (folder / name).write_bytes(certificate)
+            file.touch(mode=0o600)
+            file.write_bytes(_pem(made.key))
+        key = serialization.load_pem_private_key(file.read_bytes(), None)
         assert isinstance(key, ec.EllipticCurvePrivateKey)
-        vcek, ask, ark = (file.read_bytes() for file in files[1:])
-        return cls(key, (vcek, ask, ark))
+        return cls(key, read_chain(folder))
 
     def report(self, report_data: bytes, measurement: bytes, /, **changes: bytes | int) -> bytes:
         """A signed report; ``changes`` are fields by name."""
@@ -95,27 +95,15 @@ class SimulatedChip:
         halves = r.to_bytes(72, "little") + s.to_bytes(72, "little")
         return bytes(raw) + halves + bytes(368)
 
-    def evidence(self, attested: Attested) -> EnclaveEvidence:
-        """Of this program, on an aggregate."""
-        report = self.report(attested.report_data, measurement())
-        vcek, ask, ark = (one.hex() for one in self.chain)
-        return EnclaveEvidence(report=report.hex(), chain=(vcek, ask, ark))
-
-    def terms(self, msp_id: str) -> EnclaveTerms:
-        """What a plan says that accepts it."""
-        return EnclaveTerms(
-            msp_id=msp_id,
-            measurement=measurement().hex(),
-            root_sha256=hashlib.sha256(self.chain[2]).hexdigest(),
-            least=FirmwareTerms(**vars(TCB)),
-            simulated=True,
-        )
+    def signed(self, report_data: bytes) -> bytes:
+        """A report that names this program's own measurement."""
+        return self.report(report_data, measurement())
 
 
 def measurement() -> bytes:
     """Of the program that adds updates up: SHA-384 of its modules."""
     digest = hashlib.sha384()
-    for file in sorted((Path(__file__).parent / "privacy").glob("*.py")):
+    for file in sorted((Path(__file__).parents[1] / "privacy").glob("*.py")):
         digest.update(hashlib.sha384(file.name.encode() + b"\0" + file.read_bytes()).digest())
     return digest.digest()
 

@@ -26,6 +26,7 @@ from benchmarks._federation import HOSPITALS, Federation, mean, row, spread, val
 from chaincode.schema.encryption import Workload
 from chaincode.schema.masking import round_context
 from chaincode.schema.plans import LayerTerms
+from client import drafting
 from trainer import presets
 from trainer.models import registry
 from trainer.models.layers import Layers
@@ -146,7 +147,7 @@ class _Sent:
         self.size = size
         work = Workload(HOSPITALS, HOSPITALS, size, ROUNDS)
         two = Workload(2, 2, size, ROUNDS)
-        terms = presets.encryption(work, clip_micro).model_copy(update={"threshold": None})
+        terms = drafting.encryption(work, clip_micro).model_copy(update={"threshold": None})
         self._scheme = Scheme(terms, two, b"b" * 32)
         self._secrets = [KeySecret(os.urandom(32)) for _ in range(2)]
         shares = [self._scheme.dealing.make(s, i) for i, s in enumerate(self._secrets, 1)]
@@ -156,7 +157,7 @@ class _Sent:
             np.random.default_rng(1).normal(0, noise, (2, size)), -1.5 * noise, 1.5 * noise
         )
         context = round_context("b" * 64, 1)
-        masker = Masker(presets.masked(work, clip_micro), size, context, [])
+        masker = Masker(drafting.masked(work, clip_micro), size, context, [])
         self.masked_bytes = masker.update.length
 
     def encrypted(self, number: int) -> bytes:

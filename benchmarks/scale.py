@@ -33,7 +33,7 @@ from chaincode.schema.base import ContentRef, Language
 from chaincode.schema.consortium import Subject
 from chaincode.schema.encryption import choose
 from chaincode.schema.errors import Code, MedFabricError
-from client import blocks
+from client import blocks, drafting
 from client.audit.transactions import header
 from client.connection import Connection
 from client.consortium import Consortium
@@ -303,7 +303,7 @@ def _terms(plan_id: str, who: tuple[p.Participant, ...]) -> p.PlanTerms:
     encryption = choose(
         terms.workload,
         clip_micro=terms.encryption.clip_micro,
-        error_nano=presets.ERROR_NANO,
+        error_nano=drafting.ERROR_NANO,
         weight_bits=terms.encryption.weight_bits,
     )
     participation = terms.participation.model_copy(update=long)

@@ -7,8 +7,14 @@ import os
 import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from chaincode.schema.errors import Code, MedFabricError
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
+_TOLD = 5
 
 
 def read_named(path: Path) -> bytes:
@@ -23,6 +29,18 @@ def read_named(path: Path) -> bytes:
         raise MedFabricError(
             Code.FILE_UNUSABLE, f"cannot read {path}: {error.strerror}; name another file"
         ) from None
+
+
+def wrong_fields(error: ValidationError) -> str:
+    """What is wrong with a file, field by field, outer fields first, without their values; of many,
+    some."""
+    found = error.errors(include_input=False, include_url=False)
+    wrong = sorted(found, key=lambda one: len(one["loc"]))
+    told = [
+        f"{'.'.join(map(str, one['loc'])) or 'the file'}: {one['msg']}" for one in wrong[:_TOLD]
+    ]
+    more = len(wrong) - len(told)
+    return "; ".join(told) + (f"; and {more} more" if more else "")
 
 
 def write_whole(path: Path, content: bytes, *, mode: int = 0o644) -> None:

@@ -187,6 +187,7 @@ def _hospitals(network: Network) -> list[steps.Hospital]:
 
 
 def _agree(run: Run) -> None:
+    from client.drafting import Aggregation
     from trainer import applications, presets
     from trainer.applications.files import write
     from trainer.node.config import DataConfig
@@ -237,7 +238,7 @@ def _agree(run: Run) -> None:
         samples,
         options.rounds,
         options.stage_seconds,
-        presets.Aggregation(options.aggregation),
+        Aggregation(options.aggregation),
     )
     if options.simulated_enclave:
         from trainer.enclave.simulated import SimulatedChip

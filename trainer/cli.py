@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from client.cli.output import json_option, show, warn
+from client.cli.output import json_option, numbers, show, warn
 from trainer.inference.cli import infer
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
@@ -251,21 +251,19 @@ def wake_node(config: Path, as_json: bool) -> None:
 
 @node.command()
 @click.argument("config", type=_FILE)
-@click.option("--architecture", default="logistic", show_default=True)
-@click.option("--features", type=click.IntRange(1), required=True)
-@click.option("--classes", type=click.IntRange(2), required=True)
-@click.option("--hidden", type=click.IntRange(1), help="Width of a multilayer perceptron.")
+@click.argument("architecture")
+@click.option(
+    "settings", "--set", multiple=True, metavar="NAME=NUMBER", help="A setting; once for each."
+)
 @json_option
-def base(
-    config: Path, architecture: str, features: int, classes: int, hidden: int | None, as_json: bool
-) -> None:
-    """Put a base model into CONFIG's content store; prints a plan's model terms."""
+def base(config: Path, architecture: str, settings: tuple[str, ...], as_json: bool) -> None:
+    """Put a base model of ARCHITECTURE into CONFIG's content store; prints a plan's model terms.
+
+    `medfabric node check-model` says of an architecture what it needs.
+    """
     from trainer.node.main import base_model_terms
 
-    settings = {"features": features, "classes": classes}
-    if hidden is not None:
-        settings["hidden"] = hidden
-    show(base_model_terms(config, architecture, settings), as_json=as_json)
+    show(base_model_terms(config, architecture, numbers("--set", settings)), as_json=as_json)
 
 
 @node.command()
@@ -357,17 +355,9 @@ def check_model(
     from trainer.models.check import refuse
     from trainer.node.models import check_architecture
 
-    found, facts = check_architecture(architecture, _settings(settings), classes, layers)
+    found, facts = check_architecture(architecture, numbers("--set", settings), classes, layers)
     show({**facts, "findings": [vars(finding) for finding in found]}, as_json=as_json)
     refuse(architecture, found)
-
-
-def _settings(given: tuple[str, ...]) -> dict[str, int]:
-    pairs = [each.partition("=") for each in given]
-    try:
-        return {name: int(value) for name, _, value in pairs}
-    except ValueError:
-        raise click.BadParameter("write NAME=NUMBER", param_hint="--set") from None
 
 
 @node.command()

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from enum import StrEnum
 
-from chaincode.schema import accounting, clipping, masking
+from chaincode.schema import accounting, clipping
 from chaincode.schema import sizes as fitting
 from chaincode.schema.base import ContentRef
-from chaincode.schema.encryption import EncryptionTerms, Workload, choose
+from chaincode.schema.encryption import EncryptionTerms, choose
 from chaincode.schema.masking import MaskingTerms
 from chaincode.schema.plans import (
     AcceptanceTerms,
@@ -16,28 +15,18 @@ from chaincode.schema.plans import (
     LayerTerms,
     ModelTerms,
     Participant,
-    ParticipationTerms,
     PlanTerms,
     PrivacyTerms,
     SizeTerms,
     TrainingTerms,
 )
 from chaincode.schema.strategies import Strategy
+from client.drafting import Aggregation, Wish, draft
 from trainer.applications.application import Application, Tuned
-
-
-class Aggregation(StrEnum):
-    """How a plan's updates are hidden and summed."""
-
-    CKKS = "ckks"
-    SECRET_SHARING = "secret-sharing"  # noqa: S105
-
 
 EPSILON_MICRO, DELTA_NANO = 3_000_000, 10_000
 _NORM_LEVELS = 2**16
 """Of an update's norm: rounding costs it less than the noise does."""
-ERROR_NANO = 10_000
-"""Largest absolute error of a decrypted mean, in units of 1e-9."""
 ACCEPTANCE = AcceptanceTerms(max_drop_micro=100_000)
 
 
@@ -96,28 +85,6 @@ def sizes(
     return tuple(
         fitting.fitted(terms, epsilon_micro, DELTA_NANO, tuned.batch, least) for least in larger
     )
-
-
-def encryption(work: Workload, clip_micro: int) -> EncryptionTerms:
-    """Small ciphertexts; one hospital may be missing from a decryption where there are four or
-    more."""
-    threshold = work.hospitals - 1 if work.hospitals >= 4 else None
-    # Every update weighs at least a unit, and on average two.
-    weight_bits = max(10, (2 * work.updates - 1).bit_length())
-    return choose(
-        work,
-        clip_micro=clip_micro,
-        error_nano=ERROR_NANO,
-        weight_bits=weight_bits,
-        threshold=threshold,
-    )
-
-
-def masked(work: Workload, clip_micro: int) -> MaskingTerms:
-    """The same error by additive secret sharing; one hospital may be missing from the recovery
-    where there are three or more."""
-    threshold = max(work.hospitals // 2 + 1, work.hospitals - 1)
-    return masking.choose(work, clip_micro=clip_micro, error_nano=ERROR_NANO, threshold=threshold)
 
 
 def hiding_hospitals(
@@ -197,15 +164,9 @@ def plan(
         samples: training records of each data set.
         layers: what is trained; None for all.
     """
-    hidden = masked if aggregation is Aggregation.SECRET_SHARING else encryption
     tuned = application.tuned
-    steps = training(tuned, min(samples), rounds).model_copy(update={"layers": layers})
-    noise = privacy(tuned, steps, min(samples))
-    larger = sizes(tuned, steps, samples)
-    clip = fitting.clip_micro(steps, noise, larger, samples)
-    sums = steps.rounds * (1 + acceptance.group_tests)
-    hospitals = len({participant.msp_id for participant in participants})
-    return PlanTerms(
+    steps = training(tuned, tuned.batch * 2, rounds).model_copy(update={"layers": layers})
+    wish = Wish(
         plan_id=plan_id,
         title=application.title,
         data=application.terms(),
@@ -217,24 +178,18 @@ def plan(
             base=base,
         ),
         training=steps,
-        privacy=noise,
-        sizes=larger,
-        encryption=hidden(
-            Workload(
-                hospitals, len(participants), layers.parameters if layers else parameters, sums
-            ),
-            clip,
-        ),
-        participation=ParticipationTerms(
-            participants=participants,
-            quorum=max(2, len(participants) - 1),
-            agreement=hospitals // 2 + 1,
-            ceremony_seconds=max(120, stage_seconds),
-            # A node that starts only now imports torch first.
-            update_seconds=max(60, stage_seconds),
-            stage_seconds=stage_seconds,
-        ),
-        acceptance=acceptance.model_copy(
-            update={"norm": fitting.norm_terms(steps, noise, larger, clip)}
-        ),
+        sample_clip_micro=round(tuned.clip * 10**6),
+        epsilon_micro=EPSILON_MICRO,
+        delta_nano=DELTA_NANO,
+        aggregation=aggregation,
+        acceptance=acceptance,
     )
+    terms = draft(wish, participants, samples)
+    patience = {
+        "ceremony_seconds": max(120, stage_seconds),
+        # A node that starts only now imports torch first.
+        "update_seconds": max(60, stage_seconds),
+        "stage_seconds": stage_seconds,
+    }
+    participation = terms.participation.model_copy(update=patience)
+    return terms.model_copy(update={"participation": participation})

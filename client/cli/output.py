@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from enum import IntEnum
+from itertools import zip_longest
 from typing import Any, TypeVar
 
 import click
@@ -93,6 +94,15 @@ def json_option(command: Command) -> Command:
     return option(command)
 
 
+def numbers(option: str, given: Sequence[str]) -> dict[str, int]:
+    """What an option that is given as NAME=NUMBER, once for each, says."""
+    pairs = [each.partition("=") for each in given]
+    try:
+        return {name: int(value) for name, _, value in pairs}
+    except ValueError:
+        raise click.BadParameter("write NAME=NUMBER", param_hint=option) from None
+
+
 def show(value: Any, *, as_json: bool = False) -> None:
     """Print a result on standard output: a model, mapping, sequence or plain value."""
     plain = _plain(value)
@@ -170,6 +180,8 @@ def _fields(value: dict[str, Any], indent: str) -> list[str]:
 def _items(value: list[Any], indent: str) -> list[str]:
     if value and all(_is_row(item) for item in value):
         return _table(value, indent)
+    if value and all(isinstance(item, list) and _is_flat(item) for item in value):
+        return _aligned([[_word(inner) for inner in item] for item in value], indent)
     lines = []
     for item in value:
         first, *rest = _lines(item, indent + "  ") or [indent + "  "]
@@ -178,16 +190,23 @@ def _items(value: list[Any], indent: str) -> list[str]:
 
 
 def _is_row(item: Any) -> bool:
-    flat = isinstance(item, dict) and not any(isinstance(v, dict | list) for v in item.values())
-    return flat and len(item) <= 8
+    return isinstance(item, dict) and _is_flat(item.values()) and len(item) <= 8
+
+
+def _is_flat(values: Collection[Any]) -> bool:
+    return not any(isinstance(value, dict | list) for value in values)
 
 
 def _table(rows: list[dict[str, Any]], indent: str) -> list[str]:
     columns = list(dict.fromkeys(key for row in rows for key in row))
     cells = [columns, *([_word(row.get(column), column) for column in columns] for row in rows)]
-    widths = [max(len(line[i]) for line in cells) for i in range(len(columns))]
+    return _aligned(cells, indent)
+
+
+def _aligned(cells: list[list[str]], indent: str) -> list[str]:
+    widths = [max(map(len, column)) for column in zip_longest(*cells, fillvalue="")]
     return [
-        indent + "  ".join(f"{c:<{w}}" for c, w in zip(line, widths, strict=True)).rstrip()
+        indent + "  ".join(f"{c:<{w}}" for c, w in zip(line, widths, strict=False)).rstrip()
         for line in cells
     ]
 

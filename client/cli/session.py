@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+import json
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -76,26 +77,40 @@ def connect(identity: Path, connection: Path | None) -> Consortium:
     return Consortium.connect(connection, identity)
 
 
-def read_model(path: Path, model: type[Model]) -> Model:
+def read_model(path: Path, model: type[Model], rest: Mapping[str, Any] | None = None) -> Model:
     """A JSON file as a model, of the ledger's or another.
+
+    Args:
+        rest: fields besides those of the file, or in their place.
 
     Raises:
         MedFabricError: ``FILE_UNUSABLE``, naming the field.
     """
     from pydantic import ValidationError
 
+    from client.files import wrong_fields
+
     try:
-        return model.model_validate_json(path.read_bytes())
+        content = path.read_bytes()
+        if rest:
+            content = _joined(content, rest)
+        return model.model_validate_json(content)
     except OSError as error:
         raise MedFabricError(
             Code.FILE_UNUSABLE, f"cannot read {path}: {error.strerror}; name another file"
         ) from None
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"]) or "the file"
         raise MedFabricError(
-            Code.FILE_UNUSABLE, f"{path}: {field}: {first['msg']}; correct it and try again"
+            Code.FILE_UNUSABLE, f"{path}: {wrong_fields(error)}; correct it and try again"
         ) from None
+
+
+def _joined(content: bytes, rest: Mapping[str, Any]) -> bytes:
+    try:
+        found = json.loads(content)
+    except ValueError:
+        return content
+    return json.dumps({**found, **rest}).encode() if isinstance(found, dict) else content
 
 
 def agreed(shown: Complaint | Classifier | Study, what: str, expected: str | None) -> str:

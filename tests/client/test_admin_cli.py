@@ -767,3 +767,78 @@ def test_points_in_time_are_shown_as_dates_and_given_as_they_are(capsys):
 
     assert shown.count("2026-11-30T12:00:51Z  2026-11-30T12:06:06Z  0           1000000000") == 2
     assert json.loads(capsys.readouterr().out) == value
+
+
+def draft(folder: Path, *more: str) -> list[str]:
+    agreed = terms()
+    for name in ("data", "model"):
+        (folder / f"{name}.json").write_text(json.dumps(agreed[name]))
+    wished = ["--title", "More", "--data", str(folder / "data.json"), "--rounds", "5"]
+    wished += ["--steps", "10", "--batch-size", "20", "--learning-rate", "3"]
+    wished += ["--train", "node1:wards1", "--train", "node1:wards2"]
+    return ["plan", "draft", "more", *wished, *more]
+
+
+def test_a_drafted_plan_is_taken_by_the_ledger_and_spends_its_epsilon(planned):
+    model = ("--model", str(planned.folder / "model.json"), "--epsilon", "2")
+    drafted = planned.one.do(*draft(planned.folder, *model))
+
+    file = planned.folder / "drafted.json"
+    file.write_text(json.dumps(drafted))
+    planned.one.do("plan", "propose", str(file))
+
+    spent = rdp_pico(20, 100, drafted["privacy"]["noise_multiplier_micro"], 50)
+    assert 1_990_000 < epsilon_micro(spent, 10_000) <= 2_000_000
+    assert [p["msp_id"] for p in drafted["participation"]["participants"]] == [
+        "Hospital1MSP",
+        "Hospital2MSP",
+    ]
+
+
+def test_a_draft_goes_on_from_a_model_of_the_ledger(planned):
+    ref = ContentRef(cid="bafy2", sha256="cd" * 32, size_bytes=16)
+    publish(planned.service, ref)
+
+    drafted = planned.two.do(*draft(planned.folder, "--base", "cd" * 32, "--epsilon", "2"))
+
+    assert drafted["model"] == terms()["model"] | {"base": ref.model_dump()}
+
+
+def test_a_draft_that_no_noise_keeps_within_epsilon_says_what_to_do(planned):
+    model = ("--model", str(planned.folder / "model.json"), "--epsilon", "0.001")
+
+    code, _, error = planned.one.run(*draft(planned.folder, *model))
+
+    assert code == Exit.REFUSED
+    assert "more epsilon" in error
+
+
+def test_a_dataset_is_registered_from_what_the_node_says_and_the_admin_adds(founded):
+    described = {
+        "dataset_id": "wards",
+        "application": "tumours",
+        "commitment_sha256": HASH,
+        "split_sha256": HASH,
+        "descriptor_sha256": HASH,
+        "train_samples": 100,
+        "validation_samples": 20,
+    }
+    file = founded.folder / "wards.json"
+    file.write_text(json.dumps(described))
+
+    code, _, error = founded.one.run("dataset", "register", str(file), "--name", "Wards")
+    made = founded.one.do(
+        *("dataset", "register", str(file), "--name", "Wards", "--real"),
+        *("--budget", "6", "--delta", "1e-5"),
+    )
+
+    assert code == Exit.DATA
+    assert all(field in error for field in ("simulated", "budget_epsilon_micro", "delta_nano"))
+    assert made["account"]["budget_epsilon_micro"] == 6_000_000
+    assert (made["dataset"]["name"], made["dataset"]["simulated"]) == ("Wards", False)
+
+
+def test_pairs_are_shown_one_a_line(capsys):
+    show({"bins": [["to 26.2", 2], ["above", 14]]})
+
+    assert capsys.readouterr().out == "bins:\n  to 26.2  2\n  above    14\n"

@@ -18,7 +18,7 @@ from chaincode.schema.datasets import BudgetArgs, PrivacyAccount
 from chaincode.schema.plans import LayerTerms, PlanTerms
 from chaincode.schema.rounds import Model, RoundStatus, RoundView
 from chaincode.schema.strategies import Strategy
-from client import sharing
+from client import drafting, sharing
 from client.audit import card
 from client.connection import Connection
 from client.consortium import Consortium
@@ -28,7 +28,6 @@ from demo.audit import Told, audit
 from demo.run import Run
 from network import base
 from network.topology import Kind
-from trainer import presets
 from trainer.privacy.masking import MaskedForm
 
 SECOND = "refinement"
@@ -112,7 +111,7 @@ def _on_from(run: Run, model: Model) -> PlanTerms:
         }
     )
     clip_micro = terms.encryption.clip_micro
-    return terms.model_copy(update={"encryption": presets.masked(terms.workload, clip_micro)})
+    return terms.model_copy(update={"encryption": drafting.masked(terms.workload, clip_micro)})
 
 
 def _changed(one: Path, other: Path) -> set[str]:

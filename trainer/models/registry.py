@@ -34,7 +34,8 @@ def build(architecture: str, config: Mapping[str, int]) -> nn.Module:
     if config.keys() != found.most.keys():
         raise MedFabricError(
             Code.ARCHITECTURE_CONFIG,
-            f"{architecture} is configured by {', '.join(sorted(found.most))} and nothing else",
+            f"{architecture} is configured by {', '.join(sorted(found.most))} and nothing else; "
+            "give each a number",
         )
     for name, value in config.items():
         if not 1 <= value <= found.most[name]:

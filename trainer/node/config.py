@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from chaincode.schema.base import Id
 from chaincode.schema.errors import Code, MedFabricError
+from client.files import wrong_fields
 from trainer.data.dataset import Source
 from trainer.progress import CHECKPOINT_SECONDS
 
@@ -93,10 +94,8 @@ def load(path: Path) -> NodeConfig:
             Code.NODE_CONFIG, f"cannot read {path}: {error.strerror}; name a node.json"
         ) from None
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"]) or "the file"
         raise MedFabricError(
-            Code.NODE_CONFIG, f"{path}: {field}: {first['msg']}; correct it and start again"
+            Code.NODE_CONFIG, f"{path}: {wrong_fields(error)}; correct it and start again"
         ) from None
     return _absolute(config, path.resolve().parent)
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from chaincode.schema.consortium import Node
-from chaincode.schema.data import DataTerms
+from chaincode.schema.data import DataTerms, problem
 from chaincode.schema.errors import Code, MedFabricError
 from chaincode.schema.places import Place
 from chaincode.schema.plans import ModelTerms, PlanTerms, PrivacyTerms
@@ -25,7 +25,7 @@ from client import pages
 from client.consortium import Consortium
 from client.content.directory import DirectoryStore
 from client.content.store import ContentStore
-from client.files import read_named
+from client.files import read_named, wrong_fields
 from client.identity import Identity
 from client.places import join
 from trainer.node.agent import Agent
@@ -346,11 +346,18 @@ def read_terms(path: Path) -> DataTerms:
         MedFabricError: ``NODE_CONFIG``.
     """
     try:
-        return DataTerms.model_validate_json(path.read_bytes())
-    except (OSError, ValidationError) as error:
+        terms = DataTerms.model_validate_json(path.read_bytes())
+    except OSError as error:
         raise MedFabricError(
-            Code.NODE_CONFIG, f"{path} holds no data terms ({type(error).__name__}); correct it"
+            Code.NODE_CONFIG, f"cannot read {path}: {error.strerror}; name a file with data terms"
         ) from None
+    except ValidationError as error:
+        raise MedFabricError(
+            Code.NODE_CONFIG, f"{path}: {wrong_fields(error)}; correct the data terms"
+        ) from None
+    if wrong := problem(terms):
+        raise MedFabricError(Code.NODE_CONFIG, f"{path}: {wrong}; correct the data terms")
+    return terms
 
 
 def base_model_terms(path: Path, architecture: str, settings: dict[str, int]) -> ModelTerms:

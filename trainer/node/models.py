@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from chaincode.schema.encryption import Workload
 from chaincode.schema.errors import Code, MedFabricError
-from trainer import presets
+from client import drafting
 from trainer.models import registry
 from trainer.models.check import check
 from trainer.models.findings import Finding
@@ -33,12 +33,13 @@ def check_architecture(
     Raises:
         MedFabricError: ``ARCHITECTURE_UNKNOWN``, ``ARCHITECTURE_CONFIG``.
     """
+    module = registry.build(architecture, settings)
     classes = classes or settings.get("classes")
     if classes is None:
         raise MedFabricError(
-            Code.ARCHITECTURE_CONFIG, f"{architecture} has no setting classes; say how many"
+            Code.ARCHITECTURE_CONFIG,
+            f"{architecture} has no setting classes; say with --classes how many the label has",
         )
-    module = registry.build(architecture, settings)
     shape = registry.shape(architecture, settings)
     found = check(module, shape, classes)
     facts: dict[str, object] = {
@@ -65,8 +66,8 @@ def _trained(shapes: registry.Layout, chosen: Sequence[str]) -> dict[str, object
         parts[layer] = parts.get(layer, 0) + registry.size(((name, shape),))
     trained = Layers.of(shapes, chosen)
     work = Workload(_HOSPITALS, _HOSPITALS, trained.size, rounds=1)
-    scheme = Scheme(presets.encryption(work, _CLIP_MICRO), work, bytes(32))
-    masked = Masker(presets.masked(work, _CLIP_MICRO), trained.size, bytes(32), [])
+    scheme = Scheme(drafting.encryption(work, _CLIP_MICRO), work, bytes(32))
+    masked = Masker(drafting.masked(work, _CLIP_MICRO), trained.size, bytes(32), [])
     return {
         "layers": [{"layer": layer, "parameters": number} for layer, number in parts.items()],
         "training_layers": trained.terms and trained.terms.model_dump(mode="json"),

@@ -23,12 +23,30 @@ def dataset() -> None:
 
 @ledger_command(dataset, "register")
 @click.argument("description", type=FILE)
-def register(consortium: Consortium, description: Path) -> Any:
-    """Register the dataset that DESCRIPTION tells of (JSON; `medfabric node data` gives the counts
-    and hashes). No record leaves the hospital."""
+@click.option("--name", help="What people call it.")
+@click.option("--budget", type=EPSILON, help="Epsilon that all plans together may spend on it.")
+@click.option("--delta", type=click.FloatRange(1e-9, 0.5), help="At which delta.")
+@click.option("--simulated/--real", default=None, help="Whether patients are behind the records.")
+def register(
+    consortium: Consortium,
+    description: Path,
+    name: str | None,
+    budget: float | None,
+    delta: float | None,
+    simulated: bool | None,
+) -> Any:
+    """Register the dataset that DESCRIPTION tells of: what `medfabric node data --json` printed, of
+    which the options say the rest, or all of it. No record leaves the hospital."""
     from chaincode.schema.datasets import RegisterDatasetArgs
 
-    return consortium.datasets.register(read_model(description, RegisterDatasetArgs))
+    rest = {
+        "name": name,
+        "simulated": simulated,
+        "budget_epsilon_micro": None if budget is None else round(budget * 1_000_000),
+        "delta_nano": None if delta is None else round(delta * 1_000_000_000),
+    }
+    given = {field: value for field, value in rest.items() if value is not None}
+    return consortium.datasets.register(read_model(description, RegisterDatasetArgs, given))
 
 
 @ledger_command(dataset, "release")

@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from chaincode.schema.errors import Code, MedFabricError
+from client.cli.output import numbers
 from client.cli.session import FILE, ledger_command, read_model
 
 if TYPE_CHECKING:
-    from chaincode.schema.plans import InheritedKey
+    from collections.abc import Sequence
+
+    from chaincode.schema.plans import InheritedKey, ModelTerms, Participant
     from client.consortium import Consortium
 
 
@@ -23,6 +26,74 @@ def plan() -> None:
 @click.group("round")
 def round_() -> None:
     """See how a plan's rounds go."""
+
+
+@ledger_command(plan, "draft")
+@click.argument("plan_id")
+@click.option("--title", required=True)
+@click.option("--data", type=FILE, required=True, help="The data terms (JSON).")
+@click.option("--model", type=FILE, help="What `medfabric node base --json` printed.")
+@click.option("--base", metavar="ADDRESS", help="Go on from this model of the ledger instead.")
+@click.option(
+    "--train",
+    multiple=True,
+    required=True,
+    metavar="NODE:DATASET",
+    help="A node and the dataset that it trains on, of the hospital whose it is; once for each.",
+)
+@click.option("--epsilon", type=click.FloatRange(1e-6, 1000), required=True)
+@click.option("--delta", type=click.FloatRange(1e-9, 0.5), default=1e-5, show_default=True)
+@click.option("--rounds", type=click.IntRange(1, 10_000), required=True)
+@click.option("--steps", type=click.IntRange(1, 100_000), required=True, help="Steps per round.")
+@click.option("--batch-size", type=click.IntRange(1), required=True, help="Of large datasets.")
+@click.option("--learning-rate", type=click.FloatRange(1e-6, 1000), required=True)
+@click.option("--sample-clip", type=click.FloatRange(1e-6, 1000), default=1.0, show_default=True)
+@click.option("--momentum", type=click.FloatRange(0, 0.999999), default=0.0, show_default=True)
+@click.option("--strategy", default="fedavg", show_default=True)
+@click.option(
+    "--set", "settings", multiple=True, metavar="NAME=MICRO", help="A setting of the strategy's."
+)
+@click.option(
+    "--aggregation",
+    type=click.Choice(["ckks", "secret-sharing"]),
+    default="ckks",
+    show_default=True,
+)
+def draft(consortium: Consortium, plan_id: str, **wishes: Any) -> Any:
+    """Draft a plan's terms for `propose`: noise, by the sizes of the datasets on the ledger,
+    encryption and bounds follow. Print them with --json, read them, change what should differ."""
+    from chaincode.schema.data import DataTerms
+    from chaincode.schema.plans import ModelTerms, TrainingTerms
+    from client.drafting import Aggregation, Wish
+    from client.drafting import draft as drafted
+
+    if (wishes["model"] is None) is (wishes["base"] is None):
+        raise click.UsageError("name either --model or --base")
+    if wishes["base"] is None:
+        model = read_model(wishes["model"], ModelTerms)
+    else:
+        model = published_terms(consortium, wishes["base"])
+    training = TrainingTerms(
+        strategy=wishes["strategy"],
+        settings=numbers("--set", wishes["settings"]),
+        rounds=wishes["rounds"],
+        steps=wishes["steps"],
+        batch_size=wishes["batch_size"],
+        learning_rate_micro=round(wishes["learning_rate"] * 1_000_000),
+        momentum_micro=round(wishes["momentum"] * 1_000_000),
+    )
+    wish = Wish(
+        plan_id=plan_id,
+        title=wishes["title"],
+        data=read_model(wishes["data"], DataTerms),
+        model=model,
+        training=training,
+        sample_clip_micro=round(wishes["sample_clip"] * 1_000_000),
+        epsilon_micro=round(wishes["epsilon"] * 1_000_000),
+        delta_nano=round(wishes["delta"] * 1_000_000_000),
+        aggregation=Aggregation(wishes["aggregation"]),
+    )
+    return drafted(wish, *named_participants(consortium, wishes["train"]))
 
 
 @ledger_command(plan, "propose")
@@ -197,6 +268,32 @@ def show_round(consortium: Consortium, plan_id: str, number: int | None) -> Any:
                 Code.NOT_FOUND, f"plan {plan_id} has no round yet; see `admin plan show {plan_id}`"
             )
     return consortium.rounds.get(plan_id=plan_id, number=number)
+
+
+def named_participants(
+    consortium: Consortium, pairs: Sequence[str]
+) -> tuple[tuple[Participant, ...], list[int]]:
+    """Nodes and datasets that are named NODE:DATASET, and the datasets' training records."""
+    from chaincode.schema.plans import Participant
+
+    participants, samples = [], []
+    for pair in pairs:
+        node_id, _, dataset_id = pair.partition(":")
+        if not (node_id and dataset_id):
+            raise click.BadParameter("write NODE:DATASET", param_hint="--train")
+        found = consortium.datasets.get(dataset_id=dataset_id).dataset
+        participants.append(
+            Participant(msp_id=found.msp_id, node_id=node_id, dataset_id=dataset_id)
+        )
+        samples.append(found.train_samples)
+    return tuple(participants), samples
+
+
+def published_terms(consortium: Consortium, address: str) -> ModelTerms:
+    """The model terms of a plan that goes on from a model of the ledger."""
+    model = consortium.models.get(sha256=address)
+    made = consortium.plans.get(plan_id=model.plan_id).plan.terms.model
+    return made.model_copy(update={"base": model.model})
 
 
 def inherited_key(consortium: Consortium, plan_id: str) -> InheritedKey:

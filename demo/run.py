@@ -18,6 +18,7 @@ from chaincode.schema.plans import Participant, Plan, PlanTerms
 from chaincode.schema.rounds import RoundView
 from client.consortium import Consortium
 from client.content import ContentStore
+from client.waking import Waking
 from demo import consortium as steps
 from demo import measure, stores
 from demo.agents import Agents
@@ -32,6 +33,9 @@ Progress = Callable[[str], None]
 PLAN_ID = "demonstration"
 NODE = "node1"
 _ROUND_PATIENCE = 120.0
+_GLANCE = 2.0
+"""Seconds after which agents that died are noticed. To look at the ledger more often would take the
+processors from those that train on this machine."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +91,7 @@ class Run:
     clock: Clock
     started: str
     provenance: Provenance
+    waking: Waking
     terms: PlanTerms | None = None
     rounds: list[RoundView] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
@@ -130,7 +135,8 @@ def prepared(options: Options, progress: Progress) -> Iterator[Run]:
         with clock.part("opening content stores", progress):
             opened = closing.enter_context(stores.opened(options.store, folder, names))
         provenance = Provenance(applications.find(options.application), hospitals[0])
-        run = Run(options, network, opened, hospitals, agents, clock, started, provenance)
+        waking = closing.enter_context(Waking(hospitals[0].admin.events))
+        run = Run(options, network, opened, hospitals, agents, clock, started, provenance, waking)
         with clock.part("founding the consortium", progress):
             steps.found(hospitals, "MedFabric demonstration")
             provenance.register()
@@ -138,6 +144,7 @@ def prepared(options: Options, progress: Progress) -> Iterator[Run]:
                 steps.register_node(hospital, NODE, "server")
         with clock.part("offering datasets and agreeing the plan", progress):
             _agree(run)
+        waking.listen()
         yield run
     finally:
         agents.stop()
@@ -305,4 +312,5 @@ def _await_round(run: Run, number: int) -> RoundView:
 
 
 def _wait(run: Run, done: Callable[[], bool], what: str) -> None:
-    base.wait_until(done, what, _ROUND_PATIENCE + run.options.stage_seconds, alive=run.agents.check)
+    patience = _ROUND_PATIENCE + run.options.stage_seconds
+    base.wait_until(done, what, patience, run.agents.check, interval=_GLANCE, pause=run.waking.wait)

@@ -311,8 +311,10 @@ def wait_until(
     seconds: float = 60.0,
     alive: Callable[[], None] = lambda: None,
     interval: float = 0.05,
+    pause: Callable[[float], None] = time.sleep,
 ) -> None:
-    """Ask again until it is so; ``alive`` raises where waiting is in vain.
+    """Ask again until it is so; ``alive`` raises where waiting is in vain, ``pause`` lets the
+    interval pass.
 
     Raises:
         MedFabricError: ``NOT_HEALTHY`` after ``seconds``.
@@ -322,7 +324,7 @@ def wait_until(
         alive()
         if time.monotonic() > deadline:
             raise MedFabricError(Code.NOT_HEALTHY, f"{what} did not come about in {seconds:.0f} s")
-        time.sleep(interval)
+        pause(interval)
 
 
 def _peer(hospital: Hospital, authority: str) -> dict[str, str]:

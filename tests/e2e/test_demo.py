@@ -6,14 +6,19 @@ import hashlib
 import json
 import subprocess
 import sys
+import threading
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from safetensors.numpy import load_file
 
 from client.audit.card import ModelCard
 from client.audit.lineage import Lineage
+from client.waking import Waking
 from demo import report
+from demo import run as demo
 from demo.record import RunRecord
 from trainer.report.node import NodeReport
 
@@ -66,6 +71,27 @@ def test_run_record_says_what_happened(latest: Path) -> None:
         assert node.received_bytes > 3 * run.rounds[0].update_bytes
         assert node.energy_joules > 0
     assert all(r.ledger_bytes > 0 and r.update_bytes > 0 for r in run.rounds)
+
+
+def test_the_ledger_is_asked_when_it_changed_and_not_over_and_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[None] = []
+    waking, agents = Waking(lambda: ()), SimpleNamespace(check=lambda: None)
+    run: Any = SimpleNamespace(
+        waking=waking, agents=agents, options=SimpleNamespace(stage_seconds=1)
+    )
+    monkeypatch.setattr(demo, "_GLANCE", 60.0)
+
+    def so() -> bool:
+        asked.append(None)
+        if len(asked) < 3:
+            threading.Timer(0.1, waking.wake).start()
+        return len(asked) == 3
+
+    demo._wait(run, so, "the third time")
+
+    assert len(asked) == 3
 
 
 def test_the_process_that_all_others_are_started_by_stays_small(latest: Path) -> None:

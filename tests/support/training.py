@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -119,7 +118,7 @@ def until(
                 why = f"it is {view.round.status}"
         except MedFabricError as error:
             why = str(error)
-        threading.Event().wait(0.05)
+        run.waking.wait(0.5)
     raise AssertionError(f"round {number} did not get there in {seconds:.0f} s: {why}")
 
 

@@ -865,6 +865,9 @@ def test_a_duty_that_runs_out_of_memory_is_told_as_such_and_stays(tmp_path: Path
         def __init__(self) -> None:
             self.plans = Plans(self)  # type: ignore[arg-type]
 
+        def events(self) -> Iterator[None]:
+            return iter(())
+
         def evaluate(self, *_: Any, **__: Any) -> PlanPage:
             return PlanPage(plans=(), bookmark="")
 

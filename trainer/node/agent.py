@@ -23,6 +23,7 @@ from chaincode.schema.places import Place
 from chaincode.schema.plans import Plan, PlanArgs
 from client.consortium import Consortium
 from client.places import taken
+from client.waking import Waking
 from trainer.node.duties import Duty, Me, Snapshot, duties
 from trainer.node.home import Home
 from trainer.node.reading import PlanReader, RoundReader
@@ -90,7 +91,7 @@ class Agent:
         self._others = others
         self._plans = PlanReader(consortium, me)
         self._rounds = RoundReader(consortium, me)
-        self._wake = threading.Event()
+        self._waking = Waking(consortium.events)
         self._stopping = threading.Event()
         self._first_seen: dict[Duty, float] = {}
         self._retries: dict[Duty, _Retry] = {}
@@ -100,7 +101,7 @@ class Agent:
     def stop(self) -> None:
         """End :meth:`run` after the duty in hand."""
         self._stopping.set()
-        self._wake.set()
+        self._waking.close()
 
     def run(self, *, once: bool = False) -> None:
         """Do duties until stopped; with ``once``, those that can be done now.
@@ -111,16 +112,15 @@ class Agent:
         if once:
             self._run_once()
             return
-        threading.Thread(target=self._listen, name="events", daemon=True).start()
+        self._waking.listen()
         while not self._stopping.is_set():
-            self._wake.clear()
             try:
                 wait = self._pass()
             except MedFabricError as error:
                 log.warning("cannot read the ledger: %s", error)
                 wait = _FIRST_RETRY
             if wait is not None:
-                self._wake.wait(wait)
+                self._waking.wait(wait)
 
     def _run_once(self) -> None:
         # Whoever runs one node by hand does not wait for the others' turns.
@@ -217,17 +217,3 @@ class Agent:
     def _forget_all_but(self, open_now: set[Duty]) -> None:
         self._first_seen = {d: t for d, t in self._first_seen.items() if d in open_now}
         self._retries = {d: r for d, r in self._retries.items() if d in open_now}
-
-    def _listen(self) -> None:
-        delay = _FIRST_RETRY
-        while not self._stopping.is_set():
-            try:
-                for _ in self._consortium.events():
-                    delay = _FIRST_RETRY
-                    self._wake.set()
-            except MedFabricError as error:
-                log.info("events broke off, listening again: %s", error)
-            # What happened meanwhile is read from the state.
-            self._wake.set()
-            self._stopping.wait(delay)
-            delay = min(_LAST_RETRY, delay * 2)

@@ -125,7 +125,8 @@ def check_access(context: Context, hospital: str, access: str | None) -> None:
     if found is None or not mine or context.now > found.until:
         raise MedFabricError(
             Code.ACCESS_REQUIRED,
-            f"this is lineage of {hospital}; open an access to it, and name it, while it stands",
+            f"this is lineage of {hospital}; record an access to it and its purpose "
+            "(`medfabric audit access`), and name that access while it stands",
         )
 
 

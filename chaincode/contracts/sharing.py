@@ -175,7 +175,8 @@ def _granted(context: Context, args: LocalModelArgs) -> Grant:
     ):
         raise MedFabricError(
             Code.GRANT_MISSING,
-            f"no grant of {args.msp_id} to node {context.node_id} holds now for {args.model_id}; "
+            f"no grant of {args.msp_id} to {context.node_id} of {context.msp_id} holds now for "
+            f"{args.model_id}; "
             "ask its admin",
         )
     return grant

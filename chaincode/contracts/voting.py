@@ -138,7 +138,12 @@ def decided(ballot: Ballot) -> bool:
         MedFabricError: ``NOT_YET`` while they decide nothing.
     """
     if ballot.decided is None:
-        raise MedFabricError(Code.NOT_YET, "the votes decide nothing yet; wait for more")
+        said = sum(vote.approve for vote in ballot.votes)
+        raise MedFabricError(
+            Code.NOT_YET,
+            f"the votes decide nothing yet: {said} of {len(ballot.votes)} approve, {ballot.needed} "
+            f"approvals of {ballot.quorum} votes are needed; wait for more",
+        )
     return ballot.decided
 
 

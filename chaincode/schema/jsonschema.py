@@ -59,14 +59,15 @@ def validate(schema: Mapping[str, Any], record: Any) -> None:
     """Refuse a record that does not fit a schema that :func:`check_schema` let pass.
 
     Raises:
-        MedFabricError: ``RECORD_REFUSED``, with the place as a JSON pointer and the keyword.
+        MedFabricError: ``RECORD_REFUSED``, with the place as a JSON pointer and what it
+            does not fit.
     """
     _plain(record, "", RECORD_DEPTH, RECORD_BYTES, Code.RECORD_REFUSED)
     failure = _Judge(schema).first_failure(schema, record, "")
     if failure is not None:
         place, keyword = failure
         raise MedFabricError(
-            Code.RECORD_REFUSED, f"record {place or '/'}: does not fit {keyword}; correct it"
+            Code.RECORD_REFUSED, f"record {place or '/'}: does not fit {keyword[:200]}; correct it"
         )
 
 
@@ -202,7 +203,7 @@ class _Judge:
                 f"record {place or '/'}: judging it takes too much work; simplify the schema",
             )
         if isinstance(schema, bool):
-            return None if schema else (place, "false")
+            return None if schema else (place, "false: nothing may stand here")
         for keyword in sorted(schema):
             judge = _JUDGES.get(keyword)
             if judge is not None and (failure := judge(self, schema, value, place)) is not None:
@@ -312,7 +313,7 @@ def _tested(keyword: str) -> Callable[[_Judge, Any, Any, str], _Failure | None]:
 
     def judge(_: _Judge, schema: Any, value: Any, place: str) -> _Failure | None:
         good = not about(value) or fits(schema[keyword], value)
-        return None if good else (place, keyword)
+        return None if good else (place, f"{keyword} {canonical.dumps(schema[keyword]).decode()}")
 
     return judge
 

@@ -153,7 +153,7 @@ def _told(graph: Graph) -> dict[str, Any]:
     edges = sorted(graph.edges, key=lambda e: (e.source, e.relation, e.target))
     return {
         "elements": [
-            {"name": name, "is": element.type.value, **element.says}
+            {"name": name, "is": element.type.value, "says": element.says}
             for name, element in sorted(graph.elements.items())
         ],
         "relations": [

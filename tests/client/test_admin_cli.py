@@ -286,7 +286,9 @@ def test_a_plan_is_amended_paused_and_resumed(planned):
     planned.one.do("plan", "amend", str(amended))
 
     row = planned.two.do("plan", "list")[0]
-    assert (row["title"], row["version"]) == ("Smaller tumours", 2)
+    shown = planned.two.do("plan", "show", "tumours")["plan"]["terms"]
+    assert (row["status"], row["rounds"]) == ("PROPOSED", 0)
+    assert (shown["title"], shown["version"]) == ("Smaller tumours", 2)
     versions = planned.two.do("plan", "versions", "tumours")
     assert [v["terms_sha256"] for v in versions] == [before]
     vote = ("plan", "vote", "tumours", "--approve", "--terms")
@@ -576,8 +578,21 @@ def test_a_wrong_file_is_named_with_its_field(planned):
 
     assert (code, json.loads(error)["error"]) == (Exit.DATA, Code.FILE_UNUSABLE)
     assert "plan_id" in error
+    file.write_text(json.dumps({"plan_id": "bare"}))
+    _, _, error = planned.one.run("plan", "propose", str(file))
+    assert all(field in error for field in ("title: Field required", "privacy", "participation"))
     missing = planned.one.refused("plan", "propose", str(planned.folder / "nowhere.json"))
     assert missing == (Exit.DATA, Code.FILE_UNUSABLE)
+
+
+def test_votes_that_decide_nothing_are_told(founded):
+    founded.one.do("consortium", "propose-hospital", "Hospital3MSP", "East")
+    founded.two.do("consortium", "vote", "hospital", "Hospital3MSP", "--approve")
+
+    code, _, error = founded.one.run("consortium", "advance", "hospital", "Hospital3MSP")
+
+    assert (code, json.loads(error)["error"]) == (Exit.REFUSED, Code.NOT_YET)
+    assert "1 of 1 approve, 2 approvals of 2 votes are needed" in error
 
 
 def test_the_wrong_role_is_refused(planned):
@@ -700,6 +715,10 @@ def test_applications_register_schemas_and_post_records(planned):
     file.write_text(json.dumps({**record, "record": {}}))
     refused = planned.one.refused("application", "record", str(file))
     assert refused == (Exit.REFUSED, Code.RECORD_REFUSED)
+    assert (
+        'does not fit required [\\"camera\\"]'
+        in planned.one.run("application", "record", str(file))[2]
+    )
     file.write_text(json.dumps({**record, "record": {"camera": "ward 3"}}))
     planned.one.do("application", "record", str(file))
 

@@ -219,6 +219,7 @@ def test_lineage_is_asked_for_at_the_command_line(desk, tmp_path):
 
     assert LAST in {row["name"] for row in told["elements"]}
     assert {row["name"] for row in below["elements"]} >= {LAST}
+    assert f"dataset/{dataset_of(ONE)}" in {row["name"] for row in told["elements"]}
     assert len(models) == ROUNDS
     assert [row["what"] for row in signed].count("round:Attest") == ROUNDS
     assert "a yearly audit" in {row["purpose"] for row in accesses}

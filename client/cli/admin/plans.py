@@ -237,22 +237,21 @@ def remove_node(consortium: Consortium, plan_id: str, node_id: str) -> Any:
 
 @ledger_command(plan, "list")
 def list_plans(consortium: Consortium) -> Any:
-    """List all plans."""
+    """List all plans and where they stand; `plan show` tells a plan's terms."""
     from client.consortium import every
 
     return [
         {
-            "plan": found.terms.plan_id,
-            "version": found.terms.version,
-            "title": found.terms.title,
-            "status": found.status,
-            "rounds": f"{found.rounds_opened}/{found.terms.training.rounds}",
-            "epsilon": found.terms.privacy.epsilon_micro / 1_000_000,
-            "terms": found.terms_sha256,
+            "plan": state.plan_id,
+            "status": state.status,
+            "proposed_by": state.proposed_by,
+            "rounds": state.rounds_opened,
+            "changed_at": state.changed_at,
+            "reason": state.reason,
+            "terms": state.terms_sha256,
         }
         for page in every(consortium.plans.page)
         for state in page.plans
-        for found in [consortium.plans.get(plan_id=state.plan_id).plan]
     ]
 
 

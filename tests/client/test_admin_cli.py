@@ -578,9 +578,6 @@ def test_a_wrong_file_is_named_with_its_field(planned):
 
     assert (code, json.loads(error)["error"]) == (Exit.DATA, Code.FILE_UNUSABLE)
     assert "plan_id" in error
-    file.write_text(json.dumps({"plan_id": "bare"}))
-    _, _, error = planned.one.run("plan", "propose", str(file))
-    assert all(field in error for field in ("title: Field required", "privacy", "participation"))
     missing = planned.one.refused("plan", "propose", str(planned.folder / "nowhere.json"))
     assert missing == (Exit.DATA, Code.FILE_UNUSABLE)
 

@@ -22,7 +22,7 @@ from network import crypto, genesis, topology
 from network.collections import Collection
 from network.endorsement import Endorsers
 from network.processes import Processes, Spec
-from network.topology import HOST, Hospital, Kind, Layout, Topology
+from network.topology import HOST, Hospital, Kind, Layout, Program, Topology
 
 Progress = Callable[[str], None]
 _LOGS = "logs"
@@ -233,12 +233,13 @@ def up(
     collections: Sequence[Collection] = (),
     further: Mapping[str, Sequence[Collection]] | None = None,
     endorsers: Mapping[str, Endorsers] | None = None,
+    programs: Mapping[str, Program] | None = None,
 ) -> Network:
     """Bring a new consortium up in an empty folder, or start the one that is there.
 
     Args:
-        collections, further, endorsers: see :func:`network.topology.create`; for a new consortium
-            alone.
+        collections, further, endorsers, programs: see :func:`network.topology.create`; for a new
+            consortium alone.
 
     Raises:
         MedFabricError: the folder holds something else, programs are missing, or a process does
@@ -257,8 +258,8 @@ def up(
         raise MedFabricError(
             Code.NETWORK_EXISTS, f"{folder} is not empty and holds no consortium; name another"
         )
-    chaincodes = {"collections": collections, "further": further, "endorsers": endorsers}
-    network = _new(folder, kind, hospitals, chaincodes)
+    beside = {"further": further, "endorsers": endorsers, "programs": programs}
+    network = _new(folder, kind, hospitals, {"collections": collections, **beside})
     try:
         _create(network, progress)
         network.start()

@@ -9,7 +9,10 @@ from dataclasses import dataclass
 from network.collections import Collection
 from network.endorsement import Endorsers, application_policy
 from network.processes import Spec
-from network.topology import FIRST_VERSION, HOST, Hospital, Layout, Topology
+from network.topology import FIRST_VERSION, HOST, Hospital, Layout, Program, Topology
+
+SERVICE = "chaincode"
+"""What the process of the contracts is called in a hospital; others have their name behind it."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,8 @@ def write_config(
         "tls_key_file": f"{tls}/key.pem",
         "client_ca_file": f"{tls}/ca.pem",
     }
+    if program := _programs(topology, hospital).get(definition.folder):
+        config["chaincode"] = program.function
     if hospital.ports.chaincode_operations and not definition.folder:
         address = f"{HOST}:{hospital.ports.chaincode_operations}"
         config["operations"] = {"address": address}
@@ -75,8 +80,36 @@ def write_config(
     (folder / "config.json").write_text(json.dumps(config, indent=1))
 
 
-def spec(layout: Layout, hospital: Hospital) -> Spec:
-    """How the service of the contracts is started."""
-    folder = layout.chaincode(hospital.slug)
+def specs(layout: Layout, topology: Topology, hospital: Hospital) -> list[Spec]:
+    """How the hospital's services are started: of the contracts, and of the chaincodes beside them
+    that the network runs itself."""
     command = [sys.executable, "-m", "chaincode.server", "--config", "config.json"]
-    return Spec(f"{hospital.slug}.chaincode", command, {}, folder)
+    contracts = Spec(f"{hospital.slug}.{SERVICE}", command, {}, layout.chaincode(hospital.slug))
+    return [
+        contracts,
+        *(
+            Spec(
+                f"{contracts.name}-{name}",
+                command,
+                {"PYTHONPATH": str(program.folder)},
+                layout.chaincode(hospital.slug, name),
+            )
+            for name, program in _programs(topology, hospital).items()
+        ),
+    ]
+
+
+def service_port(topology: Topology, hospital: Hospital, process: str) -> int | None:
+    """Where a hospital's process listens, if it is a chaincode service of these."""
+    if process == SERVICE:
+        return hospital.ports.chaincode
+    name = process.removeprefix(f"{SERVICE}-")
+    return next((f.ports[hospital.slug] for f in topology.further if f.name == name), None)
+
+
+def _programs(topology: Topology, hospital: Hospital) -> dict[str, Program]:
+    return {
+        further.name: further.program
+        for further in topology.further
+        if further.program is not None and hospital.slug in further.ports
+    }

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -33,6 +34,13 @@ _CHANGE = click.option(
 )
 
 
+def _named_functions(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> Any:
+    for one in given:
+        if not re.fullmatch(r"[a-z][a-z0-9-]{0,30}=[\w.]+:[\w.]+", one):
+            raise click.BadParameter(f"{one!r} is not NAME=MODULE:FUNCTION")
+    return given
+
+
 @click.group()
 def network() -> None:
     """Bring a consortium's network up and run it."""
@@ -49,10 +57,30 @@ def network() -> None:
     show_default=True,
     help="Seconds, for hospitals on machines of their own.",
 )
+@click.option(
+    "--chaincode",
+    "chaincodes",
+    multiple=True,
+    metavar="NAME=MODULE:FUNCTION",
+    callback=_named_functions,
+    help="A chaincode beside the contracts, of a module in this folder; for a new consortium.",
+)
 @json_option
-def up(folder: Path, hospitals: int | None, devnet: bool, wait: int, as_json: bool) -> None:
+def up(
+    folder: Path,
+    hospitals: int | None,
+    devnet: bool,
+    wait: int,
+    chaincodes: tuple[str, ...],
+    as_json: bool,
+) -> None:
     """Bring a new consortium up, or start the one in the folder again."""
     from network import base, topology
+
+    programs = {
+        name: topology.Program(function=function, folder=Path.cwd())
+        for name, _, function in (given.partition("=") for given in chaincodes)
+    }
 
     kind, number = topology.Kind.DEVNET if devnet else topology.Kind.FABRIC, hospitals or 4
     if (folder / topology.FILE).exists():
@@ -64,9 +92,13 @@ def up(folder: Path, hospitals: int | None, devnet: bool, wait: int, as_json: bo
             apart.up(opened, _progress(as_json), wait)
             show(_summary(opened), as_json=as_json)
             return
+        known = {one.name: one.program for one in there.further}
+        if programs and programs != known:
+            raise click.UsageError("chaincodes are named when a consortium is made; make another")
         kind = kind if devnet else there.kind
         number = hospitals or len(there.hospitals)
-    made = base.up(folder, kind, number, _progress(as_json))
+    beside: dict[str, Any] = {"further": dict.fromkeys(programs, ()), "programs": programs}
+    made = base.up(folder, kind, number, _progress(as_json), **beside)
     show(_summary(made), as_json=as_json)
 
 
@@ -162,8 +194,11 @@ def logs(name: str, folder: Path, lines: int, follow: bool, as_json: bool) -> No
     if follow:
         log = str(made.processes.log(name))
         os.execvp("tail", ["tail", "-n", str(lines), "-F", log])  # noqa: S606 - no shell wanted
-    text = made.processes.tail(name, lines)
-    show({"name": name, "lines": text.splitlines()} if as_json else text, as_json=as_json)
+    text = made.processes.tail(name, lines).splitlines()
+    if as_json:
+        show({"name": name, "lines": text}, as_json=True)
+    for line in () if as_json else text:
+        show(line)
 
 
 @network.command()

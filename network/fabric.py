@@ -33,7 +33,7 @@ class FabricNetwork(Network):
         return [
             *self._authorities(hospitals),
             *(self._orderer(hospital) for hospital in hospitals),
-            *(chaincode.spec(self.layout, hospital) for hospital in hospitals),
+            *(s for h in hospitals for s in chaincode.specs(self.layout, self.topology, h)),
             *(self._peer(hospital) for hospital in hospitals),
         ]
 
@@ -86,8 +86,8 @@ class FabricNetwork(Network):
     def healthy(self, name: str) -> bool:
         slug, _, part = name.partition(".")
         hospital = self.topology.hospital(slug)
-        if part == "chaincode":
-            return serves(self.layout, hospital, hospital.ports.chaincode)
+        if service := chaincode.service_port(self.topology, hospital, part):
+            return serves(self.layout, hospital, service)
         if part == "ca":
             return fabric_ca.healthy(self.layout, hospital)
         ports = hospital.ports

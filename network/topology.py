@@ -24,6 +24,8 @@ FIRST_VERSION = "1"
 SLUG = r"^[a-z][a-z0-9]{0,30}$"
 """A hospital's short name."""
 _PORTS = range(20000, 32000)
+_TAKEN = {"medfabric", "cscc", "lscc", "qscc"}
+"""The contracts, and what every peer has."""
 
 
 class Kind(StrEnum):
@@ -64,16 +66,26 @@ class Hospital(BaseModel):
     """The address of this machine that these two listen on; all else is on loopback."""
 
 
+class Program(BaseModel):
+    """What a service runs: ``MODULE:FUNCTION``, and the folder that the module is in."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    function: str = Field(pattern=r"^[\w.]+:[\w.]+$")
+    folder: Path
+
+
 class Chaincode(BaseModel):
     """A chaincode beside the contracts. Each hospital runs a service of its own for it, on its
     port of ``ports`` (by the hospital's short name), with ``chaincodes/NAME/config.json`` of its
-    folder. Without ``endorsers`` a majority of the hospitals endorses."""
+    folder: as a process of the network where ``program`` says what, else by whoever deploys it.
+    Without ``endorsers`` a majority of the hospitals endorses."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     name: str = Field(pattern=r"^[a-z][a-z0-9-]{0,30}$")
     ports: dict[str, int]
     collections: tuple[Collection, ...] = ()
     endorsers: Endorsers | None = None
+    program: Program | None = None
 
 
 class Topology(BaseModel):
@@ -166,6 +178,7 @@ def create(
     collections: Sequence[Collection] = (),
     further: Mapping[str, Sequence[Collection]] | None = None,
     endorsers: Mapping[str, Endorsers] | None = None,
+    programs: Mapping[str, Program] | None = None,
 ) -> Topology:
     """A new consortium on free ports of this machine.
 
@@ -173,14 +186,18 @@ def create(
         collections: private data collections of the contracts.
         further: names of chaincodes beside the contracts, and the collections of each.
         endorsers: of those among them that not a majority endorses.
+        programs: of those among them whose services are the network's own processes.
 
     Raises:
-        MedFabricError: ``BAD_TOPOLOGY`` for fewer than two hospitals or more than 64.
+        MedFabricError: ``BAD_TOPOLOGY`` for fewer than two hospitals or more than 64, or for a
+            chaincode by the name of another.
     """
     if not 2 <= hospitals <= 64:
         raise MedFabricError(Code.BAD_TOPOLOGY, "a consortium has from 2 to 64 hospitals")
     fields = list(Ports.model_fields)
     further = further or {}
+    if taken := sorted(_TAKEN & further.keys()):
+        raise MedFabricError(Code.BAD_TOPOLOGY, f"{taken[0]} is a chaincode already; rename yours")
     free = iter(_free_ports(hospitals * (len(fields) + len(further))))
     slugs = [f"hospital{number}" for number in range(1, hospitals + 1)]
     return Topology(
@@ -195,6 +212,7 @@ def create(
                 collections=tuple(own),
                 ports={slug: next(free) for slug in slugs},
                 endorsers=(endorsers or {}).get(name),
+                program=(programs or {}).get(name),
             )
             for name, own in further.items()
         ),

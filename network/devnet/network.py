@@ -18,7 +18,8 @@ class DevNetwork(Network):
     """Embedded: speaks Fabric's protocols, is one trust domain."""
 
     def specs(self) -> Sequence[Spec]:
-        services = [chaincode.spec(self.layout, h) for h in self.topology.hospitals]
+        made = self.topology
+        services = [s for h in made.hospitals for s in chaincode.specs(self.layout, made, h)]
         command = [sys.executable, "-m", "network.devnet", "--dir", str(self.layout.folder)]
         return [*services, Spec(NAME, command, {}, self.layout.folder)]
 
@@ -43,5 +44,7 @@ class DevNetwork(Network):
     def healthy(self, name: str) -> bool:
         if name == NAME:
             return all(serves(self.layout, h, h.ports.peer) for h in self.topology.hospitals)
-        hospital = self.topology.hospital(name.partition(".")[0])
-        return serves(self.layout, hospital, hospital.ports.chaincode)
+        slug, _, part = name.partition(".")
+        hospital = self.topology.hospital(slug)
+        service = chaincode.service_port(self.topology, hospital, part)
+        return service is not None and serves(self.layout, hospital, service)

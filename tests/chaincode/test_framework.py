@@ -72,8 +72,8 @@ def test_the_documented_contract_runs(example: types.ModuleType) -> None:
     router = Router([example.WardContract()], INFO)
     call = Calls(router)
 
-    opened = call("manager", "ward:Open", ward="east", beds=3)
-    admitted = call("nurse", "ward:Admit", ward="east", patients=2)
+    opened = call("admin", "ward:Open", ward="east", beds=3)
+    admitted = call("trainer", "ward:Admit", ward="east", patients=2)
     listed = call("", "ward:List")
 
     assert json.loads(opened.payload) == {"ward": "east", "beds": 3, "free": 3}
@@ -85,23 +85,23 @@ def test_the_documented_contract_runs(example: types.ModuleType) -> None:
 @pytest.mark.parametrize(
     ("roles", "name", "args", "code"),
     [
-        ("nurse", "ward:Open", {"ward": "west", "beds": 3}, Code.ROLE_REQUIRED),
-        ("manager", "ward:Open", {"ward": "east", "beds": 3}, Code.EXISTS),
-        ("manager", "ward:Open", {"ward": "west", "beds": 0}, Code.BAD_ARGUMENT),
-        ("manager", "ward:Open", {"ward": "WEST", "beds": 3}, Code.BAD_ARGUMENT),
-        ("manager", "ward:Open", {"ward": "west", "beds": "3"}, Code.BAD_ARGUMENT),
-        ("manager", "ward:Open", {"ward": "west"}, Code.BAD_ARGUMENT),
-        ("manager", "ward:Open", {"ward": "w", "beds": 3, "more": 1}, Code.BAD_ARGUMENT),
-        ("nurse", "ward:Admit", {"ward": "none"}, Code.NOT_FOUND),
-        ("nurse", "ward:Admit", {"ward": "east", "patients": 9}, "WARD-0001"),
-        ("nurse", "ward:Close", {"ward": "east"}, Code.UNKNOWN_TRANSACTION),
+        ("trainer", "ward:Open", {"ward": "west", "beds": 3}, Code.ROLE_REQUIRED),
+        ("admin", "ward:Open", {"ward": "east", "beds": 3}, Code.EXISTS),
+        ("admin", "ward:Open", {"ward": "west", "beds": 0}, Code.BAD_ARGUMENT),
+        ("admin", "ward:Open", {"ward": "WEST", "beds": 3}, Code.BAD_ARGUMENT),
+        ("admin", "ward:Open", {"ward": "west", "beds": "3"}, Code.BAD_ARGUMENT),
+        ("admin", "ward:Open", {"ward": "west"}, Code.BAD_ARGUMENT),
+        ("admin", "ward:Open", {"ward": "w", "beds": 3, "more": 1}, Code.BAD_ARGUMENT),
+        ("trainer", "ward:Admit", {"ward": "none"}, Code.NOT_FOUND),
+        ("trainer", "ward:Admit", {"ward": "east", "patients": 9}, "WARD-0001"),
+        ("trainer", "ward:Close", {"ward": "east"}, Code.UNKNOWN_TRANSACTION),
     ],
 )
 def test_the_documented_contract_refuses_by_code(
     example: types.ModuleType, roles: str, name: str, args: dict[str, Any], code: str
 ) -> None:
     call = Calls(Router([example.WardContract()], INFO))
-    call("manager", "ward:Open", ward="east", beds=3)
+    call("admin", "ward:Open", ward="east", beds=3)
 
     assert call.code(roles, name, **args) == code
 
@@ -109,10 +109,11 @@ def test_the_documented_contract_refuses_by_code(
 def test_roles_are_read_from_the_attribute_that_the_author_names(
     example: types.ModuleType,
 ) -> None:
-    call = Calls(example.chaincode())
+    contracts = [example.WardContract()]
+    call = Calls(Router(contracts, INFO, roles_attribute="hospital.roles"))
 
-    assert call.code("manager", "ward:Open", ward="east", beds=3) == Code.ROLE_REQUIRED
-    assert call("manager", "ward:List").status == 200
+    assert call.code("admin", "ward:Open", ward="east", beds=3) == Code.ROLE_REQUIRED
+    assert call("admin", "ward:List").status == 200
 
 
 def test_documentation_is_made_from_any_contracts_declarations(
@@ -121,7 +122,7 @@ def test_documentation_is_made_from_any_contracts_declarations(
     page = transactions_page(example.chaincode().declarations)
 
     assert (
-        "| [ward:Admit](#wardadmit) | submit | manager, nurse | Take beds for patients. |" in page
+        "| [ward:Admit](#wardadmit) | submit | admin, trainer | Take beds for patients. |" in page
     )
     assert "| `patients` | integer, at least 1 | else `1` |" in page
     assert "| [ward:List](#wardlist) | evaluate | any | All wards, by pages of 50. |" in page

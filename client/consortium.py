@@ -465,7 +465,7 @@ class Consortium(Closing):
         if not declared.writes:
             raise TypeError(f"{name} writes nothing: evaluate it")
         committed = self.gateway.submit(
-            [name.encode(), canonical.dumps(args)],
+            [name.encode(), canonical.brief(args)],
             transient=transient,
             organizations=self._only(declared),
             endorsers=None if declared.private else self._endorsers,
@@ -498,7 +498,7 @@ class Consortium(Closing):
         """
         declared = _declared(name, args, result)
         answer = self.gateway.evaluate(
-            [name.encode(), canonical.dumps(args)],
+            [name.encode(), canonical.brief(args)],
             transient=transient,
             organizations=self._only(declared),
             scope=scope,

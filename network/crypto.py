@@ -2,15 +2,18 @@
 
 Every hospital has two authorities, one for identities and one for TLS. Certificates say by
 organisational unit what they are for (client, peer, admin, orderer), and carry the roles that
-contracts ask for in the extension in which fabric-ca writes attributes.
+contracts ask for in the extension in which fabric-ca writes attributes. A transaction holds its
+signer's certificate twice and one of every endorser: they say nothing that nobody reads.
 """
 
 from __future__ import annotations
 
 import datetime
+import hashlib
 import ipaddress
 import json
 import os
+import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +26,7 @@ from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
     PrivateFormat,
+    PublicFormat,
     load_pem_private_key,
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
@@ -34,6 +38,7 @@ ROLES = "medfabric.roles"
 FIRST_USERS = {"node1": ("trainer", "validator"), "auditor": ("auditor",)}
 """Who a hospital begins with, beside its admin: names and roles."""
 _YEARS_OF_AUTHORITY, _YEARS_OF_MEMBER = 15, 5
+_SERIAL_BITS = 64
 _SERVERS = ("orderer", "peer")
 _NODE_OUS = ("client", "peer", "admin", "orderer")
 
@@ -66,6 +71,8 @@ class Authority:
         key = ec.generate_private_key(ec.SECP256R1())
         subject = _name(common_name)
         builder = _builder(subject, subject, key.public_key(), _YEARS_OF_AUTHORITY)
+        own = x509.SubjectKeyIdentifier(_key_identifier(key.public_key()))
+        builder = builder.add_extension(own, critical=False)
         builder = builder.add_extension(x509.BasicConstraints(True, None), critical=True)
         builder = builder.add_extension(_usage(authority=True), critical=True)
         certificate = builder.sign(key, hashes.SHA256())
@@ -91,14 +98,9 @@ class Authority:
         """A signing certificate. ``unit`` is one of client, peer, admin, orderer."""
         key = ec.generate_private_key(ec.SECP256R1())
         builder = self._member(_name(common_name, unit), key)
-        builder = builder.add_extension(_usage(authority=False), critical=True)
         if roles:
-            attributes = {
-                "hf.EnrollmentID": common_name,
-                "hf.Type": unit,
-                ROLES: ",".join(sorted(roles)),
-            }
-            content = json.dumps({"attrs": attributes}, sort_keys=True).encode()
+            attributes = {"attrs": {ROLES: ",".join(sorted(roles))}}
+            content = json.dumps(attributes, separators=(",", ":")).encode()
             extension = x509.UnrecognizedExtension(ATTRIBUTES, content)
             builder = builder.add_extension(extension, critical=False)
         return self._signed(builder, key)
@@ -120,8 +122,7 @@ class Authority:
         builder = x509.CertificateRevocationListBuilder().issuer_name(self._certificate.subject)
         builder = builder.last_update(now).next_update(now + datetime.timedelta(days=3650))
         # Fabric finds by it whose list this is.
-        authority = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
-        builder = builder.add_extension(authority, critical=False)
+        builder = builder.add_extension(self._identifier(), critical=False)
         for number in serial_numbers:
             entry = x509.RevokedCertificateBuilder().serial_number(number).revocation_date(now)
             builder = builder.add_revoked_certificate(entry.build())
@@ -132,9 +133,11 @@ class Authority:
     ) -> x509.CertificateBuilder:
         issuer = self._certificate.subject
         builder = _builder(subject, issuer, key.public_key(), _YEARS_OF_MEMBER)
-        builder = builder.add_extension(x509.BasicConstraints(False, None), critical=True)
-        authority = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
-        return builder.add_extension(authority, critical=False)
+        return builder.add_extension(self._identifier(), critical=False)
+
+    def _identifier(self) -> x509.AuthorityKeyIdentifier:
+        own = self._certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier)
+        return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(own.value)
 
     def _signed(self, builder: x509.CertificateBuilder, key: ec.EllipticCurvePrivateKey) -> Pair:
         certificate = builder.sign(self._key, hashes.SHA256())
@@ -254,11 +257,16 @@ def _builder(
         .subject_name(subject)
         .issuer_name(issuer)
         .public_key(key)
-        .serial_number(x509.random_serial_number())
+        .serial_number(1 + secrets.randbits(_SERIAL_BITS))
         .not_valid_before(start)
         .not_valid_after(start + datetime.timedelta(days=365 * years))
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
     )
+
+
+def _key_identifier(key: ec.EllipticCurvePublicKey) -> bytes:
+    """A short name of an authority's key (RFC 5280, 4.2.1.2)."""
+    point = key.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+    return hashlib.sha256(point).digest()[:8]
 
 
 def _usage(*, authority: bool) -> x509.KeyUsage:

@@ -54,7 +54,7 @@ class Context(FrameworkContext):
         What it means in the provenance graph is recorded as the transaction ends.
         """
         super().put(key, asset)
-        self._written[key] = canonical.dumps(asset)
+        self._written[key] = canonical.brief(asset)
 
     def post(self, key: keys.Key, post: Asset, event: str, **identifiers: Any) -> Asset:
         """Write a hospital's contribution under its own key, once, and say so by event.
@@ -86,31 +86,35 @@ class Context(FrameworkContext):
 
     def emit(self, name: str, /, **identifiers: Any) -> None:
         """Set the transaction's event: identifiers only."""
-        self.stub.set_event(name, canonical.dumps(Event(**identifiers)))
+        self.stub.set_event(name, canonical.brief(Event(**identifiers)))
 
     def finish(self, row: Declaration) -> None:
         """Record what the transaction did in the provenance graph.
 
-        One act under its signer's key; for each element written a key that leads to the act; for
-        each relation that is new a key that leads from where the element came from to it.
+        One act under its signer's key; for each element written a key that leads to the act, where
+        the element itself does not; for each relation that is new a key that leads from where the
+        element came from to it.
         """
         meant = (key for key in self._written if meanings.MEANINGS[key[0]] is not None)
         wanted = sorted(meant, key=name_of)
         before = self.values(wanted)
         for key, old in zip(wanted, before, strict=True):
             name = name_of(key)
-            self._link(keys.written(name, self.now, self.tx_id), [self.msp_id, self.node_id])
+            if not meanings.posted(name):
+                self._link(keys.written(name, self.now, self.tx_id), [self.msp_id, self.node_id])
             known = () if old is None else meanings.forward(name, json.loads(old))
             for edge in meanings.forward(name, json.loads(self._written[key])):
                 if edge not in known:
                     self._link(keys.edge(edge.target, edge.relation, edge.source), 1)
         if self._written:
+            wrote = list(zip(map(name_of, wanted), before, strict=True))
             act = StoredAct(
                 function=row.name,
-                wrote=tuple(name_of(key) for key in wanted),
-                made=tuple(place for place, old in enumerate(before) if old is None),
+                made=tuple(name for name, old in wrote if old is None),
+                changed=tuple(name for name, old in wrote if old is not None),
             )
-            self._link(keys.act(self.msp_id, self.node_id, self.now, self.tx_id), act)
+            key = keys.act(self.msp_id, self.node_id, self.now, self.tx_id)
+            self.stub.put_state(composite_key(*key), canonical.brief(act))
 
     def _link(self, key: keys.Key, value: Any) -> None:
         self.stub.put_state(composite_key(*key), canonical.dumps(value))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from chaincode.contracts.framework import Context, transaction
 from chaincode.schema import keys, meanings
+from chaincode.schema.base import PageArgs
 from chaincode.schema.errors import Code, MedFabricError
 from chaincode.schema.provenance import (
     ACCESS_SECONDS,
@@ -20,7 +21,6 @@ from chaincode.schema.provenance import (
     Ancestors,
     Descendants,
     Edge,
-    Element,
     OpenAccessArgs,
     Relation,
     SignedArgs,
@@ -59,9 +59,15 @@ class ProvenanceContract:
 
     @transaction("provenance:Ancestors")
     def ancestors(self, context: Context, args: TraceArgs) -> Ancestors:
-        element, edges = _readable(context, args)
-        acts, bookmark = _writers(context, args)
-        return Ancestors(element=element, edges=edges, acts=acts, bookmark=bookmark)
+        asset = _readable(context, args)
+        posted = meanings.posted(args.name)
+        acts, bookmark = _poster(context, args, asset) if posted else _writers(context, args)
+        return Ancestors(
+            element=meanings.element(args.name, asset),
+            edges=meanings.edges(args.name, asset),
+            acts=acts,
+            bookmark=bookmark,
+        )
 
     @transaction("provenance:Descendants")
     def descendants(self, context: Context, args: TraceArgs) -> Descendants:
@@ -76,10 +82,7 @@ class ProvenanceContract:
     @transaction("provenance:Signed")
     def signed(self, context: Context, args: SignedArgs) -> ActPage:
         check_access(context, args.msp_id, args.access)
-        found, bookmark = context.page_entries(
-            "act", (args.msp_id, args.node_id), args.page_size, args.bookmark
-        )
-        acts = tuple(_act(parts, StoredAct.model_validate_json(value)) for parts, value in found)
+        acts, bookmark = _signed(context, (args.msp_id, args.node_id), args)
         return ActPage(acts=acts, bookmark=bookmark)
 
     @transaction("provenance:Accesses")
@@ -104,12 +107,12 @@ def known_element(context: Context, name: str) -> dict[str, Any]:
     return asset
 
 
-def _readable(context: Context, args: TraceArgs) -> tuple[Element, tuple[Edge, ...]]:
-    """The element and what it came from, where the caller may read its lineage."""
+def _readable(context: Context, args: TraceArgs) -> dict[str, Any]:
+    """The element's asset, where the caller may read its lineage."""
     asset = known_element(context, args.name)
     if hospital := meanings.owner(args.name, asset):
         check_access(context, hospital, args.access)
-    return meanings.element(args.name, asset), meanings.edges(args.name, asset)
+    return asset
 
 
 def check_access(context: Context, hospital: str, access: str | None) -> None:
@@ -130,6 +133,21 @@ def check_access(context: Context, hospital: str, access: str | None) -> None:
         )
 
 
+def _signed(context: Context, below: Sequence[str], args: PageArgs) -> tuple[tuple[Act, ...], str]:
+    found, bookmark = context.page_entries("act", below, args.page_size, args.bookmark)
+    acts = tuple(_act(parts, StoredAct.model_validate_json(value)) for parts, value in found)
+    return acts, bookmark
+
+
+def _poster(
+    context: Context, args: TraceArgs, asset: Mapping[str, Any]
+) -> tuple[tuple[Act, ...], str]:
+    """The act that posted an element, among those of its signer in the same second."""
+    below = keys.act(asset["msp_id"], asset["node_id"], asset["posted_at"], "")[1][:-1]
+    acts, bookmark = _signed(context, below, args)
+    return tuple(act for act in acts if args.name in act.made), bookmark
+
+
 def _writers(context: Context, args: TraceArgs) -> tuple[tuple[Act, ...], str]:
     found, bookmark = context.page_entries("written", (args.name,), args.page_size, args.bookmark)
     places = [(*json.loads(by), int(at), tx_id) for (_, at, tx_id), by in found]
@@ -147,6 +165,6 @@ def _act(parts: Sequence[str], stored: StoredAct) -> Act:
         msp_id=msp_id,
         node_id=node_id,
         at=int(at),
-        wrote=stored.wrote,
-        made=tuple(stored.wrote[place] for place in stored.made),
+        wrote=tuple(sorted((*stored.made, *stored.changed))),
+        made=stored.made,
     )

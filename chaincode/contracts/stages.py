@@ -214,17 +214,16 @@ def _posts(
 
 def _unusable_shares(context: Context, terms: PlanTerms, round_: Round) -> tuple[str, ...]:
     """Key holders whose share an agreement of hospitals objects to."""
-    return tuple(
-        share.msp_id
-        for share in shares(context, round_)
-        if _objected(context, terms, round_.number, share.share.sha256)
-    )
+    said = _objected(context, terms, round_)
+    tally = Counter(sha256 for objections in said for sha256 in objections.subjects)
+    needed = terms.participation.agreement
+    return tuple(s.msp_id for s in shares(context, round_) if tally[s.share.sha256] >= needed)
 
 
-def _objected(context: Context, terms: PlanTerms, number: int, subject_sha256: str) -> bool:
-    """Whether an agreement of hospitals objects to content."""
-    wanted = [keys.objection(terms.plan_id, number, h, subject_sha256) for h in terms.hospitals]
-    return len(context.existing(wanted, Objection)) >= terms.participation.agreement
+def _objected(context: Context, terms: PlanTerms, round_: Round) -> tuple[Objections, ...]:
+    """What each hospital objects to that objects to anything."""
+    place = (round_.plan_id, round_.number)
+    return context.existing([keys.objections(*place, h) for h in terms.hospitals], Objections)
 
 
 def names(context: Context, terms: PlanTerms, round_: Round, sha256: str) -> bool:
@@ -340,8 +339,8 @@ def _unusable(context: Context, plan: Plan, round_: Round) -> tuple[Dropped, ...
 def _firm(context: Context, terms: PlanTerms, round_: Round) -> tuple[Objection, ...]:
     """Firm objections to what most hospitals object to so."""
     place = (round_.plan_id, round_.number)
-    said = context.find_all([keys.objections(*place, h) for h in terms.hospitals], Objections)
-    tally = Counter(sha256 for objections in said if objections for sha256 in objections.firm)
+    said = _objected(context, terms, round_)
+    tally = Counter(sha256 for objections in said for sha256 in objections.firm)
     most = sorted(s for s, votes in tally.items() if votes >= terms.participation.agreement)
     wanted = [
         keys.objection(*place, h, s, again=again)

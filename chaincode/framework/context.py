@@ -114,7 +114,7 @@ class Context:
 
     def put(self, key: Key, asset: BaseModel) -> None:
         """Write an asset, guarded by the chaincode's endorsement policy."""
-        self.stub.put_state(composite_key(*key), canonical.dumps(asset))
+        self.stub.put_state(composite_key(*key), canonical.brief(asset))
 
     def delete(self, key: Key) -> None:
         """Delete an asset; one that is not there already counts as deleted."""

@@ -96,7 +96,7 @@ class Router:
             self._admit(context, row)
             result = bound.run(context, args)
             context.finish(row)
-            return Response.success(canonical.dumps(result))
+            return Response.success(canonical.brief(result))
         except MedFabricError as error:
             return Response.refusal(str(error))
 

@@ -11,6 +11,7 @@ import json
 from typing import Any
 
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
 _ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 _PLAIN = frozenset({str, int, bool, type(None)})
@@ -27,9 +28,39 @@ def dumps(value: Any) -> bytes:
     return _ENCODER.encode(plain).encode("utf-8")
 
 
+def brief(value: BaseModel) -> bytes:
+    """Encode what goes to the ledger: without fields that are empty, false or 0 by default.
+
+    Such a default is part of the language: one that changed would change what is written already.
+
+    Raises:
+        TypeError: as :func:`dumps`.
+    """
+    return dumps(_brief(value, value.model_dump(mode="json")))
+
+
 def sha256(value: Any) -> str:
     """Hex SHA-256 of the canonical form."""
     return hashlib.sha256(dumps(value)).hexdigest()
+
+
+def _brief(value: Any, plain: Any) -> Any:
+    """What is left of the JSON form of a model, or of models in lists and objects."""
+    if isinstance(value, BaseModel):
+        fields = type(value).model_fields.items()
+        told = [(n, getattr(value, n)) for n, field in fields if not _by_default(value, n, field)]
+        return {name: _brief(inner, plain[name]) for name, inner in told}
+    if isinstance(value, list | tuple):
+        return [_brief(inner, its) for inner, its in zip(value, plain, strict=True)]
+    if isinstance(value, dict):
+        named = zip(value.values(), plain.items(), strict=True)
+        return {name: _brief(inner, its) for inner, (name, its) in named}
+    return plain
+
+
+def _by_default(model: BaseModel, name: str, field: FieldInfo) -> bool:
+    value = getattr(model, name)
+    return not value and not field.is_required() and value == field.get_default()
 
 
 def _refuse_floats(value: Any) -> None:

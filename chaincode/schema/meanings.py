@@ -42,6 +42,8 @@ class Meaning:
     access by others. ``content`` is the field that names content outside the ledger. ``tells`` is a
     field with an object of an application's own: its plain members are said, lists and objects in
     it are not. ``ended`` is the field with an activity's end, once its status is a ``final`` one.
+    ``posted``: it is written once, and says itself by whom and when (``msp_id``, ``node_id``,
+    ``posted_at``).
     """
 
     type: CoreType
@@ -53,6 +55,7 @@ class Meaning:
     began: str | None = None
     ended: str | None = None
     final: tuple[str, ...] = ()
+    posted: bool = False
 
 
 def _to(relation: Relation, key: Callable[..., keys.Key], *fields: str, **which: Any) -> Rule:
@@ -67,10 +70,9 @@ _IN_STUDY = _to(Relation.INFLUENCED_BY, keys.study, "study_id")
 _IN_CEREMONY = _to(Relation.GENERATED_BY, keys.ceremony, "plan_id")
 
 
-def _posted(content: str, *says: str) -> Meaning:
-    return Meaning(
-        CoreType.ENTITY, (_BY_NODE, _IN_ROUND), (f"{content}.sha256", *says), "msp_id", content
-    )
+def _posted(says: tuple[str, ...], *rules: Rule, content: str | None = None) -> Meaning:
+    """What a node posts."""
+    return Meaning(CoreType.ENTITY, (_BY_NODE, *rules), says, "msp_id", content, posted=True)
 
 
 MEANINGS: Mapping[str, Meaning | None] = {
@@ -236,34 +238,28 @@ MEANINGS: Mapping[str, Meaning | None] = {
         ),
         ("page", "updates"),
     ),
-    "update": Meaning(
-        CoreType.ENTITY,
-        (
-            _BY_NODE,
-            _to(Relation.DERIVED_FROM, keys.dataset, "dataset_id"),
-            _to(Relation.DERIVED_FROM, keys.model, "base_sha256"),
-        ),
+    "update": _posted(
         ("update.sha256", "samples", "epsilon_micro"),
-        "msp_id",
-        "update",
+        _to(Relation.DERIVED_FROM, keys.dataset, "dataset_id"),
+        _to(Relation.DERIVED_FROM, keys.model, "base_sha256"),
+        content="update",
     ),
-    "decline": Meaning(
-        CoreType.ENTITY,
-        (_BY_NODE, _IN_ROUND, _to(Relation.DERIVED_FROM, keys.dataset, "dataset_id")),
-        ("code", "steps"),
-        "msp_id",
+    "decline": _posted(
+        ("code", "steps"), _IN_ROUND, _to(Relation.DERIVED_FROM, keys.dataset, "dataset_id")
     ),
-    "mask-keys": Meaning(
-        CoreType.ENTITY, (_BY_NODE, _IN_ROUND), ("own_sha256",), "msp_id", "dealing"
-    ),
+    "mask-keys": _posted(("own_sha256",), _IN_ROUND, content="dealing"),
     "masking": Meaning(CoreType.ENTITY, (_IN_ROUND,)),
-    "unmasking": Meaning(CoreType.ENTITY, (_BY_NODE, _IN_ROUND), ("aggregate_sha256",), "msp_id"),
-    "attestation": _posted("aggregate", "aggregate_sha256"),
-    "share": _posted("share", "aggregate_sha256"),
-    "evaluation": _posted("candidate", "correct", "total", "accept", "failure"),
-    "objection": Meaning(
-        CoreType.ENTITY, (_BY_NODE, _IN_ROUND), ("subject_sha256", "code"), "msp_id"
+    "unmasking": _posted(("aggregate_sha256",), _IN_ROUND),
+    "attestation": _posted(
+        ("aggregate.sha256", "aggregate_sha256"), _IN_ROUND, content="aggregate"
     ),
+    "share": _posted(("share.sha256", "aggregate_sha256"), _IN_ROUND, content="share"),
+    "evaluation": _posted(
+        ("candidate.sha256", "correct", "total", "accept", "failure"),
+        _IN_ROUND,
+        content="candidate",
+    ),
+    "objection": _posted(("subject_sha256", "code"), _IN_ROUND),
     "model": Meaning(
         CoreType.ENTITY,
         (
@@ -388,9 +384,9 @@ MEANINGS: Mapping[str, Meaning | None] = {
         ended="changed_at",
         final=("SCORED", "FAILED"),
     ),
-    "group-attestation": Meaning(CoreType.ENTITY, (_BY_NODE, _IN_TEST), ("sums_sha256",), "msp_id"),
-    "group-share": Meaning(CoreType.ENTITY, (_BY_NODE, _IN_TEST), ("sums_sha256",), "msp_id"),
-    "group-score": Meaning(CoreType.ENTITY, (_BY_NODE, _IN_TEST), ("total",), "msp_id"),
+    "group-attestation": _posted(("sums_sha256",), _IN_TEST),
+    "group-share": _posted(("sums_sha256",), _IN_TEST),
+    "group-score": _posted(("total",), _IN_TEST),
     "suspension": Meaning(
         CoreType.ENTITY,
         (_to(Relation.DERIVED_FROM, keys.complaint, "complaint_id"),),
@@ -419,18 +415,15 @@ MEANINGS: Mapping[str, Meaning | None] = {
         ("given", "terms_sha256"),
         "msp_id",
     ),
-    "deposit": Meaning(
-        CoreType.ENTITY,
-        (_BY_NODE, _to(Relation.DERIVED_FROM, keys.dataset, "dataset_id"), _IN_STUDY),
+    "deposit": _posted(
         ("content.sha256", "records"),
-        "msp_id",
-        "content",
+        _to(Relation.DERIVED_FROM, keys.dataset, "dataset_id"),
+        _IN_STUDY,
+        content="content",
     ),
-    "study-attestation": Meaning(CoreType.ENTITY, (_BY_NODE, _IN_STUDY), ("sum_sha256",), "msp_id"),
-    "study-share": Meaning(
-        CoreType.ENTITY, (_BY_NODE, _IN_STUDY), ("sum_sha256", "share.sha256"), "msp_id", "share"
-    ),
-    "finding": Meaning(CoreType.ENTITY, (_BY_NODE, _IN_STUDY), (), "msp_id"),
+    "study-attestation": _posted(("sum_sha256",), _IN_STUDY),
+    "study-share": _posted(("sum_sha256", "share.sha256"), _IN_STUDY, content="share"),
+    "finding": _posted((), _IN_STUDY),
     "study-result": Meaning(
         CoreType.ENTITY,
         (
@@ -500,6 +493,12 @@ def forward(name: str, asset: Asset) -> tuple[Edge, ...]:
     )
 
 
+def posted(name: str) -> bool:
+    """Whether an element tells itself which act wrote it: once, by whom and when."""
+    meaning = MEANINGS[key_of(name)[0]]
+    return meaning is not None and meaning.posted
+
+
 def owner(name: str, asset: Asset) -> str | None:
     """The hospital whose lineage the element is; None where it is the whole consortium's."""
     meaning = MEANINGS[key_of(name)[0]]
@@ -525,6 +524,7 @@ def _apply(rule: Rule, name: str, asset: Asset) -> Iterator[Edge]:
 def _at(value: Any, path: str) -> Iterator[Any]:
     step, _, rest = path.partition(".")
     each = step.endswith("[]")
+    # What is not there is empty by default.
     inner = value.get(step.removesuffix("[]"))
     for item in inner or () if each else (inner,):
         if rest and item is not None:

@@ -16,7 +16,6 @@ from typing import Annotated
 from pydantic import Field, StringConstraints
 
 from chaincode.schema.base import (
-    Count,
     Language,
     MspId,
     Name,
@@ -230,9 +229,9 @@ class AccessPage(Language):
 
 
 class StoredAct(Language):
-    """An act under the key that holds who, when and which transaction. ``made`` counts into
-    ``wrote``."""
+    """An act under the key that holds who, when and which transaction. ``made`` are the elements
+    that it wrote first, ``changed`` the others that it wrote, both sorted."""
 
     function: Name
-    wrote: tuple[ElementName, ...]
-    made: tuple[Count, ...]
+    made: tuple[ElementName, ...] = ()
+    changed: tuple[ElementName, ...] = ()

@@ -99,12 +99,14 @@ def _kept(replay: Replay) -> Iterator[tuple[str, bytes]]:
     for act in replay.acts.values():
         stored = StoredAct(
             function=act.function,
-            wrote=act.wrote,
-            made=tuple(place for place, name in enumerate(act.wrote) if name in act.made),
+            made=act.made,
+            changed=tuple(name for name in act.wrote if name not in act.made),
         )
         key = keys.act(act.msp_id, act.node_id, act.at, act.tx_id)
-        yield keys.composite(key), canonical.dumps(stored)
+        yield keys.composite(key), canonical.brief(stored)
         for name in act.wrote:
+            if meanings.posted(name):
+                continue
             by = canonical.dumps([act.msp_id, act.node_id])
             yield keys.composite(keys.written(name, act.at, act.tx_id)), by
 

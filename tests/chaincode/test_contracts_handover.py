@@ -223,7 +223,7 @@ def test_the_key_goes_back_where_its_handing_on_fails(aborted: bool) -> None:
         scenario.wait()
         scenario.advance_ceremony(_successor())
 
-    assert scenario.asset(keys.plan(OLD))["successor"] is None
+    assert "successor" not in scenario.asset(keys.plan(OLD))
     scenario.do(ONE, "plan:Resume", {"plan_id": OLD, "reason": "goes on"})
     assert scenario.asset(keys.plan(OLD))["status"] == "ACTIVE"
 

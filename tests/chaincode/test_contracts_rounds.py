@@ -93,8 +93,8 @@ def test_the_whole_life_holds_no_float_and_says_identifiers_only():
         assert plain.encode() == value
     for _, payload in scenario.ledger.events:
         event = json.loads(payload, parse_float=_refuse)
-        assert set(event) == {"plan_id", "round", "msp_id", "subject"}
-        assert event["subject"] is None or len(event["subject"]) < 64
+        assert set(event) <= {"plan_id", "round", "msp_id", "subject"}
+        assert len(event.get("subject", "")) < 64
 
 
 def _refuse(text):

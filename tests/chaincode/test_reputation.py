@@ -265,7 +265,7 @@ def test_reputations_are_found_and_paged_by_kind():
 
     names = [r["subject_id"] for r in page["reputations"] + rest["reputations"]]
     assert names == [f"{h}/node1" for h in HOSPITALS]
-    assert found == record(scenario, "node", f"{TWO}/node1")
+    assert found.items() >= record(scenario, "node", f"{TWO}/node1").items()
 
 
 @pytest.mark.parametrize(

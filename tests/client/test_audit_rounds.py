@@ -95,13 +95,13 @@ def test_a_round_that_dropped_an_update_is_proven_and_says_why(ledger: Ledger) -
 
 def _another(round_: dict[str, Any]) -> None:
     """Leave out the update to which only one hospital objects."""
-    for update in round_["dropped"]:
+    for update in round_.get("dropped", ()):
         content = sha(f"update {PLAN} 1 {THREE}")
         update |= {"msp_id": THREE, "update_sha256": content, "objectors": [TWO]}
 
 
 def _more(round_: dict[str, Any]) -> None:
-    if round_["dropped"]:
+    if round_.get("dropped"):
         first = round_["dropped"][0] | {"msp_id": FOUR}
         first |= {"update_sha256": sha(f"update {PLAN} 1 {FOUR}")}
         round_["dropped"].append(first)
@@ -109,13 +109,13 @@ def _more(round_: dict[str, Any]) -> None:
 
 def _later(round_: dict[str, Any]) -> None:
     """Drop it when the sum is accepted already."""
-    if round_["aggregate_sha256"] is None:
+    if "aggregate_sha256" not in round_:
         round_["dropped"] = []
 
 
 def _untold(round_: dict[str, Any]) -> None:
     """Say nothing of one of the objectors."""
-    for update in round_["dropped"]:
+    for update in round_.get("dropped", ()):
         update["objectors"].pop()
 
 

@@ -16,6 +16,18 @@ from chaincode.schema.base import Role
 from chaincode.shim.identity import ATTRIBUTES
 from client.identity import Identity
 
+_USAGES = (
+    "digital_signature",
+    "content_commitment",
+    "key_encipherment",
+    "data_encipherment",
+    "key_agreement",
+    "key_cert_sign",
+    "crl_sign",
+    "encipher_only",
+    "decipher_only",
+)
+
 
 @dataclass(frozen=True)
 class Authority:
@@ -73,6 +85,9 @@ def _certificate(
 ) -> bytes:
     attributes = json.dumps({"attrs": {"medfabric.roles": roles}}).encode()
     now = datetime.datetime.now(datetime.UTC)
+    # Python 3.13 and newer verify strictly: they ask for identifiers, and for what a key is for.
+    own = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
+    above = x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key())
     names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
     built = (
         x509.CertificateBuilder()
@@ -83,11 +98,15 @@ def _certificate(
         .not_valid_before(now - datetime.timedelta(hours=1))
         .not_valid_after(now + datetime.timedelta(days=1))
         .add_extension(x509.BasicConstraints(ca=is_ca, path_length=None), critical=True)
+        .add_extension(own, critical=False)
+        .add_extension(above, critical=False)
         .add_extension(x509.SubjectAlternativeName(names), critical=False)
         .add_extension(x509.UnrecognizedExtension(ATTRIBUTES, attributes), critical=False)
-        .sign(issuer_key, hashes.SHA256())
     )
-    return built.public_bytes(serialization.Encoding.PEM)
+    if is_ca:
+        usage = dict.fromkeys(_USAGES, False) | {"key_cert_sign": True, "crl_sign": True}
+        built = built.add_extension(x509.KeyUsage(**usage), critical=True)
+    return built.sign(issuer_key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
 
 
 def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:

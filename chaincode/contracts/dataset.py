@@ -242,8 +242,8 @@ def _within(spent: int, budget: int, code: Code, what: str, whose: str) -> None:
     if spent > budget:
         raise MedFabricError(
             code,
-            f"the {what} would bring epsilon to {spent} millionths, the {whose}'s budget is "
-            f"{budget}; add more noise or ask for a larger budget",
+            f"the {what} would bring epsilon to {accounting.shown(spent)}, the {whose}'s budget is "
+            f"{accounting.shown(budget)}; add more noise or ask for a larger budget",
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from chaincode.contracts.framework import Context, transaction
-from chaincode.schema import keys
+from chaincode.schema import accounting, keys
 from chaincode.schema.base import PageArgs
 from chaincode.schema.errors import Code, MedFabricError
 from chaincode.schema.hospitals import (
@@ -27,7 +27,8 @@ class HospitalContract:
         if args.budget_epsilon_micro < spent:
             raise MedFabricError(
                 Code.BUDGET_EXCEEDED,
-                f"plans have told {spent} millionths of {context.msp_id}; it cannot be untold",
+                f"plans have told an epsilon of {accounting.shown(spent)} of {context.msp_id}; it "
+                "cannot be untold",
             )
         account = HospitalAccount(
             msp_id=context.msp_id,
@@ -106,6 +107,7 @@ def _within(context: Context, spent: int, budget: int, code: Code, whose: str) -
     if spent > budget:
         raise MedFabricError(
             code,
-            f"the update would bring what is told of {context.msp_id} to an epsilon of {spent} "
-            f"millionths, the {whose}'s budget is {budget}; wait for a plan with more noise",
+            f"the update would bring what is told of {context.msp_id} to an epsilon of "
+            f"{accounting.shown(spent)}, the {whose}'s budget is {accounting.shown(budget)}; wait "
+            "for a plan with more noise",
         )

@@ -145,8 +145,8 @@ def _check_norm(terms: PlanTerms, bound: NormTerms) -> None:
     # What is beyond the clip is cut off: no value's noise is larger.
     if bound.noise_micro < min(noise, hidden.clip_micro):
         raise _invalid(
-            f"honest noise of {noise} millionths in every value exceeds the norm bound, which "
-            f"counts {bound.noise_micro}"
+            f"honest noise of {accounting.shown(noise)} in every value exceeds the norm bound, "
+            f"which counts {accounting.shown(bound.noise_micro)}"
         )
 
 
@@ -229,8 +229,9 @@ def _check_privacy(terms: PlanTerms, work: Work, samples: int) -> None:
     epsilon = accounting.epsilon_micro(loss, terms.privacy.delta_nano)
     if epsilon > terms.privacy.epsilon_micro:
         raise _invalid(
-            f"all rounds would cost a dataset of {samples} records an epsilon of {epsilon} "
-            f"millionths, the plan allows {terms.privacy.epsilon_micro}"
+            f"all rounds would cost a dataset of {samples} records an epsilon of "
+            f"{accounting.shown(epsilon)}, the plan allows "
+            f"{accounting.shown(terms.privacy.epsilon_micro)}; more noise or fewer steps cost less"
         )
 
 
@@ -249,8 +250,8 @@ def _check_hospital_privacy(terms: PlanTerms, hidden: HospitalTerms) -> None:
     epsilon = terms.told(terms.hospitals[0], terms.training.rounds).epsilon_micro
     if epsilon > hidden.epsilon_micro:
         raise _invalid(
-            f"all rounds would cost a hospital an epsilon of {epsilon} millionths, the plan allows "
-            f"{hidden.epsilon_micro}"
+            f"all rounds would cost a hospital an epsilon of {accounting.shown(epsilon)}, the plan "
+            f"allows {accounting.shown(hidden.epsilon_micro)}"
         )
 
 

@@ -212,3 +212,9 @@ def _powers(base: Decimal, top: int) -> list[Decimal]:
 
 def _up(value: Decimal) -> int:
     return int(value.to_integral_value(rounding=ROUND_CEILING))
+
+
+def shown(micro: int) -> str:
+    """A number of millionths as people write it: 2.5 of 2500000."""
+    whole, rest = divmod(micro, 10**6)
+    return f"{whole}.{rest:06d}".rstrip("0").rstrip(".")

@@ -22,6 +22,7 @@ from chaincode.schema.accounting import (
     calibrate_summed,
     epsilon_micro,
     rdp_pico,
+    shown,
     summed_rdp_pico,
 )
 
@@ -320,3 +321,7 @@ def test_from_a_deviation_of_two_on_no_form_of_the_paper_says_less(case):
     assert max(a / 1e12 / b for a, b in zip(ours, least, strict=True)) < 1 + 1e-8
     papers = [math.ceil(value * 1e12) for value in least]
     assert epsilon_micro(ours, 10_000) == pytest.approx(epsilon_micro(papers, 10_000), abs=1)
+
+
+def test_millionths_are_shown_as_people_write_them():
+    assert [shown(n) for n in (2_500_000, 3_000_000, 1, 0)] == ["2.5", "3", "0.000001", "0"]

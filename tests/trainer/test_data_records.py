@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from chaincode.schema.data import DataTerms, Feature, TensorTerms
 from chaincode.schema.errors import MedFabricError
-from trainer.data.files import read
+from trainer.data.files import load, read
 from trainer.data.records import Records, split
 from trainer.data.text import hashed
 
@@ -72,7 +72,7 @@ def test_byte_order_mark_is_no_part_of_the_first_column(tmp_path: Path) -> None:
         ("age,dose,outcome\n1,1,ill\n1,,ill\n", "MF-9005.*line 3: column 'dose' is missing"),
         ("age,dose,outcome\n1,nan,ill\n", "MF-9005.*line 2: column 'dose'"),
         ("age,dose,outcome\nold,1,ill\n", "MF-9005.*line 2: column 'age'"),
-        ("age,dose,outcome\n1,1\n", "MF-9005.*line 2: column 'outcome'"),
+        ("age,dose,outcome\n1,1\n", "MF-9005.*line 2: fewer fields"),
         ("age,dose,outcome\n1,1,dead\n", "MF-9005.*line 2: column 'outcome'"),
         ("age,dose,outcome\n1,1,ill,5\n", "MF-9005.*line 2: more fields"),
         ('age,dose,outcome\n1,1,"ill\n', "MF-9004"),
@@ -110,7 +110,7 @@ def test_numpy_file_reads_like_csv(tmp_path: Path, write: Write) -> None:
     ("arrays", "message"),
     [
         ({"features": np.zeros((3, 2))}, "MF-9004.*labels"),
-        ({"features": np.zeros((3, 2)), "labels": np.zeros(2, int)}, "MF-9006"),
+        ({"features": np.zeros((3, 2)), "labels": np.zeros(2, int)}, "MF-9006.*not one label"),
         ({"features": np.zeros((3, 3)), "labels": np.zeros(3, int)}, "MF-9006"),
         ({"features": np.zeros((2, 2)), "labels": np.zeros((2, 1), int)}, "MF-9006"),
         ({"features": np.zeros((2, 2)), "labels": np.array([0, 2])}, "MF-9005.*label"),
@@ -222,6 +222,59 @@ def test_class_without_a_folder_is_refused(images: Path) -> None:
 
     with pytest.raises(MedFabricError, match=r"MF-9006.*'ill'"):
         read(images, IMAGES)
+
+
+def test_folder_that_is_no_class_is_refused(images: Path) -> None:
+    (images / "unsure").mkdir()
+
+    with pytest.raises(MedFabricError, match=r"MF-9006.*unsure is none of the plan's classes"):
+        read(images, IMAGES)
+
+
+def test_grey_of_sixteen_bits_is_read_whole(images: Path) -> None:
+    from PIL import Image
+
+    deep = np.linspace(0, 65535, 24).reshape(6, 4).astype(np.uint16)
+    Image.fromarray(deep).save(images / "ill" / "a.png")
+
+    values = load(images, IMAGES).values
+
+    assert np.array_equal(values[1, 0], deep)
+    assert values[0].max() == 0
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA"])
+def test_image_of_another_kind_is_refused_by_name(images: Path, mode: str) -> None:
+    from PIL import Image
+
+    Image.new(mode, (4, 6)).save(images / "ill" / "b.png")
+
+    with pytest.raises(MedFabricError, match=rf"MF-9006.*b\.png is of kind {mode}"):
+        read(images, IMAGES)
+
+
+def test_index_says_whose_an_image_is_and_what_for(images: Path) -> None:
+    terms = IMAGES.model_copy(update={"patient": "who"})
+    with pytest.raises(MedFabricError, match=r"MF-9006.*no index\.csv.*'who'"):
+        load(images, terms)
+    (images / "index.csv").write_text("image,who,part\nill/a.png,p1,test\n")
+    with pytest.raises(MedFabricError, match=r"MF-9006.*nothing of well/a\.png"):
+        load(images, terms)
+    (images / "index.csv").write_text("image,who,part\nill/a.png,p1,test\nwell/a.png,p1,test\n")
+
+    found = load(images, terms, "part")
+
+    assert found.patients is not None
+    assert found.patients[0] == found.patients[1]
+    assert found.parts is not None
+    assert found.parts.tolist() == [2, 2]
+
+
+def test_arrays_without_the_patients_that_the_plan_asks_for_are_refused(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", features=np.zeros((3, 1, 6, 4)), labels=np.zeros(3, np.int64))
+
+    with pytest.raises(MedFabricError, match=r"MF-9006.*no array 'patients'"):
+        read(tmp_path / "a.npz", IMAGES.model_copy(update={"patient": "who"}))
 
 
 def test_arrays_of_another_shape_are_refused(tmp_path: Path) -> None:

@@ -45,8 +45,11 @@ def load(path: Readable, terms: DataTerms, split_column: str | None = None) -> R
             raise MedFabricError(Code.DATA_FILE, f"{path} is larger than {FILE_LIMIT} bytes")
         raw = _raw(path, terms, split_column)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
+        where, why = path, str(error)
+        if isinstance(error, OSError) and error.strerror:
+            where, why = error.filename or path, error.strerror
         raise MedFabricError(
-            Code.DATA_FILE, f"cannot read {path}: {error}; name a readable file of the plan's kind"
+            Code.DATA_FILE, f"cannot read {where}: {why}; name a readable file of the plan's kind"
         ) from None
     return checked(path, raw, terms)
 
@@ -74,11 +77,7 @@ def _raw(path: Readable, terms: DataTerms, split_column: str | None) -> Raw:
             return recordings.read(path, terms, split_column)
         from trainer.data import images
 
-        if split_column is not None:
-            raise MedFabricError(
-                Code.DATA_MISMATCH, f"{path}: images have no column {split_column!r}; leave it out"
-            )
-        return images.read(path, terms)
+        return images.read(path, terms, split_column)
     if path.suffix == ".npz":
         from trainer.data import arrays
 
@@ -92,11 +91,22 @@ def _check_shape(path: Readable, raw: Raw, terms: DataTerms) -> None:
     number = raw.labels.size
     if not number:
         raise MedFabricError(Code.DATA_MISMATCH, f"{path} has no records")
+    if raw.labels.ndim != 1 or raw.values.shape[:1] != (number,):
+        raise MedFabricError(
+            Code.DATA_MISMATCH,
+            f"{path}: not one label for every record; records have the shape {raw.values.shape}, "
+            f"labels {raw.labels.shape}",
+        )
     shape = (len(terms.features),) if terms.features else terms.shape
-    if raw.values.shape != (number, *shape) or raw.labels.ndim != 1:
+    if raw.values.shape[1:] != shape:
         raise MedFabricError(
             Code.DATA_MISMATCH,
             f"{path}: records have the shape {raw.values.shape[1:]}, the plan's {shape}",
+        )
+    if terms.patient is not None and raw.patients is None:
+        raise MedFabricError(
+            Code.DATA_MISMATCH,
+            f"{path} has no array 'patients'; the plan asks whose each record is",
         )
     for what, each in (("patient", raw.patients), ("part", raw.parts)):
         if each is not None and each.shape != (number,):

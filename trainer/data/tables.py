@@ -75,7 +75,9 @@ def rows(path: Readable, columns: list[str]) -> Iterator[tuple[str, Row]]:
             place = f"line {reader.line_num}"
             if None in row:
                 raise wrong_value(path, place, "more fields than the header names")
-            yield place, {name: value or "" for name, value in row.items()}
+            if None in row.values():
+                raise wrong_value(path, place, "fewer fields than the header names")
+            yield place, row
 
 
 def label_of(path: Readable, place: str, row: Row, terms: DataTerms) -> int:

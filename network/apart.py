@@ -48,7 +48,7 @@ def offer(
 
     Raises:
         MedFabricError: ``NETWORK_EXISTS`` for a folder that is not empty, ``BAD_TOPOLOGY`` for a
-            name, host or port that will not do, ``BINARY_MISSING``.
+            name, host, address or port that will not do, ``BINARY_MISSING``.
     """
     from client import tools
     from network import binaries
@@ -64,7 +64,7 @@ def offer(
         version,
         fabric_ca=tools.find(binaries.AUTHORITY) is not None,
     )
-    if wrong := cards.check_host(host):
+    if wrong := cards.check_host(host) or cards.check_listen(listen):
         raise MedFabricError(Code.BAD_TOPOLOGY, wrong)
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     topology.save(made, folder)

@@ -18,6 +18,7 @@ from typing import Any
 from cryptography import x509
 
 from chaincode.schema.errors import Code, MedFabricError
+from client.identity import Identity
 from network import crypto, genesis, topology
 from network.collections import Collection
 from network.endorsement import Endorsers
@@ -135,6 +136,25 @@ class Network(ABC):
         if self.layout.user(slug, name).exists():
             raise MedFabricError(Code.CA_REFUSED, f"{slug} has a {name} already; take another name")
         return crypto.enroll(self.layout, hospital, name, roles, self.issuer(hospital))
+
+    def renew(self, slug: str, name: str) -> Path:
+        """Make a new key and certificate of an identity, beside the ones it has; returns their
+        folder. The old ones stay, for what is sealed for them.
+
+        Raises:
+            MedFabricError: ``CA_REFUSED`` where nobody has the name, or the last renewal still lies
+                beside it; ``BAD_IDENTITY``.
+        """
+        hospital, fresh = self.topology.hospital(slug), f"{name}-new"
+        if not self.layout.user(slug, name).exists():
+            raise MedFabricError(Code.CA_REFUSED, f"{slug} has no {name}; enroll it")
+        if (there := self.layout.user(slug, fresh)).exists():
+            raise MedFabricError(
+                Code.CA_REFUSED, f"{there} is there already; put it in the place of {name} first"
+            )
+        roles = [role.value for role in Identity.load(self.layout.user(slug, name)).roles]
+        pair = self.issuer(hospital).renewed(name, crypto.unit_of(roles), roles)
+        return crypto.write_user(self.layout, hospital, name, roles, pair, fresh)
 
     def issuer(self, hospital: Hospital) -> crypto.Issuer:
         """Who gives out the hospital's identities."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import socket
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -91,6 +92,8 @@ def read(path: Path) -> Card:
 
 def check_host(host: str) -> str | None:
     """What is wrong with the name or IPv4 address of a machine, if anything."""
+    if _is_ipv6(host):
+        return f"{host} is an IPv6 address; give the machine a name instead"
     try:
         ipaddress.IPv4Address(host)
     except ValueError:
@@ -98,6 +101,26 @@ def check_host(host: str) -> str | None:
         if not _NAME.fullmatch(host) or host.rpartition(".")[2].isdigit():
             return f"{host!r} is neither the name nor the IPv4 address of a machine"
     return None
+
+
+def check_listen(address: str) -> str | None:
+    """What is wrong with an address to listen on, if anything: it must be this machine's own."""
+    try:
+        family = socket.AF_INET6 if _is_ipv6(address) else socket.AF_INET
+        ipaddress.ip_address(address)
+        with socket.socket(family) as trying:
+            trying.bind((address, 0))
+    except (ValueError, OSError):
+        return f"{address!r} is no IP address of this machine"
+    return None
+
+
+def _is_ipv6(address: str) -> bool:
+    try:
+        ipaddress.IPv6Address(address.removeprefix("[").removesuffix("]"))
+    except ValueError:
+        return False
+    return True
 
 
 def problem(card: Card) -> str | None:

@@ -106,7 +106,12 @@ def up(
 @click.argument("hospital")
 @click.option("--host", required=True, help="What other machines reach this one by.")
 @click.option("--card", type=_FILE, required=True, help="Where to write what the others need.")
-@click.option("--listen", default="0.0.0.0", show_default=True, help="An address of this machine.")  # noqa: S104
+@click.option(
+    "--listen",
+    default="0.0.0.0",  # noqa: S104
+    show_default=True,
+    help="An IP address of this machine; :: for IPv6 too.",
+)
 @click.option("--peer-port", type=int, default=7051, show_default=True)
 @click.option("--orderer-port", type=int, default=7050, show_default=True)
 @_FOLDER
@@ -217,6 +222,19 @@ def enroll(hospital: str, name: str, roles: tuple[str, ...], folder: Path, as_js
     made = _open(folder)
     path = made.enroll(hospital, name, roles)
     show({"identity": str(path)}, as_json=as_json)
+
+
+@network.command()
+@click.argument("hospital")
+@click.argument("name")
+@_FOLDER
+@json_option
+def renew(hospital: str, name: str, folder: Path, as_json: bool) -> None:
+    """Make a new key and certificate of HOSPITAL's identity NAME, in a folder beside it.
+
+    The node goes by it once 'medfabric admin node renew' has told the ledger.
+    """
+    show({"identity": str(_open(folder).renew(hospital, name))}, as_json=as_json)
 
 
 @network.command("add-hospital")

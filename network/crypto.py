@@ -57,6 +57,9 @@ class Issuer(Protocol):
     def identity(self, common_name: str, unit: str, roles: Sequence[str] = ()) -> Pair:
         """A new key and its certificate. ``unit`` is one of client, peer, admin, orderer."""
 
+    def renewed(self, name: str, unit: str, roles: Sequence[str]) -> Pair:
+        """A further key and its certificate, of somebody who has an identity."""
+
 
 class Authority:
     """A certificate authority whose key lies in a folder, readable by its owner alone."""
@@ -104,6 +107,10 @@ class Authority:
             extension = x509.UnrecognizedExtension(ATTRIBUTES, content)
             builder = builder.add_extension(extension, critical=False)
         return self._signed(builder, key)
+
+    def renewed(self, name: str, unit: str, roles: Sequence[str]) -> Pair:
+        """A further signing certificate, of somebody who has one."""
+        return self.identity(name, unit, roles)
 
     def tls(self, common_name: str, host: str = HOST) -> Pair:
         """A certificate for both ends of TLS, on the loopback interface and at a host."""
@@ -192,19 +199,25 @@ def unit_of(roles: Sequence[str]) -> str:
 
 
 def write_user(
-    layout: Layout, hospital: Hospital, name: str, roles: Sequence[str], pair: Pair
+    layout: Layout,
+    hospital: Hospital,
+    name: str,
+    roles: Sequence[str],
+    pair: Pair,
+    folder: str | None = None,
 ) -> Path:
-    """Write an identity's folder, with a new TLS certificate; returns it."""
+    """Write an identity, with a new TLS certificate, into the folder of its name or another one of
+    the hospital's; returns where."""
     tls = Authority.load(layout.hospital(hospital.slug) / "ca", "tls")
-    folder = layout.user(hospital.slug, name)
-    _write(folder / "certificate.pem", pair.certificate)
-    write_secret(folder / "private_key.pem", pair.key)
+    path = layout.user(hospital.slug, folder or name)
+    _write(path / "certificate.pem", pair.certificate)
+    write_secret(path / "private_key.pem", pair.key)
     pair = tls.tls(f"{name}.{hospital.slug}")
-    _write(folder / "tls_certificate.pem", pair.certificate)
-    write_secret(folder / "tls_private_key.pem", pair.key)
+    _write(path / "tls_certificate.pem", pair.certificate)
+    write_secret(path / "tls_private_key.pem", pair.key)
     about = {"msp_id": hospital.msp_id, "name": name, "roles": sorted(roles)}
-    _write(folder / "identity.json", json.dumps(about, indent=1).encode() + b"\n")
-    return folder
+    _write(path / "identity.json", json.dumps(about, indent=1).encode() + b"\n")
+    return path
 
 
 def private_pem(key: ec.EllipticCurvePrivateKey) -> bytes:

@@ -160,7 +160,7 @@ class FabricNetwork(Network):
             "peer": {
                 "id": f"peer.{hospital.slug}",
                 "networkId": "medfabric",
-                "listenAddress": f"{hospital.listen}:{ports.peer}",
+                "listenAddress": f"{_listening(hospital)}:{ports.peer}",
                 "address": address,
                 # Chaincode runs as a service that the peer dials: nobody dials this port.
                 "chaincodeListenAddress": f"{HOST}:0",
@@ -257,6 +257,11 @@ class FabricNetwork(Network):
         }
 
 
+def _listening(hospital: Hospital) -> str:
+    """As it stands before a port: an IPv6 address in brackets."""
+    return f"[{hospital.listen}]" if ":" in hospital.listen else hospital.listen
+
+
 def _orderer_config(hospital: Hospital, clients: list[str]) -> dict[str, Any]:
     ports = hospital.ports
     tls = {
@@ -269,7 +274,7 @@ def _orderer_config(hospital: Hospital, clients: list[str]) -> dict[str, Any]:
     }
     return {
         "General": {
-            "ListenAddress": hospital.listen,
+            "ListenAddress": _listening(hospital),
             "ListenPort": ports.orderer,
             "TLS": tls,
             # With the other policy, "consensus", an orderer that fell behind asks the others

@@ -94,16 +94,15 @@ class Service:
         secret = self._asked(partial(register, self._registrar), f"register {common_name}")
         return self._enrolled(common_name, secret)
 
-    def reenroll(self, name: str, roles: Sequence[str]) -> Path:
-        """Give an identity a new key and certificate, on the strength of the ones it has."""
+    def renewed(self, name: str, unit: str, roles: Sequence[str]) -> crypto.Pair:
+        """A new key and certificate of an identity, on the strength of the ones it has."""
         folder = self._layout.user(self._hospital.slug, name)
         current = _load(folder / "private_key.pem", folder / "certificate.pem")
         key = ec.generate_private_key(ec.SECP256R1())
         request = {"certificate_request": _csr(name, key)}
         ask = partial(self._hfc._ca_client.reenroll, request, current)
         certificate, _ = self._asked(ask, f"re-enrol {name}")
-        pair = crypto.Pair(certificate, crypto.private_pem(key))
-        return crypto.write_user(self._layout, self._hospital, name, roles, pair)
+        return crypto.Pair(certificate, crypto.private_pem(key))
 
     def revoke(self, name: str) -> bytes:
         """Revoke all certificates of an identity; returns the list of all revoked ones, PEM.

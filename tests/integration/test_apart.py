@@ -36,6 +36,7 @@ from network.topology import Layout
 pytestmark = FABRIC.marks
 FOUNDERS = ("hospital1", "hospital2", "hospital3", "hospital4")
 FIVE = "hospital5"
+NAMED = "hospital2"
 
 
 @dataclass
@@ -53,10 +54,12 @@ class Machines:
         return Layout(self.folder(slug))
 
     def offer(self, slug: str) -> None:
-        host = f"127.0.1.{slug[-1]}"
+        # One goes by name.
+        listen = "127.0.0.1" if slug == NAMED else f"127.0.1.{slug[-1]}"
+        host = "localhost" if slug == NAMED else listen
         card = self.work / f"{slug}.card"
         while True:
-            apart.offer(self.folder(slug), slug, host, card, listen=host)
+            apart.offer(self.folder(slug), slug, host, card, listen=listen)
             # The loopback interface is one for all of them here.
             (own,) = topology.load(self.folder(slug)).hospitals
             ports = set(vars(own.ports).values()) - {7050, 7051}

@@ -215,3 +215,42 @@ def test_a_machine_founds_one_consortium(made: tuple[Path, list[Card]], tmp_path
 
     assert error.code == Code.NETWORK_EXISTS
     assert [h.slug for h in topology.load(folder).hospitals] == ["hospital1", "hospital9"]
+
+
+@pytest.mark.parametrize(
+    ("host", "listen", "why"),
+    [
+        ("::1", "127.0.0.1", "give the machine a name instead"),
+        ("[2001:db8::1]", "127.0.0.1", "give the machine a name instead"),
+        ("localhost", "localhost", "no IP address of this machine"),
+        ("localhost", "192.0.2.1", "no IP address of this machine"),
+        ("localhost", "2001:db8::1", "no IP address of this machine"),
+    ],
+)
+def test_hosts_and_addresses_that_will_not_do_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host: str, listen: str, why: str
+) -> None:
+    monkeypatch.setattr("network.binaries.fabric_version", lambda: "3.1.5")
+
+    error = refused(
+        lambda: apart.offer(tmp_path / "one", "one", host, tmp_path / "card", listen=listen)
+    )
+
+    assert error.code == Code.BAD_TOPOLOGY
+    assert why in error.message
+    assert not (tmp_path / "one").exists()
+
+
+def test_an_ipv6_address_is_listened_on_in_brackets(tmp_path: Path) -> None:
+    made = topology.alone("one", "one.example.org", "::", (7051, 7050), "3.1.5", fabric_ca=False)
+    topology.save(made, tmp_path)
+    network = open_network(tmp_path)
+    network.furnish(made.hospitals[0])
+    network.prepare()
+    home = network.layout.hospital("one")
+
+    peer = json.loads((home / "peer" / "core.yaml").read_text())
+    orderer = json.loads((home / "orderer" / "orderer.yaml").read_text())
+
+    assert peer["peer"]["listenAddress"] == "[::]:7051"
+    assert orderer["General"]["ListenAddress"] == "[::]"

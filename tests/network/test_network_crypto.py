@@ -13,8 +13,10 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from chaincode.schema.base import Role
+from chaincode.schema.errors import Code, MedFabricError
 from client.identity import Identity
 from network import crypto, topology
+from network.base import open_network
 from network.topology import Hospital, Kind, Layout
 
 
@@ -129,3 +131,22 @@ def _hospital() -> Hospital:
 
 def _certificate(path: Path) -> x509.Certificate:
     return x509.load_pem_x509_certificate(path.read_bytes())
+
+
+def test_an_identity_is_renewed_beside_itself(tmp_path: Path) -> None:
+    made = topology.create(Kind.DEVNET, 2)
+    topology.save(made, tmp_path)
+    network = open_network(tmp_path)
+    network.furnish(made.hospitals[0])
+    before = Identity.load(network.layout.user("hospital1", "node1"))
+
+    after = Identity.load(network.renew("hospital1", "node1"))
+
+    assert (after.name, after.roles, after.msp_id) == (before.name, before.roles, before.msp_id)
+    assert after.public_key_sha256 != before.public_key_sha256
+    kept = Identity.load(network.layout.user("hospital1", "node1"))
+    assert kept.public_key_sha256 == before.public_key_sha256
+    for name, why in (("node1", "node1-new is there already"), ("node9", "has no node9")):
+        with pytest.raises(MedFabricError, match=why) as refusal:
+            network.renew("hospital1", name)
+        assert refusal.value.code == Code.CA_REFUSED

@@ -55,7 +55,10 @@ def show_reputation(consortium: Consortium, subject: str, subject_id: str) -> An
     """Show a reputation and the evidence for it; a node is named MSP/node."""
     from chaincode.schema.reputation import Rated
 
-    return consortium.reputations.get(subject=Rated(subject), subject_id=subject_id)
+    found = consortium.reputations.get(subject=Rated(subject), subject_id=subject_id)
+    shown: dict[str, Any] = found.model_dump(mode="json")
+    tallies = [{"of": kind, **tally._asdict()} for kind, tally in found.tallies.items()]
+    return {**shown, "tallies": tallies}
 
 
 @ledger_command(complaint, "open")

@@ -143,14 +143,14 @@ def _poster(
     context: Context, args: TraceArgs, asset: Mapping[str, Any]
 ) -> tuple[tuple[Act, ...], str]:
     """The act that posted an element, among those of its signer in the same second."""
-    below = keys.act(asset["msp_id"], asset["node_id"], asset["posted_at"], "")[1][:-1]
+    _, below = keys.acts(asset["msp_id"], asset["node_id"], asset["posted_at"])
     acts, bookmark = _signed(context, below, args)
     return tuple(act for act in acts if args.name in act.made), bookmark
 
 
 def _writers(context: Context, args: TraceArgs) -> tuple[tuple[Act, ...], str]:
     found, bookmark = context.page_entries("written", (args.name,), args.page_size, args.bookmark)
-    places = [(*json.loads(by), int(at), tx_id) for (_, at, tx_id), by in found]
+    places = [(*json.loads(by), int(at), keys.tx_id(short)) for (_, at, short), by in found]
     wanted = [keys.act(*place) for place in places]
     stored = context.existing(wanted, StoredAct)
     acts = tuple(_act(key[1], act) for key, act in zip(wanted, stored, strict=True))
@@ -158,9 +158,9 @@ def _writers(context: Context, args: TraceArgs) -> tuple[tuple[Act, ...], str]:
 
 
 def _act(parts: Sequence[str], stored: StoredAct) -> Act:
-    msp_id, node_id, at, tx_id = parts
+    msp_id, node_id, at, short = parts
     return Act(
-        tx_id=tx_id,
+        tx_id=keys.tx_id(short),
         function=stored.function,
         msp_id=msp_id,
         node_id=node_id,

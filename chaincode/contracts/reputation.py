@@ -22,6 +22,7 @@ from chaincode.schema.reputation import (
     Evidence,
     Rated,
     RatedArgs,
+    Rating,
     Reputation,
     ReputationPage,
     ReputationPageArgs,
@@ -40,17 +41,21 @@ class ReputationContract:
 
     @transaction("reputation:List")
     def list(self, context: Context, args: ReputationPageArgs) -> ReputationPage:
-        reputations, bookmark = context.page(
-            "reputation", (args.subject.value,), Reputation, args.page_size, args.bookmark
+        found, bookmark = context.page_entries(
+            "reputation", (args.subject.value,), args.page_size, args.bookmark
+        )
+        reputations = tuple(
+            Reputation.of(args.subject, keys.rated(parts)[1], Rating.model_validate_json(value))
+            for parts, value in found
         )
         return ReputationPage(reputations=reputations, bookmark=bookmark)
 
 
 def of(context: Context, subjects: Sequence[Subject]) -> list[Reputation]:
     """The reputations of several subjects, in order; of whom nothing is known, the unknown's."""
-    found = context.find_all([keys.reputation(*subject) for subject in subjects], Reputation)
+    found = context.find_all([keys.reputation(*subject) for subject in subjects], Rating)
     return [
-        conduct.unknown(*subject) if known is None else known
+        conduct.unknown(*subject) if known is None else Reputation.of(*subject, known)
         for subject, known in zip(subjects, found, strict=True)
     ]
 
@@ -164,4 +169,4 @@ def meets(context: Context, msp_id: str, node_id: str, least_milli: int) -> bool
 
 
 def _put(context: Context, reputation: Reputation) -> None:
-    context.put(keys.reputation(reputation.subject, reputation.subject_id), reputation)
+    context.put(keys.reputation(reputation.subject, reputation.subject_id), reputation.rating)

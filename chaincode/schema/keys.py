@@ -5,6 +5,8 @@ A transaction reads single keys by these names; only queries read ranges.
 
 from __future__ import annotations
 
+import base64
+
 Key = tuple[str, tuple[str, ...]]
 """(object type, attributes) of a Fabric composite key."""
 
@@ -39,6 +41,12 @@ def hospital(msp_id: str) -> Key:
 
 def reputation(subject: str, subject_id: str) -> Key:
     return ("reputation", (subject, *subject_id.split("/")))
+
+
+def rated(parts: tuple[str, ...]) -> tuple[str, str]:
+    """Kind and name of whose reputation is at a key with these parts."""
+    subject, *subject_id = parts
+    return subject, "/".join(subject_id)
 
 
 def complaint(complaint_id: str) -> Key:
@@ -191,7 +199,7 @@ def unmasking(plan_id: str, number: int, msp_id: str) -> Key:
 
 
 def update_content(plan_id: str, sha256: str) -> Key:
-    return ("update-content", (plan_id, sha256))
+    return ("update-content", (plan_id, short_id(sha256)))
 
 
 def decline(plan_id: str, number: int, msp_id: str, node_id: str) -> Key:
@@ -330,11 +338,16 @@ def study_result(study_id: str) -> Key:
 
 
 def act(msp_id: str, node_id: str, at: int, tx_id: str) -> Key:
-    return ("act", (msp_id, node_id, _instant(at), tx_id))
+    return ("act", (msp_id, node_id, _instant(at), short_id(tx_id)))
+
+
+def acts(msp_id: str, node_id: str, at: int) -> Key:
+    """What the keys of all acts of a signer within a second begin with."""
+    return ("act", (msp_id, node_id, _instant(at)))
 
 
 def written(name: str, at: int, tx_id: str) -> Key:
-    return ("written", (name, _instant(at), tx_id))
+    return ("written", (name, _instant(at), short_id(tx_id)))
 
 
 def edge(target: str, relation: str, source: str) -> Key:
@@ -343,6 +356,16 @@ def edge(target: str, relation: str, source: str) -> Key:
 
 def access(hospital: str, tx_id: str) -> Key:
     return ("access", (hospital, tx_id))
+
+
+def short_id(sha256: str) -> str:
+    """A hash, or a transaction's id, in 43 characters."""
+    return base64.urlsafe_b64encode(bytes.fromhex(sha256)).decode("ascii").removesuffix("=")
+
+
+def tx_id(short: str) -> str:
+    """The inverse of :func:`short_id`."""
+    return base64.urlsafe_b64decode(short + "=").hex()
 
 
 def _instant(seconds: int) -> str:

@@ -81,8 +81,8 @@ class Tally(NamedTuple):
     recent_bad_milli: Count
 
 
-class Reputation(Language):
-    """What the ledger itself knows of somebody's conduct.
+class Rating(Language):
+    """What the ledger itself knows of somebody's conduct; it lies under its subject's key.
 
     ``score_milli`` is the mean of a beta distribution over recent evidence; without any it is 500.
     ``rounds`` counts what was booked. ``validator`` is the node that last posted for a hospital.
@@ -90,8 +90,6 @@ class Reputation(Language):
     millionths, when its conduct was last booked; ``factor_milli`` weighs its updates down for it.
     """
 
-    subject: Rated
-    subject_id: SubjectId
     score_milli: Milli
     rounds: Count
     tallies: dict[Evidence, Tally]
@@ -100,6 +98,23 @@ class Reputation(Language):
     flagged: bool = False
     factor_milli: Milli = 1000
     changed_at: Seconds
+
+
+class Reputation(Rating):
+    """A rating and whose it is."""
+
+    subject: Rated
+    subject_id: SubjectId
+
+    @classmethod
+    def of(cls, subject: Rated, subject_id: str, rating: Rating) -> Reputation:
+        """Of what is kept under a subject's key."""
+        return cls(subject=subject, subject_id=subject_id, **dict(rating))
+
+    @property
+    def rating(self) -> Rating:
+        """What is kept under the subject's key."""
+        return Rating(**{name: getattr(self, name) for name in Rating.model_fields})
 
 
 class ComplaintStatus(StrEnum):

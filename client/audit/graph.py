@@ -40,7 +40,7 @@ class Replay:
             raise MedFabricError(Code.NOT_FOUND, f"no element {name} on this ledger; name another")
         asset = json.loads(entry.value)
         acts = {self.acts[writing.tx_id] for writing in self._ledger.writings[composite]}
-        in_order = sorted(acts, key=lambda act: (act.at, act.tx_id))
+        in_order = sorted(acts, key=lambda act: (act.at, keys.short_id(act.tx_id)))
         return Told(meanings.element(name, asset), meanings.edges(name, asset), tuple(in_order))
 
     def descendants(self, name: str) -> tuple[Edge, ...]:

@@ -20,6 +20,7 @@ from chaincode.schema.hospitals import HospitalAccount, HospitalSpending, total_
 from chaincode.schema.masking import Masking
 from chaincode.schema.plans import Plan, PlanState, PlanTerms
 from chaincode.schema.provenance import key_of
+from chaincode.schema.reputation import Rated, Rating, Reputation
 from chaincode.schema.rounds import (
     Attestation,
     Cohort,
@@ -239,6 +240,14 @@ class Reader:
         prefix = keys.composite((kind, parts))
         for _, entry in self._ledger.state.range(NAMESPACE, prefix, prefix + "\U0010ffff"):
             yield model.model_validate_json(entry.value)
+
+    def reputations(self) -> Iterator[Reputation]:
+        """All that are kept."""
+        prefix = keys.composite(("reputation", ()))
+        for key, entry in self._ledger.state.range(NAMESPACE, prefix, prefix + "\U0010ffff"):
+            subject, subject_id = keys.rated(keys.parted(key)[1])
+            rating = Rating.model_validate_json(entry.value)
+            yield Reputation.of(Rated(subject), subject_id, rating)
 
     def fact(self, key: keys.Key, says: dict[str, Any], *, newest: bool = False) -> Fact:
         """What stands at a key, and the transaction that first wrote it; with ``newest``, the last

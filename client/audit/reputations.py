@@ -45,7 +45,7 @@ def check(ledger: Ledger) -> Iterator[Finding]:
     """Compare every reputation on the ledger with the one that follows from it."""
     reader = Reader(ledger)
     follows = _Books(reader).all(ledger)
-    kept = {(r.subject, r.subject_id): r for r in reader.all("reputation", Reputation)}
+    kept = {(r.subject, r.subject_id): r for r in reader.reputations()}
     for subject in sorted(follows.keys() | kept.keys()):
         if kept.get(subject) != follows.get(subject):
             why = f"the reputation of {subject[0]} {subject[1]} does not follow from its conduct"

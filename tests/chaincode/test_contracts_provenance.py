@@ -115,7 +115,7 @@ def test_every_transaction_that_writes_is_an_act_of_its_signer():
 
     written = {entry.tx_id for entries in made.ledger.past.values() for entry in entries}
 
-    assert {split_composite_key(key)[1][3] for key in acts} == written
+    assert {keys.tx_id(split_composite_key(key)[1][3]) for key in acts} == written
 
 
 def test_lineage_is_never_dangling_and_every_relation_fits_its_ends():

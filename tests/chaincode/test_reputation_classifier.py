@@ -12,7 +12,7 @@ from support.scenario import HOSPITALS, at, attest_args, sha, terms
 from chaincode.schema import classifiers, conduct, keys
 from chaincode.schema.classifiers import FLOOR_MILLI, ClassifierTerms, Curve, Trait, assess
 from chaincode.schema.errors import Code
-from chaincode.schema.reputation import Evidence, Rated, Reputation
+from chaincode.schema.reputation import Evidence, Rated, Rating
 
 ONE, TWO, THREE, FOUR = HOSPITALS
 WRONG = {"trait": "agreement-ever", "cuts": [1], "values_micro": [0, 4_000_000]}
@@ -46,7 +46,7 @@ def forge(scenario):
 
 def node(scenario, msp_id):
     found = scenario.asset(keys.reputation("node", f"{msp_id}/node1"))
-    return Reputation.model_validate_json(json.dumps(found)).model_dump(mode="json")
+    return Rating.model_validate_json(json.dumps(found)).model_dump(mode="json")
 
 
 def test_without_a_classifier_nobody_is_scored():

@@ -469,7 +469,7 @@ def test_reputations_are_listed_by_kind_and_page(planned):
         )
         key = f"\x00reputation\x00node\x00Hospital1MSP\x00node{number}\x00"
         flagged = known.model_copy(update={"flagged": number == 1, "factor_milli": 250})
-        planned.service.ledger.state[key] = canonical.dumps(flagged)
+        planned.service.ledger.state[key] = canonical.dumps(flagged.rating)
 
     rows = planned.two.do("reputation", "list", "node")
     flagged = planned.two.do("reputation", "list", "node", "--flagged")
@@ -496,7 +496,7 @@ def test_a_classifier_is_adopted_and_explains_a_node(planned):
     file.write_text(json.dumps(made))
     node = book(unknown(Rated.NODE, "Hospital2MSP/node1"), {Evidence.AGREEMENT: (1, 1)}, now=1)
     key = "\x00reputation\x00node\x00Hospital2MSP\x00node1\x00"
-    planned.service.ledger.state[key] = canonical.dumps(node)
+    planned.service.ledger.state[key] = canonical.dumps(node.rating)
 
     proposed = planned.one.do("classifier", "propose", str(file))
     early = planned.one.refused("classifier", "assess", "Hospital2MSP/node1")

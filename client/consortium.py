@@ -150,6 +150,7 @@ class Charter(Group):
     vote = Call("consortium:Vote", o.VoteArgs, o.Vote)
     advance = Call("consortium:Advance", o.SubjectArgs, o.Ballot)
     get = Call("consortium:Get", Empty, o.ConsortiumView)
+    members = Call("consortium:Members", Empty, o.Consortium)
     ballot = Call("consortium:GetBallot", o.SubjectArgs, o.Ballot)
     motion = Call("consortium:GetMotion", o.SubjectArgs, m.Motion)
     motions = Call("consortium:ListMotions", m.MotionPageArgs, m.MotionPage)
@@ -511,10 +512,10 @@ class Consortium(Closing):
 
     def _members(self, scope: Scope | None) -> tuple[str, ...]:
         try:
-            view = self.evaluate("consortium:Get", Empty(), o.ConsortiumView, scope=scope)
+            found = self.evaluate("consortium:Members", Empty(), o.Consortium, scope=scope)
         except MedFabricError:  # not founded, or no answer: the proposal's own error tells
             return ()
-        return view.consortium.hospitals
+        return found.hospitals
 
     def catch_up(self, other: Consortium, *, seconds: float = 30.0) -> None:
         """Wait until this hospital's peer has every block that another hospital's peer has now.

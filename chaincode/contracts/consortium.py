@@ -155,6 +155,10 @@ class ConsortiumContract:
             reputations=tuple(reputation.of(context, rated)),
         )
 
+    @transaction("consortium:Members")
+    def members(self, context: Context, _: Empty) -> Consortium:
+        return context.consortium()
+
     @transaction("consortium:GetBallot")
     def get_ballot(self, context: Context, args: SubjectArgs) -> Ballot:
         return voting.ballot(context, _question(context, args.subject, args.subject_id))

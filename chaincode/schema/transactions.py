@@ -126,6 +126,15 @@ _ROWS = (
         founding=True,
     ),
     Transaction(
+        "consortium:Members",
+        Empty,
+        o.Consortium,
+        ANYONE,
+        False,
+        "The consortium alone: its status, and whom it has admitted.",
+        founding=True,
+    ),
+    Transaction(
         "consortium:GetBallot",
         o.SubjectArgs,
         o.Ballot,

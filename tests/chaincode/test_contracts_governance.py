@@ -41,7 +41,8 @@ def ballot(subject, subject_id, digest, approve=True):
 def test_nothing_but_founding_goes_before_the_charter_is_accepted():
     scenario = Scenario()
 
-    assert scenario.refused(ONE, "consortium:Get").code == Code.NOT_FOUNDED
+    for name in ("consortium:Get", "consortium:Members"):
+        assert scenario.refused(ONE, name).code == Code.NOT_FOUNDED
     error = scenario.refused(ONE, "dataset:Register", dataset_args("a"))
     assert error.code == Code.NOT_FOUNDED
 
@@ -95,7 +96,9 @@ def test_a_further_hospital_is_admitted_by_a_majority():
 
     assert (again.code, undecided.code) == (Code.EXISTS, Code.NOT_YET)
     assert "Hospital5MSP" in scenario.asset(keys.consortium())["hospitals"]
-    reputations = scenario.do(ONE, "consortium:Get")["reputations"]
+    view = scenario.do(ONE, "consortium:Get")
+    assert scenario.do(ONE, "consortium:Members", {}, "node1") == view["consortium"]
+    reputations = view["reputations"]
     assert [r["subject_id"] for r in reputations] == [ONE, TWO, THREE, FOUR, "Hospital5MSP"]
     assert {r["score_milli"] for r in reputations} == {500}
     scenario.users["Hospital5MSP", "admin"] = creator("Hospital5MSP", "admin", "admin")

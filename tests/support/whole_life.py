@@ -455,3 +455,4 @@ def _rules(life: Scenario) -> None:
         motion = life.do(ONE, "consortium:ProposeRules", {"rules": {}, "reason": "as they are"})
         _decide(life, "rules", "rules", motion["terms_sha256"], ONE, TWO, THREE)
     assert life.do(FOUR, "consortium:Get")["rulebook"]["version"] == 3
+    assert ONE in life.do(FOUR, "consortium:Members")["hospitals"]

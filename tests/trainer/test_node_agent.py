@@ -12,7 +12,7 @@ from support.small_plan import HOSPITALS, REF, small_terms
 
 from chaincode.schema.base import ContentRef, Role
 from chaincode.schema.ceremonies import Ceremony, CeremonyStatus, CeremonyView
-from chaincode.schema.consortium import Consortium, ConsortiumStatus, ConsortiumView
+from chaincode.schema.consortium import Consortium, ConsortiumStatus
 from chaincode.schema.encryption import EncryptionTerms
 from chaincode.schema.errors import Code, MedFabricError
 from chaincode.schema.places import Place
@@ -43,7 +43,6 @@ from chaincode.schema.rounds import (
     RoundView,
     WholeRound,
 )
-from chaincode.schema.voting import Rulebook, VotingRules
 from client.consortium import Plans
 from client.places import free_slot
 from trainer.node.agent import Agent
@@ -275,8 +274,8 @@ def test_hospitals_take_turns_in_moving_on() -> None:
     assert turns == {0, 1, 2, 3}
 
 
-def _consortium() -> ConsortiumView:
-    consortium = Consortium(
+def _consortium() -> Consortium:
+    return Consortium(
         name="Trial",
         status=ConsortiumStatus.ACTIVE,
         charter_sha256="ab" * 32,
@@ -284,8 +283,6 @@ def _consortium() -> ConsortiumView:
         membership=1,
         founded_at=1,
     )
-    rulebook = Rulebook(version=1, rules=VotingRules(), motion_sha256="ab" * 32, changed_at=1)
-    return ConsortiumView(consortium=consortium, rulebook=rulebook, hospitals=(), reputations=())
 
 
 def _dynamic(**rule: Any) -> Plan:
@@ -400,7 +397,7 @@ class _Peer:
             return PlanPage(plans=(PlanState.of(self.plan),), bookmark="")
         if name == "plan:Get":
             return PlanView(plan=self.plan, votes=())
-        if name == "consortium:Get":
+        if name == "consortium:Members":
             return _consortium()
         assert name == "ceremony:Get"
         ceremony = Ceremony(

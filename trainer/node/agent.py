@@ -16,7 +16,7 @@ from functools import partial
 from chaincode.schema import states
 from chaincode.schema.base import Empty, Role
 from chaincode.schema.ceremonies import CeremonyView
-from chaincode.schema.consortium import ConsortiumView
+from chaincode.schema.consortium import Consortium as Members
 from chaincode.schema.errors import Code, MedFabricError
 from chaincode.schema.grouptests import GroupTestArgs, GroupTestView
 from chaincode.schema.places import Place
@@ -156,8 +156,8 @@ class Agent:
         plans = self._plans.concerning()
         if not plans:
             return []
-        view = self._consortium.evaluate("consortium:Get", Empty(), ConsortiumView)
-        return [self._snapshot(plan, view.consortium.hospitals) for plan in plans]
+        members = self._consortium.evaluate("consortium:Members", Empty(), Members)
+        return [self._snapshot(plan, members.hospitals) for plan in plans]
 
     def _snapshot(self, plan: Plan, members: tuple[str, ...]) -> Snapshot:
         view = self._rounds.newest(plan)

@@ -66,6 +66,21 @@ def test_what_a_model_came_from_is_told_by_its_round():
     assert [ROUND in act["made"] for act in round_["acts"]] == [True, *[False] * 4]
 
 
+def test_what_is_posted_once_tells_its_act_without_a_record_of_its_own():
+    made = at("published")
+    posts = ("update", "attestation", "share", "evaluation")
+
+    kept = [
+        parts for kind, parts in map(split_composite_key, made.ledger.state) if kind == "written"
+    ]
+    told = pages(made, ONE, "provenance:Ancestors", {"name": UPDATES[0]}, size=1)
+
+    assert not [parts for parts in kept if parts[0].split("/")[0] in posts]
+    (act,) = [act for page in told for act in page["acts"]]
+    assert (act["function"], act["node_id"]) == ("round:SubmitUpdate", "node1")
+    assert (act["wrote"], act["made"]) == ([UPDATES[0]], [UPDATES[0]])
+
+
 def test_descendants_lead_from_a_dataset_to_the_models_that_learned_from_it():
     made = at("published")
     seen, found, todo = set(), set(), [f"dataset/{dataset_of(ONE)}"]

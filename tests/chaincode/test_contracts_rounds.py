@@ -28,7 +28,7 @@ from chaincode.schema import canonical, keys
 from chaincode.schema.errors import Code
 from chaincode.schema.norms import NormTerms
 from chaincode.schema.plans import AcceptanceTerms, Participant
-from chaincode.shim.stub import composite_key
+from chaincode.shim.stub import composite_key, split_composite_key
 
 ONE, TWO, THREE, FOUR = HOSPITALS
 FIRST = {"plan_id": PLAN, "number": 1}
@@ -762,6 +762,16 @@ def test_shares_that_do_not_decode_fail_the_round():
 
     assert (failed["status"], failed["failure"]) == ("FAILED", Code.DECRYPTION_FAILED)
     assert "MF-6008" in failed["reason"]
+
+
+def test_the_end_of_a_round_reads_one_list_of_objections_a_hospital():
+    scenario = at("decrypted")
+    scenario.evaluate(terms())
+
+    scenario.do(ONE, "round:Advance", FIRST)
+
+    kinds = [split_composite_key(key)[0] for key in scenario.ledger.keys_read]
+    assert (kinds.count("objections"), kinds.count("objection")) == (len(HOSPITALS), 0)
 
 
 def test_hospitals_that_decode_different_candidates_publish_none():

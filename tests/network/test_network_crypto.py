@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
+from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID, NameOID
 
 from chaincode.schema.base import Role
 from chaincode.schema.errors import Code, MedFabricError
@@ -70,6 +70,21 @@ def test_the_unit_says_what_a_certificate_is_for(layout: Layout, path: str, unit
     certificate.verify_directly_issued_by(
         _certificate(layout.hospital("hospital1") / "msp/cacerts/ca.pem")
     )
+
+
+@pytest.mark.parametrize(
+    ("path", "most"),
+    [("peer/msp/signcerts/cert.pem", 345), ("users/node1/certificate.pem", 405)],
+)
+def test_a_member_s_certificate_says_nothing_that_nobody_reads(
+    layout: Layout, path: str, most: int
+) -> None:
+    certificate = _certificate(layout.hospital("hospital1") / path)
+
+    read = {ExtensionOID.AUTHORITY_KEY_IDENTIFIER, crypto.ATTRIBUTES}
+    assert {extension.oid for extension in certificate.extensions} <= read
+    assert certificate.version is x509.Version.v3
+    assert len(certificate.public_bytes(Encoding.DER)) <= most
 
 
 @pytest.mark.parametrize(

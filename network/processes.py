@@ -121,8 +121,15 @@ class Processes:
         """Raises ``NOT_HEALTHY`` with the end of the log where the process has ended."""
         if self.pid(name) is None:
             raise MedFabricError(
-                Code.NOT_HEALTHY, f"{name} has ended; its log closes with:\n{self.tail(name)}"
+                Code.NOT_HEALTHY,
+                f"{name} has ended; its log closes with:\n{self._last_words(name)}",
             )
+
+    def _last_words(self, name: str) -> str:
+        """The end of its output, of a Go program that panicked without the stacks."""
+        lines = self.tail(name, 200).splitlines()
+        panics = [n for n, line in enumerate(lines, 1) if line.startswith("panic: ")]
+        return "\n".join(lines[: panics[-1] if panics else None][-15:])
 
     def _file(self, name: str) -> Path:
         return self._run / f"{name}.json"

@@ -138,6 +138,20 @@ def test_the_end_of_the_log_is_in_the_error(processes: Processes, tmp_path: Path
     assert processes.tail("brief", 1) == "the reason"
 
 
+def test_of_a_panic_the_words_are_told_and_not_the_stacks(
+    processes: Processes, tmp_path: Path
+) -> None:
+    stack = "".join(f"main.f{number}()\\n" for number in range(40))
+    code = f"print('panic: port taken\\n\\ngoroutine 1 [running]:\\n{stack}')"
+    processes.start(Spec("brief", [sys.executable, "-c", code], {}, tmp_path))
+    wait_until(lambda: processes.pid("brief") is None, "its end", 10)
+
+    with pytest.raises(MedFabricError) as error:
+        processes.require_running("brief")
+
+    assert error.value.message.endswith("panic: port taken")
+
+
 def test_only_harmless_variables_are_passed_on(
     processes: Processes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from statistics import median
 from typing import Any
 
 import pytest
@@ -150,6 +151,8 @@ WRONG: dict[str, tuple[dict[str, Any], Code]] = {
 """What makes the example one of wrong content after the whole life, and why it is refused."""
 ANY_CONTENT = {"consortium:Leave", "consortium:ProposeRules"}
 """Whose arguments name nothing that could be missing or in another state."""
+USUAL_POST = 5_600
+"""Bytes of an update, an attestation, a share or an evaluation, endorsed by three hospitals."""
 WRITING = sorted(name for name, row in TRANSACTIONS.items() if row.writes)
 STRANGERS = {
     name: user
@@ -212,6 +215,16 @@ def test_envelopes_sent_again_stay_without_effect(life: Scenario) -> None:
     for transaction_id in sent:
         assert verdicts[transaction_id][0] == TxValidationCode.VALID
         assert set(verdicts[transaction_id][1:]) <= {TxValidationCode.DUPLICATE_TXID}
+
+
+def test_what_a_node_posts_to_a_round_stays_small(life: Scenario) -> None:
+    if not isinstance(life, NetworkScenario):
+        pytest.skip("in memory there are no envelopes")
+    posts = (b"round:SubmitUpdate", b"round:Attest", b"round:SubmitShare", b"round:Evaluate")
+
+    sizes = [len(e) for e in life.envelopes().values() if any(name in e for name in posts)]
+
+    assert median(sizes) <= USUAL_POST, sizes
 
 
 @pytest.mark.parametrize("name", sorted(STRANGERS))

@@ -25,6 +25,8 @@ from torch import nn
 
 Convolution: TypeAlias = nn.Conv1d | nn.Conv2d | nn.Conv3d
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_BANDS = 4
+"""Bands of rows that products of places are made in: more leave out more, in smaller pieces."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ class Convolved:
         """Of every record: ``float[n]``.
 
         Summed over pairs of places: the product of what came back to both, times the product of
-        what the kernel saw at both.
+        what the kernel saw at both. A pair counts as much the other way round, and is made once.
         """
         # Sums in which much cancels: in single precision a norm may come out too small to clip by.
         squares = self.back.new_zeros(len(self.back), dtype=torch.float64)
@@ -82,7 +84,10 @@ class Convolved:
         alike_seen = torch.zeros_like(alike_back)
         for element in _elements(layer, places):
             alike_seen += alike_points[element + element]
-        return torch.sum(alike_seen * alike_back)
+        rows = places[0]
+        pairs = (alike_seen * alike_back).view(rows, -1, rows, math.prod(places[1:]))
+        of_rows = pairs.sum(dim=3).sum(dim=1)
+        return of_rows.diagonal().sum() + 2 * of_rows.triu(1).sum()
 
     def weighted(self, weights: torch.Tensor) -> torch.Tensor:
         """The weighted sum of the records': ``float[out, in, *kernel]``."""
@@ -200,9 +205,17 @@ def _factored(layer: nn.Module, name: str, back: torch.Tensor, taken: torch.Tens
 
 
 def _alike(values: torch.Tensor) -> torch.Tensor:
-    """Products of every two places' values, ``float[d, *places]``: ``float[*places, *places]``."""
+    """Products of every two places' values, ``float[d, *places]``: ``float[*places, *places]``, of
+    which the second is in a row after the first's or in the same. Others may be left at zero."""
+    places = values.shape[1:]
     flat = values.flatten(1)
-    return (flat.T @ flat).view(*values.shape[1:], *values.shape[1:])
+    size = flat.shape[1]
+    found = flat.new_zeros(size, size)
+    band = -(-places[0] // _BANDS) * (size // places[0])
+    for first in range(0, size, band):
+        some = slice(first, first + band)
+        found[some, first:] = flat[:, some].T @ flat[:, first:]
+    return found.view(*places, *places)
 
 
 def _is_linear(module: nn.Module, back: torch.Tensor) -> bool:

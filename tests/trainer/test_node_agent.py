@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -498,6 +499,9 @@ class _Exchange:
     def release_kept(self, sha256: str) -> ContentRef:
         return REF.model_copy(update={"sha256": sha256})
 
+    def forget(self, _: Iterable[ContentRef]) -> None:
+        pass
+
 
 def _contribution(hospital: str) -> Contribution:
     return Contribution(msp_id=hospital, node_id="node1", update=REF, samples=1, weight=1)
@@ -618,6 +622,58 @@ def test_update_that_comes_too_late_is_named(tmp_path: Path, code: Code) -> None
 
     late = DeclineArgs(plan_id="plan", round=1, code="MF-5003", trained=False)
     assert ledger.submitted == [("round:Decline", late)]
+
+
+class _Judging(_Learner):
+    """Gives three correct predictions of four."""
+
+    def __init__(self) -> None:
+        super().__init__([0.0])
+        self.judging = threading.Event()
+
+    def apply(self, _base: bytes, _mean: Any) -> bytes:
+        return b"candidate"
+
+    def evaluate(self, _: bytes) -> tuple[int, int]:
+        self.judging.set()
+        return 3, 4
+
+
+def test_a_candidate_is_stored_while_it_is_evaluated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger, learner = _Ledger(), _Judging()
+    rounds = _rounds(ledger, tmp_path, learner)
+    monkeypatch.setattr(rounds, "_mean", lambda _: (np.zeros(4), None))
+
+    def release(content: bytes) -> ContentRef:
+        assert content == b"candidate"
+        assert learner.judging.wait(20)
+        return REF
+
+    monkeypatch.setattr(rounds._exchange, "release", release, raising=False)
+    rounds.evaluate(Duty(Task.EVALUATE, "plan", 1), _now(_view(RoundStatus.DECRYPTED)))
+
+    ((name, args),) = ledger.submitted
+    assert name == "round:Evaluate"
+    assert (args.candidate, args.correct, args.total) == (REF, 3, 4)
+
+
+def test_a_candidate_that_cannot_be_stored_is_not_voted_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger = _Ledger()
+    rounds = _rounds(ledger, tmp_path, _Judging())
+    monkeypatch.setattr(rounds, "_mean", lambda _: (np.zeros(4), None))
+
+    def full(_: bytes) -> ContentRef:
+        raise MedFabricError(Code.STORE_FULL, "no room")
+
+    monkeypatch.setattr(rounds._exchange, "release", full, raising=False)
+    with pytest.raises(MedFabricError, match=Code.STORE_FULL):
+        rounds.evaluate(Duty(Task.EVALUATE, "plan", 1), _now(_view(RoundStatus.DECRYPTED)))
+
+    assert ledger.submitted == []
 
 
 class _OpenRound(_Peer):

@@ -69,6 +69,23 @@ def test_masks_hide_values_as_uniform_numbers_do(masks: Masks) -> None:
     assert quarters.min() > 8192 / 4 - 250
 
 
+@pytest.mark.parametrize("deviation", [1, 3, 3328])
+def test_the_discrete_gaussian_is_the_inverse_of_its_cumulative_distribution(
+    deviation: int,
+) -> None:
+    drawn = Stream(b"i" * 32).gaussian(1 << 16, deviation)
+
+    numbers = np.frombuffer(Stream(b"i" * 32).bytes(8 << 16), dtype="<u8")
+    sizes = np.exp(-((np.arange(10 * deviation) / deviation) ** 2) / 2)
+    sizes[0] /= 2
+    cumulative = (np.cumsum(sizes) / sizes.sum() * 2.0**63).astype(np.uint64)
+    size = np.searchsorted(cumulative, numbers >> np.uint64(1), side="right")
+    off = np.abs(drawn) != size
+    # What a sum's last bit moves may come out one off.
+    assert off.mean() < 1e-4
+    assert np.array_equal(drawn[~off], np.where(numbers & np.uint64(1), -size, size)[~off])
+
+
 @pytest.mark.parametrize("deviation", [250, 3328])
 def test_the_discrete_gaussian_has_the_mean_and_deviation_that_it_should(deviation: int) -> None:
     drawn = Stream(b"g" * 32).gaussian(1 << 18, deviation)

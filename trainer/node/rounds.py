@@ -6,6 +6,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -274,11 +275,14 @@ class Rounds:
         mean, failure = self._mean(now)
         model = None if mean is None else learner.apply(base, mean)
         decode_ms = _milliseconds(started)
-        ref = self._exchange.release(model) if model else None
-        started = time.monotonic()
-        base_correct, total = learner.evaluate(base)
-        correct, _ = learner.evaluate(model) if model else (0, total)
-        evaluate_ms = _milliseconds(started)
+        # Storing waits for disks and for others; the processor evaluates meanwhile.
+        with ThreadPoolExecutor(1) as beside:
+            stored = beside.submit(self._exchange.release, model) if model else None
+            started = time.monotonic()
+            base_correct, total = learner.evaluate(base)
+            correct, _ = learner.evaluate(model) if model else (0, total)
+            evaluate_ms = _milliseconds(started)
+            ref = stored.result() if stored else None
         args = EvaluateArgs(
             plan_id=duty.plan_id,
             round=duty.round,

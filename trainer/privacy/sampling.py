@@ -17,6 +17,7 @@ from trainer.privacy.ring import Residues
 
 LARGEST_ERROR = 21
 LIMB_BITS = 40
+_FIRST_BITS = 16
 
 
 class Stream:
@@ -51,7 +52,7 @@ class Stream:
         2^-40.
         """
         drawn = np.frombuffer(self.bytes(8 * degree), dtype="<u8")
-        size = np.searchsorted(_cumulative(deviation), drawn >> np.uint64(1), side="right")
+        size = _inverted(drawn >> np.uint64(1), deviation)
         return np.where(drawn & np.uint64(1), -size, size)
 
     def short(self, degree: int, bits: int) -> NDArray[np.int64]:
@@ -87,6 +88,28 @@ class Stream:
             drawn = self._words(number + number // 16 + 64, bound.bit_length())
             kept = np.concatenate([kept, drawn[drawn < bound]])
         return kept[:number]
+
+
+def _inverted(numbers: NDArray[np.uint64], deviation: int) -> NDArray[np.int64]:
+    """How many of the cumulative probabilities each number reaches. Its first bits nearly always
+    tell; the others are searched for."""
+    lowest, highest = _reached(deviation)
+    first = (numbers >> np.uint64(63 - _FIRST_BITS)).astype(np.int64)
+    size = lowest[first]
+    (untold,) = np.nonzero(size != highest[first])
+    size[untold] = np.searchsorted(_cumulative(deviation), numbers[untold], side="right")
+    return size
+
+
+@lru_cache(maxsize=4)
+def _reached(deviation: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """By a number's first bits: what the lowest and the highest number with these reach."""
+    step = 1 << (63 - _FIRST_BITS)
+    lowest = np.arange(1 << _FIRST_BITS, dtype=np.uint64) * np.uint64(step)
+    cumulative = _cumulative(deviation)
+    reached = (np.searchsorted(cumulative, n, side="right") for n in (lowest, lowest + (step - 1)))
+    low, high = (found.astype(np.int64) for found in reached)
+    return low, high
 
 
 @lru_cache(maxsize=4)

@@ -58,7 +58,11 @@ class PlaceContract:
     def leave(self, context: Context, args: LeavePlanArgs) -> Place:
         node = nodes.owned(context, args.node_id)
         key = keys.place_of_node(args.plan_id, node.msp_id, node.node_id)
-        place = context.get(key, Place)
+        place = context.find(key, Place)
+        if place is None:
+            raise MedFabricError(
+                Code.NOT_FOUND, f"{node.node_id} of {node.msp_id} has no place in {args.plan_id}"
+            )
         if place.left_at is not None:
             raise MedFabricError(Code.ALREADY, f"node {node.node_id} has left already")
         left = place.model_copy(update={"left_at": context.now})

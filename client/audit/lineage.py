@@ -196,13 +196,13 @@ def _hospital_accounts(reader: Reader) -> Iterator[HospitalAccount]:
 
 def text(lineage: Lineage) -> str:
     """The lineage as a tree of lines."""
-    lines = [f"model {lineage.address}", f"  plan {_line(lineage.plan)}"]
+    lines = [f"model {lineage.address}", f"  {_line(lineage.plan)}"]
     lines += [f"    approved: {_line(vote)}" for vote in lineage.approvals]
-    lines += [f"    consent: {_line(consent)}" for consent in lineage.consents]
+    lines += [f"    {_line(consent)}" for consent in lineage.consents]
     for step in lineage.steps:
         lines.append(f"  {_line(step.model)}")
         if step.round is not None:
-            lines.append(f"    round {_line(step.round)}")
+            lines.append(f"    {_line(step.round)}")
         for name in (
             "updates",
             "datasets",

@@ -147,8 +147,10 @@ def test_places_are_numbered_taken_once_and_free_again():
     join(scenario, "other", slot=1)
     scenario.do(ONE, "plan:Leave", {"plan_id": PLAN, "node_id": "edge"}, "edge")
     twice = scenario.refused(ONE, "plan:Leave", {"plan_id": PLAN, "node_id": "edge"}, "edge")
+    never = scenario.refused(ONE, "plan:Leave", {"plan_id": PLAN, "node_id": "third"}, "third")
     join(scenario, "third")
 
+    assert (never.code, "third of" in never.message) == (Code.NOT_FOUND, True)
     assert (taken.code, beyond.code) == (Code.PLACE_TAKEN, Code.NOT_ELIGIBLE)
     assert (again.code, twice.code) == (Code.ALREADY, Code.ALREADY)
     shown = scenario.do(TWO, "plan:Places", {"plan_id": PLAN, "msp_id": ONE}, "auditor")["places"]

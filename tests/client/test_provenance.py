@@ -21,6 +21,7 @@ from chaincode.schema import canonical, keys
 from chaincode.schema.base import Role
 from chaincode.schema.errors import MedFabricError
 from client.audit import graph as graphs
+from client.audit import lineage
 from client.audit.graph import Replay
 from client.cli.main import cli
 from client.cli.output import Exit
@@ -203,6 +204,15 @@ def test_a_kept_graph_that_does_not_follow_from_the_ledger_is_found(completed, d
     (finding,) = graphs.check(ledger)
 
     assert finding.code == "MF-7512"
+
+
+def test_lineage_is_told_each_thing_by_its_kind_once(completed):
+    told = lineage.text(lineage.of(proven(completed.ledger), LAST.partition("/")[2]))
+
+    words = [line.split()[:2] for line in told.splitlines()]
+    assert ["plan", f"{PLAN}:"] in words
+    assert ["round", f"{PLAN}/00001:"] in words
+    assert [kind for kind, *rest in words if rest == [kind]] == []
 
 
 def test_lineage_is_asked_for_at_the_command_line(desk, tmp_path):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 
 from chaincode.schema import masking, sizes
 from chaincode.schema.data import DataTerms
@@ -26,9 +27,11 @@ ERROR_NANO = 10_000
 
 
 class Aggregation(StrEnum):
-    """How a plan's updates are hidden and summed."""
+    """How a plan's updates are hidden and summed. ``TIED``: with proofs, larger ones, that masked
+    values open under their key: so who sends what does not open is named."""
 
     CKKS = "ckks"
+    TIED = "ckks-tied"
     SECRET_SHARING = "secret-sharing"  # noqa: S105
 
 
@@ -86,7 +89,7 @@ def draft(wish: Wish, participants: tuple[Participant, ...], samples: Sequence[i
         training.layers.parameters if training.layers else wish.model.parameters,
         training.rounds * (1 + wish.acceptance.group_tests),
     )
-    hidden = masked if wish.aggregation is Aggregation.SECRET_SHARING else encryption
+    hidden = _HIDDEN[wish.aggregation]
     norm = sizes.norm_terms(training, privacy, larger, clip)
     return PlanTerms(
         plan_id=wish.plan_id,
@@ -106,7 +109,7 @@ def draft(wish: Wish, participants: tuple[Participant, ...], samples: Sequence[i
     )
 
 
-def encryption(work: Workload, clip_micro: int) -> EncryptionTerms:
+def encryption(work: Workload, clip_micro: int, *, tied: bool = False) -> EncryptionTerms:
     """Small ciphertexts; one hospital may be missing from a decryption where there are four or
     more."""
     threshold = work.hospitals - 1 if work.hospitals >= 4 else None
@@ -118,6 +121,7 @@ def encryption(work: Workload, clip_micro: int) -> EncryptionTerms:
         error_nano=ERROR_NANO,
         weight_bits=weight_bits,
         threshold=threshold,
+        tied=tied,
     )
 
 
@@ -126,3 +130,10 @@ def masked(work: Workload, clip_micro: int) -> MaskingTerms:
     where there are three or more."""
     threshold = max(work.hospitals // 2 + 1, work.hospitals - 1)
     return masking.choose(work, clip_micro=clip_micro, error_nano=ERROR_NANO, threshold=threshold)
+
+
+_HIDDEN: dict[Aggregation, Callable[[Workload, int], EncryptionTerms | MaskingTerms]] = {
+    Aggregation.CKKS: encryption,
+    Aggregation.TIED: partial(encryption, tied=True),
+    Aggregation.SECRET_SHARING: masked,
+}

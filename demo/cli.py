@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--aggregation",
-    type=click.Choice(["ckks", "secret-sharing"]),
+    type=click.Choice(["ckks", "ckks-tied", "secret-sharing"]),
     default="ckks",
     show_default=True,
     help="How updates are hidden and summed.",

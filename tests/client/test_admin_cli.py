@@ -817,6 +817,22 @@ def test_a_drafted_plan_is_taken_by_the_ledger_and_spends_its_epsilon(planned):
     ]
 
 
+@pytest.mark.parametrize(
+    ("aggregation", "hidden"),
+    [("ckks-tied", {"tied": True}), ("secret-sharing", {"scheme": "secret-sharing-v1"})],
+)
+def test_a_draft_hides_updates_as_is_asked_for(planned, aggregation, hidden):
+    model = ("--model", str(planned.folder / "model.json"), "--epsilon", "2")
+    drafted = planned.one.do(*draft(planned.folder, *model, "--aggregation", aggregation))
+
+    file = planned.folder / "drafted.json"
+    file.write_text(json.dumps(drafted))
+    planned.one.do("plan", "propose", str(file))
+
+    agreed = planned.two.do("plan", "show", drafted["plan_id"])["plan"]["terms"]["encryption"]
+    assert hidden.items() <= agreed.items()
+
+
 def test_a_draft_goes_on_from_a_model_of_the_ledger(planned):
     ref = ContentRef(cid="bafy2", sha256="cd" * 32, size_bytes=16)
     publish(planned.service, ref)

@@ -55,7 +55,7 @@ def round_() -> None:
 )
 @click.option(
     "--aggregation",
-    type=click.Choice(["ckks", "secret-sharing"]),
+    type=click.Choice(["ckks", "ckks-tied", "secret-sharing"]),
     default="ckks",
     show_default=True,
 )

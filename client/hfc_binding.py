@@ -1,7 +1,8 @@
 """Lets hfc, the Fabric SDK of 2019, run on today's libraries.
 
 hfc brings messages generated for protobuf 3 and asks for aiogrpc, neither of which works with
-current releases. Here its names are bound to ``fabric_protos`` and ``grpc.aio``. We use hfc for
+current releases, and for ``_sha256``, which Python has had no more since 3.12. Here its names are
+bound to ``fabric_protos``, ``grpc.aio`` and ``hashlib``. We use hfc for
 what it is good at: identities from Fabric's certificate authority. Its admins also sign and submit
 the changes of a channel that :mod:`client.configuration` prepares; computing them it leaves to
 Fabric's programs.
@@ -9,6 +10,7 @@ Fabric's programs.
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import importlib.util
 import sys
@@ -53,12 +55,24 @@ class _Transport(Loader):
         module.__dict__["ssl_channel_credentials"] = credentials
 
 
+class _Hash(Loader):
+    """The one name of ``_sha256``."""
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        return ModuleType(spec.name)
+
+    def exec_module(self, module: ModuleType) -> None:
+        module.__dict__["sha256"] = hashlib.sha256
+
+
 class _Finder(MetaPathFinder):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         if fullname == "aiogrpc":
             return ModuleSpec(fullname, _Transport())
+        if fullname == "_sha256":
+            return ModuleSpec(fullname, _Hash())
         if not fullname.startswith(_OLD + ".") or fullname in _KEPT:
             return None
         today = _NEW + fullname.removeprefix(_OLD)

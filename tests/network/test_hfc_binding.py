@@ -17,6 +17,7 @@ def test_hfc_speaks_through_todays_messages() -> None:
         "assert ours.__spec__.name == 'fabric_protos.common.common_pb2'",
         "import aiogrpc, grpc.aio; assert aiogrpc.secure_channel is grpc.aio.secure_channel",
         "assert aiogrpc.ssl_channel_credentials is grpc.ssl_channel_credentials",
+        "import _sha256, hashlib; assert _sha256.sha256 is hashlib.sha256",
     )
 
 

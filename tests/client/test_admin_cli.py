@@ -356,7 +356,7 @@ def test_a_complaint_is_voted_on_and_its_subject_shown(planned):
     tally = Tally(good=3, bad=1, recent_good_milli=2812, recent_bad_milli=968)
     booked = shown | {"tallies": {Evidence.DUTY: tally}}
     key = "\x00reputation\x00node\x00Hospital2MSP\x00node1\x00"
-    planned.service.ledger.state[key] = canonical.dumps(booked)
+    planned.service.ledger.state[key] = canonical.dumps(booked.rating)
     (row,) = planned.two.do("reputation", "show", "node", "Hospital2MSP/node1")["tallies"]
     assert row == {"of": "duty", **tally._asdict()}
 

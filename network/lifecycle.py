@@ -26,8 +26,15 @@ from network.topology import Hospital
 if TYPE_CHECKING:
     from network.base import Network, Progress
 
-_ORDERING = ("no orderers", "order", "DEADLINE")
-"""What a gateway says while too few orderers are there."""
+_ORDERING = (
+    "no orderer nodes available",
+    "orderers could successfully process transaction",
+    "submit timeout expired while broadcasting to ordering service",
+    "DEADLINE_EXCEEDED",
+    f"{Code.STATUS_UNKNOWN}: ",
+)
+"""What a gateway says while too few orderers are there; in the end, what the client does: those
+that took the transaction have not agreed on a leader in time."""
 _VERSION = re.compile(r"[A-Za-z0-9.+-]{1,64}")
 
 

@@ -21,6 +21,11 @@ from chaincode.schema.errors import Code, MedFabricError, parse
 _TRAILER = "grpc-status-details-bin"
 _LONGEST = 2_000
 _MISMATCH = "ProposalResponsePayloads do not match"
+_UNSEEN = (
+    "no peer combination can satisfy the endorsement policy",
+    "required chaincodes are not installed on sufficient peers",
+)
+"""What Fabric's discovery says while gossip has not told it of peers, or of what runs on them."""
 
 _CONFLICTS = frozenset(
     {
@@ -104,6 +109,13 @@ class EndorseError(GatewayError):
             return self.code == self.stage_code
         others = all(detail.msp_id != msp_id for detail in self.details)
         return others or msp_id in self.mismatched
+
+    @property
+    def unseen(self) -> bool:
+        """Whether the own peer saw too few others to endorse, as it does for moments under load and
+        after a start. A policy that nobody can satisfy is told with the same words."""
+        refused = self.status == grpc.StatusCode.FAILED_PRECONDITION.name
+        return refused and any(words in self.message for words in _UNSEEN)
 
     @property
     def mismatched(self) -> frozenset[str]:

@@ -103,7 +103,8 @@ class Gateway(Closing):
     ) -> Committed:
         """Endorse, order and commit. Proposed anew, with a new transaction id, only where it is
         certain that the last one wrote nothing: a conflict with another transaction, peers that
-        were not at the same block, or others to ask. A lost outcome is never one of these.
+        were not at the same block or not to be seen, or others to ask. A lost outcome is never one
+        of these.
 
         ``endorsers`` choose the organizations of each proposal.
 
@@ -236,4 +237,4 @@ class Gateway(Closing):
     def _passing(self, error: CommitError | EndorseError) -> bool:
         if isinstance(error, CommitError):
             return error.conflict
-        return error.disagreement(self.identity.msp_id)
+        return error.unseen or error.disagreement(self.identity.msp_id)

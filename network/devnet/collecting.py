@@ -116,7 +116,10 @@ class Collector:
         if not self._suffice(transaction, chosen):
             if gathered.failures:
                 raise _too_few(gathered)
-            why = "no combination of peers can be derived which satisfy the endorsement policy"
+            why = (
+                "no combination of peers can be derived which satisfy the endorsement policy: no "
+                "peer combination can satisfy the endorsement policy"
+            )
             if proposal.transient and self._suffice(transaction, others):
                 names = sorted(name for _, name in gathered.collections)
                 why = (

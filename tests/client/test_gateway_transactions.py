@@ -166,6 +166,47 @@ def test_peers_at_different_blocks_are_asked_again_with_a_new_proposal(peer, con
     assert len(peer.service.asked["Submit"]) == 1
 
 
+NO_COMBINATION = "no combination of peers can be derived which satisfy the endorsement policy: "
+
+
+@pytest.mark.parametrize(
+    "why",
+    [
+        "no peer combination can satisfy the endorsement policy",
+        "required chaincodes are not installed on sufficient peers",
+    ],
+)
+def test_peers_that_are_not_seen_for_a_moment_are_proposed_to_anew(peer, consortium, why):
+    peer.service.script("Endorse", *[fail(STATUS.FAILED_PRECONDITION, NO_COMBINATION + why)] * 2)
+
+    consortium.gateway.submit([b"round:Advance", b"{}"])
+
+    assert len(set(transaction_ids(peer))) == 3
+    assert len(peer.service.asked["Submit"]) == 1
+
+
+def test_peers_that_stay_unseen_end_the_transaction_with_nothing_submitted(peer, consortium):
+    why = NO_COMBINATION + "no peer combination can satisfy the endorsement policy"
+    tries = consortium.gateway.policy.proposals
+    peer.service.script("Endorse", *[fail(STATUS.FAILED_PRECONDITION, why)] * (tries + 1))
+
+    with pytest.raises(EndorseError, match="MF-7011"):
+        consortium.gateway.submit([b"round:Advance", b"{}"])
+
+    assert len(transaction_ids(peer)) == tries
+    assert "Submit" not in peer.service.asked
+
+
+def test_a_chaincode_that_nobody_defined_is_not_proposed_to_again(peer, consortium):
+    why = NO_COMBINATION + "No metadata was found for chaincode other in channel medfabric"
+    peer.service.script("Endorse", fail(STATUS.FAILED_PRECONDITION, why))
+
+    with pytest.raises(EndorseError, match="No metadata"):
+        consortium.gateway.submit([b"round:Advance", b"{}"])
+
+    assert len(transaction_ids(peer)) == 1
+
+
 def test_a_prepared_transaction_that_was_not_proposed_is_not_signed(peer, consortium):
     def swap(request, _):
         other = Proposal(consortium.gateway, [b"plan:Abort", b"{}"])

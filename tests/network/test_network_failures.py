@@ -42,6 +42,53 @@ def test_peer_s_refusal_to_install_is_told_in_its_words(
         lifecycle.deploy(network)
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "ordering: UNAVAILABLE: insufficient number of orderers could successfully process "
+        "transaction to satisfy quorum requirement",
+        "ordering: UNAVAILABLE: no orderer nodes available",
+        "MF-7013: transaction 12ab may or may not have committed",
+    ],
+)
+def test_an_approval_waits_for_orderers(
+    network: FabricNetwork, monkeypatch: pytest.MonkeyPatch, words: str
+) -> None:
+    answers = [lifecycle._failed(network.topology.hospitals[0], "approve", words), None]
+    _approving(monkeypatch, answers)
+
+    _approve_now(network)
+
+    assert answers == []
+
+
+def test_an_approval_that_orderers_refuse_is_told_at_once(
+    network: FabricNetwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = "ordering: ABORTED: received unsuccessful response from orderer: status=FORBIDDEN"
+    _approving(
+        monkeypatch, [lifecycle._failed(network.topology.hospitals[0], "approve", words), None]
+    )
+
+    with pytest.raises(MedFabricError, match=r"MF-8010.*FORBIDDEN"):
+        _approve_now(network)
+
+
+def _approving(monkeypatch: pytest.MonkeyPatch, answers: list[MedFabricError | None]) -> None:
+    def approve(*_: object) -> None:
+        answer = answers.pop(0)
+        if answer is not None:
+            raise answer
+
+    monkeypatch.setattr(lifecycle, "approve", approve)
+    monkeypatch.setattr(lifecycle, "_is_committed", lambda *_: False)
+
+
+def _approve_now(network: FabricNetwork) -> None:
+    (definition, *_) = definitions(network.topology)
+    lifecycle._approve_in_time(network, network.topology.hospitals[0], definition, 5)
+
+
 def test_package_is_the_same_bytes_every_time_and_carries_no_key() -> None:
     made = create(Kind.FABRIC, 2, "3.1.5", further={"other": ()})
     contracts, other = definitions(made)

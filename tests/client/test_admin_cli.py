@@ -22,7 +22,7 @@ from chaincode.schema.conduct import book, unknown
 from chaincode.schema.encryption import EncryptionTerms, Workload, refusal
 from chaincode.schema.errors import Code
 from chaincode.schema.plans import SizeTerms
-from chaincode.schema.reputation import Evidence, Rated, Tally
+from chaincode.schema.reputation import Evidence, Rated, Rating, Tally
 from chaincode.schema.rounds import Model, ModelStatus
 from chaincode.schema.studies import Study, StudyResult, StudyStatus, StudyTerms, spending_of
 from client.cli.main import cli
@@ -354,9 +354,10 @@ def test_a_complaint_is_voted_on_and_its_subject_shown(planned):
     shown = planned.two.do("reputation", "show", "node", "Hospital2MSP/node1")
     assert (shown["score_milli"], shown["tallies"]) == (500, [])
     tally = Tally(good=3, bad=1, recent_good_milli=2812, recent_bad_milli=968)
-    booked = shown | {"tallies": {Evidence.DUTY: tally}}
+    booked = {name: shown[name] for name in Rating.model_fields}
+    booked["tallies"] = {Evidence.DUTY: tally}
     key = "\x00reputation\x00node\x00Hospital2MSP\x00node1\x00"
-    planned.service.ledger.state[key] = canonical.dumps(booked.rating)
+    planned.service.ledger.state[key] = canonical.dumps(booked)
     (row,) = planned.two.do("reputation", "show", "node", "Hospital2MSP/node1")["tallies"]
     assert row == {"of": "duty", **tally._asdict()}
 

@@ -360,6 +360,28 @@ def test_the_next_round_is_due_when_the_schedule_says() -> None:
     assert [(d.task, d.not_before) for d in second] == [(Task.OPEN_ROUND, 1001)]
 
 
+def test_a_round_that_failed_for_nodes_that_could_not_train_is_followed_at_its_deadline() -> None:
+    view = _view(RoundStatus.FAILED)
+    failed = view.round.model_copy(update={"failure": Code.QUORUM_MISSED, "deadline": 700})
+    declined = Decline(
+        plan_id="plan",
+        round=1,
+        msp_id=ME.msp_id,
+        node_id=ME.node_id,
+        dataset_id="data",
+        code=Code.ARCHITECTURE_UNKNOWN,
+        steps=0,
+        batch_size=0,
+        noise_multiplier_micro=0,
+        posted_at=1,
+    )
+    could_not = view.model_copy(update={"round": failed, "declines": (declined,)})
+    nobody = view.model_copy(update={"round": failed})
+
+    assert [d.not_before for d in duties(ME, _now(could_not))] == [700]
+    assert [d.not_before for d in duties(ME, _now(nobody))] == [0]
+
+
 def test_a_plan_that_lost_a_key_holder_is_ended_at_once() -> None:
     left = HOSPITALS[:3]
     between = duties(ME, _now(_view(RoundStatus.PUBLISHED), members=left))

@@ -99,6 +99,7 @@ def test_strategy_of_another_package_is_found(
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: theirs\nVersion: 1\n")
     (info / "entry_points.txt").write_text(
         "[medfabric.strategies]\nhalf-step = theirs:HALF\nno-strategy = theirs:NUMBER\n"
+        "gone = nowhere:HALF\n"
     )
     (tmp_path / "theirs.py").write_text(
         "from trainer.strategies.strategy import Strategy, moved\n"
@@ -109,8 +110,10 @@ def test_strategy_of_another_package_is_found(
     weights, _ = strategies.find("half-step").step(BASE, {}, MEANS[0], {})
 
     assert np.allclose(weights, BASE + MEANS[0] / 2, atol=1e-6)
-    with pytest.raises(MedFabricError, match=r"MF-9009.*half-step"):
+    with pytest.raises(MedFabricError, match=r"MF-9009.*theirs:NUMBER gives no Strategy"):
         strategies.find("no-strategy")
+    with pytest.raises(MedFabricError, match=r"MF-9009.*No module named 'nowhere'"):
+        strategies.find("gone")
 
 
 def test_unknown_strategy_is_refused() -> None:

@@ -197,11 +197,22 @@ def _between_rounds(me: Me, now: Snapshot) -> Iterator[Duty]:
     if now.lost:
         yield Duty(Task.ADVANCE_PLAN, plan_id, turn=turn)
     elif plan.status is PlanStatus.ACTIVE:
-        schedule = plan.terms.schedule
-        opens = schedule.first_round_at
-        if now.round is not None and schedule.interval_seconds:
-            opens = max(opens, now.round.round.opened_at + schedule.interval_seconds)
+        opens = _opens(plan, now.round)
         yield Duty(Task.OPEN_ROUND, plan_id, number, turn=turn, not_before=opens)
+
+
+def _opens(plan: Plan, before: RoundView | None) -> int:
+    """From when on the next round may open. After one that failed because nodes could not train,
+    not before its deadline: what they lack takes people, and a plan's rounds are numbered."""
+    schedule = plan.terms.schedule
+    opens = schedule.first_round_at
+    if before is None:
+        return opens
+    if schedule.interval_seconds:
+        opens = max(opens, before.round.opened_at + schedule.interval_seconds)
+    if before.round.failure == Code.QUORUM_MISSED and before.declines:
+        opens = max(opens, before.round.deadline)
+    return opens
 
 
 def _round(me: Me, now: Snapshot, view: RoundView) -> Iterator[Duty]:

@@ -31,12 +31,20 @@ def find(name: str) -> Strategy:
     if name in _OURS:
         return _OURS[name]
     others = entry_points(group=GROUP)
-    found = others[name].load() if name in others.names else None
-    if not isinstance(found, Strategy):
+    if name not in others.names:
         known_here = ", ".join(sorted({*_OURS, *others.names}))
         raise MedFabricError(
             Code.STRATEGY_UNKNOWN,
             f"no strategy {name} on this node; there are {known_here}; install the package that "
             "brings it",
+        )
+    try:
+        found, why = others[name].load(), ""
+    except (ImportError, AttributeError) as error:
+        found, why = None, f" ({error})"
+    if not isinstance(found, Strategy):
+        raise MedFabricError(
+            Code.STRATEGY_UNKNOWN,
+            f"{others[name].value} gives no Strategy{why}; correct the package that brings {name}",
         )
     return found

@@ -843,6 +843,17 @@ def test_a_draft_goes_on_from_a_model_of_the_ledger(planned):
     assert drafted["model"] == terms()["model"] | {"base": ref.model_dump()}
 
 
+def test_a_draft_for_classes_of_devices_is_taken_by_the_ledger(planned):
+    more = ("--model", str(planned.folder / "model.json"), "--epsilon", "2", "--device", "pi:40:5")
+    file = planned.folder / "drafted.json"
+    drafted = planned.one.do(*draft(planned.folder, *more))
+    file.write_text(json.dumps(drafted))
+
+    planned.one.do("plan", "propose", str(file))
+
+    assert drafted["training"]["devices"] == [{"device": "pi", "steps": 40, "batch_size": 5}]
+
+
 def test_a_draft_that_no_noise_keeps_within_epsilon_says_what_to_do(planned):
     model = ("--model", str(planned.folder / "model.json"), "--epsilon", "0.001")
 

@@ -14,7 +14,7 @@ from client.cli.session import FILE, ledger_command, read_model
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from chaincode.schema.plans import InheritedKey, ModelTerms, Participant
+    from chaincode.schema.plans import DeviceTerms, InheritedKey, ModelTerms, Participant
     from client.consortium import Consortium
 
 
@@ -54,6 +54,13 @@ def round_() -> None:
     "--set", "settings", multiple=True, metavar="NAME=MICRO", help="A setting of the strategy's."
 )
 @click.option(
+    "--device",
+    "devices",
+    multiple=True,
+    metavar="CLASS:STEPS:BATCH",
+    help="What nodes of a class of device do instead; once for each.",
+)
+@click.option(
     "--aggregation",
     type=click.Choice(["ckks", "ckks-tied", "secret-sharing"]),
     default="ckks",
@@ -81,6 +88,7 @@ def draft(consortium: Consortium, plan_id: str, **wishes: Any) -> Any:
         batch_size=wishes["batch_size"],
         learning_rate_micro=round(wishes["learning_rate"] * 1_000_000),
         momentum_micro=round(wishes["momentum"] * 1_000_000),
+        devices=tuple(map(device_terms, wishes["devices"])),
     )
     wish = Wish(
         plan_id=plan_id,
@@ -267,6 +275,17 @@ def show_round(consortium: Consortium, plan_id: str, number: int | None) -> Any:
                 Code.NOT_FOUND, f"plan {plan_id} has no round yet; see `admin plan show {plan_id}`"
             )
     return consortium.rounds.get(plan_id=plan_id, number=number)
+
+
+def device_terms(written: str) -> DeviceTerms:
+    """A class of device with its steps and batch, as CLASS:STEPS:BATCH."""
+    from chaincode.schema.plans import DeviceTerms
+
+    device, *numbers = written.rsplit(":", 2)
+    if len(numbers) != 2 or not device or not all(each.isdigit() for each in numbers):
+        raise click.BadParameter("write CLASS:STEPS:BATCH", param_hint="--device")
+    steps, batch = map(int, numbers)
+    return DeviceTerms(device=device, steps=steps, batch_size=batch)
 
 
 def named_participants(

@@ -25,6 +25,7 @@ from chaincode.schema import ceremonies as c
 from chaincode.schema import classifiers as k
 from chaincode.schema import consortium as o
 from chaincode.schema import datasets as d
+from chaincode.schema import disputes as q
 from chaincode.schema import grouptests as u
 from chaincode.schema import hospitals as b
 from chaincode.schema import inferences as i
@@ -245,6 +246,11 @@ class Masks(Group):
     unmask = Call("masking:Unmask", f.UnmaskArgs, f.Unmasking)
 
 
+class Disputes(Group):
+    prove = Call("dispute:Prove", q.ProveShareArgs, r.Posted)
+    judge = Call("dispute:Judge", q.JudgeSharesArgs, r.Posted)
+
+
 class GroupTests(Group):
     attest = Call("grouptest:Attest", u.AttestGroupsArgs, u.GroupAttestation)
     submit_shares = Call("grouptest:SubmitShares", u.ShareGroupsArgs, u.GroupShare)
@@ -406,6 +412,7 @@ class Consortium(Closing):
         self.ceremonies = Ceremonies(self)
         self.rounds = Rounds(self)
         self.masks = Masks(self)
+        self.disputes = Disputes(self)
         self.group_tests = GroupTests(self)
         self.models = Models(self)
         self.inferences = Inferences(self)

@@ -6,6 +6,7 @@ from chaincode.contracts.classifier import ClassifierContract
 from chaincode.contracts.complaint import ComplaintContract
 from chaincode.contracts.consortium import ConsortiumContract
 from chaincode.contracts.dataset import DatasetContract
+from chaincode.contracts.dispute import DisputeContract
 from chaincode.contracts.framework import Context, admit
 from chaincode.contracts.grouptest import GroupTestContract
 from chaincode.contracts.hospital import HospitalContract
@@ -45,6 +46,7 @@ def chaincode() -> Router:
             CeremonyContract(),
             RoundContract(),
             MaskingContract(),
+            DisputeContract(),
             GroupTestContract(),
             ModelContract(),
             InferenceContract(),

@@ -6,7 +6,7 @@ from typing import Any
 
 from chaincode.contracts import cohort as cohorts
 from chaincode.contracts import dataset as datasets
-from chaincode.contracts import grouptest, masking, stages
+from chaincode.contracts import dispute, grouptest, masking, stages
 from chaincode.contracts import hospital as hospitals
 from chaincode.contracts import model as models
 from chaincode.contracts import plan as plans
@@ -344,6 +344,8 @@ def _posted(context: Context, plan: Plan, round_: Round) -> dict[str, Any]:
         "shares": stages.shares(context, round_),
         "evaluations": stages.evaluations(context, plan.terms, round_),
         "objections": context.all("objection", place, Objection),
+        "proofs": dispute.proofs(context, round_),
+        "verdicts": dispute.verdicts(context, plan.terms, round_.number),
         **masking.posted(context, plan, round_),
     }
 

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from chaincode.contracts import cohort as cohorts
-from chaincode.contracts import grouptest, reputation
+from chaincode.contracts import dispute, grouptest, reputation
 from chaincode.contracts import masking as masks
 from chaincode.contracts import plan as plans
 from chaincode.contracts.framework import Context
@@ -84,6 +84,8 @@ def conclude(context: Context, plan: Plan, round_: Round, page: int) -> Outcome:
         RoundStatus.SEALED: _aggregate,
         RoundStatus.AGGREGATED: _unmask if _masked(plan.terms) else _decrypt,
         RoundStatus.DECRYPTED: _publish,
+        RoundStatus.DISPUTED: _prove,
+        RoundStatus.JUDGING: _judge,
     }
     return by_stage[round_.status](context, plan, round_)
 
@@ -231,6 +233,7 @@ def names(context: Context, terms: PlanTerms, round_: Round, sha256: str) -> boo
     update = update_of(context, round_, sha256)
     refs: list[ContentRef] = [a.aggregate for a in attestations(context, terms, round_)]
     refs += [s.share for s in shares(context, round_)]
+    refs += [p.proof for p in dispute.proofs(context, round_)]
     dealt = masks.mask_keys(context, round_) if _masked(terms) else ()
     refs += [k.dealing for k in dealt]
     return update is not None or sha256 in {ref.sha256 for ref in refs}
@@ -440,8 +443,10 @@ def _decrypt_other(
     absent: tuple[str, ...],
 ) -> Outcome:
     """A further attempt where the shares decode to nothing: without one after the other of the
-    suspects, as long as enough others are there."""
+    suspects, as long as enough others are there. Where all are needed, they prove their shares."""
     threshold = plan.terms.encryption.threshold
+    if threshold is None and not _unusable_shares(context, plan.terms, round_):
+        return Outcome(RoundStatus.DISPUTED, {"absent": absent, "reason": why[:512]})
     suspects = round_.suspects or suspects
     tried = 0 if round_.left_out is None else 1 + suspects.index(round_.left_out)
     away = {*round_.absent, *plans.gone_holders(context, plan.terms)}
@@ -455,6 +460,29 @@ def _decrypt_other(
     if round_.suspects:
         why += "; nor do others' without any one hospital: more are wrong, or an update is"
     return _failed(Code.DECRYPTION_FAILED, why, absent=absent, left_out=None)
+
+
+def _prove(context: Context, plan: Plan, round_: Round) -> Outcome:
+    """Complete when every key holder has proven its share."""
+    absent = plans.absent(round_.key_holders, dispute.proofs(context, round_))
+    gone = plans.gone_holders(context, plan.terms)
+    if awaited := [h for h in absent if h not in gone]:
+        _await(context, round_, awaited)
+    return Outcome(RoundStatus.JUDGING, {"unproven": absent})
+
+
+def _judge(context: Context, plan: Plan, round_: Round) -> Outcome:
+    """The round has failed either way; what is found is who is at fault."""
+    posted = dispute.verdicts(context, plan.terms, round_.number)
+    absent = plans.absent(plan.terms.hospitals, posted)
+    gone = plans.gone_holders(context, plan.terms)
+    if awaited := [h for h in absent if h not in gone]:
+        _await(context, round_, awaited)
+    absent = tuple(sorted({*round_.absent, *absent}))
+    unproven = dispute.unproven(context, plan.terms, round_)
+    found = f"not shown to be right: that of {', '.join(unproven)}"
+    why = f"{round_.reason}; {found if unproven else 'each is proven, so an update is wrong'}"
+    return _failed(Code.DECRYPTION_FAILED, why, absent=absent, unproven=unproven)
 
 
 def _key_holders(terms: PlanTerms, ready: tuple[str, ...]) -> tuple[str, ...]:
@@ -538,8 +566,9 @@ def _publish_model(context: Context, model: Model) -> None:
 
 
 def _decryptable(context: Context, terms: PlanTerms, round_: Round, lost: tuple[str, ...]) -> bool:
-    """Whether the aggregate can be, or was, decrypted although these key holders are gone."""
-    if round_.status is RoundStatus.DECRYPTED:
+    """Whether the aggregate can be, or was, decrypted although these key holders are gone. Nobody
+    leaves a dispute by leaving."""
+    if round_.status in (RoundStatus.DECRYPTED, RoundStatus.DISPUTED, RoundStatus.JUDGING):
         return True
     if isinstance(terms.encryption, MaskingTerms):
         threshold = terms.encryption.threshold

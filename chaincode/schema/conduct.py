@@ -350,7 +350,7 @@ def _agreements(round_: Round, posts: Posts) -> Iterator[_Event]:
         yield (Rated.HOSPITAL, attestation.msp_id), Evidence.AGREEMENT, as_agreed
     if round_.status is RoundStatus.FAILED and round_.failure != Code.CANDIDATE_REJECTED:
         for share in posts.shares:
-            if share.msp_id in posts.unusable_shares:
+            if share.msp_id in posts.unusable_shares or share.msp_id in round_.unproven:
                 yield _node(share), Evidence.SHARE, False
                 yield (Rated.HOSPITAL, share.msp_id), Evidence.SHARE, False
 

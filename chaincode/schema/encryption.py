@@ -18,6 +18,12 @@ from chaincode.schema.tied import MASK_PRIMES, Tie
 
 PROOF_MASK_BITS = 23
 """Answers of a ciphertext's proof are below 2^23 in size (``trainer.privacy.wellformed``)."""
+SHARE_PROOF_ROWS = 132
+"""Of a decryption share's proof; half of them are answered (``trainer.privacy.shareproof``)."""
+SHARE_ANSWER_BITS = 30
+"""Its answers about short polynomials are below 2^30 in size."""
+SHARE_MASK_BITS = 2
+"""Its masks of flooding noise are 2^2 times as wide as that."""
 # A discrete Gaussian exceeds ten deviations with a probability below 2^-75.
 _TAIL = 10
 
@@ -56,8 +62,8 @@ class EncryptionTerms(Language):
     modulus_bits: Annotated[
         tuple[Literal[32, 40, 48], ...], Field(min_length=2, max_length=_MOST_PRIMES)
     ] = (48, 48, 48)
-    scale_bits: Annotated[int, Field(ge=12, le=400)] = 113
-    flood_bits: Annotated[int, Field(ge=10, le=_LARGEST_FLOOD)] = 105
+    scale_bits: Annotated[int, Field(ge=12, le=400)] = 115
+    flood_bits: Annotated[int, Field(ge=10, le=_LARGEST_FLOOD)] = 107
     statistical_bits: Annotated[int, Field(ge=20, le=128)] = 40
     weight_bits: Annotated[int, Field(ge=1, le=14)] = 10
     clip_micro: Annotated[int, Field(ge=1, le=10**9)] = 8_000_000
@@ -227,9 +233,17 @@ def statistical_bits(terms: EncryptionTerms, work: Workload) -> int:
     I e^2 / (8 2^(2 flood + 2)), I = 3.12 being the Fisher information of four unit uniforms' sum;
     these add up over independent coefficients, and the statistical distance is at most sqrt(2)
     times the root: below sqrt(M) e / 2^(flood + 1) for M coefficients.
+
+    Where all hospitals decrypt, each may have to prove its share, too. Half of the proof's rows
+    then tell the flooding noise under a mask 2^m times as wide. A shift of the noise by e shifts
+    share and answers alike, and of independent masks the Fisher informations add up:
+    I (1 + rows / 2 / 4^m).
     """
     coefficients = terms.poly_modulus_degree * work.rounds
-    if terms.threshold is not None:
+    if terms.threshold is None:
+        told = 4**SHARE_MASK_BITS
+        coefficients = -(-coefficients * (told + SHARE_PROOF_ROWS // 2) // told)
+    else:
         # Each time that a key holder drops out, or is left out because its share may be wrong, the
         # others share in the same sum once more.
         coefficients *= most_attempts(work.hospitals)
@@ -238,11 +252,27 @@ def statistical_bits(terms: EncryptionTerms, work: Workload) -> int:
     return terms.flood_bits + 1 - -(-product // 2)
 
 
+def largest_flood(flood_bits: int) -> int:
+    """Bound on a coefficient of a share's flooding noise."""
+    return 4 << flood_bits
+
+
 def largest_noise(terms: EncryptionTerms, holders: int, hospitals: int) -> int:
-    """Bound on a coefficient's noise in twice a decrypted sum."""
+    """Bound on a coefficient's noise in twice a decrypted sum.
+
+    Where all hospitals decrypt, it holds for whatever can be proven of their shares: flooding noise
+    of the largest answer and the largest mask together, and secrets and errors that are shorter
+    than 2^(answer + 1) each. With them the sum's own noise is at most
+    sum(w) (n N B 2^(answer + 2) + B); see :func:`statistical_bits` for B.
+    """
     # The sum's own is 16 times its bound's root mean square at most: 2^-180 otherwise.
     own = 16 << ((_square(terms, hospitals).bit_length() + 1) // 2)
-    return holders * (4 << terms.flood_bits) + own
+    flood = largest_flood(terms.flood_bits)
+    if terms.threshold is None:
+        flood += 2 * flood << SHARE_MASK_BITS
+        products = terms.poly_modulus_degree * _largest_sound(terms)
+        own += hospitals * products << (SHARE_ANSWER_BITS + 3 + terms.weight_bits)
+    return holders * flood + own
 
 
 def error_nano(terms: EncryptionTerms) -> int:
@@ -257,9 +287,13 @@ def _error_nano(clip_micro: int, levels: int, weight_bits: int) -> int:
 
 def _square(terms: EncryptionTerms, hospitals: int) -> int:
     """Mean square of a sum's own noise, at most; see :func:`statistical_bits`."""
-    degree = terms.poly_modulus_degree
-    largest = 2 * degree << PROOF_MASK_BITS
-    return 64 * degree * hospitals * largest**2 << (2 * terms.weight_bits)
+    products = terms.poly_modulus_degree * _largest_sound(terms) ** 2
+    return 64 * hospitals * products << (2 * terms.weight_bits)
+
+
+def _largest_sound(terms: EncryptionTerms) -> int:
+    """B: bound on u' and e' of twice a ciphertext that is proven sound."""
+    return 2 * terms.poly_modulus_degree << PROOF_MASK_BITS
 
 
 def _noise(terms: EncryptionTerms, work: Workload) -> int:

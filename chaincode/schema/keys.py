@@ -182,6 +182,14 @@ def share(plan_id: str, number: int, attempt: int, msp_id: str) -> Key:
     return ("share", (plan_id, _padded(number), _padded(attempt), msp_id))
 
 
+def share_proof(plan_id: str, number: int, msp_id: str) -> Key:
+    return ("share-proof", (plan_id, _padded(number), msp_id))
+
+
+def share_verdict(plan_id: str, number: int, msp_id: str) -> Key:
+    return ("share-verdict", (plan_id, _padded(number), msp_id))
+
+
 def evaluation(plan_id: str, number: int, attempt: int, msp_id: str) -> Key:
     return ("evaluation", (plan_id, _padded(number), _padded(attempt), msp_id))
 

@@ -254,6 +254,8 @@ MEANINGS: Mapping[str, Meaning | None] = {
         ("aggregate.sha256", "aggregate_sha256"), _IN_ROUND, content="aggregate"
     ),
     "share": _posted(("share.sha256", "aggregate_sha256"), _IN_ROUND, content="share"),
+    "share-proof": _posted(("proof.sha256",), _IN_ROUND, content="proof"),
+    "share-verdict": _posted(("culprits",), _IN_ROUND),
     "evaluation": _posted(
         ("candidate.sha256", "correct", "total", "accept", "failure"),
         _IN_ROUND,

@@ -22,6 +22,7 @@ from chaincode.schema.base import (
     Seconds,
     Sha256,
 )
+from chaincode.schema.disputes import ShareProof, ShareVerdict
 from chaincode.schema.enclaves import EnclaveEvidence
 from chaincode.schema.masking import Masking, MaskKeys, Unmasking
 from chaincode.schema.plans import Participant
@@ -47,6 +48,8 @@ class RoundStatus(StrEnum):
     SEALED = "SEALED"
     AGGREGATED = "AGGREGATED"
     DECRYPTED = "DECRYPTED"
+    DISPUTED = "DISPUTED"
+    JUDGING = "JUDGING"
     PUBLISHED = "PUBLISHED"
     FAILED = "FAILED"
 
@@ -155,8 +158,9 @@ class Round(Language):
     ``unusable`` a node whose masks too few hospitals can take off. ``key_holders`` share in the
     decryption; a further ``attempt`` is made without those who did not. Where their shares decode
     to nothing, they are ``suspects``, and attempts follow without one after the other of them:
-    ``left_out`` is of the present attempt, and where that decodes, its share was wrong. ``failure``
-    is the code of the reason why a round FAILED."""
+    ``left_out`` is of the present attempt, and where that decodes, its share was wrong. Where all
+    hospitals are needed, they prove their shares instead, and ``unproven`` are those whose share is
+    not shown to be right. ``failure`` is the code of the reason why a round FAILED."""
 
     plan_id: Id
     number: RoundNumber
@@ -176,6 +180,7 @@ class Round(Language):
     absent: tuple[MspId, ...] = ()
     suspects: tuple[MspId, ...] = ()
     left_out: MspId | None = None
+    unproven: tuple[MspId, ...] = ()
     unusable: NodeRef | None = None
     model_sha256: Sha256 | None = None
     failure: str | None = None
@@ -545,6 +550,8 @@ class RoundPage(Language):
     mask_keys: tuple[MaskKeys, ...] = ()
     masking: Masking | None = None
     unmaskings: tuple[Unmasking, ...] = ()
+    proofs: tuple[ShareProof, ...] = ()
+    verdicts: tuple[ShareVerdict, ...] = ()
 
 
 class RoundView(Language):
@@ -561,6 +568,8 @@ class RoundView(Language):
     mask_keys: tuple[MaskKeys, ...] = ()
     masking: Masking | None = None
     unmaskings: tuple[Unmasking, ...] = ()
+    proofs: tuple[ShareProof, ...] = ()
+    verdicts: tuple[ShareVerdict, ...] = ()
     cohorts: tuple[Cohort, ...] = ()
 
     def on_page(self, number: int) -> tuple[Participant, ...]:
@@ -585,7 +594,7 @@ class RoundView(Language):
             alike=first.alike,
         )
         counted = {"enlisted": first.enlisted, "sealed": first.sealed}
-        posted = ("attestations", "shares", "evaluations", "objections")
+        posted = ("attestations", "shares", "evaluations", "objections", "proofs", "verdicts")
         masks = ("mask_keys", "masking", "unmaskings")
         return cls(
             round=round_.model_copy(update=counted),

@@ -69,7 +69,14 @@ ROUND = _table(
     KEYING=(RoundStatus.OPEN, RoundStatus.FAILED),
     SEALED=(RoundStatus.SEALED, RoundStatus.AGGREGATED, RoundStatus.FAILED),
     AGGREGATED=(RoundStatus.AGGREGATED, RoundStatus.DECRYPTED, RoundStatus.FAILED),
-    DECRYPTED=(RoundStatus.AGGREGATED, RoundStatus.PUBLISHED, RoundStatus.FAILED),
+    DECRYPTED=(
+        RoundStatus.AGGREGATED,
+        RoundStatus.DISPUTED,
+        RoundStatus.PUBLISHED,
+        RoundStatus.FAILED,
+    ),
+    DISPUTED=(RoundStatus.JUDGING, RoundStatus.FAILED),
+    JUDGING=(RoundStatus.FAILED,),
     PUBLISHED=(),
     FAILED=(),
 )

@@ -13,6 +13,7 @@ from chaincode.schema import ceremonies as c
 from chaincode.schema import classifiers as k
 from chaincode.schema import consortium as o
 from chaincode.schema import datasets as d
+from chaincode.schema import disputes as q
 from chaincode.schema import grouptests as u
 from chaincode.schema import hospitals as b
 from chaincode.schema import inferences as i
@@ -536,6 +537,22 @@ _ROWS = (
         VALIDATOR,
         True,
         "Submit this hospital's evaluation of the candidate.",
+    ),
+    Transaction(
+        "dispute:Prove",
+        q.ProveShareArgs,
+        r.Posted,
+        VALIDATOR,
+        True,
+        "Prove this hospital's decryption share of a round whose shares decode to nothing.",
+    ),
+    Transaction(
+        "dispute:Judge",
+        q.JudgeSharesArgs,
+        r.Posted,
+        VALIDATOR,
+        True,
+        "Say whose proofs of decryption shares do not hold, having checked them all.",
     ),
     Transaction(
         "round:Object",

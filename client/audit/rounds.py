@@ -1,8 +1,11 @@
-"""What rounds dropped and summed, as it follows from a proven ledger: no update is left out but by
-the firm objections of most hospitals, and what was accepted is a sum of all the others."""
+"""What rounds dropped and summed, and whom they named, as it follows from a proven ledger: no
+update is left out but by the firm objections of most hospitals, what was accepted is a sum of all
+the others, and nobody is named for a share but who proved none, or whose proof most found not to
+hold."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import TypeVar
@@ -10,6 +13,7 @@ from typing import TypeVar
 from chaincode.schema import keys
 from chaincode.schema.base import Language
 from chaincode.schema.ceremonies import Ceremony
+from chaincode.schema.disputes import ShareProof, ShareVerdict
 from chaincode.schema.dropping import verdicts
 from chaincode.schema.errors import Code
 from chaincode.schema.masking import MaskingTerms
@@ -59,6 +63,11 @@ class _Round:
                 self._attesting(round_, writing.block) < self._terms.attestations_needed
             ):
                 yield self._finding("too few hospitals attest what it sums", writing)
+            judged = before.status is RoundStatus.JUDGING
+            if (judged or round_.unproven != before.unproven) and (
+                round_.unproven != self._unproven(round_, writing.block)
+            ):
+                yield self._finding("whom it names does not follow from proofs", writing)
             before = round_
 
     def _to_drop(self, round_: Round, block: int) -> tuple[Dropped, ...]:
@@ -92,6 +101,14 @@ class _Round:
 
         posted = self._posted("attestation", Attestation, block)
         return sum(one.dropped == left and is_right(one) for one in posted)
+
+    def _unproven(self, round_: Round, block: int) -> tuple[str, ...]:
+        """Key holders without a proof before a block, or found out by most hospitals."""
+        proven = {proof.msp_id for proof in self._posted("share-proof", ShareProof, block)}
+        said = self._posted("share-verdict", ShareVerdict, block)
+        tally = Counter(culprit for verdict in said for culprit in verdict.culprits)
+        most = len(self._terms.hospitals)
+        return tuple(h for h in round_.key_holders if h not in proven or 2 * tally[h] > most)
 
     def _posted(self, kind: str, model: type[Asset], block: int) -> Iterator[Asset]:
         """What stood on the ledger before a block: what a transaction reads is not of its own."""

@@ -182,9 +182,9 @@ def test_what_cannot_be_is_refused_with_the_reason() -> None:
 
 
 def test_the_statistical_distance_is_the_formula_s() -> None:
-    # sqrt(M) e / 2^(flood + 1), in floating point.
+    # sqrt(M) e / 2^(flood + 1), in floating point; 66 answers tell a sixteenth each as much again.
     terms = EncryptionTerms()
-    coefficients = 8192 * 6
+    coefficients = 8192 * 6 * (1 + 66 / 16)
     noise = sqrt(64 * 8192 * 4) * (2 * 8192 * 2**23) * 2**terms.weight_bits
     exact = terms.flood_bits + 1 - log2(sqrt(coefficients) * noise)
 
@@ -196,5 +196,17 @@ def test_a_threshold_counts_every_further_attempt() -> None:
     all_of_them = encryption.statistical_bits(EncryptionTerms(), work)
     some = encryption.statistical_bits(EncryptionTerms(threshold=33), work)
 
-    # 32 sets of key holders at most: their coefficients count, by the square root.
-    assert all_of_them - some in (2, 3)
+    # 65 sets of key holders at most, where all together prove their shares once: a twelfth of that.
+    assert all_of_them - some in (1, 2)
+
+
+@pytest.mark.parametrize("hospitals", [2, 4, 7])
+def test_whatever_can_be_proven_of_shares_is_far_below_the_masks_keys(hospitals: int) -> None:
+    """Nine times as much flooding noise as an honest hospital's is, and long secrets."""
+    terms, work = EncryptionTerms(), Workload(hospitals, 4, 62, 1)
+    noise = encryption.largest_noise(terms, hospitals, hospitals)
+
+    assert noise > hospitals * 9 * encryption.largest_flood(terms.flood_bits)
+    assert 2 * noise < 1 << (terms.scale_bits + 1)
+    assert refusal(terms, work) is None
+    assert "reaches the masks' keys" in (refusal(terms, Workload(8, 4, 62, 1)) or "")

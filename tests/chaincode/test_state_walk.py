@@ -71,6 +71,8 @@ WRITTEN_ONCE = (
     "attestation",
     "share",
     "evaluation",
+    "share-proof",
+    "share-verdict",
     "objection",
     "model",
     "node-change",

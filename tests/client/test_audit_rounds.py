@@ -1,4 +1,5 @@
-"""An auditor finds what a round left out of its sum without the objections that it takes."""
+"""An auditor finds what a round left out of its sum without the objections that it takes, and whom
+it named without the proofs and verdicts."""
 
 from __future__ import annotations
 
@@ -15,6 +16,8 @@ from support.scenario import (
     Scenario,
     at,
     attest_args,
+    evaluate_args,
+    ref,
     sha,
     share_args,
     terms,
@@ -128,6 +131,49 @@ def test_an_update_that_was_left_out_without_a_majority_s_objections_is_found(
     codes = {finding.code for finding in rounds.check(ledger)}
 
     assert codes == {Code.LINEAGE_BROKEN}
+
+
+@pytest.fixture
+def dispute() -> Ledger:
+    """A round of whose shares one was not proven in time, and one to most hospitals' disbelief."""
+    scenario, which = at("sealed"), {"plan_id": PLAN, "round": 1}
+    summed = {"aggregate_sha256": attest(scenario, HOSPITALS)}
+    scenario.advance(terms())
+    nothing = {"candidate": None, "failure": "MF-6008", "correct": 0, "base_correct": 0}
+    for hospital in HOSPITALS:
+        scenario.do(hospital, "round:SubmitShare", share_args(terms(), hospital) | summed)
+    scenario.advance(terms())
+    for hospital in HOSPITALS:
+        scenario.do(hospital, "round:Evaluate", evaluate_args(terms(), **nothing))
+    scenario.advance(terms())
+    for hospital in (ONE, THREE, FOUR):
+        scenario.do(hospital, "dispute:Prove", {**which, "proof": ref(f"proof {hospital}")})
+    scenario.wait()
+    scenario.advance(terms())
+    for hospital in HOSPITALS:
+        culprits = [ONE, FOUR] if hospital == TWO else [FOUR]
+        scenario.do(hospital, "dispute:Judge", {**which, "culprits": culprits})
+    scenario.advance(terms())
+    return proven(scenario.ledger)
+
+
+def test_whom_a_dispute_names_follows_from_proofs_and_verdicts(dispute: Ledger) -> None:
+    checks = (rounds.check, reputations.check, graph.check)
+
+    assert [finding for check in checks for finding in check(dispute)] == []
+
+
+@pytest.mark.parametrize("named", [[], [TWO], [ONE, TWO, FOUR], [THREE]])
+def test_whom_a_round_names_otherwise_is_found(dispute: Ledger, named: list[str]) -> None:
+    def edit(round_: dict[str, Any]) -> None:
+        if round_["status"] == "FAILED":
+            round_["unproven"] = named
+
+    _edit(dispute, ROUND, edit)
+
+    messages = {finding.message for finding in rounds.check(dispute)}
+
+    assert messages == {f"round 1 of {PLAN}: whom it names does not follow from proofs"}
 
 
 def test_an_objection_that_came_after_is_no_reason(ledger: Ledger) -> None:

@@ -179,7 +179,7 @@ def _tamper(store: Path, view: RoundView) -> None:
 
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("kind", KINDS)
-def test_share_that_decrypts_nothing_fails_the_round_that_needs_everybody(
+def test_who_gives_a_wrong_share_is_named_where_everybody_is_needed(
     kind: Kind, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     everyone_decrypts(monkeypatch)
@@ -187,11 +187,27 @@ def test_share_that_decrypts_nothing_fails_the_round_that_needs_everybody(
         _start(run, {"hospital4": _LYING})
         failed = until(run, 1, ended)
         address = demo.plan(run).model_sha256
+        liar = run.hospitals[3].msp_id
+        shares = {
+            hospital.msp_id: run.ledger.reputations.get(
+                subject=Rated.HOSPITAL, subject_id=hospital.msp_id
+            ).tallies.get(Evidence.SHARE)
+            for hospital in run.hospitals
+        }
+        ledger = proven(run, tmp_path / "blocks")
 
     assert failed.round.status is RoundStatus.FAILED
     assert failed.round.failure == "MF-5010"
     assert "MF-6008" in failed.round.reason
+    assert f"not shown to be right: that of {liar}" in failed.round.reason
     assert {e.failure for e in failed.evaluations} == {"MF-6008"}
+    # It posted a proof; the others found that it does not hold.
+    assert failed.round.unproven == (liar,)
+    assert len(failed.proofs) == len(failed.verdicts) == 4
+    assert {v.culprits for v in failed.verdicts if v.msp_id != liar} == {(liar,)}
+    assert failed.round.absent == ()
+    assert {h for h, tally in shares.items() if tally} == {liar}
+    assert [*rounds.check(ledger), *reputations.check(ledger), *graph.check(ledger)] == []
     assert address == failed.round.base_sha256
 
 

@@ -106,6 +106,8 @@ WRONG: dict[str, tuple[dict[str, Any], Code]] = {
     "masking:PostKeys": ({}, Code.PLAN_NOT_APPROVED),
     "masking:Unmask": ({}, Code.PLAN_NOT_APPROVED),
     "round:Evaluate": ({}, Code.PLAN_NOT_APPROVED),
+    "dispute:Prove": ({}, Code.PLAN_NOT_APPROVED),
+    "dispute:Judge": ({}, Code.PLAN_NOT_APPROVED),
     "round:Object": ({}, Code.PLAN_NOT_APPROVED),
     "round:Advance": ({}, Code.ALREADY),
     "grouptest:Attest": ({}, Code.PLAN_NOT_APPROVED),

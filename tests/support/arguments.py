@@ -122,6 +122,8 @@ EXAMPLES: dict[str, Callable[[], dict[str, Any]]] = {
     },
     "PostMaskKeysArgs": lambda: keys_args(terms(), ONE),
     "UnmaskArgs": lambda: unmask_args(terms(), ONE),
+    "ProveShareArgs": lambda: {"plan_id": PLAN, "round": 1, "proof": _ref()},
+    "JudgeSharesArgs": lambda: {"plan_id": PLAN, "round": 1, "culprits": []},
     "ObjectArgs": lambda: {
         "plan_id": PLAN,
         "round": 1,

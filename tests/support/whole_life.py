@@ -24,6 +24,7 @@ from support.scenario import (
     confirm_args,
     dataset_args,
     dataset_of,
+    evaluate_args,
     ref,
     reveal_args,
     sha,
@@ -93,6 +94,7 @@ def lead(life: Scenario) -> None:
     _studies(life)
     _dealing(life)
     _handing_on(life)
+    _disputing(life)
     _masking(life)
     _storage(life)
     _applications(life)
@@ -319,6 +321,27 @@ def _handing_on(life: Scenario) -> None:
 
     former = life.do(TWO, "plan:Get", {"plan_id": PLAN})["plan"]
     assert former["successor"] == HANDED.plan_id
+
+
+def _disputing(life: Scenario) -> None:
+    """A round of the plan that took the key over, whose shares decode to nothing."""
+    life.consent(HANDED)
+    life.open(HANDED)
+    for step in (life.submit, life.attest, life.share):
+        step(HANDED)
+        life.advance(HANDED)
+    nothing = {"candidate": None, "failure": "MF-6008", "correct": 0, "base_correct": 0}
+    which = {"plan_id": HANDED.plan_id, "round": 1}
+    for step in (
+        lambda h: life.do(h, "round:Evaluate", evaluate_args(HANDED, **nothing)),
+        lambda h: life.do(h, "dispute:Prove", {**which, "proof": ref(f"proof {h}")}),
+        lambda h: life.do(h, "dispute:Judge", {**which, "culprits": [FOUR]}),
+    ):
+        for hospital in HOSPITALS:
+            step(hospital)
+        life.advance(HANDED)
+
+    assert life.round_state(HANDED)["unproven"] == [FOUR]
 
 
 def _masking(life: Scenario) -> None:

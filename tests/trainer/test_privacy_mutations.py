@@ -25,7 +25,8 @@ from trainer.privacy.encryptor import Encryptor
 from trainer.privacy.handover import Handing, Held
 from trainer.privacy.kahe import TiedMasks
 from trainer.privacy.rns import Rns
-from trainer.privacy.sampling import fresh
+from trainer.privacy.sampling import LARGEST_ERROR, LIMB_BITS, fresh
+from trainer.privacy.shareproof import Part, Shared, ShareProof
 from trainer.privacy.tied import PublicKey, Tied
 from trainer.privacy.transport import TransportKey
 from trainer.privacy.updates import SumForm, TiedForm, UpdateForm
@@ -174,6 +175,27 @@ def test_mutated_updates_are_refused_by_code() -> None:
 
     read(content)
     assert _all_refused(content, read) > 0.9 * MUTATIONS
+
+
+def test_mutated_proofs_of_decryption_shares_are_refused_by_code() -> None:
+    # A small ring, two rows: what is refused last costs a whole proof.
+    degree, stream = 16, fresh()
+    rns = Rns(degree, PRIMES)
+    reference, times = (stream.uniform(degree, PRIMES) for _ in range(2))
+    shorts = np.stack([stream.ternary(degree), stream.error(degree)])
+    secret, error = map(rns.small, shorts)
+    one, nothing = np.broadcast_to(rns.residues(1), times.shape), np.zeros_like(times)
+    image = rns.add(rns.multiply(reference, secret), error)
+    part = Part(image, reference[None], nothing, one[None], LARGEST_ERROR)
+    flood = rns.forward(rns.joined(stream.flood(degree, 60), LIMB_BITS))
+    shared = Shared(rns.add(rns.multiply(times, secret), flood), times)
+    proof = ShareProof(rns, part, shared, CONTEXT, 60)
+    proof.rows = 2
+    content = proof.prove(shorts, stream)
+    unchanged = sum(mutated == content for mutated in _mutations(content))
+
+    proof.check(content)
+    assert _all_refused(content, proof.check) == MUTATIONS - unchanged
 
 
 class _OneRow(Tie):

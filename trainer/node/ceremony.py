@@ -36,6 +36,7 @@ from trainer.privacy.commitments import digest
 from trainer.privacy.dealing import Dealing
 from trainer.privacy.handover import Held
 from trainer.privacy.ring import Residues
+from trainer.privacy.shareproof import Part, Shorts
 from trainer.privacy.transport import TransportKey
 from trainer.privacy.wire import MALFORMED, Kind
 from trainer.randomness import Secrets
@@ -177,6 +178,35 @@ class KeyKeeper:
         """The public halves, by hospital."""
         return _transport_keys(now)
 
+    def part(self, now: Snapshot, hospital: str, document: bytes) -> tuple[Part, bytes]:
+        """What the ledger tells of a hospital's part of the key, and the rest of a document that
+        shows it.
+
+        Raises:
+            MedFabricError: the document shows another part, or the store lacks the key share.
+        """
+        scheme, view = self.scheme(now), _view(now)
+        point = _point(now.plan.terms, hospital)
+        if scheme.dealt:
+            bound = tuple(share.bound[point - 1] for share in view.shares)
+            return scheme.dealt_part(document, bound)
+        share = next(share for share in view.shares if share.msp_id == hospital)
+        return scheme.own_part(self._exchange.fetch(share.share), point), document
+
+    def opening(self, now: Snapshot) -> tuple[bytes, Shorts]:
+        """What a document shows this hospital's part of the key by, and what opens that.
+
+        Raises:
+            MedFabricError: ``HOME_DAMAGED``, or the wire format's codes.
+        """
+        terms, scheme = now.plan.terms, self.scheme(now)
+        if not scheme.dealt:
+            return b"", scheme.dealing.opening(self._secret(terms))
+        committed = self._home.kept(terms.plan_id, _COMMITTED)
+        if committed is None:
+            raise _lost(terms.plan_id)
+        return scheme.dealt_opening(committed, len(_view(now).shares))
+
     # duties
 
     def commit(self, duty: Duty, now: Snapshot) -> None:
@@ -247,6 +277,8 @@ class KeyKeeper:
     def _check(self, now: Snapshot, share: KeyShare) -> None:
         document = self._exchange.fetch(share.share)
         _blaming(share.msp_id, lambda: self._check_public(now, share, document), opens=False)
+        # A dispute over a decryption may need it when its owner's store gives it no more.
+        self._home.keep_content(document)
         if self.scheme(now).dealt:
             _blaming(share.msp_id, lambda: self._received(now, share), opens=True)
 
@@ -340,11 +372,7 @@ class KeyKeeper:
         share = self._home.kept(inherited.plan_id, _SHARE_KEY)
         committed = self._home.kept(inherited.plan_id, _COMMITTED)
         if share is None or committed is None:
-            raise MedFabricError(
-                Code.HOME_DAMAGED,
-                f"this hospital's part of the key of {inherited.plan_id} is gone; restore the "
-                "node's folder from its backup",
-            )
+            raise _lost(inherited.plan_id)
         key = former.scheme.found(share, former.point(self._msp_id))
         held = former.scheme.held(key, committed, len(former.view.shares))
         return self._dealing(now, self._msp_id, held)
@@ -443,6 +471,14 @@ def _blaming(dealer: str, checked: Callable[[], object], *, opens: bool) -> None
         if error.code in _DEALERS_FAULT:
             raise _DealerFaultError(dealer, error, opens=opens) from None
         raise
+
+
+def _lost(plan_id: str) -> MedFabricError:
+    return MedFabricError(
+        Code.HOME_DAMAGED,
+        f"this hospital's part of the key of {plan_id} is gone; restore the node's folder from its "
+        "backup",
+    )
 
 
 def _at_fault(dealer: str, error: MedFabricError) -> str:

@@ -41,6 +41,8 @@ class Task(StrEnum):
     POST_MASK_KEYS = "post-mask-keys"
     UNMASK = "unmask"
     EVALUATE = "evaluate"
+    PROVE_SHARE = "prove-share"
+    JUDGE_SHARES = "judge-shares"
     ADVANCE_ROUND = "advance-round"
     ATTEST_GROUPS = "attest-groups"
     SHARE_GROUPS = "share-groups"
@@ -277,6 +279,11 @@ def _contribute(me: Me, plan: Plan, view: RoundView) -> Iterator[Duty]:
         yield Duty(Task.UNMASK, plan_id, number)
     if status is RoundStatus.DECRYPTED and _owes(me, view.evaluations):
         yield Duty(Task.EVALUATE, plan_id, number)
+    disputing = status is RoundStatus.DISPUTED and me.msp_id in view.round.key_holders
+    if disputing and _owes(me, view.proofs):
+        yield Duty(Task.PROVE_SHARE, plan_id, number)
+    if status is RoundStatus.JUDGING and _owes(me, view.verdicts):
+        yield Duty(Task.JUDGE_SHARES, plan_id, number)
 
 
 def _owes_update(me: Me, view: RoundView) -> bool:
@@ -351,6 +358,10 @@ def _stage_complete(now: Snapshot, view: RoundView) -> bool:
             agreed = max(named.values(), default=0) >= now.plan.terms.participation.agreement
             away = {*now.gone, *(view.round.absent if agreed else ())}
             return {*now.plan.terms.hospitals} <= away.union(e.msp_id for e in view.evaluations)
+        case RoundStatus.DISPUTED:
+            return len(view.proofs) == len(view.round.key_holders)
+        case RoundStatus.JUDGING:
+            return len(view.verdicts) == hospitals
         case RoundStatus.ENLISTING | RoundStatus.PUBLISHED | RoundStatus.FAILED:
             return True
     return False

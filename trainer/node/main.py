@@ -33,6 +33,7 @@ from trainer.node.ceremony import KeyKeeper
 from trainer.node.config import DataConfig, DirectoryStoreConfig, NodeConfig, load
 from trainer.node.content import Exchange
 from trainer.node.courses import Courses
+from trainer.node.disputes import Disputes
 from trainer.node.duties import Duty, Me, Snapshot, Task
 from trainer.node.enclave import attester
 from trainer.node.grouptests import GroupTests
@@ -105,7 +106,9 @@ def build(config: NodeConfig, identity: Identity, consortium: Consortium, home: 
     joins = config.data.dataset_id if config.data and config.join_plans else None
     me = Me(identity.msp_id, identity.name, frozenset(identity.roles), joins)
     tests = GroupTests(consortium, home, exchange, keys, courses, rounds, learners)
-    worker = _Worker(exchange, keys, masks, rounds, tests, Membership(consortium, joins))
+    disputes = Disputes(place[0], consortium, home, exchange, keys, courses, rounds)
+    membership = Membership(consortium, joins)
+    worker = _Worker(exchange, keys, masks, rounds, disputes, tests, membership)
     storekeeper = Storekeeper(me, consortium, store)
     studies = _studies(config, me, consortium, home, exchange, keys, made)
     others = [Policies(me, consortium).due, storekeeper.due, studies.due]
@@ -523,6 +526,7 @@ class _Worker:
         keys: KeyKeeper,
         masks: MaskKeeper,
         rounds: Rounds,
+        disputes: Disputes,
         tests: GroupTests,
         membership: Membership,
     ) -> None:
@@ -540,6 +544,8 @@ class _Worker:
             Task.POST_MASK_KEYS: masks.post_keys,
             Task.UNMASK: rounds.unmask,
             Task.EVALUATE: rounds.evaluate,
+            Task.PROVE_SHARE: disputes.prove,
+            Task.JUDGE_SHARES: disputes.judge,
             Task.ADVANCE_ROUND: rounds.advance,
             Task.ATTEST_GROUPS: tests.attest,
             Task.SHARE_GROUPS: tests.submit_shares,

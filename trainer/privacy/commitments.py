@@ -19,6 +19,7 @@ import numpy as np
 from trainer.privacy.ring import Residues
 from trainer.privacy.rns import Rns
 from trainer.privacy.sampling import LARGEST_ERROR, derived
+from trainer.privacy.shareproof import Part
 from trainer.privacy.wellformed import Short
 
 SHORTS = 3
@@ -59,6 +60,15 @@ class Commitments:
     def commit(self, value: Residues, opening: Short) -> Residues:
         """The commitment to a value: ``int64[2, P, N]``."""
         return self.image(value, [self._rns.small(short) for short in opening])
+
+    def part(self, commitment: Residues, dealers: int) -> Part:
+        """What so many dealers' commitments, added up, tell of the value that they bind:
+        t_1 = a_1 r_1 + a_2 r_2 + r_0, and the value is t_2 - r_1 - a_3 r_2."""
+        first, second, third = self._references
+        one = np.broadcast_to(self._rns.residues(1), third.shape)
+        ties = [self._rns.subtract(np.zeros_like(third), tie) for tie in (one, third)]
+        factors = np.stack([first, second])
+        return Part(commitment[0], factors, commitment[1], np.stack(ties), largest(dealers))
 
 
 def largest(dealers: int) -> int:

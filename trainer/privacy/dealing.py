@@ -30,6 +30,7 @@ from chaincode.schema.errors import Code, MedFabricError
 from trainer.privacy.ring import Residues
 from trainer.privacy.rns import Rns
 from trainer.privacy.sampling import LARGEST_ERROR, Stream, derived
+from trainer.privacy.shareproof import Part, Shorts
 from trainer.privacy.wire import Form, Kind
 
 _MASKS = 3
@@ -328,10 +329,22 @@ class KeyDealing(Dealing):
         """s_j: ``int64[N]`` of -1, 0, 1."""
         return secret.stream(self._of, b"secret").ternary(self._rns.degree)
 
+    def opening(self, secret: KeySecret) -> Shorts:
+        """s_j and e_j: ``int64[2, N]``."""
+        error = secret.stream(self._of, b"error").error(self._rns.degree)
+        return np.stack([self.secret_polynomial(secret), error])
+
+    def part(self, image: Residues) -> Part:
+        """What b_j = -(a s_j + e_j) tells of s_j."""
+        nothing = np.zeros_like(image)
+        one = np.broadcast_to(self._rns.residues(1), image.shape)
+        negated = self._rns.subtract(nothing, image)
+        return Part(negated, self._reference[None], nothing, one[None], LARGEST_ERROR)
+
     def _hidden(self, secret: KeySecret) -> Hidden:
         high = self._high(secret.stream(self._context, b"dealing"))
-        error = secret.stream(self._of, b"error").error(self._rns.degree)
-        polynomial = [self._rns.small(self.secret_polynomial(secret)), *high]
+        short, error = self.opening(secret)
+        polynomial = [self._rns.small(short), *high]
         return Hidden(polynomial, [self._rns.small(error)])
 
     def _image(self, constant: Residues, shorts: list[Residues]) -> Residues:

@@ -85,6 +85,21 @@ class Rns:
         same = self.lift(signed) == coefficients
         return bool(same.all() and np.abs(signed).max() <= bound)
 
+    def bounded(self, coefficients: Residues, bound: int) -> bool:
+        """Whether every coefficient, as a signed integer, is at most ``bound`` in size.
+
+        Args:
+            coefficients: ``int64[P, M]``, not transformed.
+            bound: at least three bits less than the modulus.
+        """
+        # Of a sum and a difference that add up to twice the bound, the one is negative, and so
+        # nearly as large as the modulus, where the other is too large.
+        bits = (2 * bound).bit_length()
+        negated = self.subtract(np.zeros_like(coefficients), coefficients)
+        return not any(
+            _beyond(self._offset(values, bound), bits).any() for values in (coefficients, negated)
+        )
+
     def rounded(self, values: Residues, shift: int, bits: int) -> NDArray[np.int64]:
         """Coefficients divided by ``2^shift`` and rounded, where they are below ``2^bits`` in size.
 

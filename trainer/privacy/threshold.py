@@ -33,7 +33,7 @@ from chaincode.schema.errors import Code, MedFabricError
 from chaincode.schema.sums import scheme_context
 from chaincode.schema.tied import primes_of
 from trainer.privacy import kahe, sampling
-from trainer.privacy.commitments import SHORTS, Commitments
+from trainer.privacy.commitments import SHORTS, Commitments, digest
 from trainer.privacy.dealing import Dealing, KeyDealing, KeySecret
 from trainer.privacy.encryptor import Encryptor
 from trainer.privacy.handover import Handing, Held
@@ -42,6 +42,7 @@ from trainer.privacy.quantised import check_sums
 from trainer.privacy.ring import Residues
 from trainer.privacy.rns import Rns
 from trainer.privacy.seal import Seal
+from trainer.privacy.shareproof import Part, Shared, ShareProof, Shorts
 from trainer.privacy.tied import PublicKey, Tied
 from trainer.privacy.updates import SumForm, TiedForm, UpdateForm
 from trainer.privacy.wellformed import Short, WellFormed
@@ -365,6 +366,71 @@ class Scheme:
         share = self._rns.add(self._rns.multiply(ciphertext[1], scaled), noise)
         return self.form(Kind.SHARE).encode(share[None, None])
 
+    def own_part(self, document: bytes, point: int) -> Part:
+        """What the public part of the hospital at ``point`` tells of its part of the key, where
+        nothing is dealt.
+
+        Raises:
+            MedFabricError: ``KEY_SHARE_INVALID``, or the wire format's codes.
+        """
+        return self.dealing.part(self.dealing.check(document, point))
+
+    def dealt_part(self, document: bytes, bound: Sequence[str]) -> tuple[Part, bytes]:
+        """What is known of a dealt part of the key, from the commitments that a document begins
+        with; and the rest of it.
+
+        Args:
+            bound: hashes of these commitments, one of each dealer.
+
+        Raises:
+            MedFabricError: ``SHARE_UNPROVEN``, or the wire format's codes.
+        """
+        form = self._committed(len(bound))
+        found = form.decode(document[: form.length])
+        if [digest(commitment) for commitment in found] != list(bound):
+            raise MedFabricError(
+                Code.SHARE_UNPROVEN, "these are not commitments to what was dealt to this hospital"
+            )
+        total = np.zeros_like(found[0])
+        for commitment in found:
+            total = self._rns.add(total, commitment)
+        return self._commitments.part(total, len(found)), document[form.length :]
+
+    def dealt_opening(self, raw: bytes, dealers: int) -> tuple[bytes, Shorts]:
+        """The commitments to a dealt part, as a document begins with them, and what opens their
+        sum, from what its node kept.
+
+        Raises:
+            MedFabricError: the wire format's codes.
+        """
+        length = self._committed(dealers).length
+        opening = np.frombuffer(raw[length:], dtype="<i2").astype(np.int64)
+        first, second, third = opening.reshape(SHORTS, -1)
+        return raw[:length], np.stack([second, third, first])
+
+    def share_proof(
+        self,
+        part: Part,
+        aggregate: BinaryIO,
+        share: bytes,
+        place: tuple[int, Sequence[int]],
+        sender: bytes,
+    ) -> ShareProof:
+        """Proofs that a share in a decryption is right.
+
+        Args:
+            part: what is known of the part of the key that it is to be made of.
+            place: the point of the hospital that shares, and those of all who do.
+            sender: who shares in which round: what is copied from another is refused.
+
+        Raises:
+            MedFabricError: ``SHARES_INCOMPLETE``, or the wire format's codes.
+        """
+        factor = self._rns.residues(self.lagrange(*place))
+        times = self._rns.multiply(next(self.sum_form.read(aggregate))[1], factor)
+        shared = Shared(self.form(Kind.SHARE).decode(share)[0, 0], times)
+        return ShareProof(self._rns, part, shared, self.context + sender, self._terms.flood_bits)
+
     def decode_mean(
         self, aggregate: BinaryIO, shares: Sequence[bytes], total_weight: int
     ) -> Iterator[NDArray[np.float64]]:
@@ -462,6 +528,11 @@ def update_sender(plan_id: str, number: int, place: tuple[str, str]) -> bytes:
         place: the hospital and the node.
     """
     return canonical.dumps({"plan": plan_id, "round": number, "sender": place})
+
+
+def share_sender(plan_id: str, number: int, msp_id: str) -> bytes:
+    """What the proof of a hospital's share in round ``number`` is bound to."""
+    return canonical.dumps({"plan": plan_id, "round": number, "share": msp_id})
 
 
 def _uniform(seed: bytes, index: int, prime: int, degree: int) -> Residues:

@@ -70,10 +70,11 @@ class Form:
     @property
     def length(self) -> int:
         """Bytes of content of this form."""
-        return _HEADER.size + self.chunks * self._chunk_length
+        return _HEADER.size + self.chunks * self.chunk_length
 
     @property
-    def _chunk_length(self) -> int:
+    def chunk_length(self) -> int:
+        """Bytes of one chunk."""
         bits = sum(prime.bit_length() for prime in self.primes)
         return self.polynomials * self.degree * bits // 8
 
@@ -136,17 +137,23 @@ class Form:
 
     def _chunks(self, source: BinaryIO) -> Iterator[Residues]:
         for _ in range(self.chunks):
-            raw = source.read(self._chunk_length)
-            if len(raw) != self._chunk_length:
+            raw = source.read(self.chunk_length)
+            if len(raw) != self.chunk_length:
                 raise MedFabricError(Code.WIRE_MALFORMED, "it ends before its last chunk")
-            chunk = self._unpack(raw)
+            chunk = self.unpack(raw)
             if self.kind in _HIDING and not chunk[1].any():
                 raise MedFabricError(
                     Code.TRANSPARENT, "a ciphertext's second polynomial is zero: it hides nothing"
                 )
             yield chunk
 
-    def _unpack(self, raw: bytes) -> Residues:
+    def unpack(self, raw: bytes) -> Residues:
+        """What :meth:`pack` made, ``int64[polynomials, primes, N]``, from foreign bytes of one
+        chunk's length.
+
+        Raises:
+            MedFabricError: ``RESIDUE_RANGE``.
+        """
         result = np.empty((self.polynomials, len(self.primes), self.degree), dtype=np.int64)
         place = 0
         for polynomial in result:

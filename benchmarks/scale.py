@@ -44,7 +44,7 @@ from network.base import Network, up
 from network.topology import Kind
 from trainer import applications, presets
 
-SIZES: dict[int, tuple[int, ...]] = {4: (1, 5, 10), 10: (10, 30), 64: (1, 4, 16)}
+SIZES: dict[int, tuple[int, ...]] = {4: (1, 5, 10), 10: (10, 30, 100), 64: (1, 4, 16)}
 """By number of hospitals, the nodes of each: one consortium that grows, each size with a plan."""
 ROUNDS = 2
 AT_ONCE = 16

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from chaincode.schema import clipping
 from chaincode.schema.encryption import choose
 from chaincode.schema.errors import MedFabricError
 from chaincode.schema.plans import PlanTerms
@@ -56,22 +57,12 @@ def training(
 
 def everyone_decrypts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have the demonstration's plan need every hospital's share."""
-    monkeypatch.setattr(
-        presets,
-        "encryption",
-        lambda work, clip_micro: choose(work, clip_micro=clip_micro, error_nano=10_000),
-    )
+    _encrypting(monkeypatch)
 
 
 def tied(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have the demonstration's plan ask for proofs that updates open under their keys."""
-    monkeypatch.setattr(
-        presets,
-        "encryption",
-        lambda work, clip_micro: choose(
-            work, clip_micro=clip_micro, error_nano=10_000, threshold=3, tied=True
-        ),
-    )
+    _encrypting(monkeypatch, threshold=3, tied=True)
 
 
 def two_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,15 +75,28 @@ def soon_over(monkeypatch: pytest.MonkeyPatch, update_seconds: int = 12) -> None
     _participating(monkeypatch, update_seconds=update_seconds)
 
 
+def _encrypting(monkeypatch: pytest.MonkeyPatch, **wanted: Any) -> None:
+    def changed(terms: PlanTerms) -> PlanTerms:
+        clip = terms.encryption.clip_micro
+        encryption = choose(terms.workload, clip_micro=clip, error_nano=10_000, **wanted)
+        norm = clipping.norm_terms(terms.training, terms.privacy, encryption)
+        acceptance = terms.acceptance.model_copy(update={"norm": norm})
+        return terms.model_copy(update={"encryption": encryption, "acceptance": acceptance})
+
+    _planning(monkeypatch, changed)
+
+
 def _participating(monkeypatch: pytest.MonkeyPatch, **changes: int) -> None:
+    def changed(terms: PlanTerms) -> PlanTerms:
+        participation = terms.participation.model_copy(update=changes)
+        return terms.model_copy(update={"participation": participation})
+
+    _planning(monkeypatch, changed)
+
+
+def _planning(monkeypatch: pytest.MonkeyPatch, changed: Callable[[PlanTerms], PlanTerms]) -> None:
     agreed = presets.plan
-
-    def plan(*args: Any, **named: Any) -> PlanTerms:
-        terms = agreed(*args, **named)
-        changed = terms.participation.model_copy(update=changes)
-        return terms.model_copy(update={"participation": changed})
-
-    monkeypatch.setattr(presets, "plan", plan)
+    monkeypatch.setattr(presets, "plan", lambda *args, **named: changed(agreed(*args, **named)))
 
 
 def until(

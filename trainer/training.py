@@ -51,6 +51,9 @@ __all__ = [
 
 Batch = tuple[torch.Tensor, torch.Tensor]
 
+_EVALUATED = 1 << 17
+"""Values of records that are evaluated at a time."""
+
 
 @dataclass(frozen=True)
 class Compute:
@@ -249,10 +252,21 @@ def evaluate(model: nn.Module, weights: NDArray[np.float32], records: Records) -
     was_training = model.training
     with torch.no_grad():
         model.eval()
-        features = torch.from_numpy(records.features)
-        scores = torch.func.functional_call(model, tensors(model, weights), (features,))
+        state = tensors(model, weights)
+        predicted = [
+            torch.func.functional_call(model, state, (part,)).argmax(dim=1)
+            for part in _parts(torch.from_numpy(records.features))
+        ]
         model.train(was_training)
-    return int((scores.argmax(dim=1).numpy() == records.labels).sum()), len(records)
+    right = torch.cat(predicted).numpy() == records.labels
+    return int(right.sum()), len(records)
+
+
+def _parts(features: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Records to evaluate at a time: what is made of them stays small."""
+    each = max(1, features[:1].numel())
+    parts: tuple[torch.Tensor, ...] = torch.split(features, max(1, _EVALUATED // each))
+    return parts
 
 
 def sgd(parameters: Iterable[nn.Parameter], training: TrainingTerms) -> ProximalSGD:

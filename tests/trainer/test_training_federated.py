@@ -49,6 +49,24 @@ def test_preset_plan_is_accurate_on_validation_records(
     assert np.mean(accuracies) > 0.93
 
 
+def test_many_records_are_evaluated_a_few_at_a_time(
+    parts: list[tuple[Records, Records]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    records = pooled([training for training, _ in parts])
+    model = registry.build("logistic", {"features": 20, "classes": 2})
+    weights = np.random.default_rng(5).normal(size=parameters(model).shape).astype(np.float32)
+    whole = evaluate(model, weights, records)
+    seen: list[int] = []
+    model.register_forward_pre_hook(lambda _, given: seen.append(len(given[0])))
+
+    monkeypatch.setattr("trainer.training._EVALUATED", 20 * 32)
+
+    assert evaluate(model, weights, records) == whole
+    assert (sum(seen), max(seen)) == (len(records), 32)
+    nothing = Records(records.features[:0], records.labels[:0])
+    assert evaluate(model, weights, nothing) == (0, 0)
+
+
 def test_a_small_hospital_does_not_set_everybodys_noise(tmp_path: Path) -> None:
     hospitals, _ = load(WDBC, write(WDBC, tmp_path, 4, 2, "quantity"))
     parts = [split(records, 0.2, seed=2) for records in hospitals]

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -26,6 +26,13 @@ MOST_BYTES = 64 * 1024
 """Of a card: four certificates and a few words."""
 _LABEL = r"[a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?"
 _NAME = re.compile(rf"{_LABEL}(\.{_LABEL})*")
+_NO_CERTIFICATE = (
+    ValueError,
+    TypeError,
+    InvalidSignature,
+    UnsupportedAlgorithm,
+    x509.ExtensionNotFound,
+)
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 Pem = Annotated[str, Field(min_length=1, max_length=16 * 1024)]
@@ -138,7 +145,7 @@ def problem(card: Card) -> str | None:
             return "orderer_identity: is no orderer's certificate"
         if not _names(server, card.host):
             return f"orderer_tls: is not for {card.host}"
-    except (ValueError, TypeError, InvalidSignature, x509.ExtensionNotFound) as error:
+    except _NO_CERTIFICATE as error:
         return f"a certificate is not what it must be: {error or type(error).__name__}"
     return None
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -143,6 +145,24 @@ def test_a_card_that_is_no_file_or_too_long_is_refused(tmp_path: Path) -> None:
 
     assert refused(lambda: cards.read(tmp_path / "none")).code == Code.CARD_REFUSED
     assert "larger" in refused(lambda: cards.read(long)).message
+
+
+def test_a_certificate_over_an_unknown_curve_is_refused(
+    made: tuple[Path, list[Card]], tmp_path: Path
+) -> None:
+    _, everyone = made
+    authority = x509.load_pem_x509_certificate(everyone[0].identity_authority.encode())
+    curve = bytes.fromhex("06082a8648ce3d030107")
+    damaged = authority.public_bytes(Encoding.DER).replace(curve, curve[:-1] + b"\x7f")
+    body = base64.encodebytes(damaged).decode()
+    pem = f"-----BEGIN CERTIFICATE-----\n{body}-----END CERTIFICATE-----\n"
+    path = tmp_path / "card"
+    path.write_text(everyone[0].model_copy(update={"identity_authority": pem}).model_dump_json())
+
+    error = refused(lambda: cards.read(path))
+
+    assert error.code == Code.CARD_REFUSED
+    assert "Curve" in error.message
 
 
 @settings(

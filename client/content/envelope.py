@@ -23,7 +23,7 @@ from collections.abc import Iterable, Iterator
 from typing import BinaryIO
 
 from cryptography import x509
-from cryptography.exceptions import InvalidTag
+from cryptography.exceptions import InvalidTag, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -154,7 +154,7 @@ def recipient(certificate_pem: bytes) -> tuple[ec.EllipticCurvePublicKey, str]:
     """
     try:
         key = x509.load_pem_x509_certificate(certificate_pem).public_key()
-    except ValueError:
+    except (ValueError, UnsupportedAlgorithm):
         key = None
     if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
         raise MedFabricError(Code.BAD_IDENTITY, "not a certificate of a P-256 key; name another")

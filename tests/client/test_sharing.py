@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,6 +10,8 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.arguments import EXAMPLES
@@ -363,3 +366,15 @@ def test_a_model_is_shared_at_the_command_line(parties, authority, tmp_path):
     assert [row["node"] for row in listed["fetched"]] == [f"bed of {TWO}"]
     assert run("boss", "revoke", "ward-1", TWO, "bed", "--reason", "over")[0] == 0
     assert run("bed", *fetch)[0] == Exit.REFUSED
+
+
+def test_a_certificate_over_an_unknown_curve_is_refused(authority):
+    identity = make_identity(authority, "node1", msp_id=ONE)
+    sound = x509.load_pem_x509_certificate(identity.certificate_pem)
+    curve = bytes.fromhex("06082a8648ce3d030107")
+    damaged = sound.public_bytes(Encoding.DER).replace(curve, curve[:-1] + b"\x7f")
+    body = base64.encodebytes(damaged)
+    pem = b"-----BEGIN CERTIFICATE-----\n" + body + b"-----END CERTIFICATE-----\n"
+
+    with pytest.raises(MedFabricError, match=Code.BAD_IDENTITY):
+        envelopes.recipient(pem)

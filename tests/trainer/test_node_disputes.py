@@ -11,12 +11,13 @@ from support.ceremony import Ceremony
 from support.scenario import HOSPITALS, dataset_of, terms
 from support.small_plan import REF
 
-from chaincode.schema.base import Role
+from chaincode.schema.base import ContentRef, Role
 from chaincode.schema.disputes import ShareProof as Posted
 from chaincode.schema.disputes import ShareVerdict
 from chaincode.schema.errors import Code, MedFabricError
 from chaincode.schema.plans import Participant, PlanTerms
-from chaincode.schema.rounds import RoundStatus, RoundView, WholeRound
+from chaincode.schema.rounds import Objection, RoundStatus, RoundView, WholeRound
+from trainer.node.disputes import Disputes
 from trainer.node.duties import Duty, Me, Snapshot, Task, duties
 from trainer.privacy.sampling import fresh
 from trainer.privacy.shareproof import ShareProof
@@ -164,3 +165,36 @@ def test_in_a_dispute_holders_prove_and_then_all_judge(ceremony: Ceremony) -> No
     assert due(RoundStatus.DISPUTED, proofs=proofs) == [(Task.ADVANCE_ROUND, 0)]
     assert due(RoundStatus.JUDGING) == [(Task.JUDGE_SHARES, 0), (Task.ADVANCE_ROUND, 1001)]
     assert due(RoundStatus.JUDGING, verdicts=verdicts) == [(Task.ADVANCE_ROUND, 0)]
+
+
+class _Withholding:
+    """A store without the proof, and the objections to that."""
+
+    def __init__(self) -> None:
+        self.objected: list[str] = []
+
+    def fetch(self, _: ContentRef) -> bytes:
+        raise MedFabricError(Code.CONTENT_MISSING, "it is not there")
+
+    def object(self, plan_id: str, number: int, sha256: str, code: str) -> None:
+        self.objected.append(sha256)
+
+
+def test_who_never_gives_its_proof_is_found_once_its_time_to_mend_that_is_over(
+    ceremony: Ceremony,
+) -> None:
+    store: Any = _Withholding()
+    nothing: Any = None
+    disputes = Disputes(ONE, nothing, nothing, store, nothing, nothing, nothing)
+    place = {"plan_id": "plan", "round": 1, "node_id": "node1", "posted_at": 1}
+    proof = Posted(msp_id=TWO, proof=REF, **place)
+    said = {**place, "msp_id": ONE, "subject_sha256": REF.sha256, "code": "MF-7020"}
+    first, again = Objection(**said), Objection(**said, again=True)
+
+    for objections in ((), (first,)):
+        with pytest.raises(MedFabricError, match=Code.CONTENT_MISSING):
+            disputes._refuted(_now(ceremony, RoundStatus.JUDGING, objections=objections), proof)
+    now = _now(ceremony, RoundStatus.JUDGING, objections=(first, again))
+
+    assert disputes._refuted(now, proof)
+    assert store.objected == [REF.sha256] * 2

@@ -32,6 +32,8 @@ from network.topology import HOST, Hospital, Layout
 
 _REGISTRAR = "registrar"
 _HOURS_OF_MEMBER = 5 * 365 * 24
+_ATTRIBUTES = [{"name": crypto.ROLES, "optional": True}]
+"""What certificates say; without being asked the server would add three that nobody reads."""
 
 
 def spec(layout: Layout, hospital: Hospital) -> Spec:
@@ -99,7 +101,7 @@ class Service:
         folder = self._layout.user(self._hospital.slug, name)
         current = _load(folder / "private_key.pem", folder / "certificate.pem")
         key = ec.generate_private_key(ec.SECP256R1())
-        request = {"certificate_request": _csr(name, key)}
+        request = {"certificate_request": _csr(name, key), "attr_reqs": _ATTRIBUTES}
         ask = partial(self._hfc._ca_client.reenroll, request, current)
         certificate, _ = self._asked(ask, f"re-enrol {name}")
         return crypto.Pair(certificate, crypto.private_pem(key))
@@ -134,7 +136,7 @@ class Service:
 
     def _enrolled(self, name: str, secret: str) -> crypto.Pair:
         key = ec.generate_private_key(ec.SECP256R1())
-        ask = partial(self._hfc._ca_client.enroll, name, secret, _csr(name, key))
+        ask = partial(self._hfc._ca_client.enroll, name, secret, _csr(name, key), "", _ATTRIBUTES)
         certificate, _ = self._asked(ask, f"enrol {name}")
         return crypto.Pair(certificate, crypto.private_pem(key))
 

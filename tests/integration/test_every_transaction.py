@@ -153,7 +153,7 @@ WRONG: dict[str, tuple[dict[str, Any], Code]] = {
 """What makes the example one of wrong content after the whole life, and why it is refused."""
 ANY_CONTENT = {"consortium:Leave", "consortium:ProposeRules"}
 """Whose arguments name nothing that could be missing or in another state."""
-USUAL_POST = {False: 5_600, True: 6_200}
+USUAL_POST = {False: 5_200, True: 5_800}
 """Bytes of an update, an attestation, a share or an evaluation, endorsed by three hospitals; more
 with certificates of fabric-ca-server, which say more."""
 WRITING = sorted(name for name, row in TRANSACTIONS.items() if row.writes)

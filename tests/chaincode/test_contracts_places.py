@@ -25,6 +25,7 @@ from support.scenario import (
 )
 
 from chaincode.schema.base import Role
+from chaincode.schema.encryption import choose
 from chaincode.schema.errors import Code
 from chaincode.schema.plans import DynamicTerms, ParticipationTerms
 
@@ -325,7 +326,9 @@ class Large(Scenario):
         rule = DynamicTerms(hospitals=TEN, slots=2, least_samples=SAMPLES)
         plan = terms()
         who = ParticipationTerms(participants=(), dynamic=rule, quorum=10, agreement=6)
-        self.plan = plan.model_copy(update={"participation": who})
+        plan = plan.model_copy(update={"participation": who})
+        hidden = choose(plan.workload, clip_micro=8_000_000, error_nano=10_000)
+        self.plan = plan.model_copy(update={"encryption": hidden})
         self.cost: dict[str, tuple[int, int]] = {}
 
     def counted(self, msp_id, name, args, user=None, label=""):

@@ -176,7 +176,7 @@ def choose(
             "tied": tied,
         }
         masked = _masked(EncryptionTerms.model_validate(ring), work, error_nano)
-        terms = _flooded(masked, work)
+        terms = flooded(masked, work)
         if terms is None or terms.statistical_bits < statistical_bits:
             continue
         if (refused := refusal(terms, work)) is None:
@@ -326,8 +326,9 @@ def _most_levels(terms: EncryptionTerms, work: Workload) -> int:
     return most_levels(terms.mask_bits, terms.weight_bits)
 
 
-def _flooded(terms: EncryptionTerms, work: Workload) -> EncryptionTerms | None:
-    """The terms with as much flooding as the modulus has room for; None if with none."""
+def flooded(terms: EncryptionTerms, work: Workload) -> EncryptionTerms | None:
+    """The terms with as much flooding as their modulus has room for; None if with none. For a key
+    that is handed on, whose ring is given, to others or another threshold."""
     for flood in range(_LARGEST_FLOOD, 9, -1):
         tried = terms.model_copy(update={"flood_bits": flood})
         scale = _noise(tried, work).bit_length() + terms.tied

@@ -14,6 +14,7 @@ from support.networks import KINDS
 from support.training import ended, until
 
 from chaincode.schema.consortium import Node, RegisterNodeArgs
+from chaincode.schema.encryption import flooded
 from chaincode.schema.errors import Code
 from chaincode.schema.plans import DynamicTerms, Plan, PlanStatus, PlanTerms, ScheduleTerms
 from chaincode.schema.rounds import Round, RoundStatus, RoundView
@@ -104,12 +105,14 @@ def _succeed(run: Run) -> None:
     changes = {
         "plan_id": NEXT,
         "participation": who,
-        "encryption": terms.encryption.model_copy(update={"threshold": None}),
         "model": terms.model.model_copy(update={"base": base_model}),
         "key": terms.handed_on(made),
     }
+    after = terms.model_copy(update=changes)
+    # Where all decrypt, there has to be room for proofs of their shares.
+    hidden = flooded(after.encryption.model_copy(update={"threshold": None}), after.workload)
     datasets = {hospital.slug: f"{run.options.application}-{hospital.slug}" for hospital in stays}
-    demo.steps.agree_plan(stays, terms.model_copy(update=changes), datasets)
+    demo.steps.agree_plan(stays, after.model_copy(update={"encryption": hidden}), datasets)
 
 
 def _dynamic_plan(*args: Any, **others: Any) -> PlanTerms:

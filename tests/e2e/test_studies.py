@@ -82,18 +82,20 @@ def _until(seen: Callable[[], bool], seconds: float = 120.0) -> None:
 
 
 def _agree(run: Run, admins: dict[str, Consortium], terms: StudyTerms) -> None:
-    first = next(iter(admins.values()))
+    first, *others = list(admins.values())[:3]
     first.submit("study:Propose", terms, studies.Study)
     for one in terms.datasets:
         args = {"study_id": terms.study_id, "terms_sha256": terms.sha256}
         admins[one.msp_id].studies.consent(dataset_id=one.dataset_id, **args)
-    for admin in list(admins.values())[:3]:
+    for admin in (first, *others):
+        admin.catch_up(first)
         admin.charter.vote(
             subject=Subject.STUDY,
             subject_id=terms.study_id,
             subject_sha256=terms.sha256,
             approve=True,
         )
+        first.catch_up(admin)
     first.studies.advance(study_id=terms.study_id)
 
 

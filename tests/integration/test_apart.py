@@ -102,6 +102,15 @@ class Machines:
         arguments = ["admin", "config", "submit", str(change), "--identity", str(admin)]
         done = CliRunner().invoke(cli, [*arguments, "--connection", str(own)])
         assert done.exit_code == 0, done.output
+        self.follow(last, FOUNDERS)
+
+    def follow(self, leader: str, slugs: Sequence[str]) -> None:
+        """Wait until these hospitals' peers have all blocks that the leader's has."""
+        with self.gateway(leader) as gateway:
+            height = gateway.height()
+        for slug in slugs:
+            with self.gateway(slug) as gateway:
+                wait_until(lambda: gateway.height() >= height, f"the blocks at {slug}", 60)
 
     def gateway(self, slug: str) -> Gateway:
         layout = self.layout(slug)

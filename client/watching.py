@@ -86,10 +86,12 @@ def watch(consortium: Consortium, plan_id: str) -> Iterator[Standing]:
 
 def _ended(consortium: Consortium, before: Standing, now: Standing) -> Iterator[Standing]:
     """How rounds ended that another has followed since the reading before."""
-    plan_id = now.plan
-    for number in range(before.round or 1, now.round or 1):
-        plan = consortium.plans.get(plan_id=plan_id).plan
-        ended = of_round(plan, consortium.rounds.get(plan_id=plan_id, number=number))
+    followed = range(before.round or 1, now.round or 1)
+    if not followed:
+        return
+    plan = consortium.plans.get(plan_id=now.plan).plan
+    for number in followed:
+        ended = of_round(plan, consortium.rounds.get(plan_id=now.plan, number=number))
         if ended != before:
             yield ended
 
@@ -112,7 +114,7 @@ def standing(consortium: Consortium, plan_id: str) -> Standing:
 
 def _voted(consortium: Consortium, plan: Plan) -> Standing:
     ballot = consortium.charter.ballot(subject=Subject.PLAN, subject_id=plan.plan_id)
-    members = consortium.charter.get().consortium.hospitals
+    members = consortium.charter.members().hospitals
     given = [vote.msp_id for vote in ballot.votes]
     note = f"{ballot.needed} approvals carry it"
     if ballot.decided is not None:

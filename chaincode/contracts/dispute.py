@@ -82,12 +82,6 @@ def _in_stage(context: Context, plan_id: str, number: int, stage: RoundStatus) -
     plan = plans.running(context, plan_id)
     plans.participating(context, plan.terms)
     round_ = context.get(keys.round_(plan_id, number), Round)
-    if round_.status is not stage:
-        raise MedFabricError(
-            Code.BAD_STATE, f"round {number} is {round_.status}, not {stage}; read it again"
-        )
-    if context.now > round_.deadline:
-        raise MedFabricError(
-            Code.DEADLINE_PASSED, f"this stage of round {number} ended; wait for the next"
-        )
+    plans.check_stage(round_, stage)
+    plans.check_time(context, round_)
     return round_

@@ -115,14 +115,8 @@ def _in_stage(
     round_ = context.get(keys.round_(plan_id, number), Round)
     if not isinstance(plan.terms.encryption, MaskingTerms):
         raise MedFabricError(Code.BAD_STATE, f"plan {plan_id} masks nothing")
-    if round_.status is not stage:
-        raise MedFabricError(
-            Code.BAD_STATE, f"round {number} is {round_.status}, not {stage}; read it again"
-        )
-    if context.now > round_.deadline:
-        raise MedFabricError(
-            Code.DEADLINE_PASSED, f"this stage of round {number} ended; wait for the next"
-        )
+    plans.check_stage(round_, stage)
+    plans.check_time(context, round_)
     return plan, round_
 
 

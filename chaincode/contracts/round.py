@@ -133,7 +133,7 @@ class RoundContract:
             raise MedFabricError(
                 Code.DUPLICATE_UPDATE, f"{context.node_id} has declined this round; it stands"
             )
-        _in_time(context, round_)
+        plans.check_time(context, round_)
         _keyed(context, plan, round_)
         _check_new(context, round_, args)
         dataset = _consented_dataset(context, plan, participant, args.dataset_id)
@@ -224,7 +224,7 @@ class RoundContract:
         plan = plans.running(context, args.plan_id)
         plans.participating(context, plan.terms)
         round_ = _in_stage(context, args.plan_id, args.round, RoundStatus.AGGREGATED)
-        _in_time(context, round_)
+        plans.check_time(context, round_)
         if args.aggregate_sha256 != round_.aggregate_sha256:
             raise MedFabricError(
                 Code.WRONG_AGGREGATE, "the share is for another aggregate than the accepted one"
@@ -254,7 +254,7 @@ class RoundContract:
         plan = plans.running(context, args.plan_id)
         plans.participating(context, plan.terms)
         round_ = _in_stage(context, args.plan_id, args.round, RoundStatus.DECRYPTED)
-        _in_time(context, round_)
+        plans.check_time(context, round_)
         if (args.candidate is None) is (args.failure is None):
             raise MedFabricError(
                 Code.BAD_ARGUMENT, "name either the candidate or why there is none"
@@ -432,18 +432,8 @@ def _unfinished(context: Context, plan_id: str, number: int) -> tuple[Plan, Roun
 
 def _in_stage(context: Context, plan_id: str, number: int, *stage: RoundStatus) -> Round:
     round_ = context.get(keys.round_(plan_id, number), Round)
-    if round_.status not in stage:
-        raise MedFabricError(
-            Code.BAD_STATE, f"round {number} is {round_.status}, not {stage[0]}; read it again"
-        )
+    plans.check_stage(round_, *stage)
     return round_
-
-
-def _in_time(context: Context, round_: Round) -> None:
-    if context.now > round_.deadline:
-        raise MedFabricError(
-            Code.DEADLINE_PASSED, f"this stage of round {round_.number} ended; wait for the next"
-        )
 
 
 def _consented_dataset(

@@ -106,8 +106,8 @@ def fetch(connection: Connection, identity: Identity, folder: Path | str) -> int
     """Bring the blocks that the folder lacks, up to the newest; returns how many there are then.
 
     Raises:
-        MedFabricError: ``UNREACHABLE`` where the peer does not answer or refuses,
-            ``FILE_UNUSABLE`` where the folder cannot be written.
+        MedFabricError: ``UNREACHABLE`` where the peer does not answer, ``IDENTITY_REFUSED`` where
+            the identity may not read, ``FILE_UNUSABLE`` where the folder cannot be written.
     """
     folder = Path(folder)
     try:
@@ -151,7 +151,8 @@ def deliver(
     """Blocks from ``start`` to the newest, as (number, bytes), by a peer's Deliver service.
 
     Raises:
-        MedFabricError: ``UNREACHABLE`` where the peer does not answer or refuses.
+        MedFabricError: ``UNREACHABLE`` where the peer does not answer, ``IDENTITY_REFUSED`` where
+            the identity may not read.
     """
     newest = ab_pb2.SeekPosition(newest=ab_pb2.SeekNewest())
     found = list(_seek(connection, identity, newest, newest, timeout_s))
@@ -169,7 +170,8 @@ def fetch_one(connection: Connection, identity: Identity, number: int | None) ->
     """One block as the peer has it; the newest where no number is given.
 
     Raises:
-        MedFabricError: ``UNREACHABLE`` where the peer does not answer, refuses or lacks it.
+        MedFabricError: ``UNREACHABLE`` where the peer does not answer or lacks it,
+            ``IDENTITY_REFUSED`` where the identity may not read.
     """
     place = ab_pb2.SeekPosition(newest=ab_pb2.SeekNewest())
     if number is not None:
@@ -209,10 +211,12 @@ def _blocks(stream: Any) -> Iterator[tuple[int, bytes]]:
         if response.WhichOneof("Type") != "block":
             if response.status == common_pb2.Status.SUCCESS:
                 return
+            forbidden = response.status == common_pb2.Status.FORBIDDEN
             raise MedFabricError(
-                Code.UNREACHABLE,
+                Code.IDENTITY_REFUSED if forbidden else Code.UNREACHABLE,
                 f"the peer refuses to deliver blocks ({common_pb2.Status.Name(response.status)}); "
-                "use an identity that may read the channel",
+                "use an identity that may read the channel: of this hospital, neither revoked nor "
+                "expired",
             )
         yield response.block.header.number, response.block.SerializeToString(deterministic=True)
 

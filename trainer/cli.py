@@ -81,7 +81,7 @@ def report(config: Path, plan_id: str, out: Path | None, as_json: bool) -> None:
     found = reports.report(config, plan_id)
     if out is not None:
         pages.write(out, reports.page(found))
-    show(found, as_json=as_json)
+    show(found if as_json else found.told(), as_json=as_json)
 
 
 @node.command()

@@ -31,7 +31,7 @@ class Exit(IntEnum):
     USAGE = 2
     """The command line itself is wrong."""
     REFUSED = 3
-    """The ledger's contracts refused: rights, state, budget, terms."""
+    """The channel or its contracts refused: identity, rights, state, budget, terms."""
     UNREACHABLE = 4
     """A peer, an orderer or a content store did not answer, or not in time."""
     UNVERIFIED = 5
@@ -48,6 +48,7 @@ class Exit(IntEnum):
 
 _BY_CODE: dict[str, Exit] = {
     Code.INTERNAL: Exit.BUG,
+    Code.IDENTITY_REFUSED: Exit.REFUSED,
     Code.UNREACHABLE: Exit.UNREACHABLE,
     Code.EVALUATE_FAILED: Exit.UNREACHABLE,
     Code.ENDORSE_FAILED: Exit.UNREACHABLE,

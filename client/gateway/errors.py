@@ -6,6 +6,7 @@ peer reports it; everything else has the code of its stage.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ from chaincode.schema.errors import Code, MedFabricError, parse
 _TRAILER = "grpc-status-details-bin"
 _LONGEST = 2_000
 _MISMATCH = "ProposalResponsePayloads do not match"
+_DENIED = re.compile(r"access denied|\bFORBIDDEN\b")
+"""What peers and orderers say to an identity that the channel's rules do not let ask."""
 _UNSEEN = (
     "no peer combination can satisfy the endorsement policy",
     "required chaincodes are not installed on sufficient peers",
@@ -75,15 +78,23 @@ class GatewayError(MedFabricError):
         """The typed error of a failed call; ``doing`` says what was tried."""
         status, text, details = error.code(), _clean(error.details() or ""), _details(error)
         found = _refusal(text, details)
+        said = "; ".join(f"{d.msp_id} at {d.address}: {d.message}" for d in details)
+        told = f"{status.name}: {text}" + (f" [{said}]" if said else "")
         if found is not None:
             code, message = found.code, found.message
+        elif status is grpc.StatusCode.PERMISSION_DENIED or _DENIED.search(told):
+            code = Code.IDENTITY_REFUSED
+            message = (
+                f"{doing}: {told}; the channel does not take this identity: it is revoked or "
+                "expired, or of another hospital than its connection.json; have the hospital "
+                "enrol the node anew"
+            )
         elif status is grpc.StatusCode.UNAVAILABLE and not details:
             code = Code.UNREACHABLE
             message = f"{doing}: no answer ({text}); check that the hospital's peer runs"
         else:
-            said = "; ".join(f"{d.msp_id} at {d.address}: {d.message}" for d in details)
             code = cls.stage_code
-            message = f"{doing}: {status.name}: {text}" + (f" [{said}]" if said else "")
+            message = f"{doing}: {told}"
         return cls(
             code, message, transaction_id=transaction_id, status=status.name, details=details
         )

@@ -18,6 +18,7 @@ from support.pki import make_authority
 from support.scripted_gateway import fail, hang, prepare
 
 from chaincode.schema.errors import Code, MedFabricError
+from client.cli.output import Exit, exit_code
 from client.connection import Connection
 from client.consortium import Consortium
 from client.gateway import (
@@ -25,6 +26,7 @@ from client.gateway import (
     CommitStatusError,
     EndorseError,
     EvaluateError,
+    GatewayError,
     Policy,
     SubmitError,
 )
@@ -195,6 +197,30 @@ def test_peers_that_stay_unseen_end_the_transaction_with_nothing_submitted(peer,
 
     assert len(transaction_ids(peer)) == tries
     assert "Submit" not in peer.service.asked
+
+
+@pytest.mark.parametrize(
+    ("method", "failure"),
+    [
+        ("Evaluate", fail(STATUS.FAILED_PRECONDITION, "access denied: channel [medfabric]")),
+        (
+            "Endorse",
+            fail(STATUS.ABORTED, "failed to endorse", (*OWN, "access denied: revoked")),
+        ),
+        ("Submit", fail(STATUS.ABORTED, "unsuccessful response from orderer: status=FORBIDDEN")),
+    ],
+)
+def test_an_identity_that_the_channel_does_not_take_is_refused(peer, consortium, method, failure):
+    peer.service.script(method, failure, failure)
+    gateway = consortium.gateway
+    ask = gateway.evaluate if method == "Evaluate" else gateway.submit
+
+    with pytest.raises(GatewayError, match="have the hospital enrol") as caught:
+        ask([b"plan:Advance", b"{}"])
+
+    assert caught.value.code == Code.IDENTITY_REFUSED
+    assert exit_code(caught.value) == Exit.REFUSED
+    assert len(peer.service.asked[method]) == 1
 
 
 def test_a_chaincode_that_nobody_defined_is_not_proposed_to_again(peer, consortium):

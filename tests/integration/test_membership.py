@@ -204,8 +204,11 @@ def test_revoked_identity_is_refused_and_what_it_did_stays_proven(life: Life) ->
         assert told["done"]
         with pytest.raises(MedFabricError, match="FORBIDDEN"):
             endorsed.submit().status()
-        with pytest.raises(MedFabricError, match="MF-7011"):
+        with pytest.raises(MedFabricError, match="MF-7004"):
             life.registering(deputy).endorse()
+    gone = str(life.network.layout.user("hospital2", "deputy"))
+    asked = life.command("admin", "node", "list", "--identity", gone, code=Exit.REFUSED)
+    assert asked["error"] == Code.IDENTITY_REFUSED
     ledger = life.proven()
     writings = [writing for written in ledger.writings.values() for writing in written]
     assert len({w.tx_id for w in writings if w.common_name == "deputy"}) == 1

@@ -69,6 +69,11 @@ def test_byte_order_mark_is_no_part_of_the_first_column(tmp_path: Path) -> None:
         ("age,dose,age,outcome\n1,1,1,ill\n", "MF-9006.*more than one column 'age'"),
         ("age,dose,outcome\n", "MF-9006.*no records"),
         ("", "MF-9006.*no column 'age'"),
+        (
+            "age;dose;outcome\n1;1;ill\n",
+            "MF-9006.*semicolons between its fields; write it with commas",
+        ),
+        ('"age"\tdose\toutcome\n1\t1\till\n', "MF-9006.*tabs between its fields"),
         ("age,dose,outcome\n1,1,ill\n1,,ill\n", "MF-9005.*line 3: column 'dose' is missing"),
         ("age,dose,outcome\n1,nan,ill\n", "MF-9005.*line 2: column 'dose'"),
         ("age,dose,outcome\nold,1,ill\n", "MF-9005.*line 2: column 'age'"),

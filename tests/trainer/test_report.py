@@ -30,6 +30,15 @@ def test_confusion_recall_and_calibration_of_known_predictions() -> None:
     assert found.calibration_error == pytest.approx((0.65 + 2 * 0.3 + 2 * 0.1) / 5)
 
 
+def test_confusion_is_read_with_its_headings() -> None:
+    found = quality(probabilities([0.1, 0.8, 0.8]), np.array([0, 0, 1]), CLASSES)
+
+    assert found.told()["confusion"] == [
+        {"class": "no", "as no": 1, "as yes": 1, "recall": 0.5},
+        {"class": "yes", "as no": 0, "as yes": 1, "recall": 1.0},
+    ]
+
+
 def test_calibration_error_of_deserved_confidence_is_small() -> None:
     draw = np.random.default_rng(0)
     yes = draw.random(40_000)

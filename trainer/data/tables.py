@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from trainer.data.split import part_named
 
 MISSING = frozenset({"", "na", "n/a", "nan", "null", "none"})
 """What tables write, in any case, where there is no value."""
+
+_OTHER_SIGNS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 
 Values = NDArray[np.float64] | NDArray[np.float32]
 Row = dict[str, str]
@@ -63,7 +66,15 @@ def rows(path: Readable, columns: list[str]) -> Iterator[tuple[str, Row]]:
         MedFabricError: ``DATA_MISMATCH`` of the header, ``DATA_VALUE`` of a row.
     """
     with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file, strict=True)
+        first = file.readline()
+        for sign, called in _OTHER_SIGNS.items():
+            if sign in first and set(columns) <= set(next(csv.reader([first], delimiter=sign))):
+                raise MedFabricError(
+                    Code.DATA_MISMATCH,
+                    f"{path} seems to have {called} between its fields; write it with commas, and "
+                    "numbers with points (a spreadsheet's 'CSV UTF-8, comma separated')",
+                )
+        reader = csv.DictReader(itertools.chain([first], file), strict=True)
         header = list(reader.fieldnames or [])
         for name in columns:
             if header.count(name) != 1:

@@ -72,6 +72,11 @@ class NodeReport(BaseModel):
     personal: list[PersonalLine]
     lineage: list[Link]
 
+    def told(self) -> dict[str, Any]:
+        """The same for reading; see :meth:`~trainer.report.quality.Quality.told`."""
+        quality = self.quality.told() if self.quality else None
+        return {**self.model_dump(mode="json"), "quality": quality}
+
 
 def report(path: Path, plan_id: str) -> NodeReport:
     """Report on a plan as it stands; the agent may be running.

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +40,19 @@ class Quality(BaseModel):
     recall: list[float]
     calibration: list[Bin]
     calibration_error: float
+
+    def told(self) -> dict[str, Any]:
+        """The same for reading: the confusion matrix with its headings, a row for each class."""
+        rows = [
+            {
+                "class": name,
+                **{f"as {other}": n for other, n in zip(self.classes, row, strict=True)},
+            }
+            | {"recall": round(recall, 4)}
+            for name, row, recall in zip(self.classes, self.confusion, self.recall, strict=True)
+        ]
+        rest = self.model_dump(exclude={"classes", "recall"})
+        return {**rest, "confusion": rows}
 
 
 def assess(

@@ -109,3 +109,12 @@ def test_picture_follows_the_base_past_a_failed_round() -> None:
     assert [drawn.count(f"model {m[:8]}") for m in (one, two)] == [1, 1]
     assert drawn.count("#f3d6d6") == 1
     assert drawn.count("<line") == 4 + 3 + 2
+
+
+def test_picture_leaves_out_how_all_names_begin() -> None:
+    names = ["breast-cancer-hospital1", "breast-cancer-hospital2"]
+    drawn = parts.picture([Link(round=1, base="ab" * 32, model=None, datasets=names)])
+
+    assert all(f">{name}</title>" in drawn for name in names)
+    assert ">hospital1</text>" in drawn
+    assert ">hospital2</text>" in drawn

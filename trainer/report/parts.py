@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import takewhile
 
 from client.pages import figure, svg, table, text
 from trainer.report.ledger import Account, Link, Share
@@ -25,7 +26,10 @@ def calibration(found: Quality) -> str:
     drawn, axes = figure()
     axes.plot([0, 1], [0, 1], color="grey", linestyle=":", label="confidence deserved")
     bins = found.calibration
-    axes.plot([b.confidence for b in bins], [b.accuracy for b in bins], "o-", label="this model")
+    sizes = [12 + 240 * b.records / found.records for b in bins]
+    axes.scatter(
+        [b.confidence for b in bins], [b.accuracy for b in bins], s=sizes, label="this model"
+    )
     for one in bins:
         axes.annotate(
             str(one.records),
@@ -34,7 +38,7 @@ def calibration(found: Quality) -> str:
             textcoords="offset points",
             fontsize="x-small",
         )
-    axes.set(xlabel="mean confidence", ylabel="accuracy", xlim=(0, 1.02), ylim=(0, 1.05))
+    axes.set(xlabel="mean confidence", ylabel="accuracy", xlim=(0, 1.06), ylim=(-0.05, 1.1))
     axes.legend(loc="upper left")
     told = (
         f"<p>Expected calibration error {found.calibration_error:.3f} over {found.records} "
@@ -117,7 +121,10 @@ def picture(found: Sequence[Link]) -> str:
             at[link.model] = here
             lines.append(_line(here, _MIDDLE, here, _TOP))
             boxes.append(_box(here, _TOP, f"model {link.model[:8]}", "#d9ecdc"))
-    boxes += [_box(places[name], _BOTTOM, name, "#dce6f3") for name in datasets]
+    common = _common(datasets)
+    boxes += [
+        _box(places[name], _BOTTOM, name.removeprefix(common), "#dce6f3", name) for name in datasets
+    ]
     body = "".join([*lines, *boxes])
     failed = any(link.model is None for link in found)
     return (
@@ -131,9 +138,20 @@ def _line(x: int, y: int, to_x: int, to_y: int) -> str:
     return f'<line x1="{x}" y1="{y}" x2="{to_x}" y2="{to_y}" stroke="#bbb"/>'
 
 
-def _box(x: int, y: int, words: str, fill: str) -> str:
+def _common(names: Sequence[str]) -> str:
+    """How all names begin, up to a hyphen; boxes have no room for it."""
+    if len(names) < 2:
+        return ""
+    columns = takewhile(lambda column: len(set(column)) == 1, zip(*names, strict=False))
+    head, hyphen, _ = "".join(column[0] for column in columns).rpartition("-")
+    return head + hyphen
+
+
+def _box(x: int, y: int, words: str, fill: str, whole: str = "") -> str:
     shown = words if len(words) <= 18 else f"{words[:17]}…"
+    title = f"<title>{text(whole)}</title>" if whole else ""
     return (
+        f"<g>{title}"
         f'<rect x="{x - 60}" y="{y - 17}" {_BOX.format(fill=fill)}/>'
-        f'<text x="{x}" y="{y + 4}">{text(shown)}</text>'
+        f'<text x="{x}" y="{y + 4}">{text(shown)}</text></g>'
     )

@@ -240,6 +240,8 @@ def _study(one: _Set, epsilon: float | None = None) -> StudyTerms:
 def _plot(curves: dict[str, dict[str, list[float]]]) -> None:
     from matplotlib.figure import Figure
 
+    from client.pages import doubling
+
     figure = Figure(figsize=(9, 3.4), layout="constrained")
     axes = figure.subplots(1, 2)
     for name, of in curves.items():
@@ -248,8 +250,8 @@ def _plot(curves: dict[str, dict[str, list[float]]]) -> None:
             (line,) = axis.plot(EPSILONS, noised, "o-", label=name)
             axis.axhline(exact, color=line.get_color(), linestyle=":", linewidth=1)
     for axis, what in zip(axes, ("logistic: test accuracy", "linear: explained"), strict=True):
-        axis.set(xlabel="epsilon at delta 1e-5", ylabel=what, xscale="log")
-        axis.set_xticks(EPSILONS, [f"{epsilon:g}" for epsilon in EPSILONS])
+        axis.set(xlabel="epsilon at delta 1e-5", ylabel=what)
+        doubling(axis, EPSILONS)
     axes[0].legend()
     axes[1].set_ylim(bottom=-0.1)
     figure.savefig(PLOT, format="svg", metadata={"Date": None})

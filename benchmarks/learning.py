@@ -233,12 +233,14 @@ def _guarantee() -> list[float]:
 def _plot(swept: dict[str, list[float]], spent: list[float]) -> None:
     from matplotlib.figure import Figure
 
+    from client.pages import doubling
+
     figure = Figure(figsize=(9, 3.4), layout="constrained")
     left, right = figure.subplots(1, 2)
     for name, points in swept.items():
         left.plot(EPSILONS, points, "o-", label=name)
-    left.set(xlabel="epsilon at delta 1e-5", ylabel="test accuracy", xscale="log")
-    left.set_xticks(EPSILONS, [f"{epsilon:g}" for epsilon in EPSILONS])
+    left.set(xlabel="epsilon at delta 1e-5", ylabel="test accuracy")
+    doubling(left, EPSILONS)
     left.legend()
     right.plot(ROUNDS, spent, "o-")
     right.set(xlabel="rounds of the same noise", ylabel="epsilon spent")

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from client import pages
 from client.budget import Plan, drift, trade
-from client.pages import document, figure, svg, table, text
+from client.pages import document, doubling, figure, svg, table, text
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -117,7 +117,8 @@ def _utility(plan: Plan, hospitals: int, parameters: int, measured: Measured | N
     drawn, axes = figure()
     points = [(e, drift(other, hospitals, parameters)) for e, other in trade(plan)]
     axes.plot(*zip(*points, strict=True), "o-", label="signal over noise")
-    axes.set(xlabel="epsilon", ylabel="signal over noise", xscale="log", ylim=(0, None))
+    axes.set(xlabel="epsilon", ylabel="signal over noise", ylim=(0, None))
+    doubling(axes, [epsilon for epsilon, _ in points])
     if measured is not None:
         _accuracies(axes.twinx(), measured)
     return svg(drawn)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from client import pages
 from client.hospital_budget import Plan, drift, trade
-from client.pages import document, figure, svg, table
+from client.pages import document, doubling, figure, svg, table
 
 
 def write(plan: Plan, path: Path) -> None:
@@ -65,11 +65,13 @@ def _hospitals(plan: Plan) -> str:
     quorums = sorted({max(plan.colluding + 1, plan.quorum << s) for s in range(5)})
     plans = [replace(plan, quorum=quorum) for quorum in quorums]
     left.plot(quorums, [p.epsilon_micro() / 1e6 for p in plans], "o-")
-    left.set(xlabel="quorum", ylabel="epsilon at this noise", xscale="log", ylim=(0, None))
+    left.set(xlabel="quorum", ylabel="epsilon at this noise", ylim=(0, None))
     for epsilon in (1.0, 3.0, 8.0):
         drifts = [drift(found) for p in plans for _, found in trade(p, (epsilon,))]
         right.plot(quorums[-len(drifts) :], drifts, "o-", label=f"epsilon {epsilon:g}")
-    right.set(xlabel="quorum", ylabel="signal over noise", xscale="log", ylim=(0, None))
+    right.set(xlabel="quorum", ylabel="signal over noise", ylim=(0, None))
+    doubling(left, quorums)
+    doubling(right, quorums)
     right.legend(fontsize="x-small")
     return svg(drawn)
 
@@ -78,5 +80,6 @@ def _utility(plan: Plan) -> str:
     drawn, axes = figure()
     points = [(epsilon, drift(other)) for epsilon, other in trade(plan)]
     axes.plot(*zip(*points, strict=True), "o-")
-    axes.set(xlabel="epsilon", ylabel="signal over noise", xscale="log", ylim=(0, None))
+    axes.set(xlabel="epsilon", ylabel="signal over noise", ylim=(0, None))
+    doubling(axes, [epsilon for epsilon, _ in points])
     return svg(drawn)

@@ -87,6 +87,14 @@ def figure(columns: int = 1) -> tuple[Any, Any]:
     return made, made.subplots(1, columns)
 
 
+def doubling(axes: Any, values: Sequence[float]) -> None:
+    """A logarithmic x axis that is marked at these values alone."""
+    axes.set_xscale("log")
+    axes.set_xticks(values, [f"{value:g}" for value in values])
+    # Matplotlib's own marks between powers of ten would be written over these.
+    axes.set_xticks([], minor=True)
+
+
 def svg(made: Any) -> str:
     """A figure as an element of the page."""
     buffer = io.StringIO()

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from support.networks import FABRIC, KINDS
 from support.training import (
+    all_attest,
     begun,
     ended,
     everyone_decrypts,
@@ -214,8 +215,9 @@ def test_who_gives_a_wrong_share_is_named_where_everybody_is_needed(
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("kind", KINDS)
 def test_who_gives_wrong_shares_is_found_where_others_can_decrypt(
-    kind: Kind, tmp_path: Path
+    kind: Kind, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    all_attest(monkeypatch)
     with training(tmp_path / "run", kind, rounds=1, stage_seconds=60, start=False) as run:
         _start(run, {"hospital2": _LYING})
         view = until(run, 1, ended)

@@ -70,6 +70,12 @@ def two_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     _participating(monkeypatch, quorum=2)
 
 
+def all_attest(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the demonstration's plan go on when every hospital has attested the sum: who decrypts is
+    then the first hospitals, not the quickest."""
+    _participating(monkeypatch, agreement=4)
+
+
 def soon_over(monkeypatch: pytest.MonkeyPatch, update_seconds: int = 12) -> None:
     """Have the demonstration's plan not wait long for a node that is gone."""
     _participating(monkeypatch, update_seconds=update_seconds)

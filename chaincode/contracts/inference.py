@@ -61,15 +61,16 @@ class InferenceContract:
 
     @transaction("inference:Get")
     def get(self, context: Context, args: InquiryArgs) -> InquiryView:
-        inquiry = context.get(keys.inquiry(args.model_sha256, args.query_sha256), Inquiry)
         place = (args.model_sha256, args.query_sha256)
-        return InquiryView(inquiry=inquiry, inferences=context.all("inference", place, Inference))
+        return _answered(context, context.get(keys.inquiry(*place), Inquiry))
 
     @transaction("inference:List")
     def list(self, context: Context, args: InquiryPageArgs) -> InquiryPage:
         place = (args.model_sha256,)
-        inquiries, bookmark = context.page("inquiry", place, Inquiry, args.page_size, args.bookmark)
-        return InquiryPage(inquiries=inquiries, bookmark=bookmark)
+        found, bookmark = context.page("inquiry", place, Inquiry, args.page_size, args.bookmark)
+        return InquiryPage(
+            inquiries=tuple(_answered(context, inquiry) for inquiry in found), bookmark=bookmark
+        )
 
     @transaction("inference:Lend")
     def lend(self, context: Context, args: LendArgs) -> Loan:
@@ -106,14 +107,20 @@ class InferenceContract:
 
     @transaction("inference:Loan")
     def loan(self, context: Context, args: LoanArgs) -> LoanView:
-        place = (args.plan_id, args.lent_sha256)
-        return LoanView(
-            loan=context.get(keys.loan(*place), Loan),
-            scorings=context.all("scoring", place, Scoring),
-        )
+        return _scored(context, context.get(keys.loan(args.plan_id, args.lent_sha256), Loan))
 
     @transaction("inference:Loans")
     def loans(self, context: Context, args: LoanPageArgs) -> LoanPage:
         place = (args.plan_id,)
-        loans, bookmark = context.page("loan", place, Loan, args.page_size, args.bookmark)
-        return LoanPage(loans=loans, bookmark=bookmark)
+        found, bookmark = context.page("loan", place, Loan, args.page_size, args.bookmark)
+        return LoanPage(loans=tuple(_scored(context, loan) for loan in found), bookmark=bookmark)
+
+
+def _answered(context: Context, inquiry: Inquiry) -> InquiryView:
+    place = (inquiry.model_sha256, inquiry.query_sha256)
+    return InquiryView(inquiry=inquiry, inferences=context.all("inference", place, Inference))
+
+
+def _scored(context: Context, loan: Loan) -> LoanView:
+    place = (loan.plan_id, loan.lent_sha256)
+    return LoanView(loan=loan, scorings=context.all("scoring", place, Scoring))

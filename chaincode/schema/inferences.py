@@ -129,7 +129,7 @@ class InquiryView(Language):
 
 
 class InquiryPage(Language):
-    inquiries: tuple[Inquiry, ...]
+    inquiries: tuple[InquiryView, ...]
     bookmark: str
 
 
@@ -141,5 +141,5 @@ class LoanView(Language):
 
 
 class LoanPage(Language):
-    loans: tuple[Loan, ...]
+    loans: tuple[LoanView, ...]
     bookmark: str

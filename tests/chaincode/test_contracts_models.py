@@ -131,6 +131,8 @@ def test_predictions_are_asked_and_answered_on_the_record_until_the_model_is_rec
     assert made.refused(ONE, "inference:Answer", answer).code == Code.MODEL_RECALLED
     view = made.do(ONE, "inference:Get", asked, "auditor")
     assert [one["answer_sha256"] for one in view["inferences"]] == [sha("answer")]
+    of_model = {"model_sha256": FIRST["sha256"]}
+    assert made.do(ONE, "inference:List", of_model, "auditor")["inquiries"] == [view]
     # What came of the model that was recalled, an auditor finds from the model.
     name = {"name": f"model/{FIRST['sha256']}"}
     edges = made.do(ONE, "provenance:Descendants", name, "auditor")["edges"]
@@ -163,6 +165,7 @@ def test_a_model_is_lent_to_one_hospital_and_scored_there_on_the_record_until_it
     again = {**loan, "lent_sha256": sha("again")}
     assert made.refused(ONE, "inference:Lend", again).code == Code.MODEL_RECALLED
     view = made.do(FOUR, "inference:Loan", lent, "auditor")
+    assert view in made.do(FOUR, "inference:Loans", {"plan_id": PLAN}, "auditor")["loans"]
     assert (view["loan"]["msp_id"], view["loan"]["borrower"]) == (ONE, TWO)
     assert [(one["msp_id"], one["records"]) for one in view["scorings"]] == [(TWO, 7)]
     # What came of the model that was recalled, an auditor finds from the model.

@@ -80,20 +80,16 @@ def queries(consortium: Consortium, address: str) -> Any:
     """List who asked this model privately, and who answered what, by hashes."""
     from client.consortium import every
 
-    found = []
-    for page in every(consortium.inferences.page, model_sha256=address):
-        for one in page.inquiries:
-            given = {"model_sha256": address, "query_sha256": one.query_sha256}
-            answers = consortium.inferences.get(**given).inferences
-            found.append(
-                {
-                    "query": one.query_sha256,
-                    "asked_by": f"{one.msp_id}/{one.node_id}",
-                    "asked_at": one.asked_at,
-                    "answers": {f"{a.msp_id}/{a.node_id}": a.answer_sha256 for a in answers},
-                }
-            )
-    return found
+    return [
+        {
+            "query": one.inquiry.query_sha256,
+            "asked_by": f"{one.inquiry.msp_id}/{one.inquiry.node_id}",
+            "asked_at": one.inquiry.asked_at,
+            "answers": {f"{a.msp_id}/{a.node_id}": a.answer_sha256 for a in one.inferences},
+        }
+        for page in every(consortium.inferences.page, model_sha256=address)
+        for one in page.inquiries
+    ]
 
 
 @ledger_command(model, "loans")
@@ -102,29 +98,25 @@ def loans(consortium: Consortium, plan_id: str) -> Any:
     """List who lent whom a model of PLAN_ID's architecture, and who scored records by it."""
     from client.consortium import every
 
-    found = []
-    for page in every(consortium.inferences.loans, plan_id=plan_id):
-        for one in page.loans:
-            given = {"plan_id": plan_id, "lent_sha256": one.lent_sha256}
-            scorings = consortium.inferences.loan(**given).scorings
-            found.append(
+    return [
+        {
+            "lent": one.loan.lent_sha256,
+            "model": one.loan.model_sha256,
+            "lent_by": f"{one.loan.msp_id}/{one.loan.node_id}",
+            "lent_to": one.loan.borrower,
+            "lent_at": one.loan.lent_at,
+            "scores": [
                 {
-                    "lent": one.lent_sha256,
-                    "model": one.model_sha256,
-                    "lent_by": f"{one.msp_id}/{one.node_id}",
-                    "lent_to": one.borrower,
-                    "lent_at": one.lent_at,
-                    "scores": [
-                        {
-                            "scores": each.scores_sha256,
-                            "scored_by": f"{each.msp_id}/{each.node_id}",
-                            "records": each.records,
-                        }
-                        for each in scorings
-                    ],
+                    "scores": each.scores_sha256,
+                    "scored_by": f"{each.msp_id}/{each.node_id}",
+                    "records": each.records,
                 }
-            )
-    return found
+                for each in one.scorings
+            ],
+        }
+        for page in every(consortium.inferences.loans, plan_id=plan_id)
+        for one in page.loans
+    ]
 
 
 @ledger_command(model, "get")

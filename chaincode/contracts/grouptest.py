@@ -230,9 +230,10 @@ def _qualities(
         contributions_micro={msp_id: after[msp_id] for msp_id in sorted(after)},
     )
     context.put(key, regression)
-    limit = grouptests.harmful_below(effects, plan.terms.acceptance.max_drop_micro)
+    drop = plan.terms.acceptance.max_drop_micro
+    harmful = grouptests.harmful(groups, effects, after, drop)
     return tuple(
-        Quality(msp_id=msp_id, contribution_micro=after[msp_id], harmful=after[msp_id] < limit)
+        Quality(msp_id=msp_id, contribution_micro=after[msp_id], harmful=msp_id in harmful)
         for msp_id in sorted(weights)
     )
 

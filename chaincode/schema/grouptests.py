@@ -231,8 +231,9 @@ def regressed(
     """Members' contributions after one more test.
 
     Each group says that its members' contributions, by their weights, are its effect less that of
-    the usual group; what the contributions so far do not explain is spread over its members in
-    proportion to their weights: a step of Kaczmarz's method (1937) towards the least squares.
+    the usual group. What the contributions so far do not explain is added to each of its members'
+    alike, for nothing tells them apart yet: a step of Kaczmarz's method (1937) towards the least
+    squares, in the norm that counts a member by its weight.
 
     Args:
         before: contributions so far, in millionths; who is not in it has none.
@@ -242,23 +243,44 @@ def regressed(
     usual = sorted(effects)[len(effects) // 2]
     for members, effect in zip(groups, effects, strict=True):
         whole = sum(weight for _, weight in members)
-        squares = sum(weight * weight for _, weight in members)
         explained = sum(weight * before.get(name, 0) for name, weight in members) // whole
         rest = effect - usual - explained
-        for name, weight in members:
-            moved = before.get(name, 0) + rest * weight * whole // squares
-            after[name] = max(-ONE, min(ONE, moved))
+        for name, _ in members:
+            after[name] = max(-ONE, min(ONE, before.get(name, 0) + rest))
     return after
 
 
-def harmful_below(effects: Sequence[int], max_drop_micro: int) -> int:
-    """The contribution below which a member does harm.
+def harmful(
+    groups: Sequence[Sequence[tuple[str, int]]],
+    effects: Sequence[int],
+    contributions: Mapping[str, int],
+    max_drop_micro: int,
+) -> frozenset[str]:
+    """Whom a test blames: of a group that lost more than the limit beside the best one, the member
+    of the least contribution, where that is below the limit and no other member's is as low.
 
-    What the plan lets a candidate lose; more where groups differ more than that by chance.
+    Who was merely drawn with an attacker contributes as little at first: then nobody is blamed, and
+    the next draws tell them apart. The limit is what the plan lets a candidate lose; more where
+    groups differ more than that by chance.
+
+    Args:
+        groups: of each the members with their weights.
+        effects: the groups', in millionths.
+        contributions: with this test's, in millionths.
     """
+    limit = -max(max_drop_micro, CLEAR_OF_SPREAD * _spread(effects))
+    found = set()
+    for members, effect in zip(groups, effects, strict=True):
+        (least, name), *others = sorted((contributions[name], name) for name, _ in members)
+        alone = not others or others[0][0] > least
+        if effect - max(effects) < limit and least < limit and alone:
+            found.add(name)
+    return frozenset(found)
+
+
+def _spread(effects: Sequence[int]) -> int:
     usual = sorted(effects)[len(effects) // 2]
-    spread = _median([abs(effect - usual) for effect in effects])
-    return -max(max_drop_micro, CLEAR_OF_SPREAD * spread)
+    return _median([abs(effect - usual) for effect in effects])
 
 
 def _gain(score: GroupScore, place: int) -> int:

@@ -52,8 +52,8 @@ def _drawn() -> Scenario:
     return made
 
 
-def drawn_test(made: Scenario) -> dict[str, Any]:
-    return made.asset(keys.group_test("tests", 1))
+def drawn_test(made: Scenario, number: int = 1) -> dict[str, Any]:
+    return made.asset(keys.group_test("tests", number))
 
 
 def quality(made: Scenario, subject: str, name: str) -> list[int] | None:
@@ -98,22 +98,39 @@ def test_a_plan_without_an_allowance_draws_nothing():
     assert view["test"] is None
 
 
-def test_the_whole_test_books_who_did_harm_and_who_did_not():
-    made = drawn()
-    made.group_test(plan_with_tests(), 1, harmed=(FOUR,))
-    test = drawn_test(made)
-    blamed = next(set(g["members"]) for g in test["groups"] if FOUR in g["members"])
+def test_a_first_test_blames_nobody_and_further_ones_whom_they_tell_apart():
+    plan = plan_with_tests()
+    longer = {
+        "training": plan.training.model_copy(update={"rounds": 5}),
+        "privacy": plan.privacy.model_copy(update={"epsilon_micro": 6_000_000}),
+    }
+    plan, made = plan.model_copy(update=longer), at("enrolled")
+    for step in (made.propose, made.consent, made.approve, made.ceremony):
+        step(plan)
+    for number in (1, 2, 3, 4):
+        made.round(plan, number)
+        made.group_test(plan, number, harmed=(FOUR,))
+    tests = [drawn_test(made, number) for number in (1, 2, 3, 4)]
+    drawn_with = [
+        {*group["members"]}
+        for test in tests
+        for group in test["groups"]
+        if FOUR in group["members"]
+    ]
+    blamed = [[q["msp_id"] for q in test["qualities"] if q["harmful"]] for test in tests]
+    hits = blamed.count([FOUR])
 
-    assert test["status"] == "SCORED"
-    assert {q["msp_id"] for q in test["qualities"] if q["harmful"]} == blamed
+    assert [test["status"] for test in tests] == ["SCORED"] * 4
+    assert len({*map(frozenset, drawn_with)}) > 1, "all tests drew the same groups"
+    assert (blamed[0], blamed[3]) == ([], [FOUR])
     for hospital in HOSPITALS:
-        bad = hospital in blamed
+        bad = hits if hospital == FOUR else 0
         for found in (
             quality(made, "hospital", hospital),
             quality(made, "node", f"{hospital}/node1"),
         ):
             assert found is not None
-            assert (found[GOOD], found[BAD]) == (int(not bad), int(bad))
+            assert (found[GOOD], found[BAD]) == (4 - bad, bad)
 
 
 def test_a_dropped_update_is_in_no_group_and_is_not_judged():
@@ -309,10 +326,36 @@ def test_a_minority_of_scores_moves_no_effect_and_a_broken_range_is_the_worst():
     ]
 
 
-def test_groups_that_differ_by_chance_blame_nobody():
-    effects = [-60_000, 0, 50_000, -30_000, 90_000]
+WEIGHED = [[("a", 100), ("b", 256)], [("c", 100), ("d", 100)]]
 
-    assert grouptests.harmful_below(effects, 50_000) == -150_000
-    assert grouptests.harmful_below([0, 0, 0, -400_000], 50_000) == -50_000
-    # Of two groups the better one is the usual.
-    assert grouptests.harmful_below([-400_000, 0], 50_000) == -50_000
+
+def harmful(effects: list[int], **contributions: int) -> frozenset[str]:
+    known = {"a": 0, "b": 0, "c": 0, "d": 0} | contributions
+    return grouptests.harmful(WEIGHED, effects, known, 50_000)
+
+
+def test_of_a_group_that_lost_the_one_member_of_the_least_contribution_is_blamed():
+    lost = [-200_000, 0]
+
+    assert harmful(lost, a=-200_000, b=-100_000) == {"a"}
+    assert harmful(lost, a=-200_000, b=-200_000) == frozenset()
+    assert harmful(lost, a=-50_000) == frozenset()
+    assert harmful([0, -49_000], a=-200_000, c=-90_000) == frozenset()
+
+
+def test_members_of_one_draw_contribute_alike_whatever_they_weigh():
+    after = grouptests.regressed({}, WEIGHED, [-200_000, 0])
+
+    assert after == {"a": -200_000, "b": -200_000, "c": 0, "d": 0}
+    assert harmful([-200_000, 0], **after) == frozenset()
+
+
+def test_groups_that_differ_by_chance_blame_nobody():
+    groups = [[(f"{place}", 1), (f"{place}'", 1)] for place in range(5)]
+    effects = [-60_000, 0, 50_000, -30_000, 90_000]
+    known = {name: 0 for group in groups for name, _ in group}
+
+    # Three times the groups' median deviation is 150,000.
+    assert not grouptests.harmful(groups, effects, known | {"0": -149_000}, 50_000)
+    assert not grouptests.harmful(groups, effects, known | {"0": -300_000}, 50_000)
+    assert grouptests.harmful(groups, [-400_000, *effects[1:]], known | {"0": -300_000}, 5) == {"0"}

@@ -28,10 +28,10 @@ def found(
     """
     effects = grouptests.effects_micro(len(groups), scores)
     after = grouptests.regressed(before, groups, effects)
-    limit = grouptests.harmful_below(effects, max_drop_micro)
+    harmful = grouptests.harmful(groups, effects, after, max_drop_micro)
     tested = sorted(name for members in groups for name, _ in members)
     qualities = tuple(
-        Quality(msp_id=name, contribution_micro=after[name], harmful=after[name] < limit)
+        Quality(msp_id=name, contribution_micro=after[name], harmful=name in harmful)
         for name in tested
     )
     return after, qualities

@@ -6,7 +6,18 @@ import json
 
 import pytest
 from support.replayed import proven
-from support.scenario import BAD, HOSPITALS, PLAN, at, attest_args, commit_args, ref, sha, terms
+from support.scenario import (
+    BAD,
+    GOOD,
+    HOSPITALS,
+    PLAN,
+    at,
+    attest_args,
+    commit_args,
+    ref,
+    sha,
+    terms,
+)
 
 from chaincode.contracts import cohort
 from chaincode.schema import canonical, keys
@@ -123,7 +134,7 @@ def test_every_reputation_follows_from_the_ledger(eventful):
     assert fallen["tallies"]["complaint"][BAD] == 1
     assert fallen["suspicion_micro"] == -1_000_000  # of the second classifier
     assert eventful.asset(keys.reputation("hospital", ONE))["tallies"]["share"][BAD] == 1
-    assert eventful.asset(keys.reputation("node", f"{TWO}/node1"))["tallies"]["quality"][BAD] == 1
+    assert eventful.asset(keys.reputation("node", f"{TWO}/node1"))["tallies"]["quality"][GOOD] == 1
     assert list(reputations.check(ledger)) == []
 
 

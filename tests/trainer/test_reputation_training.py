@@ -229,7 +229,7 @@ class _Tested(_Everybody):
         return 0.0
 
 
-def test_simulated_group_tests_blame_most_who_does_harm():
+def test_simulated_group_tests_blame_who_does_harm_alone():
     rng = np.random.default_rng(1)
     steady = {"available": 1.0, "on_duty": 1.0, "attack": 0.0, "harm": 0.0, "seconds": 1.0}
     profiles = [replace(honest(rng), **steady) for _ in range(6)]
@@ -247,10 +247,8 @@ def test_simulated_group_tests_blame_most_who_does_harm():
 
     found = [consortium.reputation(member).tallies[Evidence.QUALITY] for member in members]
     assert [one.good + one.bad for one in found] == [11] * 6
-    # With two groups alone, who was drawn with it is blamed too for long.
-    assert found[5].bad == 11
-    assert max(one.bad for one in found[:5]) < 11
-    assert min(one.bad for one in found[:5]) < 3
+    assert found[5].bad > 5
+    assert max(one.bad for one in found[:5]) == 0
 
 
 @pytest.mark.parametrize(

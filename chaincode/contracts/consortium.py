@@ -29,6 +29,7 @@ from chaincode.schema.consortium import (
     VoteArgs,
 )
 from chaincode.schema.errors import Code, MedFabricError
+from chaincode.schema.forms import FORM
 from chaincode.schema.motions import (
     LeaveArgs,
     Motion,
@@ -69,6 +70,7 @@ class ConsortiumContract:
             hospitals=(),
             membership=0,
             founded_at=context.now,
+            form=FORM,
         )
         consortium = policies.put_members(context, consortium, set(founders))
         _put_rules(context, 1, args.rules, charter)

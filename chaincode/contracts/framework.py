@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from chaincode.framework import Context as FrameworkContext
 from chaincode.framework import transaction
 from chaincode.framework.context import Asset
-from chaincode.schema import canonical, keys, meanings
+from chaincode.schema import canonical, forms, keys, meanings, stored
 from chaincode.schema.base import Event, Language, Role
 from chaincode.schema.consortium import (
     Consortium,
@@ -55,6 +55,14 @@ class Context(FrameworkContext):
         """
         super().put(key, asset)
         self._written[key] = canonical.brief(asset)
+
+    def encoded(self, key: keys.Key, asset: BaseModel) -> bytes:
+        """An asset as it is stored: without the fields that its key has."""
+        return stored.value(key, asset)
+
+    def decoded(self, key: keys.Key, value: bytes, model: type[Asset]) -> Asset:
+        """The inverse of :meth:`encoded`."""
+        return model.model_validate_json(stored.whole(key, value))
 
     def post(self, key: keys.Key, post: Asset, event: str, **identifiers: Any) -> Asset:
         """Write a hospital's contribution under its own key, once, and say so by event.
@@ -102,7 +110,8 @@ class Context(FrameworkContext):
             name = name_of(key)
             if not meanings.posted(name):
                 self._link(keys.written(name, self.now, self.tx_id), [self.msp_id, self.node_id])
-            known = () if old is None else meanings.forward(name, json.loads(old))
+            stood = None if old is None else json.loads(stored.whole(key, old))
+            known = () if stood is None else meanings.forward(name, stood)
             for edge in meanings.forward(name, json.loads(self._written[key])):
                 if edge not in known:
                     self._link(keys.edge(edge.target, edge.relation, edge.source), 1)
@@ -136,8 +145,8 @@ class Context(FrameworkContext):
 def admit(context: Context, row: Transaction) -> None:
     """Let the admitted hospitals' registered nodes in, once the consortium is ACTIVE."""
     as_node = row.writes and Role.ADMIN not in row.roles & context.roles
-    if not row.founding:
-        context.values(_credentials(context, as_node=as_node))
+    wanted = [keys.consortium()] if row.founding else _credentials(context, as_node=as_node)
+    forms.check(context.values(wanted)[0])
     _trusted(context)
     if row.founding:
         return

@@ -28,6 +28,7 @@ from chaincode.schema.provenance import (
     TraceArgs,
     key_of,
 )
+from chaincode.schema.stored import whole
 
 
 class ProvenanceContract:
@@ -103,7 +104,7 @@ def known_element(context: Context, name: str) -> dict[str, Any]:
     value = context.values([key])[0] if meanings.MEANINGS.get(key[0]) else None
     if value is None:
         raise MedFabricError(Code.NOT_FOUND, f"no element {name}; check its name with a query")
-    asset: dict[str, Any] = json.loads(value)
+    asset: dict[str, Any] = json.loads(whole(key, value))
     return asset
 
 

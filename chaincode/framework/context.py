@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 
 from pydantic import BaseModel
@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from chaincode.schema import canonical
 from chaincode.schema.declaration import Declaration
 from chaincode.schema.errors import Code, MedFabricError
-from chaincode.shim.stub import Page, Stub, composite_key, split_composite_key
+from chaincode.shim.stub import KeyValue, Page, Stub, composite_key, split_composite_key
 
 Key = tuple[str, tuple[str, ...]]
 """Kind and attributes of an asset, as :func:`~chaincode.shim.stub.composite_key` takes them."""
@@ -41,8 +41,8 @@ class Context:
 
     def find_all(self, wanted: Sequence[Key], model: type[Asset]) -> list[Asset | None]:
         """Assets at several keys, read together."""
-        raw = self.values(wanted)
-        return [None if value is None else model.model_validate_json(value) for value in raw]
+        raw = zip(wanted, self.values(wanted), strict=True)
+        return [None if value is None else self.decoded(key, value, model) for key, value in raw]
 
     def values(self, wanted: Sequence[Key]) -> list[bytes | None]:
         """What is committed at several keys, as it is stored, in one request to the peer.
@@ -83,8 +83,7 @@ class Context:
             MedFabricError: ``BAD_ARGUMENT`` for a bookmark that is not of this list.
         """
         page = self._page(kind, attributes, page_size, mark)
-        assets = tuple(model.model_validate_json(entry.value) for entry in page.results)
-        return assets, page.bookmark
+        return self._assets(page.results, model), page.bookmark
 
     def page_entries(
         self, kind: str, attributes: Sequence[str], page_size: int, mark: str
@@ -109,12 +108,24 @@ class Context:
 
     def all(self, kind: str, attributes: Sequence[str], model: type[Asset]) -> tuple[Asset, ...]:
         """All assets of one kind below a prefix; for transactions that do not write."""
-        found = self.stub.get_state_by_partial_composite_key(kind, attributes)
-        return tuple(model.model_validate_json(entry.value) for entry in found)
+        return self._assets(self.stub.get_state_by_partial_composite_key(kind, attributes), model)
+
+    def _assets(self, found: Iterable[KeyValue], model: type[Asset]) -> tuple[Asset, ...]:
+        return tuple(
+            self.decoded(split_composite_key(entry.key), entry.value, model) for entry in found
+        )
 
     def put(self, key: Key, asset: BaseModel) -> None:
         """Write an asset, guarded by the chaincode's endorsement policy."""
-        self.stub.put_state(composite_key(*key), canonical.brief(asset))
+        self.stub.put_state(composite_key(*key), self.encoded(key, asset))
+
+    def encoded(self, key: Key, asset: BaseModel) -> bytes:
+        """An asset as it is stored under its key."""
+        return canonical.brief(asset)
+
+    def decoded(self, key: Key, value: bytes, model: type[Asset]) -> Asset:
+        """The inverse of :meth:`encoded`."""
+        return model.model_validate_json(value)
 
     def delete(self, key: Key) -> None:
         """Delete an asset; one that is not there already counts as deleted."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Collection
 from typing import Any
 
 from pydantic import BaseModel
@@ -28,15 +29,19 @@ def dumps(value: Any) -> bytes:
     return _ENCODER.encode(plain).encode("utf-8")
 
 
-def brief(value: BaseModel) -> bytes:
+def brief(value: BaseModel, *, without: Collection[str] = ()) -> bytes:
     """Encode what goes to the ledger: without fields that are empty, false or 0 by default.
 
     Such a default is part of the language: one that changed would change what is written already.
 
+    Args:
+        without: further fields of the model itself to leave out.
+
     Raises:
         TypeError: as :func:`dumps`.
     """
-    return dumps(_brief(value, value.model_dump(mode="json")))
+    told = _brief(value, value.model_dump(mode="json"))
+    return dumps({name: inner for name, inner in told.items() if name not in without})
 
 
 def sha256(value: Any) -> str:

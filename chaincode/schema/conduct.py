@@ -245,7 +245,7 @@ def _finished(
         changes = {
             "suspicion_micro": found.suspicion_micro,
             "flagged": found.flagged,
-            "factor_milli": found.factor_milli,
+            "discount_milli": 1000 - found.factor_milli,
         }
         return reputation.model_copy(update=changes)
     return reputation

@@ -58,7 +58,8 @@ class Consortium(Language):
 
     ``hospitals`` are the admitted ones (while founding: the founders), sorted; ``membership``
     counts their changes. The charter's hash is the SHA-256 of the canonical :class:`FoundArgs`;
-    every founder votes on that hash.
+    every founder votes on that hash. ``form`` is that of everything on this ledger (see
+    :mod:`~chaincode.schema.forms`).
     """
 
     name: Name
@@ -67,6 +68,7 @@ class Consortium(Language):
     hospitals: tuple[MspId, ...]
     membership: Count
     founded_at: Seconds
+    form: Count = 0
 
 
 class Hospital(Language):

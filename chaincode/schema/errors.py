@@ -45,6 +45,7 @@ class Code(StrEnum):
     TOO_FEW_HOSPITALS = "MF-2006"
     KEY_IN_USE = "MF-2007"
     POLICIES_OLD = "MF-2008"
+    FORM_OTHER = "MF-2009"
     # datasets and privacy accounts
     CONSENT_MISSING = "MF-3001"
     BUDGET_EXCEEDED = "MF-3002"

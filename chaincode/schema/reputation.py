@@ -87,7 +87,8 @@ class Rating(Language):
     ``score_milli`` is the mean of a beta distribution over recent evidence; without any it is 500.
     ``rounds`` counts what was booked. ``validator`` is the node that last posted for a hospital.
     ``suspicion_micro`` is the adopted classifier's log-odds that a node is malicious, in
-    millionths, when its conduct was last booked; ``factor_milli`` weighs its updates down for it.
+    millionths, when its conduct was last booked; by ``discount_milli`` its updates are weighed down
+    for it, in thousandths.
     """
 
     score_milli: Milli
@@ -96,8 +97,13 @@ class Rating(Language):
     validator: Id | None = None
     suspicion_micro: int | None = None
     flagged: bool = False
-    factor_milli: Milli = 1000
+    discount_milli: Milli = 0
     changed_at: Seconds
+
+    @property
+    def factor_milli(self) -> int:
+        """What its updates' samples are multiplied by for the classifier, in thousandths."""
+        return 1000 - self.discount_milli
 
 
 class Reputation(Rating):

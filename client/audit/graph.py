@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-from chaincode.schema import canonical, keys, meanings
+from chaincode.schema import canonical, keys, meanings, stored
 from chaincode.schema.errors import Code, MedFabricError
 from chaincode.schema.provenance import Act, Edge, StoredAct, key_of, name_of
 from client.audit.proof import NAMESPACE, Finding, Ledger, Writing
@@ -28,9 +28,14 @@ class _Write:
 
 
 class Replay:
-    """A :class:`~client.provenance.Source` over a proven ledger."""
+    """A :class:`~client.provenance.Source` over a proven ledger.
+
+    Raises:
+        MedFabricError: ``FORM_OTHER`` where its contracts were of another form.
+    """
 
     def __init__(self, ledger: Ledger) -> None:
+        ledger.check_form()
         self._ledger = ledger
 
     def ancestors(self, name: str) -> Told:
@@ -38,7 +43,7 @@ class Replay:
         entry = self._ledger.state.get(NAMESPACE, composite)
         if entry is None or not meanings.MEANINGS.get(key_of(name)[0]):
             raise MedFabricError(Code.NOT_FOUND, f"no element {name} on this ledger; name another")
-        asset = json.loads(entry.value)
+        asset = json.loads(stored.whole(key_of(name), entry.value))
         acts = {self.acts[writing.tx_id] for writing in self._ledger.writings[composite]}
         in_order = sorted(acts, key=lambda act: (act.at, keys.short_id(act.tx_id)))
         return Told(meanings.element(name, asset), meanings.edges(name, asset), tuple(in_order))
@@ -50,9 +55,8 @@ class Replay:
     def edges(self) -> frozenset[Edge]:
         """Every relation that a ledger keeps."""
         values = ((w.name, w.writing.value) for w in self._writes if w.writing.value is not None)
-        return frozenset(
-            edge for name, value in values for edge in meanings.forward(name, json.loads(value))
-        )
+        assets = ((name, json.loads(stored.whole(key_of(name), value))) for name, value in values)
+        return frozenset(edge for name, asset in assets for edge in meanings.forward(name, asset))
 
     @cached_property
     def _by_target(self) -> dict[str, tuple[Edge, ...]]:
@@ -97,13 +101,13 @@ def _kept(replay: Replay) -> Iterator[tuple[str, bytes]]:
     for edge in replay.edges:
         yield keys.composite(keys.edge(edge.target, edge.relation, edge.source)), canonical.dumps(1)
     for act in replay.acts.values():
-        stored = StoredAct(
+        kept = StoredAct(
             function=act.function,
             made=act.made,
             changed=tuple(name for name in act.wrote if name not in act.made),
         )
         key = keys.act(act.msp_id, act.node_id, act.at, act.tx_id)
-        yield keys.composite(key), canonical.brief(stored)
+        yield keys.composite(key), canonical.brief(kept)
         for name in act.wrote:
             if meanings.posted(name):
                 continue

@@ -36,6 +36,7 @@ from chaincode.schema.rounds import (
     WholeRound,
 )
 from chaincode.schema.sharing import LocalModel
+from chaincode.schema.stored import whole
 from chaincode.schema.studies import Deposit, Study, spending_of
 from client.audit.proof import NAMESPACE, Finding, Ledger, Writing
 
@@ -219,14 +220,19 @@ def text(lineage: Lineage) -> str:
 
 
 class Reader:
-    """Typed access to the proven state."""
+    """Typed access to the proven state.
+
+    Raises:
+        MedFabricError: ``FORM_OTHER`` where its contracts were of another form.
+    """
 
     def __init__(self, ledger: Ledger) -> None:
+        ledger.check_form()
         self._ledger = ledger
 
     def find(self, key: keys.Key, model: type[Asset]) -> Asset | None:
         entry = self._ledger.state.get(NAMESPACE, keys.composite(key))
-        return None if entry is None else model.model_validate_json(entry.value)
+        return None if entry is None else model.model_validate_json(whole(key, entry.value))
 
     def get(self, key: keys.Key, model: type[Asset]) -> Asset:
         asset = self.find(key, model)
@@ -238,8 +244,8 @@ class Reader:
 
     def all(self, kind: str, model: type[Asset], *parts: str) -> Iterator[Asset]:
         prefix = keys.composite((kind, parts))
-        for _, entry in self._ledger.state.range(NAMESPACE, prefix, prefix + "\U0010ffff"):
-            yield model.model_validate_json(entry.value)
+        for key, entry in self._ledger.state.range(NAMESPACE, prefix, prefix + "\U0010ffff"):
+            yield model.model_validate_json(whole(keys.parted(key), entry.value))
 
     def reputations(self) -> Iterator[Reputation]:
         """All that are kept."""

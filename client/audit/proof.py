@@ -17,6 +17,7 @@ from pathlib import Path
 
 from fabric_protos.common import common_pb2
 
+from chaincode.schema import forms, keys
 from chaincode.schema.errors import Code, MedFabricError
 from client import blocks as files
 from client.audit import commits
@@ -63,6 +64,15 @@ class Ledger:
     channel: Channel
     state: State
     writings: dict[str, list[Writing]] = field(default_factory=dict)
+
+    def check_form(self) -> None:
+        """Refuse to read a ledger that was written by contracts of another form.
+
+        Raises:
+            MedFabricError: ``FORM_OTHER``.
+        """
+        found = self.state.get(NAMESPACE, keys.composite(keys.consortium()))
+        forms.check(None if found is None else found.value)
 
 
 @dataclass

@@ -34,6 +34,7 @@ from chaincode.schema.rounds import (
     RoundStatus,
     Update,
 )
+from chaincode.schema.stored import whole
 from chaincode.schema.studies import Study, StudyStatus
 from client.audit.lineage import Reader
 from client.audit.proof import Finding, Ledger, Writing
@@ -55,6 +56,7 @@ def check(ledger: Ledger) -> Iterator[Finding]:
 @dataclass(frozen=True)
 class _Event:
     kind: str
+    value: bytes
     writing: Writing
     before: bytes | None
 
@@ -72,7 +74,7 @@ class _Books:
         return self._known
 
     def _book(self, event: _Event) -> None:
-        value, now = event.writing.value or b"", event.writing.seconds
+        value, now = event.value, event.writing.seconds
         if event.kind == "round":
             round_ = Round.model_validate_json(value)
             before = Round.model_validate_json(event.before) if event.before else round_
@@ -138,12 +140,13 @@ class _Books:
 
 def _events(ledger: Ledger) -> Iterator[_Event]:
     for key, writings in ledger.writings.items():
-        kind = keys.parted(key)[0]
-        if kind in _EVENTS:
+        name = keys.parted(key)
+        if name[0] in _EVENTS:
             before = None
             for writing in writings:
-                yield _Event(kind, writing, before)
-                before = writing.value
+                value = whole(name, writing.value or b"")
+                yield _Event(name[0], value, writing, before)
+                before = value
 
 
 def _posts(reader: Reader, round_: Round, before: RoundStatus, page: int) -> Posts:

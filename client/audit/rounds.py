@@ -27,6 +27,7 @@ from chaincode.schema.rounds import (
     RoundStatus,
     Update,
 )
+from chaincode.schema.stored import whole
 from chaincode.schema.sums import attested_sha256
 from client.audit.lineage import Reader
 from client.audit.proof import NAMESPACE, Finding, Ledger, Writing
@@ -38,14 +39,14 @@ def check(ledger: Ledger) -> Iterator[Finding]:
     """Compare what every round dropped, and the sum that it accepted, with what was posted."""
     for composite, writings in ledger.writings.items():
         if keys.parted(composite)[0] == "round":
-            yield from _Round(ledger, writings).findings()
+            yield from _Round(ledger, keys.parted(composite), writings).findings()
 
 
 class _Round:
-    def __init__(self, ledger: Ledger, writings: Sequence[Writing]) -> None:
+    def __init__(self, ledger: Ledger, key: keys.Key, writings: Sequence[Writing]) -> None:
         self._ledger = ledger
         self._writings = writings
-        self._states = [Round.model_validate_json(w.value or b"") for w in writings]
+        self._states = [Round.model_validate_json(whole(key, w.value or b"")) for w in writings]
         self._place = (self._states[0].plan_id, self._states[0].number)
         self._terms = Reader(ledger).get(keys.plan_terms(self._place[0]), PlanTerms)
 
@@ -116,7 +117,7 @@ class _Round:
         for key, _ in self._ledger.state.range(NAMESPACE, prefix, prefix + "\U0010ffff"):
             first = self._ledger.writings[key][0]
             if first.block < block:
-                yield model.model_validate_json(first.value or b"")
+                yield model.model_validate_json(whole(keys.parted(key), first.value or b""))
 
     def _finding(self, why: str, writing: Writing) -> Finding:
         plan_id, number = self._place

@@ -20,12 +20,13 @@ from support.scenario import (
     terms,
 )
 
-from chaincode.schema import keys
+from chaincode.schema import canonical, forms, keys
 from chaincode.schema.accounting import epsilon_micro, rdp_pico
 from chaincode.schema.encryption import most_levels
 from chaincode.schema.errors import Code
 from chaincode.schema.norms import NormTerms
 from chaincode.schema.plans import Participant
+from chaincode.shim.stub import composite_key
 
 ONE, TWO, THREE, FOUR = HOSPITALS
 
@@ -45,6 +46,28 @@ def test_nothing_but_founding_goes_before_the_charter_is_accepted():
         assert scenario.refused(ONE, name).code == Code.NOT_FOUNDED
     error = scenario.refused(ONE, "dataset:Register", dataset_args("a"))
     assert error.code == Code.NOT_FOUNDED
+
+
+@pytest.mark.parametrize("form", [0, forms.FORM + 1])
+def test_a_ledger_in_another_form_is_refused_before_anything_of_it_is_read(form):
+    scenario = at("founded")
+    assert scenario.do(ONE, "consortium:Get")["consortium"]["form"] == forms.FORM
+    name = composite_key(*keys.consortium())
+    scenario.ledger.state[name] = canonical.dumps(
+        scenario.asset(keys.consortium()) | {"form": form}
+    )
+    # In the other form it may be no node that this one knows.
+    scenario.ledger.state[composite_key(*keys.node(ONE, "node1"))] = b"{}"
+
+    for transaction in ("consortium:Get", "consortium:Members", "plan:List"):
+        refused = scenario.refused(ONE, transaction)
+        assert refused.code == Code.FORM_OTHER
+        assert f"form {form}" in refused.message
+    args = {"plan_id": "plan", "number": 1}
+    assert scenario.refused(ONE, "round:Open", args).code == Code.FORM_OTHER
+    founders = [{"msp_id": h, "name": h} for h in HOSPITALS]
+    again = {"name": "Again", "hospitals": founders}
+    assert scenario.refused(ONE, "consortium:Found", again).code == Code.FORM_OTHER
 
 
 def test_the_charter_needs_every_founder():

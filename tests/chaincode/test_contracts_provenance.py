@@ -10,6 +10,7 @@ from support.scenario import HOSPITALS, PLAN, Scenario, at, dataset_of, sha
 from chaincode.schema import keys, meanings
 from chaincode.schema.errors import Code
 from chaincode.schema.provenance import ENDS, CoreType, Edge, Relation, key_of, name_of
+from chaincode.schema.stored import whole
 from chaincode.schema.transactions import TRANSACTIONS
 from chaincode.shim.stub import composite_key, split_composite_key
 
@@ -40,7 +41,7 @@ def assets(made: Scenario):
     for key, value in made.ledger.state.items():
         kind, parts = split_composite_key(key)
         if meanings.MEANINGS.get(kind):
-            yield name_of((kind, parts)), json.loads(value)
+            yield name_of((kind, parts)), json.loads(whole((kind, parts), value))
 
 
 def test_what_a_model_came_from_is_told_by_its_round():

@@ -272,6 +272,7 @@ def test_an_update_that_would_overspend_the_plan_is_refused():
     account = scenario.asset(keys.account(dataset_of(ONE)))
     account["plans"][0]["updates"] *= 2
     name = composite_key(*keys.account(dataset_of(ONE)))
+    del account["dataset_id"]
     scenario.ledger.state[name] = canonical.dumps(account)
 
     error = scenario.refused(ONE, "round:SubmitUpdate", scenario.update_args(terms(), ONE, 2))

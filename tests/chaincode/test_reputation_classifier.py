@@ -54,7 +54,7 @@ def test_without_a_classifier_nobody_is_scored():
     forge(scenario)
 
     assert node(scenario, FOUR)["suspicion_micro"] is None
-    assert (node(scenario, FOUR)["flagged"], node(scenario, FOUR)["factor_milli"]) == (False, 1000)
+    assert (node(scenario, FOUR)["flagged"], node(scenario, FOUR)["discount_milli"]) == (False, 0)
     args = {"msp_id": FOUR, "node_id": "node1"}
     assert scenario.refused(ONE, "classifier:Assess", args).code == Code.NOT_FOUND
 
@@ -71,7 +71,7 @@ def test_an_adopted_classifier_scores_flags_and_weighs_down_within_bounds():
 
     fallen, honest = node(scored, FOUR), node(scored, ONE)
     assert fallen["suspicion_micro"] == 3_000_000
-    assert (fallen["flagged"], fallen["factor_milli"]) == (True, 438)
+    assert (fallen["flagged"], fallen["discount_milli"]) == (True, 562)
     assert (honest["suspicion_micro"], honest["flagged"]) == (-1_000_000, False)
     assert weights[0][0] > weights[0][3] > weights[1][3] > weights[0][3] // 4
     scored.attest(terms(), 2)  # flagged, weighed down, and still at work

@@ -39,6 +39,7 @@ from chaincode.schema import keys, states
 from chaincode.schema.errors import parse
 from chaincode.schema.plans import DynamicTerms, PlanTerms
 from chaincode.schema.provenance import key_of
+from chaincode.schema.stored import whole
 from chaincode.shim.endorsement import named, reachable
 from chaincode.shim.identity import ClientIdentity
 from chaincode.shim.stub import composite_key, split_composite_key
@@ -157,18 +158,20 @@ class Life:
 
     def found(self, key: keys.Key) -> dict[str, Any] | None:
         value = self.scenario.ledger.state.get(composite_key(*key))
-        return None if value is None else parsed(value)
+        return None if value is None else parsed(whole(key, value))
 
     def all(self, kind: str, *below: str) -> list[dict[str, Any]]:
         prefix = composite_key(kind, below)
         state = self.scenario.ledger.state
-        return [parsed(state[key]) for key in sorted(state) if key.startswith(prefix)]
+        found = [name for name in sorted(state) if name.startswith(prefix)]
+        return [parsed(whole(split_composite_key(name), state[name])) for name in found]
 
     # what must hold of what was written
 
     def check(self, key: str) -> None:
-        kind, _ = split_composite_key(key)
-        old, new = self.before.get(key), self.scenario.ledger.state[key]
+        kind, parts = split_composite_key(key)
+        old, new = self.before.get(key), whole((kind, parts), self.scenario.ledger.state[key])
+        old = None if old is None else whole((kind, parts), old)
         if kind in WRITTEN_ONCE:
             assert old is None or old == new, f"{kind} was written again"
         if kind in TABLES:

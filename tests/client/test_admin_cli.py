@@ -469,7 +469,7 @@ def test_reputations_are_listed_by_kind_and_page(planned):
             unknown(Rated.NODE, f"Hospital1MSP/node{number}"), {Evidence.DUTY: (2, 1)}, now=1
         )
         key = f"\x00reputation\x00node\x00Hospital1MSP\x00node{number}\x00"
-        flagged = known.model_copy(update={"flagged": number == 1, "factor_milli": 250})
+        flagged = known.model_copy(update={"flagged": number == 1, "discount_milli": 750})
         planned.service.ledger.state[key] = canonical.dumps(flagged.rating)
 
     rows = planned.two.do("reputation", "list", "node")

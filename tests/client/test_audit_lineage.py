@@ -11,17 +11,19 @@ from support.scenario import terms as scenario_terms
 from support.small_plan import small_terms
 from support.studies import study_terms
 
-from chaincode.schema import accounting, canonical, keys
+from chaincode.schema import accounting, keys, stored
 from chaincode.schema.base import ContentRef, Language
+from chaincode.schema.consortium import Consortium, ConsortiumStatus
 from chaincode.schema.datasets import Dataset, PrivacyAccount
 from chaincode.schema.encryption import EncryptionTerms
 from chaincode.schema.errors import MedFabricError
+from chaincode.schema.forms import FORM
 from chaincode.schema.hospitals import HospitalAccount, total_micro
 from chaincode.schema.plans import HospitalTerms, PlanTerms
 from chaincode.schema.rounds import Model, Update
 from chaincode.schema.studies import Deposit, Study, StudyPrivacy, StudyStatus, spending_of
 from client import blocks
-from client.audit import lineage
+from client.audit import graph, lineage
 from client.audit.proof import NAMESPACE, Ledger, Writing
 from client.audit.state import Change, State
 
@@ -32,7 +34,7 @@ def _ledger(*assets: tuple[keys.Key, Language]) -> Ledger:
     ledger = Ledger(channel=None, state=State())  # type: ignore[arg-type]
     for number, (key, asset) in enumerate(assets):
         name = "\x00" + "".join(part + "\x00" for part in (key[0], *key[1]))
-        value = canonical.dumps(asset)
+        value = stored.value(key, asset)
         ledger.state.apply(Change(NAMESPACE, name, True, value), (1, number))
         ledger.writings[name] = [Writing(value, 1, "tx", 0, "f", "Hospital1MSP", "node1", ())]
     return ledger
@@ -102,6 +104,23 @@ def test_privacy_account_is_recomputed_from_the_updates() -> None:
     for wrong in (right - 1, right + 1, 0):
         (finding,) = lineage.check_privacy(_with_account(wrong))
         assert finding.code == "MF-7510"
+
+
+def test_a_ledger_in_another_form_is_not_read() -> None:
+    founded = Consortium(
+        name="Trial",
+        status=ConsortiumStatus.ACTIVE,
+        charter_sha256="ab" * 32,
+        hospitals=("Hospital1MSP", "Hospital2MSP"),
+        membership=1,
+        founded_at=1,
+        form=FORM,
+    )
+    assert lineage.Reader(_ledger((keys.consortium(), founded)))
+    ledger = _ledger((keys.consortium(), founded.model_copy(update={"form": 0})))
+    for read in (lineage.Reader, graph.Replay):
+        with pytest.raises(MedFabricError, match="MF-2009"):
+            read(ledger)
 
 
 def test_model_that_is_not_on_the_ledger_is_refused() -> None:

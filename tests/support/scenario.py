@@ -32,11 +32,12 @@ from chaincode.schema.plans import (
     TrainingTerms,
 )
 from chaincode.schema.rounds import Cohort, Contributions, Round, Update, WholeRound
+from chaincode.schema.stored import whole
 from chaincode.schema.strategies import Strategy
 from chaincode.schema.transactions import TRANSACTIONS
 from chaincode.shim.chaincode import Response
 from chaincode.shim.identity import ClientIdentity
-from chaincode.shim.stub import composite_key
+from chaincode.shim.stub import composite_key, split_composite_key
 from support.memory_stub import MemoryLedger, creator
 
 HOSPITALS = tuple(f"Hospital{number}MSP" for number in range(1, 5))
@@ -237,17 +238,18 @@ class Scenario:
         bits = plan.encryption.weight_bits
         parts = (self._below(model, kind, below) for kind, model in _PARTS_OF_A_ROUND.items())
         masking = next(iter(self._below(Masking, "masking", below)), None)
-        whole = WholeRound.of(round_, *parts, bits, masking, alike=plan.hides_hospitals)
-        return whole.model_dump(mode="json")
+        made = WholeRound.of(round_, *parts, bits, masking, alike=plan.hides_hospitals)
+        return made.model_dump(mode="json")
 
     def _below(self, model: type[Any], kind: str, prefix: tuple[str, ...]) -> list[Any]:
         start = composite_key(kind, prefix)
         found = sorted(key for key in self.ledger.state if key.startswith(start))
-        return [model.model_validate_json(self.ledger.state[key]) for key in found]
+        states = ((split_composite_key(key), self.ledger.state[key]) for key in found)
+        return [model.model_validate_json(whole(key, value)) for key, value in states]
 
     def asset(self, key: keys.Key) -> dict[str, Any]:
         """The committed asset at a key."""
-        found: dict[str, Any] = json.loads(self.ledger.state[composite_key(*key)])
+        found: dict[str, Any] = json.loads(whole(key, self.ledger.state[composite_key(*key)]))
         return found
 
     # the consortium

@@ -15,6 +15,12 @@ from chaincode.schema.rounds import Evaluation, RoundStatus, RoundView
 if TYPE_CHECKING:
     from client.consortium import Consortium
 
+_IN_CEREMONY = {
+    CeremonyStatus.COMMIT: "commitments",
+    CeremonyStatus.REVEAL: "key shares",
+    CeremonyStatus.CONFIRM: "confirmations",
+    CeremonyStatus.JUDGE: "verdicts",
+}
 _NAMED = 8
 """Of those waited for, in words."""
 
@@ -133,25 +139,13 @@ def _voted(consortium: Consortium, plan: Plan) -> Standing:
 
 def _of_ceremony(plan: Plan, view: CeremonyView) -> Standing:
     ceremony = view.ceremony
-    posts: dict[CeremonyStatus, tuple[str, Sequence[str], Iterable[object]]] = {
-        CeremonyStatus.COMMIT: ("commitments", ceremony.hospitals, view.commitments),
-        CeremonyStatus.REVEAL: ("key shares", ceremony.dealers, view.shares),
-        CeremonyStatus.CONFIRM: (
-            "confirmations",
-            ceremony.hospitals,
-            (*view.confirmations, *view.accusations),
-        ),
-        CeremonyStatus.JUDGE: ("verdicts", ceremony.hospitals, view.verdicts),
-    }
-    what, owing, posted = posts.get(ceremony.status, ("", (), ()))
-    given = _senders(posted)
     return Standing(
         plan=plan.plan_id,
         status=plan.status,
         stage=f"key ceremony {ceremony.status}",
-        what=what,
-        given=len(given),
-        awaited=_without(owing, given),
+        what=_IN_CEREMONY.get(ceremony.status, ""),
+        given=len(view.given),
+        awaited=view.missing,
         deadline=ceremony.deadline,
         note=ceremony.reason,
     )

@@ -69,10 +69,6 @@ class CeremonyContract:
     @transaction("ceremony:Reveal")
     def reveal(self, context: Context, args: RevealArgs) -> KeyShare:
         ceremony = _in_stage(context, args.plan_id, CeremonyStatus.REVEAL)
-        if context.msp_id not in ceremony.dealers:
-            raise MedFabricError(
-                Code.NOT_A_PARTICIPANT, f"{context.msp_id} has no part in handing this key on"
-            )
         terms = plans.get(context, args.plan_id).terms
         _dealt(terms, args.dealing is not None, "dealing")
         _dealt(terms, bool(args.bound), "list of commitments")
@@ -132,7 +128,7 @@ class CeremonyContract:
     @transaction("ceremony:Judge")
     def judge(self, context: Context, args: JudgeArgs) -> KeyVerdict:
         ceremony = _in_stage(context, args.plan_id, CeremonyStatus.JUDGE)
-        culprits = tuple(h for h in ceremony.hospitals if h in args.culprits)
+        culprits = tuple(h for h in ceremony.parties if h in args.culprits)
         post = KeyVerdict(
             plan_id=args.plan_id,
             msp_id=context.msp_id,
@@ -147,8 +143,8 @@ class CeremonyContract:
         ceremony = context.get(keys.ceremony(args.plan_id), Ceremony)
         if states.is_final(states.CEREMONY, ceremony.status):
             raise MedFabricError(Code.ALREADY, f"the ceremony is {ceremony.status} already")
-        plan = plans.get(context, args.plan_id)
-        if gone := plans.gone_holders(context, plan.terms):
+        members = context.consortium().hospitals
+        if gone := tuple(h for h in ceremony.parties if h not in members):
             return _fail(context, ceremony, plans.departed(gone), gone)
         if ceremony.status is CeremonyStatus.CONFIRM and _accusations(context, ceremony):
             deadline = _deadline(context, ceremony)
@@ -168,14 +164,14 @@ class CeremonyContract:
     @transaction("ceremony:Get")
     def get(self, context: Context, args: PlanArgs) -> CeremonyView:
         ceremony = context.get(keys.ceremony(args.plan_id), Ceremony)
-        hospitals = ceremony.hospitals
+        hospitals, parties = ceremony.hospitals, ceremony.parties
         plan_id = args.plan_id
         return CeremonyView(
             ceremony=ceremony,
             commitments=context.existing(
-                [keys.key_commitment(plan_id, h) for h in hospitals], KeyCommitment
+                [keys.key_commitment(plan_id, h) for h in parties], KeyCommitment
             ),
-            shares=context.existing([keys.key_share(plan_id, h) for h in hospitals], KeyShare),
+            shares=context.existing([keys.key_share(plan_id, h) for h in parties], KeyShare),
             confirmations=context.existing(
                 [keys.key_confirmation(plan_id, h) for h in hospitals], KeyConfirmation
             ),
@@ -188,8 +184,10 @@ class CeremonyContract:
 
 def _in_stage(context: Context, plan_id: str, *stages: CeremonyStatus) -> Ceremony:
     ceremony = context.get(keys.ceremony(plan_id), Ceremony)
-    if context.msp_id not in ceremony.hospitals:
-        raise MedFabricError(Code.NOT_A_PARTICIPANT, f"{context.msp_id} holds no share of this key")
+    if context.msp_id not in ceremony.owing(stages[0]):
+        raise MedFabricError(
+            Code.NOT_A_PARTICIPANT, f"{context.msp_id} has no part in this stage of the ceremony"
+        )
     if ceremony.status not in stages:
         raise MedFabricError(
             Code.BAD_STATE, f"the ceremony is in {ceremony.status}, not {stages[0]}; read it again"
@@ -243,8 +241,7 @@ def _deadline(context: Context, ceremony: Ceremony) -> int:
 
 def _missing(context: Context, ceremony: Ceremony) -> tuple[str, ...]:
     key_of, model = _POSTED[ceremony.status]
-    revealing = ceremony.status is CeremonyStatus.REVEAL
-    owing = ceremony.dealers if revealing else ceremony.hospitals
+    owing = ceremony.owing(ceremony.status)
     found = context.find_all([key_of(ceremony.plan_id, h) for h in owing], model)
     pairs = zip(owing, found, strict=True)
     return tuple(hospital for hospital, post in pairs if post is None)
@@ -279,7 +276,7 @@ def _sentence(context: Context, ceremony: Ceremony, missing: tuple[str, ...]) ->
     wanted = [keys.key_verdict(ceremony.plan_id, h) for h in ceremony.hospitals]
     verdicts = context.existing(wanted, KeyVerdict)
     tally = Counter(culprit for verdict in verdicts for culprit in verdict.culprits)
-    culprits = tuple(h for h in ceremony.hospitals if 2 * tally[h] > len(ceremony.hospitals))
+    culprits = tuple(h for h in ceremony.parties if 2 * tally[h] > len(ceremony.hospitals))
     named = ", ".join(culprits) or "nobody by most"
     reason = f"{Code.DEALER_ACCUSED}: found at fault: {named}"
     return _fail(context, ceremony, reason, missing, culprits)

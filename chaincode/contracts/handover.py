@@ -18,7 +18,8 @@ def check(context: Context, terms: PlanTerms) -> None:
     """Refuse a plan that takes over a key which is not there, is another, or does not fit it.
 
     Raises:
-        MedFabricError: ``PLAN_INVALID``, or ``NOT_FOUND`` for the earlier plan.
+        MedFabricError: ``PLAN_INVALID``, ``KEY_HOLDER_LEFT``, or ``NOT_FOUND`` for the earlier
+            plan.
     """
     if terms.key is None:
         return
@@ -33,22 +34,20 @@ def check(context: Context, terms: PlanTerms) -> None:
         raise _invalid("masks have no key that could be handed on")
     if _ring(old) != _ring(new):
         raise _invalid(f"the key of {former.plan_id} is of another ring; take that ring's terms")
-    holders = set(former.hospitals) & set(terms.hospitals)
-    if len(holders) < (needed := _needed(former)):
-        raise _invalid(
-            f"{len(holders)} hospitals of {former.plan_id} take part, and {needed} are needed to "
-            "hand its key on"
-        )
+    _present(context, former)
 
 
 def begin(context: Context, terms: PlanTerms) -> tuple[str, ...]:
-    """Who shows and deals in the plan's ceremony: those who hand the key on have approved the plan.
+    """Who shows and deals in the plan's ceremony.
 
-    Nothing is done with the key under its earlier plan from then on.
+    A holder that votes for the plan consents with that to hand its part on, whether it goes on
+    itself or leaves; of those who leave no more are asked than are needed. Nothing is done with the
+    key under its earlier plan from then on.
 
     Raises:
         MedFabricError: ``NOT_YET`` while that plan has its key in use, ``ALREADY`` where another
-            plan has taken it over, ``PLAN_INVALID`` where too few approve who hold it.
+            plan has taken it over, ``KEY_HOLDER_LEFT`` or ``PLAN_INVALID`` where too few are left
+            who hold it, or approve.
     """
     if terms.key is None:
         return terms.hospitals
@@ -63,7 +62,7 @@ def begin(context: Context, terms: PlanTerms) -> tuple[str, ...]:
             Code.NOT_YET, f"{state.plan_id} uses its key; pause it and let its round end first"
         )
     place = (Subject.PLAN, terms.plan_id, terms.sha256)
-    candidates = [h for h in former.hospitals if h in terms.hospitals]
+    candidates = sorted(_present(context, former), key=lambda h: h not in terms.hospitals)
     votes = context.find_all([keys.vote(*place, h) for h in candidates], Vote)
     ready = [h for h, v in zip(candidates, votes, strict=True) if v is not None and v.approve]
     if len(ready) < (needed := _needed(former)):
@@ -99,6 +98,20 @@ def check_kept(state: PlanState) -> None:
 def _mark(context: Context, state: PlanState, successor: str | None) -> None:
     changed = state.model_copy(update={"successor": successor, "changed_at": context.now})
     context.put(keys.plan(state.plan_id), PlanState(**dict(changed)))
+
+
+def _present(context: Context, former: PlanTerms) -> tuple[str, ...]:
+    """Those who hold the key and are members still, if they are enough to hand it on."""
+    members = context.consortium().hospitals
+    gone = ", ".join(h for h in former.hospitals if h not in members)
+    present = tuple(h for h in former.hospitals if h in members)
+    if len(present) < (needed := _needed(former)):
+        raise MedFabricError(
+            Code.KEY_HOLDER_LEFT,
+            f"{gone} left the consortium, and of {former.plan_id} {needed} hospitals are needed to "
+            "hand its key on; propose a plan with a key of its own",
+        )
+    return present
 
 
 def _needed(former: PlanTerms) -> int:

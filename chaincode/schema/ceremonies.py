@@ -44,9 +44,10 @@ class CeremonyStatus(StrEnum):
 
 
 class Ceremony(Language):
-    """``hospitals`` hold the key together; ``dealers`` among them show and deal their parts of it:
-    all, or where it is handed on as many as decrypted before. ``missing`` names those whom a
-    failure waited for, ``culprits`` those whom most hospitals found at fault."""
+    """``hospitals`` hold the key together; ``dealers`` show and deal their parts of it: all of
+    them, or where it is handed on as many of its earlier holders as decrypted before, in the
+    earlier plan's order, those in front that go on. ``missing`` names those whom a failure waited
+    for, ``culprits`` those whom most hospitals found at fault."""
 
     plan_id: Id
     status: CeremonyStatus
@@ -57,6 +58,22 @@ class Ceremony(Language):
     missing: tuple[MspId, ...] = ()
     culprits: tuple[MspId, ...] = ()
     reason: Reason = ""
+
+    @property
+    def parties(self) -> tuple[str, ...]:
+        """The hospitals, and after them dealers that do not go on."""
+        return (*self.hospitals, *(d for d in self.dealers if d not in self.hospitals))
+
+    def owing(self, stage: CeremonyStatus) -> tuple[str, ...]:
+        """Who has something to give in a stage."""
+        match stage:
+            case CeremonyStatus.COMMIT:
+                return self.parties
+            case CeremonyStatus.REVEAL:
+                return self.dealers
+            case CeremonyStatus.CONFIRM | CeremonyStatus.JUDGE:
+                return self.hospitals
+        return ()
 
 
 class KeyCommitment(Language):
@@ -122,6 +139,10 @@ class KeyVerdict(Language):
     posted_at: Seconds
 
 
+KeyPost = KeyCommitment | KeyShare | KeyConfirmation | KeyAccusation | KeyVerdict
+"""What a hospital gives in a ceremony."""
+
+
 def commitment(nonce: str, share_sha256: str) -> str:
     """Hex SHA-256 over nonce and share hash (32 bytes each, given as hex)."""
     return hashlib.sha256(bytes.fromhex(nonce) + bytes.fromhex(share_sha256)).hexdigest()
@@ -171,3 +192,20 @@ class CeremonyView(Language):
     confirmations: tuple[KeyConfirmation, ...]
     accusations: tuple[KeyAccusation, ...] = ()
     verdicts: tuple[KeyVerdict, ...] = ()
+
+    @property
+    def given(self) -> tuple[str, ...]:
+        """Who has given what the stage asks for."""
+        posts: dict[CeremonyStatus, tuple[KeyPost, ...]] = {
+            CeremonyStatus.COMMIT: self.commitments,
+            CeremonyStatus.REVEAL: self.shares,
+            CeremonyStatus.CONFIRM: (*self.confirmations, *self.accusations),
+            CeremonyStatus.JUDGE: self.verdicts,
+        }
+        return tuple(post.msp_id for post in posts.get(self.ceremony.status, ()))
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """Who has not."""
+        given = set(self.given)
+        return tuple(h for h in self.ceremony.owing(self.ceremony.status) if h not in given)

@@ -50,22 +50,34 @@ def _successor(hospitals: tuple[str, ...] = (ONE, TWO, FOUR), **changes: Any) ->
     return _plan(NEW, hospitals, 2, **{"key": KEY, **changes})
 
 
-def _with_key() -> Scenario:
+ALL_NEEDED = _plan(OLD, HOSPITALS, None)
+"""A plan whose key all of its hospitals are needed for; with the next plan, which one leaves."""
+WITHOUT_THREE = _plan(
+    NEW,
+    (ONE, TWO, FOUR),
+    2,
+    key=KEY.model_copy(update={"origin_sha256": ALL_NEEDED.sha256}),
+)
+
+
+def _with_key(former: PlanTerms = FORMER) -> Scenario:
     """The former plan's key is made."""
     scenario = at("enrolled")
     for step in (scenario.propose, scenario.consent, scenario.approve, scenario.ceremony):
-        step(FORMER)
+        step(former)
     return scenario
 
 
-def _paused() -> Scenario:
-    scenario = _with_key()
+def _paused(former: PlanTerms = FORMER) -> Scenario:
+    scenario = _with_key(former)
     scenario.do(ONE, "plan:Pause", {"plan_id": OLD, "reason": "one leaves"})
     return scenario
 
 
-def _proposed(plan: PlanTerms, who: tuple[str, ...] = (ONE, TWO, FOUR)) -> Scenario:
-    scenario = _paused()
+def _proposed(
+    plan: PlanTerms, who: tuple[str, ...] = (ONE, TWO, FOUR), former: PlanTerms = FORMER
+) -> Scenario:
+    scenario = _paused(former)
     scenario.propose(plan)
     for hospital in who:
         scenario.vote(hospital, "plan", NEW, plan.sha256)
@@ -80,14 +92,24 @@ def _opened(plan: PlanTerms) -> Scenario:
 
 def _handed(plan: PlanTerms) -> Scenario:
     scenario = _opened(plan)
-    scenario.post_all(plan, "ceremony:Commit", commit_args)
-    scenario.advance_ceremony(plan)
+    scenario.hand_on(plan)
+    return scenario
+
+
+def _leaving() -> Scenario:
+    """Where all are needed one leaves, and votes for that."""
+    scenario = _proposed(WITHOUT_THREE, HOSPITALS, ALL_NEEDED)
+    scenario.do(ONE, "plan:Advance", {"plan_id": NEW})
+    return scenario
+
+
+def _to_confirm(scenario: Scenario, plan: PlanTerms) -> None:
     dealers = tuple(scenario.asset(keys.ceremony(NEW))["dealers"])
+    parties = tuple(dict.fromkeys((*plan.hospitals, *dealers)))
+    scenario.post_all(plan, "ceremony:Commit", commit_args, parties)
+    scenario.advance_ceremony(plan)
     scenario.post_all(plan, "ceremony:Reveal", reveal_args, dealers)
     scenario.advance_ceremony(plan)
-    scenario.post_all(plan, "ceremony:Confirm", confirm_args)
-    scenario.advance_ceremony(plan)
-    return scenario
 
 
 def test_a_key_goes_on_without_a_hospital_that_left() -> None:
@@ -143,6 +165,132 @@ def scenario_sha(scenario: Scenario) -> str:
     return sha256
 
 
+# who leaves
+
+
+def test_who_leaves_deals_too_where_all_are_needed() -> None:
+    scenario = _leaving()
+    _to_confirm(scenario, WITHOUT_THREE)
+    shown = scenario.do(THREE, "ceremony:Get", {"plan_id": NEW})
+    scenario.post_all(WITHOUT_THREE, "ceremony:Confirm", confirm_args)
+    scenario.advance_ceremony(WITHOUT_THREE)
+
+    ceremony = scenario.asset(keys.ceremony(NEW))
+
+    assert ceremony["dealers"] == [ONE, TWO, FOUR, THREE]
+    assert ceremony["hospitals"] == [ONE, TWO, FOUR]
+    assert ceremony["status"] == "DONE"
+    assert [c["msp_id"] for c in shown["commitments"]] == [ONE, TWO, FOUR, THREE]
+    assert [s["msp_id"] for s in shown["shares"]] == [ONE, TWO, FOUR, THREE]
+
+
+def test_its_vote_is_its_consent_to_deal() -> None:
+    scenario = _proposed(WITHOUT_THREE, (ONE, TWO, FOUR), ALL_NEEDED)
+    silent = scenario.refused(ONE, "plan:Advance", {"plan_id": NEW})
+    scenario.vote(THREE, "plan", NEW, WITHOUT_THREE.sha256)
+
+    assert (silent.code, "3 hospitals" in silent.message) == (Code.PLAN_INVALID, True)
+    assert scenario.do(ONE, "plan:Advance", {"plan_id": NEW})["status"] == "APPROVED"
+
+
+def test_who_votes_against_does_not_deal() -> None:
+    scenario = _proposed(WITHOUT_THREE, (ONE, TWO, FOUR), ALL_NEEDED)
+    scenario.vote(THREE, "plan", NEW, WITHOUT_THREE.sha256, approve=False)
+
+    assert scenario.refused(ONE, "plan:Advance", {"plan_id": NEW}).code == Code.PLAN_INVALID
+
+
+def test_no_more_of_those_who_leave_deal_than_are_needed() -> None:
+    plan = _successor((ONE, TWO)).model_copy(
+        update={"encryption": FORMER.encryption.model_copy(update={"threshold": None})}
+    )
+    scenario = _proposed(plan, HOSPITALS)
+    scenario.do(ONE, "plan:Advance", {"plan_id": NEW})
+
+    assert scenario.asset(keys.ceremony(NEW))["dealers"] == [ONE, TWO, THREE]
+
+
+def test_who_leaves_gets_nothing_and_judges_nobody() -> None:
+    scenario = _leaving()
+    _to_confirm(scenario, WITHOUT_THREE)
+    refused = [
+        scenario.refused(THREE, "ceremony:Confirm", confirm_args(WITHOUT_THREE, THREE)),
+        scenario.refused(THREE, "ceremony:Accuse", {"plan_id": NEW, "dealer": ONE}),
+    ]
+    scenario.do(ONE, "ceremony:Accuse", {"plan_id": NEW, "dealer": TWO})
+    scenario.advance_ceremony(WITHOUT_THREE)
+    refused.append(scenario.refused(THREE, "ceremony:Judge", {"plan_id": NEW, "culprits": [TWO]}))
+
+    assert {error.code for error in refused} == {Code.NOT_A_PARTICIPANT}
+    assert scenario.do(ONE, "ceremony:Get", {"plan_id": NEW})["verdicts"] == []
+
+
+def test_who_leaves_is_named_like_others() -> None:
+    scenario = _leaving()
+    _to_confirm(scenario, WITHOUT_THREE)
+    scenario.do(ONE, "ceremony:Accuse", {"plan_id": NEW, "dealer": THREE})
+    scenario.advance_ceremony(WITHOUT_THREE)
+    for hospital in WITHOUT_THREE.hospitals:
+        scenario.do(hospital, "ceremony:Judge", {"plan_id": NEW, "culprits": [THREE]})
+
+    failed = scenario.advance_ceremony(WITHOUT_THREE)
+
+    assert (failed["status"], failed["culprits"]) == ("FAILED", [THREE])
+    assert scenario.asset(keys.reputation("hospital", THREE))["tallies"]["duty"][:2] == [0, 1]
+
+
+@pytest.mark.parametrize("stage", ["COMMIT", "REVEAL"])
+def test_who_leaves_and_does_not_deal_is_waited_for_and_named(stage: str) -> None:
+    scenario = _leaving()
+    if stage == "REVEAL":
+        scenario.post_all(WITHOUT_THREE, "ceremony:Commit", commit_args, HOSPITALS)
+        scenario.advance_ceremony(WITHOUT_THREE)
+        scenario.post_all(WITHOUT_THREE, "ceremony:Reveal", reveal_args)
+    else:
+        scenario.post_all(WITHOUT_THREE, "ceremony:Commit", commit_args)
+    early = scenario.refused(ONE, "ceremony:Advance", {"plan_id": NEW})
+    scenario.wait()
+
+    failed = scenario.advance_ceremony(WITHOUT_THREE)
+
+    assert (early.code, THREE in early.message) == (Code.NOT_YET, True)
+    assert (failed["status"], failed["missing"]) == ("FAILED", [THREE])
+    assert "successor" not in scenario.asset(keys.plan(OLD))
+
+
+def test_who_has_left_already_cannot_deal() -> None:
+    scenario = _proposed(WITHOUT_THREE, HOSPITALS, ALL_NEEDED)
+    scenario.do(THREE, "consortium:Leave", {"reason": "merged"})
+    other = WITHOUT_THREE.model_copy(update={"plan_id": "other"})
+    errors = [
+        scenario.refused(ONE, "plan:Advance", {"plan_id": NEW}),
+        scenario.refused(ONE, "plan:Propose", other),
+    ]
+
+    assert {error.code for error in errors} == {Code.KEY_HOLDER_LEFT}
+    assert all(f"{THREE} left the consortium" in error.message for error in errors)
+
+
+def test_its_vote_counts_no_more_once_it_has_left() -> None:
+    # Three of four decrypt. Of those who stay only two approve, and who has left did.
+    scenario = _proposed(_successor(), (ONE, TWO, THREE))
+    scenario.do(THREE, "consortium:Leave", {"reason": "merged"})
+
+    error = scenario.refused(ONE, "plan:Advance", {"plan_id": NEW})
+
+    assert (error.code, "2 hospitals" in error.message) == (Code.PLAN_INVALID, True)
+
+
+def test_a_ceremony_ends_where_a_dealer_leaves_the_consortium_before_it_is_done() -> None:
+    scenario = _leaving()
+    scenario.do(THREE, "consortium:Leave", {"reason": "merged"})
+
+    failed = scenario.advance_ceremony(WITHOUT_THREE)
+
+    assert failed["reason"].startswith(f"{Code.KEY_HOLDER_LEFT}: {THREE}")
+    assert "successor" not in scenario.asset(keys.plan(OLD))
+
+
 # what is refused
 
 
@@ -169,19 +317,16 @@ def test_a_key_of_another_ring_is_refused() -> None:
     assert "ring" in error.message
 
 
-def test_too_few_holders_hand_nothing_on() -> None:
-    error = _paused().refused(ONE, "plan:Propose", _successor((ONE, TWO)))
-
-    assert error.code == Code.PLAN_INVALID
-    assert "3 are needed" in error.message
-
-
 def test_no_holder_deals_that_has_not_approved() -> None:
-    # Most hospitals approve, but of those who hold the key and stay only two.
-    scenario = _proposed(_successor(), (ONE, TWO, THREE))
+    # Most hospitals approve, but of those who hold the key only two.
+    three = (ONE, TWO, THREE)
+    former = _plan(OLD, three, None)
+    key = KEY.model_copy(update={"origin_sha256": former.sha256, "secrets": 3})
+    plan = _plan(NEW, HOSPITALS, 3, key=key)
+    scenario = _proposed(plan, (ONE, TWO, FOUR), former)
 
     error = scenario.refused(ONE, "plan:Advance", {"plan_id": NEW})
-    scenario.vote(FOUR, "plan", NEW, _successor().sha256)
+    scenario.vote(THREE, "plan", NEW, plan.sha256)
 
     assert (error.code, "2 hospitals" in error.message) == (Code.PLAN_INVALID, True)
     assert scenario.do(ONE, "plan:Advance", {"plan_id": NEW})["status"] == "APPROVED"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from chaincode.schema.base import ContentRef, Language
-from chaincode.schema.ceremonies import CeremonyView
+from chaincode.schema.ceremonies import CeremonyStatus, CeremonyView
 from chaincode.schema.plans import Plan, PlanArgs, PlanTerms
 from support.scenario import HOSPITALS, Scenario, at, terms
 from trainer.node.ceremony import KeyKeeper
@@ -18,6 +18,12 @@ from trainer.node.home import Home
 from trainer.randomness import Secrets
 
 ONE = HOSPITALS[0]
+_STAGES = {
+    "commit": CeremonyStatus.COMMIT,
+    "reveal": CeremonyStatus.REVEAL,
+    "confirm": CeremonyStatus.CONFIRM,
+    "judge": CeremonyStatus.JUDGE,
+}
 Answer = TypeVar("Answer", bound=Language)
 
 
@@ -88,8 +94,7 @@ class Ceremony:
         duty = Duty(Task.COMMIT_KEY, self.terms.plan_id)
         ceremony = self.now().ceremony
         assert ceremony is not None
-        owing = ceremony.ceremony.dealers if step == "reveal" else ceremony.ceremony.hospitals
-        for hospital in owing:
+        for hospital in ceremony.ceremony.owing(_STAGES[step]):
             keeper = self.keepers[hospital]
             if step != "confirm" or not any(
                 a.msp_id == hospital

@@ -312,6 +312,18 @@ class Scenario:
         self.post_all(plan, "ceremony:Confirm", confirm_args)
         self.advance_ceremony(plan)
 
+    def hand_on(self, plan: PlanTerms) -> None:
+        """The ceremony of a plan that takes a key over, to its end."""
+        view = self.do(HOSPITALS[1], "ceremony:Get", {"plan_id": plan.plan_id})
+        dealers = tuple(view["ceremony"]["dealers"])
+        parties = tuple(dict.fromkeys((*plan.hospitals, *dealers)))
+        self.post_all(plan, "ceremony:Commit", commit_args, parties)
+        self.advance_ceremony(plan)
+        self.post_all(plan, "ceremony:Reveal", reveal_args, dealers)
+        self.advance_ceremony(plan)
+        self.post_all(plan, "ceremony:Confirm", confirm_args)
+        self.advance_ceremony(plan)
+
     def advance_ceremony(self, plan: PlanTerms) -> dict[str, Any]:
         return self.do(HOSPITALS[1], "ceremony:Advance", {"plan_id": plan.plan_id})
 

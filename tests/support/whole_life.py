@@ -21,7 +21,6 @@ from support.scenario import (
     SAMPLES,
     Scenario,
     commit_args,
-    confirm_args,
     dataset_args,
     dataset_of,
     evaluate_args,
@@ -311,13 +310,7 @@ def _handing_on(life: Scenario) -> None:
     for hospital in HOSPITALS:
         life.vote(hospital, "plan", HANDED.plan_id, HANDED.sha256)
     life.do(ONE, "plan:Advance", {"plan_id": HANDED.plan_id})
-    life.post_all(HANDED, "ceremony:Commit", commit_args)
-    life.advance_ceremony(HANDED)
-    dealers = life.do(TWO, "ceremony:Get", {"plan_id": HANDED.plan_id})["ceremony"]["dealers"]
-    life.post_all(HANDED, "ceremony:Reveal", reveal_args, tuple(dealers))
-    life.advance_ceremony(HANDED)
-    life.post_all(HANDED, "ceremony:Confirm", confirm_args)
-    life.advance_ceremony(HANDED)
+    life.hand_on(HANDED)
 
     former = life.do(TWO, "plan:Get", {"plan_id": PLAN})["plan"]
     assert former["successor"] == HANDED.plan_id

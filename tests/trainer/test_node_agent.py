@@ -434,7 +434,7 @@ class _Peer:
 
 
 def _agent(plan: Plan, home: Home, work: Any) -> Agent:
-    return Agent(ME, _Peer(plan), home, work, lambda _: None)  # type: ignore[arg-type]
+    return Agent(ME, _Peer(plan), home, work, lambda _: None, lambda *_: None)  # type: ignore[arg-type]
 
 
 def test_plan_that_is_not_the_one_voted_on_is_not_worked_for(tmp_path: Path) -> None:
@@ -731,7 +731,7 @@ def test_an_agent_that_cannot_train_for_a_round_declines_it_and_says_so_once(
     rounds._learner = refuse  # type: ignore[assignment]
     trainer = Me(ME.msp_id, ME.node_id, frozenset({Role.TRAINER}))
     home, connection = rounds._home, cast("Any", ledger)
-    agent = Agent(trainer, connection, home, rounds.submit_update, lambda _: None)
+    agent = Agent(trainer, connection, home, rounds.submit_update, lambda _: None, lambda *_: None)
 
     agent.run(once=True)
     agent.run(once=True)
@@ -952,7 +952,15 @@ def test_a_duty_that_runs_out_of_memory_is_told_as_such_and_stays(tmp_path: Path
     duty = Duty(Task.SUM_RECORDS, subject="study-1")
     home = Home(tmp_path / "home")
     ledger: Any = Ledger()
-    agent = Agent(ME, ledger, home, lambda *_: None, lambda _: None, lambda: [(duty, exhausted)])
+    agent = Agent(
+        ME,
+        ledger,
+        home,
+        lambda *_: None,
+        lambda _: None,
+        lambda *_: None,
+        lambda: [(duty, exhausted)],
+    )
 
     with pytest.raises(MedFabricError, match=Code.MEMORY_EXHAUSTED):
         agent.run(once=True)

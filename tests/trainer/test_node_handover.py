@@ -66,6 +66,8 @@ def _files(keeper: KeyKeeper, plan_id: str) -> set[str]:
         (((ONE, TWO, THREE), 2), (HOSPITALS, 3)),  # One joins.
         (((ONE, TWO, THREE), None), (HOSPITALS, 3)),  # Each has held a secret of its own.
         ((HOSPITALS, 3), ((ONE, TWO, THREE), None)),  # From now on all are needed.
+        ((HOSPITALS, None), ((ONE, TWO, FOUR), 2)),  # All are needed, and one leaves.
+        (((ONE, TWO, THREE), 2), ((THREE, FOUR), None)),  # Fewer stay than decrypted.
     ],
 )
 def test_the_key_goes_on_and_what_was_held_is_deleted(
@@ -82,9 +84,13 @@ def test_the_key_goes_on_and_what_was_held_is_deleted(
 
     assert np.abs(decrypted - 1.5 * VALUES).max() < 1e-5
     assert {ceremony.keepers[h].collective_key(ceremony.now()).sha256 for h in hospitals} == {key}
+    for keeper in ceremony.keepers.values():
+        keeper.forget("old", "new")
+        assert not _files(keeper, "old") & _HELD
+    for hospital in set(old[0]) - set(hospitals):
+        assert not _files(ceremony.keepers[hospital], "new") & _HELD
     for hospital in hospitals:
         ceremony.keepers[hospital].share_key(ceremony.now())
-        assert not _files(ceremony.keepers[hospital], "old") & _HELD
 
 
 def test_a_key_goes_on_twice(tmp_path: Path) -> None:
@@ -102,6 +108,19 @@ def test_a_key_goes_on_twice(tmp_path: Path) -> None:
     assert np.abs(decrypted - 1.5 * VALUES).max() < 1e-5
 
 
+def test_what_who_left_has_dealt_is_handed_on_again(tmp_path: Path) -> None:
+    ceremony = Ceremony(tmp_path, _plan("first", HOSPITALS, None))
+    ceremony.whole()
+    for plan_id, hospitals in (("second", (TWO, FOUR)), ("third", (ONE, THREE))):
+        ceremony.succeed(_after(ceremony, plan_id, hospitals, None))
+        ceremony.whole()
+
+    view = ceremony.now().ceremony
+    assert view is not None
+    assert view.ceremony.dealers == (TWO, FOUR)
+    assert np.abs(_decrypted(ceremony, (ONE, THREE)) - 1.5 * VALUES).max() < 1e-5
+
+
 def test_nothing_is_deleted_before_the_key_has_gone_on(tmp_path: Path) -> None:
     ceremony = Ceremony(tmp_path, _plan("old", HOSPITALS, 3))
     ceremony.whole()
@@ -112,11 +131,14 @@ def test_nothing_is_deleted_before_the_key_has_gone_on(tmp_path: Path) -> None:
     assert _files(ceremony.keepers[ONE], "old") >= _HELD
 
 
-@pytest.mark.parametrize("threshold", [3, None])
-def test_who_hands_on_something_else_is_named(tmp_path: Path, threshold: int | None) -> None:
+@pytest.mark.parametrize(("threshold", "stays"), [(3, True), (None, True), (None, False)])
+def test_who_hands_on_something_else_is_named(
+    tmp_path: Path, threshold: int | None, stays: bool
+) -> None:
     ceremony = Ceremony(tmp_path, _plan("old", (ONE, TWO, THREE), threshold and 2))
     ceremony.whole()
-    ceremony.succeed(_after(ceremony, "new", HOSPITALS, 3))
+    others = (HOSPITALS, 3) if stays else ((THREE, FOUR), None)
+    ceremony.succeed(_after(ceremony, "new", *others))
     # What hospital 1 held has changed, in a way that its own checks do not show.
     home = ceremony.exchanges[ONE]._home
     name = "share-key" if threshold else "secret"

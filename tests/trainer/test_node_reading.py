@@ -7,11 +7,13 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from support.scenario import HOSPITALS, Scenario, at, terms
+from support.scenario import HOSPITALS, Scenario, at, commit_args, reveal_args, sha, terms
 
 from chaincode.contracts import cohort
+from chaincode.schema import keys
 from chaincode.schema.base import Language, Role
-from chaincode.schema.plans import Plan
+from chaincode.schema.ceremonies import CeremonyView
+from chaincode.schema.plans import Plan, PlanArgs, PlanTerms
 from chaincode.schema.rounds import RoundPageArgs, RoundView
 from client.consortium import Plans
 from trainer.node.duties import Duty, Me, Snapshot, Task, duties
@@ -131,3 +133,80 @@ def test_plans_of_others_give_a_node_nothing_to_do(scenario: Scenario) -> None:
     reader = PlanReader(Ledger(scenario, TWO, VALIDATOR), stranger)  # type: ignore[arg-type]
 
     assert reader.concerning() == []
+
+
+# a key that is handed on
+
+
+def _without(hospital: str) -> tuple[Scenario, PlanTerms]:
+    """A plan of all hospitals, all of whom decrypt, hands its key on to one without this one."""
+    scenario, former = at("active"), terms()
+    named = tuple(p for p in former.participation.participants if p.msp_id != hospital)
+    plan = terms("next", participants=named, agreement=2, quorum=2)
+    plan = plan.model_copy(update={"key": former.handed_on(sha("collective key"))})
+    scenario.do(ONE, "plan:Pause", {"plan_id": PLAN, "reason": "one leaves"})
+    scenario.propose(plan)
+    for voter in HOSPITALS:
+        scenario.vote(voter, "plan", "next", plan.sha256)
+    scenario.do(ONE, "plan:Advance", {"plan_id": "next"})
+    return scenario, plan
+
+
+def _owed(ledger: Ledger, members: tuple[str, ...] = HOSPITALS) -> list[tuple[Task, int]]:
+    """What a node owes to the plan "next", and from when on; it must be among those it reads."""
+    plans = PlanReader(ledger, ledger.me).concerning()  # type: ignore[arg-type]
+    plan = next(plan for plan in plans if plan.plan_id == "next")
+    view = ledger.evaluate("ceremony:Get", PlanArgs(plan_id="next"), CeremonyView)
+    found = duties(ledger.me, Snapshot(plan, view, None, members))
+    return [(duty.task, duty.not_before) for duty in found]
+
+
+def test_who_leaves_has_duties_until_it_has_dealt() -> None:
+    scenario, plan = _without(THREE)
+    three, trainer = Ledger(scenario, THREE, VALIDATOR), Ledger(scenario, THREE, TRAINER)
+
+    first = _owed(three)
+    scenario.post_all(plan, "ceremony:Commit", commit_args, HOSPITALS)
+    scenario.advance_ceremony(plan)
+    second, others = _owed(three), _owed(trainer)
+    scenario.do(THREE, "ceremony:Reveal", reveal_args(plan, THREE))
+    third = _owed(three)
+
+    assert (first, second, third) == ([(Task.COMMIT_KEY, 0)], [(Task.REVEAL_KEY, 0)], [])
+    assert others == []
+
+
+def test_who_stays_waits_for_who_leaves_unless_it_has_left() -> None:
+    scenario, plan = _without(THREE)
+    scenario.post_all(plan, "ceremony:Commit", commit_args)
+    one = Ledger(scenario, ONE, VALIDATOR)
+    deadline = scenario.asset(keys.ceremony("next"))["deadline"]
+
+    assert _owed(one) == [(Task.ADVANCE_CEREMONY, deadline + 1)]
+    assert _owed(one, (ONE, TWO, FOUR)) == [(Task.ADVANCE_CEREMONY, 0)]
+
+
+def test_who_left_reads_that_the_key_has_gone_on_once_it_has_for_good() -> None:
+    scenario, plan = _without(THREE)
+    three = Ledger(scenario, THREE, VALIDATOR)
+    reader = PlanReader(three, three.me)  # type: ignore[arg-type]
+    reader.concerning()
+    under_way = reader.handed_on
+    scenario.hand_on(plan)
+
+    concerning = reader.concerning()
+
+    assert (under_way, reader.handed_on) == ((), ((PLAN, "next"),))
+    assert concerning == []
+
+
+def test_a_key_whose_handing_on_failed_has_not_gone_on() -> None:
+    scenario, plan = _without(THREE)
+    scenario.wait()
+    scenario.advance_ceremony(plan)
+    three = Ledger(scenario, THREE, VALIDATOR)
+    reader = PlanReader(three, three.me)  # type: ignore[arg-type]
+
+    reader.concerning()
+
+    assert reader.handed_on == ()

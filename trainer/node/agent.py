@@ -71,6 +71,7 @@ class Agent:
         home: the node's folder.
         work: carries out a duty, ending in a committed transaction.
         tend: called with every snapshot before its duties; repairs what this node owes to others.
+        forget: called for every plan whose key has gone on for good, and the one that has it now.
         others: duties that belong to no plan, read from the ledger anew at each call.
     """
 
@@ -81,6 +82,7 @@ class Agent:
         home: Home,
         work: Work,
         tend: Callable[[Snapshot], None],
+        forget: Callable[[str, str], None],
         others: Callable[[], Iterable[Due]] = tuple,
     ) -> None:
         self._me = me
@@ -88,6 +90,7 @@ class Agent:
         self._home = home
         self._work = work
         self._tend = tend
+        self._forget = forget
         self._others = others
         self._plans = PlanReader(consortium, me)
         self._rounds = RoundReader(consortium, me)
@@ -154,6 +157,8 @@ class Agent:
 
     def _snapshots(self) -> list[Snapshot]:
         plans = self._plans.concerning()
+        for handed_on in self._plans.handed_on:
+            self._forget(*handed_on)
         if not plans:
             return []
         members = self._consortium.evaluate("consortium:Members", Empty(), Members)

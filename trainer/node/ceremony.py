@@ -9,7 +9,6 @@ from chaincode.schema.base import ContentRef, Language
 from chaincode.schema.ceremonies import (
     AccuseArgs,
     Ceremony,
-    CeremonyStatus,
     CeremonyView,
     CommitArgs,
     ConfirmArgs,
@@ -155,17 +154,26 @@ class KeyKeeper:
             return scheme.own_share_key(self._secret(terms), point)
 
         def received() -> bytes:
-            dealt = {_point(terms, s.msp_id): self._received(now, s) for s in view.shares}
+            dealt = {self._dealer(now, s.msp_id): self._received(now, s) for s in view.shares}
             share, committed = scheme.kept(scheme.share_key(point, dealt))
             self._home.keep_bytes(terms.plan_id, _COMMITTED, committed)
             return share
 
-        raw = self._home.secret(terms.plan_id, received, _SHARE_KEY)
-        if terms.key and view.ceremony.status is CeremonyStatus.DONE:
-            # Together with others', what was held before still is the key.
-            for name in (_SECRET, _SHARE_KEY, _COMMITTED):
-                self._home.forget_secret(terms.key.plan_id, name)
-        return scheme.found(raw, point)
+        return scheme.found(self._home.secret(terms.plan_id, received, _SHARE_KEY), point)
+
+    def forget(self, plan_id: str, successor: str) -> None:
+        """Delete what was held of a key that another plan has now: together with others', it still
+        is the key."""
+        held = (_SECRET, _SHARE_KEY, _COMMITTED)
+        if not any(self._home.kept(plan_id, name) for name in held):
+            return
+        args = PlanArgs(plan_id=successor)
+        terms = self._consortium.evaluate("plan:Get", args, PlanView).plan.terms
+        if self._msp_id not in terms.hospitals:
+            # Whoever leaves has dealt by it.
+            self._home.forget_secret(successor, _SECRET)
+        for name in held:
+            self._home.forget_secret(plan_id, name)
 
     def transport(self, now: Snapshot) -> TransportKey:
         """What opens what others deal to this hospital under this plan."""
@@ -234,7 +242,7 @@ class KeyKeeper:
             opening = self._opening(now)
             ref, nonce = self._exchange.release_kept(opening.share_sha256), opening.nonce
         else:
-            dealer = _point(now.plan.terms, self._msp_id)
+            dealer = self._dealer(now, self._msp_id)
             ref = self._exchange.release(own.make(secret, dealer))
             key = self._exchange.release_kept(inherited.collective_key_sha256)
         dealing, bound = self._deal(now, own, secret) if self.scheme(now).dealt else (None, ())
@@ -285,7 +293,8 @@ class KeyKeeper:
     def _check_public(self, now: Snapshot, share: KeyShare, document: bytes) -> None:
         """Whether a public part is sound, and of what its dealer holds."""
         terms = now.plan.terms
-        shown = self._dealing(now, share.msp_id).check(document, _point(terms, share.msp_id))
+        dealer = self._dealer(now, share.msp_id)
+        shown = self._dealing(now, share.msp_id).check(document, dealer)
         if terms.key:
             self._former(terms.key).check_own(share.msp_id, shown, self._exchange)
 
@@ -303,7 +312,7 @@ class KeyKeeper:
         if share.dealing is None:
             raise MedFabricError(Code.SHARES_INCOMPLETE, f"{share.msp_id} has dealt nothing")
         terms, scheme = now.plan.terms, self.scheme(now)
-        dealer, point = _point(terms, share.msp_id), _point(terms, recipient)
+        dealer, point = self._dealer(now, share.msp_id), _point(terms, recipient)
         form = scheme.form(Kind.SUBSHARE)
         raw = transport.open(
             self._exchange.fetch(share.dealing),
@@ -364,6 +373,14 @@ class KeyKeeper:
         point, bound = former.point(dealer), former.bound(dealer)
         return scheme.handing(former.scheme, point, points, bound, held)
 
+    def _dealer(self, now: Snapshot, hospital: str) -> int:
+        """The number that a dealer's proofs are bound to: its place in the plan, or where it hands
+        on and leaves, after all of these, that in the plan that it leaves."""
+        terms = now.plan.terms
+        if terms.key is None or hospital in terms.hospitals:
+            return _point(terms, hospital)
+        return len(terms.hospitals) + self._former(terms.key).point(hospital)
+
     def _own(self, now: Snapshot) -> Dealing:
         """How this hospital's part is shown and dealt."""
         inherited = now.plan.terms.key
@@ -390,7 +407,7 @@ class KeyKeeper:
         """What is dealt, stored; and what each part is committed to."""
         scheme, hospitals = self.scheme(now), now.plan.terms.hospitals
         form = scheme.form(Kind.SUBSHARE)
-        dealer = _point(now.plan.terms, self._msp_id)
+        dealer = self._dealer(now, self._msp_id)
         subshares = own.subshares(secret)
         bound = tuple(
             digest(scheme.committed(dealer, point, subshare)[1])

@@ -62,6 +62,14 @@ class Task(StrEnum):
     ADVANCE_STUDY = "advance-study"
 
 
+_IN_CEREMONY = {
+    CeremonyStatus.COMMIT: Task.COMMIT_KEY,
+    CeremonyStatus.REVEAL: Task.REVEAL_KEY,
+    CeremonyStatus.CONFIRM: Task.CONFIRM_KEY,
+    CeremonyStatus.JUDGE: Task.JUDGE_KEY,
+}
+
+
 @dataclass(frozen=True)
 class Me:
     """Whose duties are asked for. ``dataset_id``: with which the node joins plans that admit it;
@@ -137,13 +145,15 @@ class Duty:
 def duties(me: Me, now: Snapshot) -> list[Duty]:
     """This node's open duties on one plan, the one to do first in front."""
     plan = now.plan
-    if me.msp_id not in plan.terms.hospitals or plan.status not in CONCERNING:
+    if plan.status not in CONCERNING:
         return []
     found = list(_joining(me, now))
     if plan.status is PlanStatus.APPROVED:
         if now.ceremony and Role.VALIDATOR in me.roles:
             found += _ceremony(me, now, now.ceremony)
         return found
+    if me.msp_id not in plan.terms.hospitals:
+        return []
     if now.round is None or _ended(now.round):
         return found + list(_between_rounds(me, now))
     return found + list(_round(me, now, now.round))
@@ -164,27 +174,18 @@ def _joining(me: Me, now: Snapshot) -> Iterator[Duty]:
 
 
 def _ceremony(me: Me, now: Snapshot, view: CeremonyView) -> Iterator[Duty]:
-    plan = now.plan
-    posted: dict[CeremonyStatus, tuple[Task, list[str]]] = {
-        CeremonyStatus.COMMIT: (Task.COMMIT_KEY, [c.msp_id for c in view.commitments]),
-        CeremonyStatus.REVEAL: (Task.REVEAL_KEY, [s.msp_id for s in view.shares]),
-        CeremonyStatus.CONFIRM: (
-            Task.CONFIRM_KEY,
-            [*(c.msp_id for c in view.confirmations), *(a.msp_id for a in view.accusations)],
-        ),
-        CeremonyStatus.JUDGE: (Task.JUDGE_KEY, [v.msp_id for v in view.verdicts]),
-    }
-    stage = view.ceremony.status
-    if stage not in posted:
+    plan, ceremony = now.plan, view.ceremony
+    if ceremony.status not in _IN_CEREMONY:
         return
-    task, done = posted[stage]
-    plan_id = plan.terms.plan_id
-    owing = view.ceremony.dealers if stage is CeremonyStatus.REVEAL else view.ceremony.hospitals
-    if me.msp_id in owing and me.msp_id not in done:
-        yield Duty(task, plan_id)
-    accused = stage is CeremonyStatus.CONFIRM and bool(view.accusations)
-    complete = len(done) == len(owing) or accused or bool(now.gone)
-    yield _advance(me, plan, Task.ADVANCE_CEREMONY, 0, complete, view.ceremony.deadline)
+    missing = view.missing
+    if me.msp_id in missing:
+        yield Duty(_IN_CEREMONY[ceremony.status], plan.terms.plan_id)
+    if me.msp_id not in ceremony.hospitals:
+        return
+    accused = ceremony.status is CeremonyStatus.CONFIRM and bool(view.accusations)
+    gone = not set(ceremony.parties) <= set(now.members)
+    complete = not missing or accused or gone
+    yield _advance(me, plan, Task.ADVANCE_CEREMONY, 0, complete, ceremony.deadline)
 
 
 def _between_rounds(me: Me, now: Snapshot) -> Iterator[Duty]:

@@ -123,6 +123,7 @@ def build(config: NodeConfig, identity: Identity, consortium: Consortium, home: 
         home,
         worker,
         tend,
+        keys.forget,
         lambda: chain.from_iterable(due() for due in others),
     )
 

@@ -3,11 +3,11 @@ all others posted."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from chaincode.schema.base import Role
 from chaincode.schema.errors import Code, MedFabricError
-from chaincode.schema.plans import Plan, PlanState
+from chaincode.schema.plans import Plan, PlanState, PlanStatus
 from chaincode.schema.rounds import RoundPage, RoundPageArgs, RoundStatus, RoundView
 from client.consortium import Consortium, every
 from trainer.node.duties import CONCERNING, Me
@@ -20,22 +20,30 @@ class PlanReader:
         self._consortium = consortium
         self._me = me
         self._known: dict[str, Plan] = {}
+        self.handed_on: tuple[tuple[str, str], ...] = ()
+        """Plans whose key has gone on for good, and to which, as last read."""
 
     def concerning(self) -> list[Plan]:
-        """Plans of the node's hospital that give it anything to do.
+        """Plans of the node's hospital that give it anything to do, and those to which it may
+        hand a key on.
 
         Raises:
             MedFabricError: ``PLAN_TAMPERED``, or as :meth:`Consortium.evaluate`.
         """
-        states = [
-            state
-            for page in every(self._consortium.plans.page)
-            for state in page.plans
+        pages = every(self._consortium.plans.page)
+        states = {state.plan_id: state for page in pages for state in page.plans}
+        self.handed_on = tuple(_handed_on(states))
+        self._known = {
+            plan_id: self._whole(state)
+            for plan_id, state in states.items()
             if state.status in CONCERNING
-        ]
-        self._known = {state.plan_id: self._whole(state) for state in states}
-        found = self._known.values()
-        return [plan for plan in found if self._me.msp_id in plan.terms.hospitals]
+        }
+        return [plan for plan in self._known.values() if self._concerns(plan)]
+
+    def _concerns(self, plan: Plan) -> bool:
+        # Who hands a key on is known of its ceremony.
+        handing = plan.status is PlanStatus.APPROVED and plan.terms.key is not None
+        return handing or self._me.msp_id in plan.terms.hospitals
 
     def _whole(self, state: PlanState) -> Plan:
         known = self._known.get(state.plan_id)
@@ -49,6 +57,14 @@ class PlanReader:
                 "audit the hospital's peer",
             )
         return plan
+
+
+def _handed_on(states: Mapping[str, PlanState]) -> Iterator[tuple[str, str]]:
+    for state in states.values():
+        after = states.get(state.successor or "")
+        # Where the ceremony fails, the successor is taken back.
+        if after is not None and after.status is not PlanStatus.APPROVED:
+            yield state.plan_id, after.plan_id
 
 
 class RoundReader:

@@ -9,10 +9,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Collection
+from functools import cache
 from typing import Any
 
 from pydantic import BaseModel
-from pydantic.fields import FieldInfo
 
 _ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 _PLAIN = frozenset({str, int, bool, type(None)})
@@ -51,10 +51,15 @@ def sha256(value: Any) -> str:
 
 def _brief(value: Any, plain: Any) -> Any:
     """What is left of the JSON form of a model, or of models in lists and objects."""
+    if type(plain) in _PLAIN:
+        return plain
     if isinstance(value, BaseModel):
-        fields = type(value).model_fields.items()
-        told = [(n, getattr(value, n)) for n, field in fields if not _by_default(value, n, field)]
-        return {name: _brief(inner, plain[name]) for name, inner in told}
+        omitted, told = _defaults(type(value)), {}
+        for name, its in plain.items():
+            inner = getattr(value, name)
+            if inner or name not in omitted or inner != omitted[name]:
+                told[name] = _brief(inner, its)
+        return told
     if isinstance(value, list | tuple):
         return [_brief(inner, its) for inner, its in zip(value, plain, strict=True)]
     if isinstance(value, dict):
@@ -63,9 +68,11 @@ def _brief(value: Any, plain: Any) -> Any:
     return plain
 
 
-def _by_default(model: BaseModel, name: str, field: FieldInfo) -> bool:
-    value = getattr(model, name)
-    return not value and not field.is_required() and value == field.get_default()
+@cache
+def _defaults(kind: type[BaseModel]) -> dict[str, Any]:
+    """Of fields that may be left out, what they then hold."""
+    fields = kind.model_fields.items()
+    return {name: field.get_default() for name, field in fields if not field.is_required()}
 
 
 def _refuse_floats(value: Any) -> None:

@@ -7,7 +7,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -48,9 +48,10 @@ class ClientIdentity:
     msp_id: str
     certificate: x509.Certificate
 
-    @classmethod
-    def parse(cls, raw: bytes) -> ClientIdentity:
-        """Read a ``SerializedIdentity``.
+    @staticmethod
+    @lru_cache(maxsize=1024)
+    def parse(raw: bytes) -> ClientIdentity:
+        """Read a ``SerializedIdentity``. What was read is kept: callers call again.
 
         Raises:
             ValueError: not an X.509 identity.
@@ -59,7 +60,8 @@ class ClientIdentity:
             message = identities_pb2.SerializedIdentity.FromString(raw)
         except DecodeError as error:
             raise ValueError("the creator is not a serialised identity") from error
-        return cls(raw, message.mspid, x509.load_pem_x509_certificate(message.id_bytes))
+        certificate = x509.load_pem_x509_certificate(message.id_bytes)
+        return ClientIdentity(raw, message.mspid, certificate)
 
     @cached_property
     def common_name(self) -> str:

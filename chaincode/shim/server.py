@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 
 import grpc
 import grpc.aio
+import uvloop
 from fabric_protos.peer import chaincode_shim_pb2_grpc
 
 from chaincode.shim import logs, operations
@@ -85,7 +86,7 @@ class Server:
         tls = TlsFiles(config.tls_cert_file, config.tls_key_file, config.client_ca_file)
         self._servicer = _Servicer(chaincode, config.package_id, config.limits)
         self._operations = _operations(config, tls, self._servicer)
-        self._loop = asyncio.new_event_loop()
+        self._loop = uvloop.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="peers", daemon=True)
         self._thread.start()
         try:

@@ -49,7 +49,7 @@ from chaincode.schema.rounds import (
 UPDATE_LIMIT = 2**40
 """Bytes; the largest update that the ledger will name."""
 OBJECTIONS_LIMIT = 64
-"""What one hospital may object to in one round."""
+"""What one hospital may object to in one round at a time: what is dropped does not count."""
 
 
 class RoundContract:
@@ -305,7 +305,7 @@ class RoundContract:
             posted_at=context.now,
             again=bool(again),
         )
-        _note(context, objection)
+        _note(context, round_, objection)
         key = keys.objection(*place, again=objection.again)
         return context.post(
             key, objection, "round.objection", plan_id=args.plan_id, round=args.round
@@ -373,18 +373,24 @@ def _enough(terms: PlanTerms, cohort: Cohort) -> None:
         )
 
 
-def _note(context: Context, objection: Objection) -> None:
+def _note(context: Context, round_: Round, objection: Objection) -> None:
     """Add to the list of what the hospital objects to, by which a round finds what most do."""
     key = keys.objections(objection.plan_id, objection.round, objection.msp_id)
     said = context.find(key, Objections) or Objections()
-    if len(said.subjects) >= OBJECTIONS_LIMIT and not objection.again:
+    dropped = {update.update_sha256 for update in round_.dropped}
+    subjects, firm = (
+        tuple(sha256 for sha256 in noted if sha256 not in dropped)
+        for noted in (said.subjects, said.firm)
+    )
+    if len(subjects) >= OBJECTIONS_LIMIT and not objection.again:
         raise MedFabricError(
-            Code.BAD_STATE,
-            f"{context.msp_id} objected to {len(said.subjects)} contents; audit the ledger",
+            Code.NOT_YET,
+            f"{context.msp_id} objects to {len(subjects)} contents already; advance the round, "
+            "which drops what most object to, and object to further ones then",
         )
     subject = (objection.subject_sha256,)
-    subjects = said.subjects if objection.again else (*said.subjects, *subject)
-    firm = (*said.firm, *subject) if objection.firm else said.firm
+    subjects = subjects if objection.again else (*subjects, *subject)
+    firm = (*firm, *subject) if objection.firm else firm
     context.put(key, Objections(subjects=subjects, firm=firm))
 
 

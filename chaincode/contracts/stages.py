@@ -38,6 +38,7 @@ from chaincode.schema.rounds import (
     RoundStatus,
     Update,
 )
+from chaincode.schema.waiting import evaluated_at, unevaluated
 
 
 @dataclass(frozen=True)
@@ -506,10 +507,13 @@ def _publish(context: Context, plan: Plan, round_: Round) -> Outcome:
     tally = Counter(e.candidate.sha256 for e in posted if e.candidate is not None)
     digest, votes = max(tally.items(), key=lambda item: (item[1], item[0]), default=("", 0))
     absent = plans.absent(plan.terms.hospitals, posted)
-    # Who let a deadline of this round pass is waited for only where agreement needs it.
-    away = {*plans.gone_holders(context, plan.terms), *(round_.absent if votes >= needed else ())}
-    if awaited := [h for h in absent if h not in away]:
-        _await(context, round_, awaited)
+    gone = plans.gone_holders(context, plan.terms)
+    awaited = unevaluated(plan.terms.hospitals, posted, gone)
+    heard = {a.msp_id for a in attestations(context, plan.terms, round_)}
+    heard |= {share.msp_id for share in shares(context, round_)}
+    ends = evaluated_at(round_, plan.terms.participation, awaited, posted, heard)
+    if context.now < ends:
+        raise MedFabricError(Code.NOT_YET, _waiting(round_, awaited))
     absent = tuple(sorted({*round_.absent, *absent}))
     failures = Counter(e.failure for e in posted if e.failure is not None)
     if sum(failures.values()) > len(plan.terms.hospitals) - needed:
@@ -582,7 +586,11 @@ def _decryptable(context: Context, terms: PlanTerms, round_: Round, lost: tuple[
 
 def _await(context: Context, round_: Round, whom: Iterable[str]) -> None:
     if context.now <= round_.deadline:
-        raise MedFabricError(Code.NOT_YET, f"{round_.status}: waiting for {', '.join(whom)}")
+        raise MedFabricError(Code.NOT_YET, _waiting(round_, whom))
+
+
+def _waiting(round_: Round, whom: Iterable[str]) -> str:
+    return f"{round_.status}: waiting for {', '.join(whom)}"
 
 
 def _failed(code: Code, why: str, page: Contributions | None = None, **changes: object) -> Outcome:

@@ -397,8 +397,8 @@ class Objection(Language):
 
 
 class Objections(Language):
-    """All that a hospital objects to in a round, and to which of it firmly: hashes, in the order of
-    its objections."""
+    """What a hospital objects to in a round, and to which of it firmly: hashes, in the order of its
+    objections, without what was dropped before the last of them."""
 
     subjects: tuple[Sha256, ...] = ()
     firm: tuple[Sha256, ...] = ()

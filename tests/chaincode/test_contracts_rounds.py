@@ -24,6 +24,7 @@ from support.scenario import (
     terms,
 )
 
+from chaincode.contracts import round as rounds
 from chaincode.schema import canonical, keys
 from chaincode.schema.errors import Code
 from chaincode.schema.norms import NormTerms
@@ -598,6 +599,23 @@ def test_a_round_ends_at_once_when_too_few_updates_can_be_used():
     assert [d["msp_id"] for d in failed["dropped"]] == [TWO]
     assert bad(scenario, TWO, "content") == 1
     assert bad(scenario, ONE, "content") == 0
+
+
+def test_however_many_updates_are_unusable_a_hospital_objects_to_the_next_when_some_are_dropped(
+    monkeypatch,
+):
+    monkeypatch.setattr(rounds, "OBJECTIONS_LIMIT", 1)
+    scenario = at("sealed")
+    scenario.object(terms(), TWO)
+    further = {"plan_id": PLAN, "round": 1, "code": "MF-6011"}
+    further["subject_sha256"] = ref(f"update {PLAN} 1 {FOUR}")["sha256"]
+    full = scenario.refused(ONE, "round:Object", further)
+
+    assert [d["msp_id"] for d in scenario.advance(terms())["dropped"]] == [TWO]
+    scenario.object(terms(), FOUR)
+
+    assert full.code == Code.NOT_YET
+    assert [d["msp_id"] for d in scenario.advance(terms())["dropped"]] == [TWO, FOUR]
 
 
 def test_a_minority_s_objections_drop_nothing_and_cost_the_owner_nothing():

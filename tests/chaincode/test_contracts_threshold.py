@@ -202,6 +202,26 @@ def test_a_round_that_went_on_without_a_hospital_does_not_wait_for_its_evaluatio
     assert (published["status"], published["absent"]) == ("PUBLISHED", [TWO])
 
 
+@pytest.mark.parametrize("attested", [True, False])
+def test_a_hospital_that_was_not_heard_of_is_waited_for_a_quarter_of_the_stage(attested) -> None:
+    scenario = aggregated(who=(*HOSPITALS[:3], *((FOUR,) if attested else ())))
+    scenario.share(PLAN_TERMS, who=HOSPITALS[:3])
+    scenario.advance(PLAN_TERMS)
+    scenario.evaluate(PLAN_TERMS, who=HOSPITALS[:3])
+    quarter = PLAN_TERMS.participation.stage_seconds // 4
+    scenario.now += quarter - 10
+    early = scenario.refused(ONE, "round:Advance", FIRST)
+    scenario.now += 10
+
+    if attested:
+        assert scenario.refused(ONE, "round:Advance", FIRST).code == Code.NOT_YET
+        return
+    published = scenario.advance(PLAN_TERMS)
+
+    assert (early.code, FOUR in str(early)) == (Code.NOT_YET, True)
+    assert (published["status"], published["absent"]) == ("PUBLISHED", [FOUR])
+
+
 def test_an_agreement_that_it_can_bring_about_is_waited_for() -> None:
     scenario = without_two()
     scenario.evaluate(PLAN_TERMS, who=(ONE, THREE))

@@ -57,6 +57,7 @@ from trainer.randomness import Secrets
 from trainer.training import Trained
 
 ME = Me("Hospital2MSP", "node1", frozenset({Role.TRAINER, Role.VALIDATOR}))
+STAGE_SECONDS = small_terms().participation.stage_seconds
 
 
 def _plan(status: PlanStatus = PlanStatus.ACTIVE, rounds_opened: int = 1) -> Plan:
@@ -184,19 +185,22 @@ def test_moving_on_is_due_at_once_when_the_stage_is_complete_else_after_its_dead
 
 
 @pytest.mark.parametrize(
-    ("absent", "gone", "last", "due"),
+    ("absent", "gone", "heard", "last", "due"),
     [
-        ((), (), REF.sha256, 1001),
-        (HOSPITALS[3:], (), REF.sha256, 0),
-        (HOSPITALS[3:], (), "ef" * 32, 1001),
-        ((), HOSPITALS[3:], "ef" * 32, 0),
+        ((), (), HOSPITALS, REF.sha256, 1001),
+        ((), (), HOSPITALS[:3], REF.sha256, 1 + STAGE_SECONDS // 4),
+        ((), (), HOSPITALS[:3], "ef" * 32, 1001),
+        (HOSPITALS[3:], (), HOSPITALS, REF.sha256, 0),
+        (HOSPITALS[3:], (), HOSPITALS, "ef" * 32, 1001),
+        ((), HOSPITALS[3:], HOSPITALS, "ef" * 32, 0),
     ],
 )
 def test_a_hospital_that_is_away_is_waited_for_only_where_agreement_needs_it(
-    absent: tuple[str, ...], gone: tuple[str, ...], last: str, due: int
+    absent: tuple[str, ...], gone: tuple[str, ...], heard: tuple[str, ...], last: str, due: int
 ) -> None:
     said = (*map(_evaluated, HOSPITALS[:2]), _evaluated(HOSPITALS[2], last))
-    view = _view(RoundStatus.DECRYPTED, evaluations=said, absent=absent)
+    attested = tuple(map(_attested, heard))
+    view = _view(RoundStatus.DECRYPTED, evaluations=said, absent=absent, attestations=attested)
     members = tuple(h for h in HOSPITALS if h not in gone)
 
     found = duties(ME, _now(view, members=members))

@@ -84,12 +84,13 @@ class Exchange:
             self._home.inbox(ref.sha256).unlink(missing_ok=True)
 
     def object(self, plan_id: str, number: int, sha256: str, code: str) -> None:
-        """Put an objection on the ledger: once, and again when that makes it firm."""
+        """Put an objection on the ledger: once, and again when that makes it firm. One that there
+        is no room for yet is made when the round has dropped others."""
         args = ObjectArgs(plan_id=plan_id, round=number, subject_sha256=sha256, code=code)
         try:
             self._consortium.submit("round:Object", args, Objection)
         except MedFabricError as error:
-            if error.code not in (Code.DUPLICATE_CONTRIBUTION, Code.ALREADY):
+            if error.code not in (Code.DUPLICATE_CONTRIBUTION, Code.ALREADY, Code.NOT_YET):
                 raise
 
     def restore(self, snapshot: Snapshot) -> None:

@@ -21,6 +21,7 @@ from chaincode.schema.masking import Masked, MaskingTerms, MaskKeys
 from chaincode.schema.places import Place
 from chaincode.schema.plans import Participant, Plan, PlanStatus
 from chaincode.schema.rounds import Decline, RoundStatus, RoundView, Update
+from chaincode.schema.waiting import evaluated_at, unevaluated
 
 CONCERNING = (PlanStatus.APPROVED, PlanStatus.ACTIVE, PlanStatus.PAUSED)
 """States in which a plan gives its nodes anything to do."""
@@ -225,9 +226,9 @@ def _round(me: Me, now: Snapshot, view: RoundView) -> Iterator[Duty]:
     if Role.VALIDATOR in me.roles:
         # With a key holder gone a round ends at once, unless it can still be decrypted.
         complete = _stage_complete(now, view) or bool(now.lost)
-        number, deadline = view.round.number, view.round.deadline
-        page = _page(view)
-        yield _advance(me, plan, Task.ADVANCE_ROUND, number, complete, deadline, page)
+        number, page = view.round.number, _page(view)
+        ends = _waits_until(now, view)
+        yield _advance(me, plan, Task.ADVANCE_ROUND, number, complete, ends, page)
 
 
 def pending(now: Snapshot) -> GroupTest | None:
@@ -354,11 +355,6 @@ def _stage_complete(now: Snapshot, view: RoundView) -> bool:
         case RoundStatus.AGGREGATED:
             holders = view.round.key_holders
             return len(view.shares) == len(holders) or bool(set(holders) & set(now.gone))
-        case RoundStatus.DECRYPTED:
-            named = Counter(e.candidate.sha256 for e in view.evaluations if e.candidate)
-            agreed = max(named.values(), default=0) >= now.plan.terms.participation.agreement
-            away = {*now.gone, *(view.round.absent if agreed else ())}
-            return {*now.plan.terms.hospitals} <= away.union(e.msp_id for e in view.evaluations)
         case RoundStatus.DISPUTED:
             return len(view.proofs) == len(view.round.key_holders)
         case RoundStatus.JUDGING:
@@ -366,6 +362,17 @@ def _stage_complete(now: Snapshot, view: RoundView) -> bool:
         case RoundStatus.ENLISTING | RoundStatus.PUBLISHED | RoundStatus.FAILED:
             return True
     return False
+
+
+def _waits_until(now: Snapshot, view: RoundView) -> int:
+    """The last second in which the stage waits for what is missing."""
+    if view.round.status is not RoundStatus.DECRYPTED:
+        return view.round.deadline
+    terms = now.plan.terms
+    awaited = unevaluated(terms.hospitals, view.evaluations, now.gone)
+    heard = {a.msp_id for a in view.attestations} | {share.msp_id for share in view.shares}
+    said = view.evaluations
+    return evaluated_at(view.round, terms.participation, awaited, said, heard) - 1
 
 
 def _to_drop(now: Snapshot, view: RoundView) -> bool:

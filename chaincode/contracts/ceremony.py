@@ -48,7 +48,7 @@ class CeremonyContract:
 
     @transaction("ceremony:Commit")
     def commit(self, context: Context, args: CommitArgs) -> KeyCommitment:
-        _in_stage(context, args.plan_id, CeremonyStatus.COMMIT)
+        ceremony = _in_stage(context, args.plan_id, CeremonyStatus.COMMIT)
         terms = plans.get(context, args.plan_id).terms
         _dealt(terms, args.transport_key is not None, "transport key")
         if _makes_key(terms) is (args.commitment_sha256 is None):
@@ -56,11 +56,18 @@ class CeremonyContract:
                 Code.BAD_ARGUMENT,
                 "commit to a key share, unless the plan masks its updates or takes a key over",
             )
+        gets = terms.key is not None and context.msp_id in ceremony.hospitals
+        if len(args.receiving) != (len(ceremony.dealers) if gets else 0):
+            raise MedFabricError(
+                Code.BAD_ARGUMENT,
+                "who is handed a key on posts a key for each dealer to encrypt to; nobody else",
+            )
         post = KeyCommitment(
             plan_id=args.plan_id,
             msp_id=context.msp_id,
             commitment_sha256=args.commitment_sha256,
             transport_key=args.transport_key,
+            receiving=args.receiving,
             posted_at=context.now,
         )
         key = keys.key_commitment(args.plan_id, context.msp_id)

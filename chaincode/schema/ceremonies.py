@@ -30,6 +30,9 @@ TransportKey = Annotated[
 """A point of P-256, uncompressed (SEC 1, 2.3.3), made for one ceremony."""
 
 
+Receiving = Annotated[tuple[TransportKey, ...], Field(max_length=64)]
+"""One for each of a ceremony's dealers, in their order."""
+
 Bound = Annotated[tuple[Sha256, ...], Field(max_length=64)]
 """Hashes of commitments, in the order of the plan's hospitals."""
 
@@ -78,13 +81,17 @@ class Ceremony(Language):
 
 class KeyCommitment(Language):
     """``transport_key``: under what others encrypt what they deal to this hospital, where the plan
-    has a threshold. Where updates are masked, or a key is handed on, it is all that a hospital
-    posts."""
+    has a threshold; where updates are masked it is all that a hospital posts.
+
+    A key that is handed on is in use before and after. There each dealer's has a key of its own,
+    ``receiving``, so that an accusation opens what this one dealt and no other; by
+    ``transport_key`` this hospital deals itself."""
 
     plan_id: Id
     msp_id: MspId
     commitment_sha256: Sha256 | None
     transport_key: TransportKey | None = None
+    receiving: Receiving = ()
     posted_at: Seconds
 
 
@@ -120,7 +127,8 @@ class KeyAccusation(Language):
     """A hospital says that a dealer's key share is unsound, or what it dealt to the accuser.
 
     The latter it proves by opening its ``transport_secret`` of this ceremony: everybody can then
-    decrypt what was dealt to it, of a key that will never be used.
+    decrypt what was dealt to it, of a key that will never be used; or where a key is handed on,
+    what this dealer dealt to it.
     """
 
     plan_id: Id
@@ -155,6 +163,7 @@ class CommitArgs(Language):
     plan_id: Id
     commitment_sha256: Sha256 | None = None
     transport_key: TransportKey | None = None
+    receiving: Receiving = ()
 
 
 class RevealArgs(Language):

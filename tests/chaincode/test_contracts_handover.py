@@ -103,13 +103,14 @@ def _leaving() -> Scenario:
     return scenario
 
 
+def _commit(scenario: Scenario, who: tuple[str, ...]) -> None:
+    for hospital in who:
+        scenario.do(hospital, "ceremony:Commit", commit_args(WITHOUT_THREE, hospital, 4))
+
+
 def _to_confirm(scenario: Scenario, plan: PlanTerms) -> None:
-    dealers = tuple(scenario.asset(keys.ceremony(NEW))["dealers"])
-    parties = tuple(dict.fromkeys((*plan.hospitals, *dealers)))
-    scenario.post_all(plan, "ceremony:Commit", commit_args, parties)
-    scenario.advance_ceremony(plan)
-    scenario.post_all(plan, "ceremony:Reveal", reveal_args, dealers)
-    scenario.advance_ceremony(plan)
+    scenario.prepare_handing(plan)
+    scenario.deal_on(plan)
 
 
 def test_a_key_goes_on_without_a_hospital_that_left() -> None:
@@ -225,6 +226,22 @@ def test_who_leaves_gets_nothing_and_judges_nobody() -> None:
     assert scenario.do(ONE, "ceremony:Get", {"plan_id": NEW})["verdicts"] == []
 
 
+def test_who_gets_a_key_posts_one_for_each_dealer_to_encrypt_to_and_nobody_else_does() -> None:
+    scenario = _leaving()
+    refused = [
+        scenario.refused(hospital, "ceremony:Commit", commit_args(WITHOUT_THREE, hospital, number))
+        for hospital, number in ((ONE, 0), (ONE, 3), (ONE, 5))
+    ]
+    leaving = commit_args(WITHOUT_THREE, THREE) | {
+        "receiving": commit_args(FORMER, ONE, 4)["receiving"]
+    }
+    refused.append(scenario.refused(THREE, "ceremony:Commit", leaving))
+    anew = at("approved")
+    refused.append(anew.refused(ONE, "ceremony:Commit", commit_args(terms(), ONE, 4)))
+
+    assert {error.code for error in refused} == {Code.BAD_ARGUMENT}
+
+
 def test_who_leaves_is_named_like_others() -> None:
     scenario = _leaving()
     _to_confirm(scenario, WITHOUT_THREE)
@@ -243,11 +260,10 @@ def test_who_leaves_is_named_like_others() -> None:
 def test_who_leaves_and_does_not_deal_is_waited_for_and_named(stage: str) -> None:
     scenario = _leaving()
     if stage == "REVEAL":
-        scenario.post_all(WITHOUT_THREE, "ceremony:Commit", commit_args, HOSPITALS)
-        scenario.advance_ceremony(WITHOUT_THREE)
+        scenario.prepare_handing(WITHOUT_THREE)
         scenario.post_all(WITHOUT_THREE, "ceremony:Reveal", reveal_args)
     else:
-        scenario.post_all(WITHOUT_THREE, "ceremony:Commit", commit_args)
+        _commit(scenario, WITHOUT_THREE.hospitals)
     early = scenario.refused(ONE, "ceremony:Advance", {"plan_id": NEW})
     scenario.wait()
 
@@ -376,10 +392,9 @@ def test_the_key_goes_back_where_its_handing_on_fails(aborted: bool) -> None:
 def test_only_those_reveal_who_hand_on_and_they_name_the_key() -> None:
     plan = _plan(NEW, HOSPITALS, 3, key=KEY)
     scenario = _opened(plan)
-    with_commitment = commit_args(plan, ONE) | {"commitment_sha256": sha("share")}
+    with_commitment = commit_args(plan, ONE, 3) | {"commitment_sha256": sha("share")}
     refused = [scenario.refused(ONE, "ceremony:Commit", with_commitment)]
-    scenario.post_all(plan, "ceremony:Commit", commit_args)
-    scenario.advance_ceremony(plan)
+    scenario.prepare_handing(plan)
     honest = reveal_args(plan, ONE)
     refused += [
         scenario.refused(THREE, "ceremony:Reveal", reveal_args(plan, THREE)),
@@ -406,10 +421,7 @@ def test_only_those_reveal_who_hand_on_and_they_name_the_key() -> None:
 def test_no_other_key_is_confirmed() -> None:
     plan = _successor()
     scenario = _opened(plan)
-    scenario.post_all(plan, "ceremony:Commit", commit_args)
-    scenario.advance_ceremony(plan)
-    scenario.post_all(plan, "ceremony:Reveal", reveal_args)
-    scenario.advance_ceremony(plan)
+    _to_confirm(scenario, plan)
     other = confirm_args(plan, ONE) | {"collective_key_sha256": sha("another key")}
 
     assert scenario.refused(ONE, "ceremony:Confirm", other).code == Code.KEY_DISAGREEMENT

@@ -314,15 +314,26 @@ class Scenario:
 
     def hand_on(self, plan: PlanTerms) -> None:
         """The ceremony of a plan that takes a key over, to its end."""
-        view = self.do(HOSPITALS[1], "ceremony:Get", {"plan_id": plan.plan_id})
-        dealers = tuple(view["ceremony"]["dealers"])
-        parties = tuple(dict.fromkeys((*plan.hospitals, *dealers)))
-        self.post_all(plan, "ceremony:Commit", commit_args, parties)
-        self.advance_ceremony(plan)
-        self.post_all(plan, "ceremony:Reveal", reveal_args, dealers)
-        self.advance_ceremony(plan)
+        self.prepare_handing(plan)
+        self.deal_on(plan)
         self.post_all(plan, "ceremony:Confirm", confirm_args)
         self.advance_ceremony(plan)
+
+    def prepare_handing(self, plan: PlanTerms) -> None:
+        """The first stage of that."""
+        dealers = self._dealers(plan)
+        for hospital in dict.fromkeys((*plan.hospitals, *dealers)):
+            self.do(hospital, "ceremony:Commit", commit_args(plan, hospital, len(dealers)))
+        self.advance_ceremony(plan)
+
+    def deal_on(self, plan: PlanTerms) -> None:
+        """The second."""
+        self.post_all(plan, "ceremony:Reveal", reveal_args, self._dealers(plan))
+        self.advance_ceremony(plan)
+
+    def _dealers(self, plan: PlanTerms) -> tuple[str, ...]:
+        view = self.do(HOSPITALS[1], "ceremony:Get", {"plan_id": plan.plan_id})
+        return tuple(view["ceremony"]["dealers"])
 
     def advance_ceremony(self, plan: PlanTerms) -> dict[str, Any]:
         return self.do(HOSPITALS[1], "ceremony:Advance", {"plan_id": plan.plan_id})
@@ -466,12 +477,14 @@ def evaluate_args(plan: PlanTerms, number: int = 1, **changes: Any) -> dict[str,
     return {**args, "correct": 19, "base_correct": 18, "total": 20, **changes}
 
 
-def commit_args(plan: PlanTerms, msp_id: str) -> dict[str, Any]:
+def commit_args(plan: PlanTerms, msp_id: str, dealers: int = 0) -> dict[str, Any]:
+    """``dealers``: who hand a key on, of a hospital that gets it."""
     digest = commitment(sha("nonce " + msp_id), sha("key share " + msp_id))
     return {
         "plan_id": plan.plan_id,
         "commitment_sha256": None if plan.key else digest,
         "transport_key": TRANSPORT_KEY if plan.encryption.threshold or plan.key else None,
+        "receiving": [TRANSPORT_KEY] * dealers if msp_id in plan.hospitals else [],
     }
 
 

@@ -11,8 +11,10 @@ import pytest
 from support.ceremony import Ceremony
 from support.scenario import HOSPITALS, dataset_of, terms
 
+from chaincode.schema.errors import MedFabricError
 from chaincode.schema.plans import Participant, PlanTerms
 from trainer.node.ceremony import KeyKeeper
+from trainer.privacy.transport import TransportKey
 
 ONE, TWO, THREE, FOUR = HOSPITALS
 VALUES = np.array([-1.0, 0.5, 0.25, 1.0])
@@ -156,3 +158,33 @@ def test_who_hands_on_something_else_is_named(
     assert ended["culprits"] == [ONE]
     old = ceremony.scenario.do(ONE, "plan:Get", {"plan_id": "old"})["plan"]
     assert (old["status"], old["successor"]) == ("PAUSED", None)
+
+
+def test_who_deals_wrongly_to_all_has_nothing_opened_but_that(tmp_path: Path) -> None:
+    ceremony = Ceremony(tmp_path, _plan("old", (ONE, TWO, THREE), None))
+    ceremony.whole()
+    ceremony.succeed(_after(ceremony, "new", (TWO, THREE, FOUR), None))
+    ceremony.exchanges[ONE].spoil = _all_parts_damaged
+    ceremony.to_confirm()
+    ceremony.all("confirm")
+    now = ceremony.now()
+    assert now.ceremony is not None
+    accusations = now.ceremony.accusations
+    ceremony.end()
+    ceremony.all("judge")
+
+    # The key is in use again: were all that is dealt to them open, everybody would have it.
+    assert [(a.msp_id, a.dealer) for a in accusations] == [(h, ONE) for h in (TWO, THREE, FOUR)]
+    for accusation in accusations:
+        assert accusation.transport_secret is not None
+        opened = TransportKey.opened(accusation.transport_secret)
+        for share in now.ceremony.shares:
+            with pytest.raises(MedFabricError, match="MF-6010"):
+                ceremony.keepers[FOUR]._opened(now, share, accusation.msp_id, opened)
+    assert ceremony.end()["culprits"] == [ONE]
+
+
+def _all_parts_damaged(content: bytes) -> bytes:
+    if not content.startswith(b"MFD2"):
+        return content
+    return content[:38] + bytes(byte ^ 1 for byte in content[38:])

@@ -166,8 +166,7 @@ def test_who_leaves_has_duties_until_it_has_dealt() -> None:
     three, trainer = Ledger(scenario, THREE, VALIDATOR), Ledger(scenario, THREE, TRAINER)
 
     first = _owed(three)
-    scenario.post_all(plan, "ceremony:Commit", commit_args, HOSPITALS)
-    scenario.advance_ceremony(plan)
+    scenario.prepare_handing(plan)
     second, others = _owed(three), _owed(trainer)
     scenario.do(THREE, "ceremony:Reveal", reveal_args(plan, THREE))
     third = _owed(three)
@@ -178,7 +177,8 @@ def test_who_leaves_has_duties_until_it_has_dealt() -> None:
 
 def test_who_stays_waits_for_who_leaves_unless_it_has_left() -> None:
     scenario, plan = _without(THREE)
-    scenario.post_all(plan, "ceremony:Commit", commit_args)
+    for hospital in plan.hospitals:
+        scenario.do(hospital, "ceremony:Commit", commit_args(plan, hospital, len(HOSPITALS)))
     one = Ledger(scenario, ONE, VALIDATOR)
     deadline = scenario.asset(keys.ceremony("next"))["deadline"]
 

@@ -176,7 +176,8 @@ class KeyKeeper:
             self._home.forget_secret(plan_id, name)
 
     def transport(self, now: Snapshot) -> TransportKey:
-        """What opens what others deal to this hospital under this plan."""
+        """What this hospital deals by under this plan, and what opens what others deal to it,
+        unless they hand a key on."""
         masked = isinstance(now.plan.terms.encryption, MaskingTerms)
         plan = round_context(now.plan.terms_sha256, 0)
         secret = self._secret(now.plan.terms)
@@ -222,8 +223,11 @@ class KeyKeeper:
         post a transport key."""
         terms = now.plan.terms
         if isinstance(terms.encryption, MaskingTerms) or terms.key:
-            key = self.transport(now).public_hex
-            args = CommitArgs(plan_id=duty.plan_id, transport_key=key)
+            args = CommitArgs(
+                plan_id=duty.plan_id,
+                transport_key=self.transport(now).public_hex,
+                receiving=self._receiving_keys(now) if terms.key else (),
+            )
             self._consortium.submit("ceremony:Commit", args, KeyCommitment)
             return
         opening = self._opening(now)
@@ -259,7 +263,7 @@ class KeyKeeper:
                 if share.msp_id != self._msp_id:
                     self._check(now, share)
         except _DealerFaultError as error:
-            opened = self.transport(now).secret_hex if error.opens else None
+            opened = self._receiving(now, error.dealer).secret_hex if error.opens else None
             accusation = AccuseArgs(
                 plan_id=duty.plan_id, dealer=error.dealer, transport_secret=opened
             )
@@ -299,7 +303,22 @@ class KeyKeeper:
             self._former(terms.key).check_own(share.msp_id, shown, self._exchange)
 
     def _received(self, now: Snapshot, share: KeyShare) -> Residues:
-        return self._opened(now, share, self._msp_id, self.transport(now))
+        return self._opened(now, share, self._msp_id, self._receiving(now, share.msp_id))
+
+    def _receiving(self, now: Snapshot, dealer: str) -> TransportKey:
+        """What opens what a dealer deals to this hospital."""
+        terms = now.plan.terms
+        if terms.key is None:
+            return self.transport(now)
+        context = self.scheme(now).context
+        return TransportKey.of(self._secret(terms), context, self._dealer(now, dealer))
+
+    def _receiving_keys(self, now: Snapshot) -> tuple[str, ...]:
+        """The public halves, of each who hands the key on; none for who only does that."""
+        if self._msp_id not in now.plan.terms.hospitals:
+            return ()
+        dealers = _view(now).ceremony.dealers
+        return tuple(self._receiving(now, dealer).public_hex for dealer in dealers)
 
     def _opened(
         self, now: Snapshot, share: KeyShare, recipient: str, transport: TransportKey
@@ -348,7 +367,7 @@ class KeyKeeper:
             transport = TransportKey.opened(opened)
         except MedFabricError:
             return accusation.msp_id
-        if transport.public_hex != _transport_keys(now).get(accusation.msp_id):
+        if transport.public_hex != _recipients(now, accusation.dealer)[accusation.msp_id]:
             return accusation.msp_id
         try:
             self._opened(now, share, accusation.msp_id, transport)
@@ -413,7 +432,7 @@ class KeyKeeper:
             digest(scheme.committed(dealer, point, subshare)[1])
             for point, subshare in enumerate(subshares, 1)
         )
-        public = [_transport_keys(now)[hospital] for hospital in hospitals]
+        public = [_recipients(now, self._msp_id)[hospital] for hospital in hospitals]
         encoded = [form.encode(subshare[None, None]) for subshare in subshares]
         sealed = self.transport(now).seal(scheme.context, dealer, public, encoded)
         return self._exchange.release(sealed), bound
@@ -479,6 +498,15 @@ def _point(terms: PlanTerms, msp_id: str) -> int:
 
 def _transport_keys(now: Snapshot) -> dict[str, str]:
     return {c.msp_id: c.transport_key for c in _view(now).commitments if c.transport_key}
+
+
+def _recipients(now: Snapshot, dealer: str) -> dict[str, str]:
+    """Under what a dealer encrypts, by hospital."""
+    view = _view(now)
+    if now.plan.terms.key is None:
+        return _transport_keys(now)
+    place = view.ceremony.dealers.index(dealer)
+    return {c.msp_id: c.receiving[place] for c in view.commitments if c.receiving}
 
 
 def _blaming(dealer: str, checked: Callable[[], object], *, opens: bool) -> None:

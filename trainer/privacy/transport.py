@@ -34,9 +34,14 @@ class TransportKey:
         self._key = ec.derive_private_key(number, ec.SECP256R1())
 
     @classmethod
-    def of(cls, secret: KeySecret, context: bytes) -> TransportKey:
-        """The one that follows from a hospital's secret."""
-        drawn = secret.stream(context, b"transport").bytes(48)
+    def of(cls, secret: KeySecret, context: bytes, dealer: int = 0) -> TransportKey:
+        """The one that follows from a hospital's secret.
+
+        Args:
+            dealer: the only one from whom it receives; 0: it receives from all, and deals.
+        """
+        purpose = b"transport" + (struct.pack("<I", dealer) if dealer else b"")
+        drawn = secret.stream(context, purpose).bytes(48)
         return cls(int.from_bytes(drawn, "big") % (ORDER - 1) + 1)
 
     @classmethod

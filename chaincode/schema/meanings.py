@@ -22,7 +22,8 @@ class Rule:
     """A relation to the element at ``key(*fields)``.
 
     Fields are paths into the asset, ``contributions[].node_id`` for each item of a list; a field
-    that is null gives no relation. ``only`` restricts the rule to assets with this value.
+    that is null gives no relation. ``only`` restricts the rule to assets with this value. ``kept``:
+    whether it is kept under the name of its target, so that what came of that is found by it.
 
     A field that a rule reads is never changed back: relations are added, none is taken away.
     """
@@ -32,6 +33,7 @@ class Rule:
     fields: tuple[str, ...]
     only: tuple[str, Any] | None = None
     but: tuple[str, Any] | None = None
+    kept: bool = True
 
 
 @dataclass(frozen=True)
@@ -241,7 +243,8 @@ MEANINGS: Mapping[str, Meaning | None] = {
     "update": _posted(
         ("update.sha256", "samples", "epsilon_micro"),
         _to(Relation.DERIVED_FROM, keys.dataset, "dataset_id"),
-        _to(Relation.DERIVED_FROM, keys.model, "base_sha256"),
+        # From the model one comes to the update's round, which used it for all of them.
+        _to(Relation.DERIVED_FROM, keys.model, "base_sha256", kept=False),
         content="update",
     ),
     "decline": _posted(
@@ -478,9 +481,7 @@ def _is_plain(value: object) -> bool:
 
 def edges(name: str, asset: Asset) -> tuple[Edge, ...]:
     """What an element came from, in the table's order, each relation once."""
-    meaning = MEANINGS[key_of(name)[0]]
-    found = [] if meaning is None else [e for r in meaning.rules for e in _apply(r, name, asset)]
-    return tuple(dict.fromkeys(found))
+    return _edges(name, asset, lambda rule: True)
 
 
 def forward(name: str, asset: Asset) -> tuple[Edge, ...]:
@@ -490,9 +491,15 @@ def forward(name: str, asset: Asset) -> tuple[Edge, ...]:
     """
     return tuple(
         edge
-        for edge in edges(name, asset)
+        for edge in _edges(name, asset, lambda rule: rule.kept)
         if edge.relation is not Relation.ATTRIBUTED_TO or not edge.target.startswith("node/")
     )
+
+
+def _edges(name: str, asset: Asset, wanted: Callable[[Rule], bool]) -> tuple[Edge, ...]:
+    meaning = MEANINGS[key_of(name)[0]]
+    rules = [] if meaning is None else [rule for rule in meaning.rules if wanted(rule)]
+    return tuple(dict.fromkeys(edge for rule in rules for edge in _apply(rule, name, asset)))
 
 
 def posted(name: str) -> bool:

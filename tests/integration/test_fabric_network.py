@@ -88,7 +88,7 @@ def test_transactions_go_on_without_one_peer_and_it_catches_up(network: Network)
 @needs_ca
 def test_the_authority_knows_whom_it_enrolled(network: Network) -> None:
     assert Service(network.layout, network.topology.hospitals[0]).names() == [
-        *("admin", "auditor", "node1", "orderer.hospital1", "peer.hospital1", "registrar")
+        *("admin", "auditor", "node1", "registrar")
     ]
 
 

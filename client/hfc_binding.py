@@ -22,6 +22,8 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from chaincode.schema.errors import Code, MedFabricError
+
 _OLD, _NEW = "hfc.protos", "fabric_protos"
 # hfc's own helpers over the messages, and the package itself, stay hfc's.
 _KEPT = frozenset({"hfc.protos", "hfc.protos.utils"})
@@ -82,7 +84,18 @@ class _Finder(MetaPathFinder):
 
 
 def bind() -> None:
-    """Make ``import hfc.…`` work in this process; to be called before the first such import."""
+    """Make ``import hfc.…`` work in this process; to be called before the first such import.
+
+    Raises:
+        MedFabricError: ``TOOL_MISSING``: it is not a requirement of the package, for its own are of
+            2019.
+    """
+    if importlib.util.find_spec("hfc") is None:
+        raise MedFabricError(
+            Code.TOOL_MISSING,
+            "fabric-sdk-py, which speaks to fabric-ca-server, is not here; install it by "
+            "`pip install --no-deps fabric-sdk-py==1.0.0`",
+        )
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
         sys.meta_path.insert(0, _Finder())
 

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import importlib.util
 import subprocess
 import sys
+from importlib import metadata
+
+import pytest
+
+from chaincode.schema.errors import Code, MedFabricError
+from client import hfc_binding
 
 
 def test_hfc_speaks_through_todays_messages() -> None:
@@ -19,6 +26,26 @@ def test_hfc_speaks_through_todays_messages() -> None:
         "assert aiogrpc.ssl_channel_credentials is grpc.ssl_channel_credentials",
         "import _sha256, hashlib; assert _sha256.sha256 is hashlib.sha256",
     )
+
+
+def test_without_hfc_it_is_said_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+
+    with pytest.raises(MedFabricError, match="pip install --no-deps fabric-sdk-py") as refused:
+        hfc_binding.bind()
+
+    assert refused.value.code == Code.TOOL_MISSING
+
+
+def test_the_package_requires_what_it_runs_on_but_not_hfcs_pins() -> None:
+    required = {line.split(";")[0].split("=")[0].split(">")[0] for line in _required()}
+
+    assert {"click", "grpcio", "opacus", "pytorch-lightning", "tenseal", "torch"} <= required
+    assert not required & {"fabric-sdk-py", "pytest"}
+
+
+def _required() -> list[str]:
+    return metadata.requires("medfabric") or []
 
 
 def test_hfcs_block_decoder_reads_a_block() -> None:

@@ -13,7 +13,7 @@ from fabric_protos.peer import chaincode_event_pb2
 from chaincode.schema.base import Event
 from chaincode.schema.errors import MedFabricError
 from client import blocks
-from client.audit import card, lineage, proof, rounds
+from client.audit import card, handovers, lineage, proof, rounds
 from client.audit.transactions import chaincode_action, header
 from client.connection import Connection
 from client.identity import Identity
@@ -42,7 +42,7 @@ def audit(
     findings = [f"{f.code} block {f.block}: {f.message}" for f in verdict.findings]
     text, made = "", None
     if verdict.proven:
-        for check in (lineage.check_privacy, rounds.check):
+        for check in (lineage.check_privacy, rounds.check, handovers.check):
             findings += [f"{f.code}: {f.message}" for f in check(ledger)]
         try:
             found = lineage.of(ledger, lineage.address_of(model))

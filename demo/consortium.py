@@ -90,12 +90,14 @@ def agree_plan(hospitals: list[Hospital], terms: p.PlanTerms, datasets: Mapping[
     """Propose the plan, consent to it and approve it, hospital by hospital.
 
     Args:
-        datasets: dataset id by hospital slug.
+        datasets: dataset id by hospital slug; whoever has none votes, and takes no part.
     """
     first, *others = hospitals
     first.submit("plan:Propose", terms, p.PlanState)
     hidden = terms.privacy.hospital
     for hospital in hospitals:
+        if hospital.slug not in datasets:
+            continue
         if hidden is not None:
             budget = b.HospitalBudgetArgs(
                 budget_epsilon_micro=hidden.epsilon_micro, delta_nano=hidden.delta_nano

@@ -62,16 +62,17 @@ def begin(context: Context, terms: PlanTerms) -> tuple[str, ...]:
             Code.NOT_YET, f"{state.plan_id} uses its key; pause it and let its round end first"
         )
     place = (Subject.PLAN, terms.plan_id, terms.sha256)
-    candidates = sorted(_present(context, former), key=lambda h: h not in terms.hospitals)
+    candidates = _present(context, former)
     votes = context.find_all([keys.vote(*place, h) for h in candidates], Vote)
     ready = [h for h, v in zip(candidates, votes, strict=True) if v is not None and v.approve]
-    if len(ready) < (needed := _needed(former)):
+    dealers = terms.dealers(former, ready)
+    if not dealers:
         raise _invalid(
-            f"{len(ready)} hospitals of {former.plan_id} approve, and {needed} are needed to hand "
-            "its key on"
+            f"{len(ready)} hospitals of {former.plan_id} approve, and {former.holders_needed} are "
+            "needed to hand its key on"
         )
     _mark(context, state, terms.plan_id)
-    return tuple(ready[:needed])
+    return dealers
 
 
 def release(context: Context, terms: PlanTerms) -> None:
@@ -105,17 +106,13 @@ def _present(context: Context, former: PlanTerms) -> tuple[str, ...]:
     members = context.consortium().hospitals
     gone = ", ".join(h for h in former.hospitals if h not in members)
     present = tuple(h for h in former.hospitals if h in members)
-    if len(present) < (needed := _needed(former)):
+    if len(present) < (needed := former.holders_needed):
         raise MedFabricError(
             Code.KEY_HOLDER_LEFT,
             f"{gone} left the consortium, and of {former.plan_id} {needed} hospitals are needed to "
             "hand its key on; propose a plan with a key of its own",
         )
     return present
-
-
-def _needed(former: PlanTerms) -> int:
-    return former.encryption.threshold or len(former.hospitals)
 
 
 def _ring(terms: EncryptionTerms) -> tuple[object, ...]:

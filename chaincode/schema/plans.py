@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from enum import StrEnum
 from typing import Annotated, NamedTuple
 
@@ -322,6 +322,20 @@ class PlanTerms(Language):
         )
 
     @property
+    def holders_needed(self) -> int:
+        """Hospitals that decrypt together, and hand the key on together."""
+        return self.encryption.threshold or len(self.hospitals)
+
+    def dealers(self, former: PlanTerms, willing: Collection[str]) -> tuple[str, ...]:
+        """Who hands an earlier plan's key on to this one: of its holders that are willing as many
+        as are needed, first those that go on; nobody where they are too few."""
+        ready = [hospital for hospital in former.hospitals if hospital in willing]
+        if len(ready) < former.holders_needed:
+            return ()
+        ready.sort(key=lambda hospital: hospital not in self.hospitals)
+        return tuple(ready[: former.holders_needed])
+
+    @property
     def key_parts(self) -> int:
         """Hospitals that hold the key, or whose secrets it is the sum of: whichever are more."""
         return max(len(self.hospitals), self.key.secrets if self.key else 0)
@@ -363,8 +377,7 @@ class PlanTerms(Language):
 
     def lost(self, gone: tuple[str, ...]) -> tuple[str, ...]:
         """Those of the key holders ``gone``, if fewer remain than the key needs; else nobody."""
-        needed = self.encryption.threshold or len(self.hospitals)
-        return gone if len(self.hospitals) - len(gone) < needed else ()
+        return gone if len(self.hospitals) - len(gone) < self.holders_needed else ()
 
     @property
     def attestations_needed(self) -> int:

@@ -1,6 +1,7 @@
 """Nodes that no plan names join by its rule and train, and prove what their hospitals store; then a
-hospital leaves, and the others hand the key on among themselves and go on; then another one leaves
-and takes its part of the key with it, and the others renew what they own."""
+hospital leaves, whose key all are needed for: it hands its part on, and the others go on with the
+key and the model; then another one leaves and takes its part of the key with it, and the others
+renew what they own."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 from support.forked import processes_forked
 from support.networks import KINDS
-from support.training import ended, until
+from support.training import ended, everyone_decrypts, proven, until
 
 from chaincode.schema.consortium import Node, RegisterNodeArgs
 from chaincode.schema.encryption import flooded
@@ -20,6 +21,7 @@ from chaincode.schema.plans import DynamicTerms, Plan, PlanStatus, PlanTerms, Sc
 from chaincode.schema.rounds import Round, RoundStatus, RoundView
 from chaincode.schema.storage import ChallengeStatus
 from chaincode.schema.strategies import Strategy
+from client.audit import graph, handovers, lineage, reputations, rounds
 from client.identity import Identity
 from demo import run as demo
 from demo.run import PLAN_ID, Options, Run
@@ -29,6 +31,7 @@ from trainer import presets
 
 NAMED_PLAN = presets.plan
 NEXT = "next"
+_CHECKS = (handovers.check, rounds.check, reputations.check, graph.check, lineage.check_privacy)
 
 
 @pytest.mark.timeout(600)
@@ -37,6 +40,7 @@ def test_a_key_goes_on_without_a_hospital_until_too_few_are_left(
     kind: Kind, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(presets, "plan", _dynamic_plan)
+    everyone_decrypts(monkeypatch)
     monkeypatch.setattr(demo.steps, "register_node", _register_dynamic)
     options = Options(tmp_path / "run", kind, hospitals=4, rounds=2)
 
@@ -46,36 +50,44 @@ def test_a_key_goes_on_without_a_hospital_until_too_few_are_left(
         view = until(run, 1, ended)
         places = run.ledger.plans.places(plan_id=PLAN_ID).places
         _challenged(run, view)
-        run.hospitals[3].admin.charter.leave(reason="merged with another")
         _succeed(run)
         base.wait_until(lambda: _published(run) is not None, "a round under the same key", 120)
         after = _published(run)
         keys = [run.ledger.ceremonies.get(plan_id=name).ceremony for name in (PLAN_ID, NEXT)]
         former = demo.plan(run)
+        homes = [run.agents.home(hospital.slug) for hospital in run.hospitals]
+        base.wait_until(lambda: not any(map(_held, homes)), "deletion of the old parts", 60)
+        run.hospitals[3].admin.charter.leave(reason="merged with another")
         base.wait_until(lambda: _renewed(run, 3, 2), "policies of those who stay", 60)
         run.hospitals[2].admin.charter.leave(reason="merged with another")
         base.wait_until(lambda: _plan(run, NEXT).status is PlanStatus.FAILED, "the plan's end", 60)
         plan = _plan(run, NEXT)
         base.wait_until(lambda: _renewed(run, 2, 3), "policies of those who stay", 60)
-        homes = [run.agents.home(hospital.slug) for hospital in run.hospitals]
+        ledger = proven(run, tmp_path / "blocks")
 
     assert view.round.status is RoundStatus.PUBLISHED
     assert [c.node_id for c in view.round.contributions] == ["node1"] * 4
     assert after is not None
     assert after.base_sha256 == view.round.model_sha256
     assert keys[0].collective_key_sha256 == keys[1].collective_key_sha256
-    assert keys[1].dealers == tuple(hospital.msp_id for hospital in run.hospitals[:3])
+    assert keys[1].dealers == tuple(hospital.msp_id for hospital in run.hospitals)
+    assert keys[1].hospitals == keys[1].dealers[:3]
+    assert not [*homes[3].rglob(f"plans/{NEXT}/secret"), *homes[3].rglob(f"plans/{NEXT}/share-key")]
     assert (former.status, former.successor) == (PlanStatus.COMPLETED, NEXT)
-    for home in homes[:3]:
-        assert not [
-            *home.rglob(f"plans/{PLAN_ID}/secret"),
-            *home.rglob(f"plans/{PLAN_ID}/share-key"),
-        ]
     assert [(p.msp_id, p.node_id) for p in view.round.participants] == [
         (p.msp_id, p.node_id) for p in places
     ]
     assert plan.reason.startswith(Code.KEY_HOLDER_LEFT)
     assert plan.model_sha256 == after.model_sha256
+    assert [finding for check in _CHECKS for finding in check(ledger)] == []
+    steps = lineage.of(ledger, after.model_sha256 or "").steps
+    assert [step.model.name for step in steps][:2] == [after.model_sha256, after.base_sha256]
+
+
+def _held(home: Path) -> list[Path]:
+    """What a node still holds of the first plan's key."""
+    names = ("secret", "share-key", "share-commitments")
+    return [found for name in names for found in home.rglob(f"plans/{PLAN_ID}/{name}")]
 
 
 def _plan(run: Run, plan_id: str) -> Plan:
@@ -91,9 +103,9 @@ def _published(run: Run) -> Round | None:
 
 
 def _succeed(run: Run) -> None:
-    """The three that are left go on with the model and the key that there are."""
+    """Three go on with the model and the key that there are; the fourth agrees to hand it on."""
     stays, former = run.hospitals[:3], demo.plan(run)
-    stays[0].admin.plans.pause(plan_id=PLAN_ID, reason="a hospital has left")
+    stays[0].admin.plans.pause(plan_id=PLAN_ID, reason="a hospital leaves")
     made = run.ledger.ceremonies.get(plan_id=PLAN_ID).ceremony.collective_key_sha256
     assert made is not None
     terms = former.terms
@@ -112,7 +124,7 @@ def _succeed(run: Run) -> None:
     # Where all decrypt, there has to be room for proofs of their shares.
     hidden = flooded(after.encryption.model_copy(update={"threshold": None}), after.workload)
     datasets = {hospital.slug: f"{run.options.application}-{hospital.slug}" for hospital in stays}
-    demo.steps.agree_plan(stays, after.model_copy(update={"encryption": hidden}), datasets)
+    demo.steps.agree_plan(run.hospitals, after.model_copy(update={"encryption": hidden}), datasets)
 
 
 def _dynamic_plan(*args: Any, **others: Any) -> PlanTerms:

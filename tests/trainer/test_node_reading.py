@@ -7,13 +7,14 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from support.scenario import HOSPITALS, Scenario, at, commit_args, reveal_args, sha, terms
+from support.leaving import leaving
+from support.scenario import HOSPITALS, Scenario, at, commit_args, reveal_args, terms
 
 from chaincode.contracts import cohort
 from chaincode.schema import keys
 from chaincode.schema.base import Language, Role
 from chaincode.schema.ceremonies import CeremonyView
-from chaincode.schema.plans import Plan, PlanArgs, PlanTerms
+from chaincode.schema.plans import Plan, PlanArgs
 from chaincode.schema.rounds import RoundPageArgs, RoundView
 from client.consortium import Plans
 from trainer.node.duties import Duty, Me, Snapshot, Task, duties
@@ -138,20 +139,6 @@ def test_plans_of_others_give_a_node_nothing_to_do(scenario: Scenario) -> None:
 # a key that is handed on
 
 
-def _without(hospital: str) -> tuple[Scenario, PlanTerms]:
-    """A plan of all hospitals, all of whom decrypt, hands its key on to one without this one."""
-    scenario, former = at("active"), terms()
-    named = tuple(p for p in former.participation.participants if p.msp_id != hospital)
-    plan = terms("next", participants=named, agreement=2, quorum=2)
-    plan = plan.model_copy(update={"key": former.handed_on(sha("collective key"))})
-    scenario.do(ONE, "plan:Pause", {"plan_id": PLAN, "reason": "one leaves"})
-    scenario.propose(plan)
-    for voter in HOSPITALS:
-        scenario.vote(voter, "plan", "next", plan.sha256)
-    scenario.do(ONE, "plan:Advance", {"plan_id": "next"})
-    return scenario, plan
-
-
 def _owed(ledger: Ledger, members: tuple[str, ...] = HOSPITALS) -> list[tuple[Task, int]]:
     """What a node owes to the plan "next", and from when on; it must be among those it reads."""
     plans = PlanReader(ledger, ledger.me).concerning()  # type: ignore[arg-type]
@@ -162,7 +149,7 @@ def _owed(ledger: Ledger, members: tuple[str, ...] = HOSPITALS) -> list[tuple[Ta
 
 
 def test_who_leaves_has_duties_until_it_has_dealt() -> None:
-    scenario, plan = _without(THREE)
+    scenario, plan = leaving()
     three, trainer = Ledger(scenario, THREE, VALIDATOR), Ledger(scenario, THREE, TRAINER)
 
     first = _owed(three)
@@ -176,7 +163,7 @@ def test_who_leaves_has_duties_until_it_has_dealt() -> None:
 
 
 def test_who_stays_waits_for_who_leaves_unless_it_has_left() -> None:
-    scenario, plan = _without(THREE)
+    scenario, plan = leaving()
     for hospital in plan.hospitals:
         scenario.do(hospital, "ceremony:Commit", commit_args(plan, hospital, len(HOSPITALS)))
     one = Ledger(scenario, ONE, VALIDATOR)
@@ -187,7 +174,7 @@ def test_who_stays_waits_for_who_leaves_unless_it_has_left() -> None:
 
 
 def test_who_left_reads_that_the_key_has_gone_on_once_it_has_for_good() -> None:
-    scenario, plan = _without(THREE)
+    scenario, plan = leaving()
     three = Ledger(scenario, THREE, VALIDATOR)
     reader = PlanReader(three, three.me)  # type: ignore[arg-type]
     reader.concerning()
@@ -201,7 +188,7 @@ def test_who_left_reads_that_the_key_has_gone_on_once_it_has_for_good() -> None:
 
 
 def test_a_key_whose_handing_on_failed_has_not_gone_on() -> None:
-    scenario, plan = _without(THREE)
+    scenario, plan = leaving()
     scenario.wait()
     scenario.advance_ceremony(plan)
     three = Ledger(scenario, THREE, VALIDATOR)

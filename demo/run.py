@@ -281,7 +281,7 @@ def _node(run: Run, hospital: steps.Hospital, data: dict[str, object]) -> dict[s
         "connection": str(run.network.layout.connection(hospital.slug)),
         "identity": str(run.network.layout.user(hospital.slug, NODE)),
         "store": run.stores.configs[hospital.slug],
-        "data": {**data, "file": str((folder / str(data["file"])).resolve())},
+        "datasets": [{**data, "file": str((folder / str(data["file"])).resolve())}],
     }
 
 

@@ -11,6 +11,7 @@ from trainer.inference.cli import infer
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
 _FOLDER = click.Path(path_type=Path, file_okay=False)
+_DATASET = click.option("--dataset", "dataset_id", help="Which of CONFIG's, where it has several.")
 
 
 @click.group()
@@ -32,8 +33,9 @@ def run(config: Path, once: bool, verbose: bool) -> None:
 @node.command()
 @click.argument("config", type=_FILE)
 @click.argument("terms", type=_FILE)
+@_DATASET
 @json_option
-def data(config: Path, terms: Path, as_json: bool) -> None:
+def data(config: Path, terms: Path, dataset_id: str | None, as_json: bool) -> None:
     """Counts and hashes of CONFIG's records, for registering them as a dataset.
 
     TERMS is a JSON file with a plan's data terms: features with their bounds, label, classes. No
@@ -41,7 +43,7 @@ def data(config: Path, terms: Path, as_json: bool) -> None:
     """
     from trainer.node.main import describe_data
 
-    show(describe_data(config, terms), as_json=as_json)
+    show(describe_data(config, terms, dataset_id), as_json=as_json)
 
 
 @node.command("data-report")
@@ -49,9 +51,15 @@ def data(config: Path, terms: Path, as_json: bool) -> None:
 @click.argument("terms", type=_FILE, required=False)
 @click.option("--plan", "plan_id", help="The terms of this plan on the ledger, instead of TERMS.")
 @click.option("--out", type=_FILE, help="Write a page with plots here (HTML).")
+@_DATASET
 @json_option
 def data_report(
-    config: Path, terms: Path | None, plan_id: str | None, out: Path | None, as_json: bool
+    config: Path,
+    terms: Path | None,
+    plan_id: str | None,
+    out: Path | None,
+    dataset_id: str | None,
+    as_json: bool,
 ) -> None:
     """CONFIG's records before the hospital consents: sizes, classes, what is missing, and how far
     they are from what the plan expects. Exact, so for the hospital alone.
@@ -62,7 +70,7 @@ def data_report(
 
     if (terms is None) == (plan_id is None):
         raise click.UsageError("name either TERMS or --plan")
-    show(report_data(config, terms, plan_id, out), as_json=as_json)
+    show(report_data(config, terms, plan_id, out, dataset_id), as_json=as_json)
 
 
 @node.command()
@@ -143,15 +151,16 @@ def fhir(source: Path, terms: Path, out: Path, as_json: bool) -> None:
 @node.command()
 @click.argument("config", type=_FILE)
 @click.argument("terms", type=_FILE)
+@_DATASET
 @json_option
-def statistics(config: Path, terms: Path, as_json: bool) -> None:
+def statistics(config: Path, terms: Path, dataset_id: str | None, as_json: bool) -> None:
     """Classes, ranges and means of CONFIG's records: exact, so for the hospital alone.
 
     What --json prints, `medfabric admin private keep statistics` takes. TERMS as for `data`.
     """
     from trainer.node.main import data_statistics
 
-    show(data_statistics(config, terms), as_json=as_json)
+    show(data_statistics(config, terms, dataset_id), as_json=as_json)
 
 
 @node.command()
@@ -160,9 +169,16 @@ def statistics(config: Path, terms: Path, as_json: bool) -> None:
 @click.argument("release_id")
 @click.option("--epsilon", type=click.FloatRange(min=0, min_open=True), required=True)
 @click.option("--out", type=_FILE, help="Where the table goes, once it is charged (CSV).")
+@_DATASET
 @json_option
 def release(
-    config: Path, terms: Path, release_id: str, epsilon: float, out: Path | None, as_json: bool
+    config: Path,
+    terms: Path,
+    release_id: str,
+    epsilon: float,
+    out: Path | None,
+    dataset_id: str | None,
+    as_json: bool,
 ) -> None:
     """Make a synthetic table RELEASE_ID of CONFIG's training records, under differential privacy,
     while its agent is stopped. TERMS as for `data`.
@@ -172,15 +188,23 @@ def release(
     """
     from trainer.node.main import release_data
 
-    show(release_data(config, terms, release_id, round(epsilon * 1e6), out), as_json=as_json)
+    micro = round(epsilon * 1e6)
+    show(release_data(config, terms, release_id, micro, out, dataset_id), as_json=as_json)
 
 
 @node.command()
 @click.argument("config", type=_FILE)
 @click.argument("folder", type=_FOLDER)
 @click.option("--for", "recipients", type=_FILE, multiple=True, help="A node's certificate.")
+@_DATASET
 @json_option
-def seal(config: Path, folder: Path, recipients: tuple[Path, ...], as_json: bool) -> None:
+def seal(
+    config: Path,
+    folder: Path,
+    recipients: tuple[Path, ...],
+    dataset_id: str | None,
+    as_json: bool,
+) -> None:
     """Encrypt CONFIG's dataset into a new FOLDER, for this node and others.
 
     `medfabric node data` comes first. Name FOLDER as the data's file in CONFIG then, and delete the
@@ -188,7 +212,7 @@ def seal(config: Path, folder: Path, recipients: tuple[Path, ...], as_json: bool
     """
     from trainer.node.main import seal_data
 
-    show(seal_data(config, folder, recipients), as_json=as_json)
+    show(seal_data(config, folder, recipients, dataset_id), as_json=as_json)
 
 
 @node.command()
@@ -211,7 +235,8 @@ def reseal(
 @click.argument("plan_id")
 @json_option
 def join(config: Path, plan_id: str, as_json: bool) -> None:
-    """Take a place in a plan that admits nodes by rule, with CONFIG's dataset."""
+    """Take a place in a plan that admits nodes by rule, with CONFIG's first dataset of the
+    plan's application."""
     from trainer.node.main import join_plan
 
     show(join_plan(config, plan_id), as_json=as_json)

@@ -19,7 +19,7 @@ def test_bundles_and_recordings_go_all_the_way_to_a_published_model(
     folder = tmp_path / "run"
     with training(folder, Kind.DEVNET, 1, 120, hospitals=2, application=application) as run:
         view = until(run, 1, ended, seconds=200)
-        data = json.loads((run.agents.home("hospital1") / "node.json").read_text())["data"]
+        data = json.loads((run.agents.home("hospital1") / "node.json").read_text())["datasets"][0]
         pages = [run.agents.home(slug) / "data-report.html" for slug in run.agents.names]
 
     assert view.round.status == "PUBLISHED", view.round.reason

@@ -121,6 +121,10 @@ def _config(run: Run) -> Path:
     user = run.network.layout.user(run.hospitals[0].slug, "node2")
     run.agents.add(
         "weak",
-        {**other, "identity": str(user), "data": {**other["data"], "dataset_id": DATASET}},
+        {
+            **other,
+            "identity": str(user),
+            "datasets": [{**other["datasets"][0], "dataset_id": DATASET}],
+        },
     )
     return run.agents.home("weak") / "node.json"

@@ -183,7 +183,7 @@ def test_the_command_gives_out_only_what_the_ledger_charged(
         "identity": "identity",
         "home": "home",
         "store": {"kind": "directory", "folder": "store"},
-        "data": {"dataset_id": dataset_of(ONE), "file": str(source.file)},
+        "datasets": [{"dataset_id": dataset_of(ONE), "file": str(source.file)}],
     }
     (tmp_path / "node.json").write_text(json.dumps(config))
     scenario = at("founded")

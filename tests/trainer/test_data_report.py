@@ -240,7 +240,7 @@ def test_command_writes_a_page_that_loads_nothing_and_says_the_same_as_json(
             {
                 **places,
                 "store": {"folder": "s"},
-                "data": {"dataset_id": "d", "file": "records.csv"},
+                "datasets": [{"dataset_id": "d", "file": "records.csv"}],
             }
         )
     )
@@ -262,7 +262,7 @@ def test_command_writes_a_page_that_loads_nothing_and_says_the_same_as_json(
 def test_bad_records_have_no_report(file: Path, tmp_path: Path) -> None:
     file.write_text("age,ward,outcome,who\n1,icu,ill,1\n2,?,well,2\n")
     (tmp_path / "terms.json").write_text(TERMS.model_dump_json())
-    config = {"store": {"folder": "s"}, "data": {"dataset_id": "d", "file": "records.csv"}}
+    config = {"store": {"folder": "s"}, "datasets": [{"dataset_id": "d", "file": "records.csv"}]}
     config |= dict.fromkeys(("connection", "identity", "home"), "x")  # type: ignore[arg-type]
     (tmp_path / "node.json").write_text(json.dumps(config))
 

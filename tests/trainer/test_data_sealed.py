@@ -257,7 +257,7 @@ def test_a_node_seals_and_reseals_at_the_command_line(tmp_path):
         "identity": "me",
         "home": "home",
         "store": {"kind": "directory", "folder": "store"},
-        "data": {"dataset_id": "wards", "file": "records.csv"},
+        "datasets": [{"dataset_id": "wards", "file": "records.csv"}],
     }
     file = tmp_path / "node.json"
     file.write_text(json.dumps(config))
@@ -270,7 +270,7 @@ def test_a_node_seals_and_reseals_at_the_command_line(tmp_path):
     described = run("data", file, tmp_path / "terms.json")[1]
     assert run("seal", file, tmp_path / "sealed")[1]["sealed_for"] == [MINE.public_key_sha256]
     source.unlink()
-    config["data"]["file"] = "sealed"
+    config["datasets"][0]["file"] = "sealed"
     file.write_text(json.dumps(config))
     assert run("data", file, tmp_path / "terms.json") == (0, described)
     assert run("statistics", file, tmp_path / "terms.json")[1]["samples"] == 20

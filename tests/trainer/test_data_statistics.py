@@ -60,7 +60,7 @@ def test_command_prints_what_the_admin_keeps(records: Path, tmp_path: Path) -> N
         "identity": "users/node1",
         "home": "home",
         "store": {"kind": "directory", "folder": "content"},
-        "data": {"dataset_id": "wards", "file": "records.csv"},
+        "datasets": [{"dataset_id": "wards", "file": "records.csv"}],
     }
     config, terms = tmp_path / "node.json", tmp_path / "terms.json"
     config.write_text(json.dumps(node))

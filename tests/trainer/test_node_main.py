@@ -12,14 +12,14 @@ from trainer.node import main
 from trainer.node.config import DataConfig, DirectoryStoreConfig, NodeConfig
 
 
-def expecting(folder: Path, data: DataConfig | None) -> None:
+def expecting(folder: Path, datasets: tuple[DataConfig, ...]) -> None:
     """Twice, as from two snapshots."""
     config = NodeConfig(
         connection=folder,
         identity=folder,
         home=folder,
         store=DirectoryStoreConfig(folder=folder),
-        data=data,
+        datasets=datasets,
     )
     learners = main._Learners(config, cast(Any, None), cast(Any, None))
     learners.expect()
@@ -38,7 +38,7 @@ def test_node_with_records_imports_once_and_beside_what_it_learns_with(
 
     monkeypatch.setattr(main, "_import_learner", imported)
 
-    expecting(tmp_path, DataConfig(dataset_id="data", file=tmp_path))
+    expecting(tmp_path, (DataConfig(dataset_id="data", file=tmp_path),))
     let.set()
 
     assert done.wait(10)
@@ -51,6 +51,6 @@ def test_node_without_records_imports_nothing_to_learn_with(
     threads = []
     monkeypatch.setattr(threading, "Thread", lambda **given: threads.append(given))
 
-    expecting(tmp_path, None)
+    expecting(tmp_path, ())
 
     assert not threads

@@ -75,7 +75,7 @@ class Nodes:
             "identity": "none",
             "home": "home",
             "store": {"kind": "directory", "folder": str(self.folder / "store")},
-            "data": {"file": "records.csv", "dataset_id": name},
+            "datasets": [{"file": "records.csv", "dataset_id": name}],
         }
         (path / "node.json").write_text(json.dumps(config))
         (path / "terms.json").write_text(DATA.model_dump_json())

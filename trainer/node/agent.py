@@ -167,7 +167,7 @@ class Agent:
     def _snapshot(self, plan: Plan, members: tuple[str, ...]) -> Snapshot:
         view = self._rounds.newest(plan)
         places: tuple[Place, ...] = ()
-        if plan.terms.participation.dynamic is not None and self._me.dataset_id is not None:
+        if plan.terms.participation.dynamic is not None and self._me.joins:
             places = taken(self._consortium, plan.terms.plan_id)
         test = None
         if plan.terms.acceptance.group_tests and view and Role.VALIDATOR in self._me.roles:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from chaincode.schema.base import Id
 from chaincode.schema.errors import Code, MedFabricError
@@ -62,10 +62,12 @@ class EnclaveConfig(BaseModel):
 class NodeConfig(BaseModel):
     """``node.json``. Relative paths are relative to the file's folder.
 
-    With ``join_plans`` the node takes a place, with its ``data``, in every plan whose rule admits
-    it; without, it takes part only where a plan names it or its operator joins. ``test_seed``
-    switches test mode on: batches, noise and keys all follow from it, so that runs repeat to the
-    byte and nothing is private or secret. Tests alone may set it. ``enclave``: for
+    Of ``datasets`` a plan's work is on the one that the plan names for the node, or else on the
+    first of the plan's application. With ``join_plans`` the node takes a place, with that dataset,
+    in every plan whose rule admits it; without, it takes part only where a plan names it or its
+    operator joins. ``test_seed`` switches test mode on: batches, noise and keys all follow from it,
+    so that runs repeat to the byte and nothing is private or secret. Tests alone may set it.
+    ``enclave``: for
     plans that pin the hospital's.
     """
 
@@ -74,11 +76,18 @@ class NodeConfig(BaseModel):
     identity: Path
     home: Path
     store: DirectoryStoreConfig | KuboStoreConfig
-    data: DataConfig | None = None
+    datasets: tuple[DataConfig, ...] = ()
     compute: ComputeConfig = ComputeConfig()
     enclave: EnclaveConfig | None = None
     join_plans: bool = False
     test_seed: int | None = None
+
+    @field_validator("datasets")
+    @classmethod
+    def _are_different(cls, datasets: tuple[DataConfig, ...]) -> tuple[DataConfig, ...]:
+        if len({data.dataset_id for data in datasets}) < len(datasets):
+            raise ValueError("a dataset is there twice")
+        return datasets
 
 
 def load(path: Path) -> NodeConfig:
@@ -106,11 +115,10 @@ def _absolute(config: NodeConfig, base: Path) -> NodeConfig:
         store = store.model_copy(update={"folder": base / store.folder})
     else:
         store = store.model_copy(update={"secret_file": base / store.secret_file})
-    data = config.data
-    if data is not None:
-        data = data.model_copy(update={"file": base / data.file})
+    datasets = tuple(d.model_copy(update={"file": base / d.file}) for d in config.datasets)
     paths = {name: base / getattr(config, name) for name in ("connection", "identity", "home")}
     enclave = config.enclave
     if enclave is not None:
         enclave = enclave.model_copy(update={"folder": base / enclave.folder})
-    return config.model_copy(update={**paths, "store": store, "data": data, "enclave": enclave})
+    changes = {**paths, "store": store, "datasets": datasets, "enclave": enclave}
+    return config.model_copy(update=changes)

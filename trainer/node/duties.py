@@ -73,13 +73,12 @@ _IN_CEREMONY = {
 
 @dataclass(frozen=True)
 class Me:
-    """Whose duties are asked for. ``dataset_id``: with which the node joins plans that admit it;
-    None: it joins none."""
+    """Whose duties are asked for. ``joins``: whether the node joins plans that admit it."""
 
     msp_id: str
     node_id: str
     roles: frozenset[Role]
-    dataset_id: str | None = None
+    joins: bool = False
 
 
 @dataclass(frozen=True)
@@ -162,7 +161,7 @@ def duties(me: Me, now: Snapshot) -> list[Duty]:
 
 def _joining(me: Me, now: Snapshot) -> Iterator[Duty]:
     rule = now.plan.terms.participation.dynamic
-    if rule is None or me.dataset_id is None or me.msp_id not in rule.hospitals:
+    if rule is None or not me.joins or me.msp_id not in rule.hospitals:
         return
     taken = sum(place.left_at is None for place in now.places)
     named = now.plan.terms.participation.participants

@@ -33,6 +33,7 @@ from trainer.node.ceremony import KeyKeeper
 from trainer.node.config import DataConfig, DirectoryStoreConfig, NodeConfig, load
 from trainer.node.content import Exchange
 from trainer.node.courses import Courses
+from trainer.node.datasets import of_application, of_id, of_plan
 from trainer.node.disputes import Disputes
 from trainer.node.duties import Duty, Me, Snapshot, Task
 from trainer.node.enclave import attester
@@ -103,11 +104,10 @@ def build(config: NodeConfig, identity: Identity, consortium: Consortium, home: 
     learners = _Learners(config, consortium, home)
     evidence = attester(config, identity.msp_id)
     rounds = Rounds(place, consortium, home, exchange, keys, masks, courses, learners, evidence)
-    joins = config.data.dataset_id if config.data and config.join_plans else None
-    me = Me(identity.msp_id, identity.name, frozenset(identity.roles), joins)
+    me = Me(identity.msp_id, identity.name, frozenset(identity.roles), config.join_plans)
     tests = GroupTests(consortium, home, exchange, keys, courses, rounds, learners)
     disputes = Disputes(place[0], consortium, home, exchange, keys, courses, rounds)
-    membership = Membership(consortium, joins)
+    membership = Membership(consortium, config.datasets)
     worker = _Worker(exchange, keys, masks, rounds, disputes, tests, membership)
     storekeeper = Storekeeper(me, consortium, store)
     studies = _studies(config, me, consortium, home, exchange, keys, made)
@@ -137,10 +137,9 @@ def _studies(
     keys: KeyKeeper,
     made: Secrets,
 ) -> Studies:
-    dataset_id = config.data.dataset_id if config.data else None
-    return Studies(
-        me, dataset_id, consortium, home, exchange, keys, made, _Studied(config, consortium, home)
-    )
+    own = tuple(data.dataset_id for data in config.datasets)
+    reading = _Studied(config, consortium, home)
+    return Studies(me, own, consortium, home, exchange, keys, made, reading)
 
 
 def sum_study(
@@ -185,10 +184,13 @@ def open_store(config: NodeConfig) -> ContentStore:
     return KuboStore(store.address, store.secret_file.read_text().strip())
 
 
-def describe_data(path: Path, terms: Path) -> dict[str, Any]:
-    """What the consortium would be told of the node's dataset.
+def describe_data(path: Path, terms: Path, dataset_id: str | None = None) -> dict[str, Any]:
+    """What the consortium would be told of one of the node's datasets.
 
     The salt of the hashes is made once; it and the hashes are kept in the node's folder.
+
+    Args:
+        dataset_id: not needed where the node has one dataset; so in what follows.
 
     Raises:
         MedFabricError: the configuration, the terms or the records are unusable.
@@ -196,7 +198,7 @@ def describe_data(path: Path, terms: Path) -> dict[str, Any]:
     from trainer.data.dataset import describe
 
     config = load(path)
-    data, wanted = _data(path, config, terms)
+    data, wanted = of_id(config.datasets, dataset_id), read_terms(terms)
     home = Home(config.home)
     salt = home.secret(_data_name(data), lambda: secrets.token_bytes(32))
     about, files = describe(data, wanted, salt, _opener(config, data))
@@ -206,7 +208,12 @@ def describe_data(path: Path, terms: Path) -> dict[str, Any]:
 
 
 def release_data(
-    path: Path, terms: Path, release_id: str, epsilon_micro: int, out: Path | None
+    path: Path,
+    terms: Path,
+    release_id: str,
+    epsilon_micro: int,
+    out: Path | None,
+    dataset_id: str | None = None,
 ) -> dict[str, Any]:
     """A synthetic table of the node's dataset: made and kept once, given out once it is charged.
 
@@ -218,7 +225,7 @@ def release_data(
             where ``out`` exists; as :func:`trainer.data.dataset.open_recorded`.
     """
     config = load(path)
-    data, wanted = _data(path, config, terms)
+    data, wanted = of_id(config.datasets, dataset_id), read_terms(terms)
     home = Home(config.home)
     try:
         identity = Identity.load(config.identity)
@@ -240,7 +247,7 @@ def release_data(
         home.close()
 
 
-def data_statistics(path: Path, terms: Path) -> Statistics:
+def data_statistics(path: Path, terms: Path, dataset_id: str | None = None) -> Statistics:
     """What the node's dataset looks like as a whole; for the hospital alone.
 
     Raises:
@@ -250,11 +257,13 @@ def data_statistics(path: Path, terms: Path) -> Statistics:
     from trainer.data.statistics import statistics
 
     config = load(path)
-    data, wanted = _data(path, config, terms)
+    data, wanted = of_id(config.datasets, dataset_id), read_terms(terms)
     return statistics(readable(data.file, _opener(config, data)), wanted)
 
 
-def seal_data(path: Path, target: Path, recipients: Sequence[Path]) -> dict[str, Any]:
+def seal_data(
+    path: Path, target: Path, recipients: Sequence[Path], dataset_id: str | None = None
+) -> dict[str, Any]:
     """Seal the node's dataset, as it was described, for this node and others.
 
     Raises:
@@ -265,24 +274,23 @@ def seal_data(path: Path, target: Path, recipients: Sequence[Path]) -> dict[str,
     from trainer.data.sealed import SealedRecord, seal
 
     config = load(path)
-    if config.data is None:
-        raise MedFabricError(Code.NODE_CONFIG, f"{path}: no data; name the node's records there")
+    data = of_id(config.datasets, dataset_id)
     identity, home = Identity.load(config.identity), Home(config.home)
-    name = _data_name(config.data)
-    described, now = home.record(name, _FILES, Manifest), Manifest.of(config.data.file)
+    name = _data_name(data)
+    described, now = home.record(name, _FILES, Manifest), Manifest.of(data.file)
     if described != now:
         raise MedFabricError(
             Code.DATA_CHANGED,
-            f"{config.data.file} is not what `medfabric node data` described; describe it first",
+            f"{data.file} is not what `medfabric node data` described; describe it first",
         )
     record = SealedRecord(
         msp_id=identity.msp_id,
-        dataset_id=config.data.dataset_id,
+        dataset_id=data.dataset_id,
         commitment_sha256=now.commitment(home.secret(name, bytes)),
     )
     home.close()
     certificates = [identity.certificate_pem, *map(read_named, recipients)]
-    keys = seal(config.data.file, target, record, certificates)
+    keys = seal(data.file, target, record, certificates)
     return {"folder": str(target), "files": len(now.files), "sealed_for": keys}
 
 
@@ -305,12 +313,17 @@ def reseal_data(
 
 
 def report_data(
-    path: Path, terms: Path | None, plan_id: str | None, out: Path | None
+    path: Path,
+    terms: Path | None,
+    plan_id: str | None,
+    out: Path | None,
+    dataset_id: str | None = None,
 ) -> DataReport:
-    """The node's dataset beside what is expected of it.
+    """One of the node's datasets beside what is expected of it.
 
     Args:
         terms: a file with data terms; without it they are those of ``plan_id`` on the ledger.
+        dataset_id: without it the plan's, or the only one.
         out: where to write the report as a page, if anywhere.
 
     Raises:
@@ -320,27 +333,23 @@ def report_data(
     from trainer.data.report_page import page
 
     config = load(path)
-    if config.data is None:
-        raise _no_data(path)
-    made = report(config.data, read_terms(terms) if terms else _plan_data(config, plan_id or ""))
+    if terms is not None:
+        made = report(of_id(config.datasets, dataset_id), read_terms(terms))
+    else:
+        made = report(*_planned(config, plan_id or "", dataset_id))
     if out is not None:
         pages.write(out, page(made))
     return made
 
 
-def _plan_data(config: NodeConfig, plan_id: str) -> DataTerms:
+def _planned(
+    config: NodeConfig, plan_id: str, dataset_id: str | None
+) -> tuple[DataConfig, DataTerms]:
     with Consortium.connect(config.connection, Identity.load(config.identity)) as consortium:
-        return consortium.plans.get(plan_id=plan_id).plan.terms.data
-
-
-def _no_data(path: Path) -> MedFabricError:
-    return MedFabricError(Code.NODE_CONFIG, f"{path}: no data; name the node's records there")
-
-
-def _data(path: Path, config: NodeConfig, terms: Path) -> tuple[DataConfig, DataTerms]:
-    if config.data is None:
-        raise _no_data(path)
-    return config.data, read_terms(terms)
+        terms = consortium.plans.get(plan_id=plan_id).plan.terms
+        if dataset_id is not None or len(config.datasets) == 1:
+            return of_id(config.datasets, dataset_id), terms.data
+        return of_plan(config.datasets, terms, consortium), terms.data
 
 
 def read_terms(path: Path) -> DataTerms:
@@ -405,17 +414,17 @@ def personalise_model(
 
 
 def join_plan(path: Path, plan_id: str) -> Place:
-    """Have the node take a place in a plan that admits it by rule, with its dataset.
+    """Have the node take a place in a plan that admits it by rule, with its first dataset of the
+    plan's application.
 
     Raises:
-        MedFabricError: the node has no data, or the ledger refuses it.
+        MedFabricError: the node has no such dataset, or the ledger refuses it.
     """
     config = load(path)
-    if config.data is None:
-        raise MedFabricError(Code.NODE_CONFIG, f"{path}: no data; name the node's records there")
     with Consortium.connect(config.connection, Identity.load(config.identity)) as consortium:
         terms = consortium.plans.get(plan_id=plan_id).plan.terms
-        return join(consortium, terms, config.data.dataset_id)
+        data = of_application(config.datasets, terms.data.application, consortium)
+        return join(consortium, terms, data.dataset_id)
 
 
 def leave_plan(path: Path, plan_id: str) -> Place:
@@ -453,7 +462,7 @@ class _Learners:
         is never given back."""
         if memory_bytes() < _ROOMY:
             return
-        if self._config.data is not None and self._importing is None:
+        if self._config.datasets and self._importing is None:
             self._importing = threading.Thread(target=_import_learner, name="import", daemon=True)
             self._importing.start()
 
@@ -461,11 +470,7 @@ class _Learners:
         if terms.plan_id not in self._made:
             from trainer.node.learner import Learner
 
-            data = self._config.data
-            if data is None:
-                raise MedFabricError(
-                    Code.NODE_CONFIG, "this node has no data to learn from; name it in node.json"
-                )
+            data = of_plan(self._config.datasets, terms, self._consortium)
             recorded = _recorded(data, self._consortium, self._home)
             identity = self._consortium.identity
             node = self._consortium.nodes.get(msp_id=identity.msp_id, node_id=identity.name)
@@ -483,11 +488,10 @@ class _Studied:
         self._consortium = consortium
         self._home = home
 
-    def __call__(self, terms: StudyTerms) -> Raw:
+    def __call__(self, terms: StudyTerms, dataset_id: str) -> Raw:
         from trainer.data.dataset import open_recorded
 
-        data = self._config.data
-        assert data is not None
+        data = of_id(self._config.datasets, dataset_id)
         recorded = _recorded(data, self._consortium, self._home)
         opened = open_recorded(data, terms.data, recorded, self._consortium.identity)
         return opened.raw

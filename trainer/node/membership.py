@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from chaincode.schema.errors import Code, MedFabricError
+from collections.abc import Sequence
+
 from chaincode.schema.plans import PlanArgs, PlanState
 from client import places
 from client.consortium import Consortium
+from trainer.node.config import DataConfig
+from trainer.node.datasets import of_application
 from trainer.node.duties import Duty, Snapshot
 
 
@@ -13,18 +16,18 @@ class Membership:
     """Carries out the duties around a plan's rounds.
 
     Args:
-        dataset_id: with which the node joins plans that admit it.
+        datasets: of which the node joins a plan with the first of the plan's application.
     """
 
-    def __init__(self, consortium: Consortium, dataset_id: str | None) -> None:
+    def __init__(self, consortium: Consortium, datasets: Sequence[DataConfig]) -> None:
         self._consortium = consortium
-        self._dataset_id = dataset_id
+        self._datasets = datasets
 
     def join_plan(self, _: Duty, now: Snapshot) -> dict[str, int | str]:
         """Take a free place of this hospital in the plan."""
-        if self._dataset_id is None:
-            raise MedFabricError(Code.NODE_CONFIG, "this node has no data to join a plan with")
-        place = places.join(self._consortium, now.plan.terms, self._dataset_id)
+        terms = now.plan.terms
+        data = of_application(self._datasets, terms.data.application, self._consortium)
+        place = places.join(self._consortium, terms, data.dataset_id)
         return {"slot": place.slot}
 
     def advance_plan(self, duty: Duty, _: Snapshot) -> None:

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("medfabric.node")
 
 Facts = dict[str, int | str]
-ReadRecords = Callable[[StudyTerms], "Raw"]
+ReadRecords = Callable[[StudyTerms, str], "Raw"]
 """All records of this node's dataset, by the study's columns, as they were registered."""
 
 _UNSOUND = MALFORMED | {Code.CIPHERTEXT_UNSOUND, Code.TRANSPARENT}
@@ -72,14 +72,14 @@ class Studies:
     """Finds and carries out the duties of studies.
 
     Args:
-        dataset_id: the node's own dataset, if it has one.
-        read: gives its records.
+        dataset_ids: the node's own datasets.
+        read: gives the records of one.
     """
 
     def __init__(
         self,
         me: Me,
-        dataset_id: str | None,
+        dataset_ids: tuple[str, ...],
         consortium: Consortium,
         home: Home,
         exchange: Exchange,
@@ -88,7 +88,7 @@ class Studies:
         read: ReadRecords,
     ) -> None:
         self._me = me
-        self._dataset_id = dataset_id
+        self._dataset_ids = dataset_ids
         self._consortium = consortium
         self._home = home
         self._exchange = exchange
@@ -105,7 +105,7 @@ class Studies:
                     continue
                 view = self._consortium.studies.get(study_id=study.study_id)
                 terms = self._consortium.plans.get(plan_id=study.terms.plan_id).plan.terms
-                for duty in duties(self._me, self._dataset_id, view, terms):
+                for duty in duties(self._me, self._dataset_ids, view, terms):
                     yield duty, partial(self._carry_out, duty, view)
 
     def sum(self, view: StudyView, selection: Sequence[Selection]) -> Facts:
@@ -134,23 +134,23 @@ class Studies:
     def _deposit(self, view: StudyView) -> Facts:
         from trainer.data.studied import values
 
-        assert self._dataset_id is not None
-        terms, name = view.study.terms, f"deposit-{self._dataset_id}"
-        raw = self._read(terms)
+        terms, (dataset_id, *_) = view.study.terms, _owed(self._dataset_ids, view)
+        name = f"deposit-{dataset_id}"
+        raw = self._read(terms, dataset_id)
         plan = self._plan(terms)
         encryption = self._encryption(plan, terms)
         key = self._keys.collective_key(plan)
-        stream = self._secrets.test_stream("study", terms.study_id, self._dataset_id)
+        stream = self._secrets.test_stream("study", terms.study_id, dataset_id)
         place = _folder(terms)
         released = self._home.record(place, name, _Released)
         if released is None:
-            chunks = encryption.encrypt(values(raw, terms), key, self._dataset_id, stream)
+            chunks = encryption.encrypt(values(raw, terms), key, dataset_id, stream)
             released = _Released(content_sha256=self._home.keep_stream(chunks))
             self._home.keep(place, name, released)
         ref = self._exchange.release_kept(released.content_sha256)
         args = DepositArgs(
             study_id=terms.study_id,
-            dataset_id=self._dataset_id,
+            dataset_id=dataset_id,
             content=ref,
             records=raw.labels.size,
         )
@@ -297,14 +297,12 @@ class Studies:
         return Snapshot(plan, ceremony, None, plan.terms.hospitals)
 
 
-def duties(me: Me, dataset_id: str | None, view: StudyView, plan: PlanTerms) -> Iterator[Duty]:
+def duties(me: Me, dataset_ids: Sequence[str], view: StudyView, plan: PlanTerms) -> Iterator[Duty]:
     """What a node owes to a study: its hospital's records, where it keeps them and the hospital
     consents; and, of a validator, what its hospital owes."""
     study = view.study
     subject = study.study_id
-    consented = any(c.given and c.dataset_id == dataset_id for c in view.consents)
-    given = any(d.dataset_id == dataset_id for d in view.deposits)
-    if study.status is StudyStatus.COLLECTING and consented and not given:
+    if study.status is StudyStatus.COLLECTING and _owed(dataset_ids, view):
         yield Duty(Task.DEPOSIT_RECORDS, subject=subject)
     if Role.VALIDATOR not in me.roles:
         return
@@ -365,3 +363,10 @@ def _refused(study: Study, why: str) -> MedFabricError:
         Code.AGGREGATE_REFUSED,
         f"study {study.study_id}: will not share in this decryption: {why}; audit the ledger",
     )
+
+
+def _owed(dataset_ids: Sequence[str], view: StudyView) -> list[str]:
+    """Of these datasets those that the hospital consents to give and has not given."""
+    consented = {c.dataset_id for c in view.consents if c.given}
+    given = {d.dataset_id for d in view.deposits}
+    return [one for one in dataset_ids if one in consented - given]

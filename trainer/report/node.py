@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
-from chaincode.schema.errors import Code, MedFabricError
 from client.consortium import Consortium, every
 from client.identity import Identity
 from client.pages import document, figure, svg, table, text
-from trainer.node.config import NodeConfig, load
+from trainer.node.config import DataConfig, NodeConfig, load
+from trainer.node.datasets import of_plan
 from trainer.node.personal import PERSONALISED
 from trainer.report import parts
 from trainer.report.ledger import Account, Link, Share, account, links, shares
@@ -96,9 +96,9 @@ def report(path: Path, plan_id: str) -> NodeReport:
             for number in range(1, plan.rounds_opened + 1)
         ]
         model = _in_force(plan, rounds)
-        data = config.data
+        data = of_plan(config.datasets, plan.terms, consortium) if config.datasets else None
         dataset = consortium.datasets.get(dataset_id=data.dataset_id) if data else None
-        quality = _quality(config, plan, consortium, model)
+        quality = _quality(config, data, plan, consortium, model) if data else None
         told = [one for found in every(consortium.sharing.gains) for one in found.gains]
     whole = list(journal(config.home))
     mine = [entry for entry in whole if entry.get("plan_id") == plan_id]
@@ -158,22 +158,15 @@ def _in_force(plan: Plan, rounds: list[RoundView]) -> str:
 
 
 def _quality(
-    config: NodeConfig, plan: Plan, consortium: Consortium, address: str
+    config: NodeConfig, data: DataConfig, plan: Plan, consortium: Consortium, address: str
 ) -> Quality | None:
     from trainer.data.dataset import open_dataset
     from trainer.models import registry, weights
     from trainer.node.main import open_store
     from trainer.report.quality import assess
 
-    if config.data is None:
-        return None
     terms = plan.terms
-    if config.data.dataset_id not in {p.dataset_id for p in terms.participation.participants}:
-        raise MedFabricError(
-            Code.NODE_CONFIG,
-            f"{config.data.dataset_id} takes no part in {terms.plan_id}; name a plan that it does",
-        )
-    records = open_dataset(config.data, terms.data).validation
+    records = open_dataset(data, terms.data).validation
     if not len(records):
         return None
     content = open_store(config).get(consortium.models.get(sha256=address).model)

@@ -10,7 +10,7 @@ from chaincode.schema import states
 from chaincode.schema.ceremonies import CeremonyStatus, CeremonyView
 from chaincode.schema.consortium import Subject
 from chaincode.schema.plans import Plan, PlanStatus
-from chaincode.schema.rounds import Evaluation, RoundStatus, RoundView
+from chaincode.schema.rounds import RoundStatus, RoundView
 
 if TYPE_CHECKING:
     from client.consortium import Consortium
@@ -20,6 +20,12 @@ _IN_CEREMONY = {
     CeremonyStatus.REVEAL: "key shares",
     CeremonyStatus.CONFIRM: "confirmations",
     CeremonyStatus.JUDGE: "verdicts",
+}
+_OF_HOSPITALS = {
+    RoundStatus.SEALED: "attestations",
+    RoundStatus.DECRYPTED: "evaluations",
+    RoundStatus.DISPUTED: "proofs of decryption shares",
+    RoundStatus.JUDGING: "verdicts",
 }
 _NAMED = 8
 """Of those waited for, in words."""
@@ -170,7 +176,6 @@ def of_round(plan: Plan, view: RoundView) -> Standing:
 
 def _posts(plan: Plan, view: RoundView) -> tuple[str, Sequence[str], list[str]]:
     """What the stage asks for, of whom, and who has given it."""
-    hospitals = plan.terms.hospitals
     nodes = _nodes(view.masking.nodes if view.masking else view.round.participants)
     declined = _nodes(view.declines)
     match view.round.status:
@@ -179,15 +184,10 @@ def _posts(plan: Plan, view: RoundView) -> tuple[str, Sequence[str], list[str]]:
             return "mask keys", asked, _nodes(view.mask_keys)
         case RoundStatus.OPEN:
             return "updates", _without(nodes, declined), _nodes(view.updates)
-        case RoundStatus.SEALED:
-            return "attestations", hospitals, _senders(view.attestations)
-        case RoundStatus.AGGREGATED if view.masking:
-            return "shares of masks", hospitals, _senders(view.unmaskings)
-        case RoundStatus.AGGREGATED:
-            return "decryption shares", view.round.key_holders, _senders(view.shares)
-        case RoundStatus.DECRYPTED:
-            return "evaluations", hospitals, _senders(_present(view))
-    return "", (), []
+    what = "shares of masks" if view.masking else "decryption shares"
+    if view.round.status is not RoundStatus.AGGREGATED:
+        what = _OF_HOSPITALS.get(view.round.status, "")
+    return what, view.owing(plan.terms.hospitals), list(view.given)
 
 
 def _note(plan: Plan, view: RoundView) -> str:
@@ -195,7 +195,7 @@ def _note(plan: Plan, view: RoundView) -> str:
     said = [f"without {d.msp_id}/{d.node_id} ({d.code})" for d in round_.dropped]
     said += [f"declined by {d.msp_id}/{d.node_id} ({d.code})" for d in view.declines]
     if round_.status is RoundStatus.PUBLISHED:
-        votes = [e for e in _present(view) if e.candidate]
+        votes = [e for e in view.evaluations if e.candidate]
         correct, total = sum(e.correct for e in votes), sum(e.total for e in votes)
         said.append(f"{correct} of {total} right on validation records")
         said.append(f"model {round_.model_sha256}")
@@ -204,15 +204,6 @@ def _note(plan: Plan, view: RoundView) -> str:
     if states.is_final(states.PLAN, plan.status):
         said.append(f"the plan is {plan.status}" + (f": {plan.reason}" if plan.reason else ""))
     return "; ".join(said)
-
-
-def _present(view: RoundView) -> list[Evaluation]:
-    """Of the present attempt at the decryption."""
-    return [e for e in view.evaluations if e.attempt == view.round.attempt]
-
-
-def _senders(posted: Iterable[object]) -> list[str]:
-    return [str(getattr(post, "msp_id", "")) for post in posted]
 
 
 def _nodes(posted: Iterable[object]) -> list[str]:

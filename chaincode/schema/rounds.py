@@ -577,6 +577,31 @@ class RoundView(Language):
         found = (cohort.participants for cohort in self.cohorts if cohort.page == number)
         return next(found, ())
 
+    def owing(self, hospitals: tuple[str, ...]) -> tuple[str, ...]:
+        """Of a plan's hospitals those that the stage asks for something: nobody, where it asks
+        nodes."""
+        match self.round.status:
+            case RoundStatus.SEALED | RoundStatus.DECRYPTED | RoundStatus.JUDGING:
+                return hospitals
+            case RoundStatus.AGGREGATED if self.masking is not None:
+                return hospitals
+            case RoundStatus.AGGREGATED | RoundStatus.DISPUTED:
+                return self.round.key_holders
+        return ()
+
+    @property
+    def given(self) -> tuple[str, ...]:
+        """Hospitals that have given what the stage asks of them."""
+        shares = self.shares if self.masking is None else self.unmaskings
+        posts: dict[RoundStatus, Sequence[Language]] = {
+            RoundStatus.SEALED: self.attestations,
+            RoundStatus.AGGREGATED: shares,
+            RoundStatus.DECRYPTED: self.evaluations,
+            RoundStatus.DISPUTED: self.proofs,
+            RoundStatus.JUDGING: self.verdicts,
+        }
+        return tuple(str(getattr(p, "msp_id", "")) for p in posts.get(self.round.status, ()))
+
     @classmethod
     def of(cls, pages: Sequence[RoundPage]) -> RoundView:
         """Of these pages, the first in front."""

@@ -9,8 +9,18 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from support.leaving import LEAVES, leaving
 from support.ledger_consortium import LedgerConsortium
-from support.scenario import HOSPITALS, PLAN, Scenario, at, terms
+from support.scenario import (
+    HOSPITALS,
+    PLAN,
+    Scenario,
+    at,
+    evaluate_args,
+    ref,
+    reveal_args,
+    terms,
+)
 
 from chaincode.schema.base import Event
 from chaincode.schema.errors import Code, MedFabricError
@@ -46,6 +56,38 @@ def test_every_stage_says_what_it_asks_for_and_of_whom(
     assert (found.stage, found.what, found.given, found.awaited) == (told, what, 0, awaited)
     assert found.deadline
     assert not found.over
+
+
+def test_a_dispute_says_whose_proof_and_whose_verdict_it_waits_for() -> None:
+    scenario = at("decrypted")
+    nothing = {"candidate": None, "failure": "MF-6008", "correct": 0, "base_correct": 0}
+    for hospital in HOSPITALS:
+        scenario.do(hospital, "round:Evaluate", evaluate_args(terms(), **nothing))
+    scenario.advance(terms())
+    for hospital in HOSPITALS:
+        disputed = seen(scenario)
+        proof = {"plan_id": PLAN, "round": 1, "proof": ref(f"proof of {hospital}")}
+        scenario.do(hospital, "dispute:Prove", proof)
+    scenario.advance(terms())
+    scenario.do(TWO, "dispute:Judge", {"plan_id": PLAN, "round": 1, "culprits": [ONE]})
+
+    judging = seen(scenario)
+
+    assert str(disputed).startswith("round 1 DISPUTED; 3 of 4 proofs of decryption shares; waiting")
+    assert disputed.awaited == (FOUR,)
+    assert (judging.stage, judging.what) == ("JUDGING", "verdicts")
+    assert (judging.given, judging.awaited) == (1, (ONE, THREE, FOUR))
+
+
+def test_a_handed_on_key_is_waited_for_from_who_leaves() -> None:
+    scenario, plan = leaving()
+    scenario.prepare_handing(plan)
+    scenario.do(ONE, "ceremony:Reveal", reveal_args(plan, ONE))
+
+    found = standing(LedgerConsortium(scenario, ONE, "admin"), plan.plan_id)
+
+    assert (found.stage, found.what) == ("key ceremony REVEAL", "key shares")
+    assert (found.given, found.awaited) == (1, (TWO, FOUR, LEAVES))
 
 
 def test_who_has_given_is_not_waited_for() -> None:

@@ -10,6 +10,8 @@ from chaincode.schema.errors import MedFabricError
 from trainer.privacy import KeySecret
 from trainer.privacy.dealing import KeyDealing
 from trainer.privacy.ring import Residues
+from trainer.privacy.rns import Rns
+from trainer.privacy.sampling import derived
 from trainer.privacy.transport import TransportKey
 from trainer.privacy.wire import Kind
 
@@ -186,3 +188,19 @@ def test_an_opened_transport_secret_is_the_key_that_was_posted() -> None:
     for wrong in ("00" * 32, "ff" * 32):
         with pytest.raises(MedFabricError, match="MF-6001"):
             TransportKey.opened(wrong)
+
+
+@pytest.mark.parametrize(("degree", "prime"), [(16, 97), (32, 193)])
+def test_a_ring_that_challenges_do_not_fit_into_is_refused(degree: int, prime: int) -> None:
+    rns = Rns(degree, (prime,))
+    reference = np.ones((1, degree), dtype=np.int64)
+
+    def challenge() -> Residues:
+        dealing = KeyDealing(rns, reference, CONTEXT, 4, 3)
+        return dealing._challenge(derived(b"seed", b"challenge"))
+
+    if degree < 32:
+        with pytest.raises(MedFabricError, match=r"MF-6006.*larger degree"):
+            challenge()
+    else:
+        assert challenge().shape == (1, degree)

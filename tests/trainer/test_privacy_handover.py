@@ -15,6 +15,9 @@ from chaincode.schema.errors import MedFabricError
 from trainer.privacy import KeySecret, Scheme, ShareKey, commitments
 from trainer.privacy.dealing import Dealing
 from trainer.privacy.handover import Held
+from trainer.privacy.ring import Residues
+from trainer.privacy.transport import TransportKey
+from trainer.privacy.wire import Kind
 
 VALUES = np.linspace(-1, 1, 40)
 
@@ -166,3 +169,35 @@ def test_what_a_node_keeps_is_what_it_holds() -> None:
     assert (held.commitments == key.held.commitments).all()
     # What a round reads does not grow with the number of those who dealt.
     assert len(share) < len(committed) / 8
+
+
+@pytest.mark.parametrize("one_for_all", [True, False])
+def test_accusations_of_a_dealer_that_lies_to_all_open_what_others_dealt(one_for_all: bool) -> None:
+    """The key was used before, and is again: only with a transport key for each dealer it stays
+    closed."""
+    before = former(None, 3)
+    scheme = successor(before, 3, 2, b"t" * 32)
+    honest, secret, rns = TransportKey(2), before.secrets[1], scheme.rns
+    form, recipients = scheme.form(Kind.SUBSHARE), [KeySecret(bytes([i]) * 32) for i in range(3)]
+    dealt = dealings(before, scheme, [1, 2, 3])[1].subshares(secret)
+
+    def key(recipient: KeySecret, dealer: int) -> TransportKey:
+        return TransportKey.of(recipient, scheme.context, 0 if one_for_all else dealer)
+
+    def opened(place: int) -> Residues:
+        """By the key that the recipient's accusation of dealer 1 shows."""
+        raw = key(recipients[place - 1], 1).open(
+            sealed, scheme.context, 2, honest.public_hex, (place, 3), form.length
+        )
+        return form.decode(raw)[0, 0]
+
+    public = [key(recipient, 2).public_hex for recipient in recipients]
+    sealed = honest.seal(scheme.context, 2, public, [form.encode(f[None, None]) for f in dealt])
+
+    if one_for_all:
+        found = rns.subtract(rns.add(opened(1), opened(1)), opened(2))
+        assert (found == rns.small(before.scheme.dealing.secret_polynomial(secret))).all()
+        return
+    for place in (1, 2, 3):
+        with pytest.raises(MedFabricError, match="MF-6010"):
+            opened(place)

@@ -17,7 +17,7 @@ from chaincode.schema.ceremonies import CeremonyStatus, CeremonyView
 from chaincode.schema.dropping import verdicts
 from chaincode.schema.errors import Code, MedFabricError
 from chaincode.schema.grouptests import GroupTest, GroupTestStatus, GroupTestView
-from chaincode.schema.masking import Masked, MaskingTerms, MaskKeys
+from chaincode.schema.masking import Masked, MaskKeys
 from chaincode.schema.places import Place
 from chaincode.schema.plans import Participant, Plan, PlanStatus
 from chaincode.schema.rounds import Decline, RoundStatus, RoundView, Update
@@ -68,6 +68,13 @@ _IN_CEREMONY = {
     CeremonyStatus.REVEAL: Task.REVEAL_KEY,
     CeremonyStatus.CONFIRM: Task.CONFIRM_KEY,
     CeremonyStatus.JUDGE: Task.JUDGE_KEY,
+}
+
+
+_OF_HOSPITALS = {
+    RoundStatus.DECRYPTED: Task.EVALUATE,
+    RoundStatus.DISPUTED: Task.PROVE_SHARE,
+    RoundStatus.JUDGING: Task.JUDGE_SHARES,
 }
 
 
@@ -272,19 +279,12 @@ def _contribute(me: Me, plan: Plan, view: RoundView) -> Iterator[Duty]:
     attesting = status in (RoundStatus.SEALED, RoundStatus.AGGREGATED)
     if attesting and _owes(me, view.attestations):
         yield Duty(Task.ATTEST, plan_id, number, dropped=len(view.round.dropped))
-    sharing = status is RoundStatus.AGGREGATED and me.msp_id in view.round.key_holders
-    if sharing and _owes(me, view.shares):
-        yield Duty(Task.SUBMIT_SHARE, plan_id, number)
-    masked = isinstance(plan.terms.encryption, MaskingTerms)
-    if masked and status is RoundStatus.AGGREGATED and _owes(me, view.unmaskings):
-        yield Duty(Task.UNMASK, plan_id, number)
-    if status is RoundStatus.DECRYPTED and _owes(me, view.evaluations):
-        yield Duty(Task.EVALUATE, plan_id, number)
-    disputing = status is RoundStatus.DISPUTED and me.msp_id in view.round.key_holders
-    if disputing and _owes(me, view.proofs):
-        yield Duty(Task.PROVE_SHARE, plan_id, number)
-    if status is RoundStatus.JUDGING and _owes(me, view.verdicts):
-        yield Duty(Task.JUDGE_SHARES, plan_id, number)
+    if me.msp_id not in view.owing(plan.terms.hospitals) or me.msp_id in view.given:
+        return
+    if status is RoundStatus.AGGREGATED:
+        yield Duty(Task.UNMASK if view.masking else Task.SUBMIT_SHARE, plan_id, number)
+    elif status in _OF_HOSPITALS:
+        yield Duty(_OF_HOSPITALS[status], plan_id, number)
 
 
 def _owes_update(me: Me, view: RoundView) -> bool:
@@ -355,9 +355,9 @@ def _stage_complete(now: Snapshot, view: RoundView) -> bool:
             holders = view.round.key_holders
             return len(view.shares) == len(holders) or bool(set(holders) & set(now.gone))
         case RoundStatus.DISPUTED:
-            return len(view.proofs) == len(view.round.key_holders)
+            return len(view.given) == len(view.round.key_holders)
         case RoundStatus.JUDGING:
-            return len(view.verdicts) == hospitals
+            return len(view.given) == hospitals
         case RoundStatus.ENLISTING | RoundStatus.PUBLISHED | RoundStatus.FAILED:
             return True
     return False

@@ -86,11 +86,20 @@ class Dealing(ABC):
         terms: coefficients of f.
         largest: bounds on the coefficients of the constant, 0 where it is not short, and of each
             of the short polynomials.
+
+    Raises:
+        MedFabricError: ``PARAMETERS_REFUSED`` for a ring that is too small for challenges.
     """
 
     def __init__(
         self, rns: Rns, context: bytes, hospitals: int, terms: int, largest: tuple[int, ...]
     ) -> None:
+        if rns.degree < _CHALLENGE_WEIGHT:
+            raise MedFabricError(
+                Code.PARAMETERS_REFUSED,
+                f"a challenge has {_CHALLENGE_WEIGHT} coefficients, and the ring {rns.degree}; "
+                "choose a larger degree",
+            )
         self._rns = rns
         self._context = context
         self._hospitals = hospitals

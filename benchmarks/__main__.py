@@ -56,10 +56,10 @@ def table(result: dict[str, Any]) -> str:
         "|---|---|---|---|---|---|---|---|",
     ]
     for row in result["rows"]:
-        peer = "" if row["peer"] is None else f"{_number(row['peer'])} ({row['peer_name']})"
-        ratio = "" if row["ratio"] is None else _number(row["ratio"])
+        peer = "" if row["peer"] is None else f"{number(row['peer'])} ({row['peer_name']})"
+        ratio = "" if row["ratio"] is None else number(row["ratio"])
         lines.append(
-            f"| {row['what']} | {_number(row['ours'])} | {peer} | {row['unit']} | {ratio} "
+            f"| {row['what']} | {number(row['ours'])} | {peer} | {row['unit']} | {ratio} "
             f"| {row['better']} | {row['aim'] or ''} | {row['runs']} |"
         )
     return "\n".join(lines)
@@ -72,15 +72,16 @@ def _matrices(groups: list[list[dict[str, Any]]]) -> str:
         one, peers = rows[0], [row["peer_name"] for row in rows]
         head = f"| what | ours | {' | '.join(peers)} | unit | better | runs |"
         lines = tables.setdefault((one["unit"], *peers), [head, "|---" * (len(peers) + 5) + "|"])
-        cells = " | ".join(_number(row["peer"]) for row in rows)
+        cells = " | ".join(number(row["peer"]) for row in rows)
         lines.append(
-            f"| {one['what']} | {_number(one['ours'])} | {cells} | {one['unit']} "
+            f"| {one['what']} | {number(one['ours'])} | {cells} | {one['unit']} "
             f"| {one['better']} | {one['runs']} |"
         )
     return "\n\n".join("\n".join(lines) for lines in tables.values())
 
 
-def _number(value: Any) -> str:
+def number(value: Any) -> str:
+    """A figure with four digits."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import shutil
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from client.cli.output import json_option, show
+from chaincode.schema.errors import Code, MedFabricError
+from client.cli.output import Exit, json_option, show
 
 if TYPE_CHECKING:
     from chaincode.schema.rounds import RoundView
@@ -88,7 +91,7 @@ def demo(
 
     trained = applications.find(application)
     kind, chosen = _kind(devnet, fabric), stores.choose(store)
-    folder = _fresh(runs)
+    folder = runs.resolve() / "latest"
     options = Options(
         folder,
         kind,
@@ -101,7 +104,8 @@ def demo(
         aggregation=aggregation,
         simulated_enclave=simulated_enclave,
     )
-    with _screen(options, trained, quiet=as_json) as screen:
+    with _alone(runs), _ending_in_order(), _screen(options, trained, quiet=as_json) as screen:
+        _clear(folder)
         try:
             with prepared(options, screen.stage) as run:
                 train(run, screen.stage, screen.round)
@@ -115,7 +119,7 @@ def demo(
     else:
         _tell(result, folder)
     if result.audit.verdict != "proven":
-        sys.exit(5)
+        sys.exit(Exit.UNVERIFIED)
 
 
 def _kind(devnet: bool, fabric: bool) -> Kind:
@@ -130,17 +134,45 @@ def _kind(devnet: bool, fabric: bool) -> Kind:
     return Kind.FABRIC if binaries.present() and not devnet else Kind.DEVNET
 
 
-def _fresh(runs: Path) -> Path:
-    """An empty folder ``latest``; only what an earlier run left there is removed."""
-    folder = runs / "latest"
+@contextmanager
+def _alone(runs: Path) -> Iterator[None]:
+    """Refuse a second demonstration in this folder: it would take the first one's away."""
+    runs.mkdir(parents=True, exist_ok=True)
+    with (runs / "latest.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise MedFabricError(
+                Code.NETWORK_EXISTS,
+                f"another demonstration runs in {runs}; wait for it, or name another folder "
+                "with --runs",
+            ) from None
+        yield
+
+
+@contextmanager
+def _ending_in_order() -> Iterator[None]:
+    """Take everything down as at the end, too, when told to end or when the terminal closes."""
+    # What nohup had ignored stays ignored.
+    ending = [n for n in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) is signal.SIG_DFL]
+    for number in ending:
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
+    try:
+        yield
+    finally:
+        for number in ending:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def _clear(folder: Path) -> None:
+    """Make the folder empty; only what an earlier run left there is removed."""
     if folder.exists():
         known = folder / "consortium"
         if any(folder.iterdir()) and not known.exists() and not (folder / "run.json").exists():
             raise click.UsageError(f"{folder} holds something that no run left; remove it")
         _stop_leftovers(known)
         shutil.rmtree(folder)
-    folder.mkdir(parents=True)
-    return folder.resolve()
+    folder.mkdir()
 
 
 def _stop_leftovers(consortium: Path) -> None:
@@ -167,7 +199,7 @@ class _Screen:
     def stage(self, text: str) -> None:
         """A part of the run begins."""
         if not self._quiet:
-            self._progress.console.print(f"· {text}")
+            self._progress.console.print(f"· {text}", soft_wrap=True)
         if text == "training":
             self._progress.update(self._task, visible=True)
 
@@ -184,7 +216,8 @@ class _Screen:
         self._progress.console.print(
             f"  round {number}: {view.round.status} {view.round.reason}"
             f"  validation {correct}/{total}  epsilon {spent:.2f}"
-            f"  {size:,} bytes per update  {seconds:.1f} s"
+            f"  {size:,} bytes per update  {seconds:.1f} s",
+            soft_wrap=True,
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -36,6 +37,8 @@ _ROUND_PATIENCE = 120.0
 _GLANCE = 2.0
 """Seconds after which agents that died are noticed. To look at the ledger more often would take the
 processors from those that train on this machine."""
+_ROOM, _LEAST_ROOM = 256 << 20, 8 << 20
+"""Bytes free on the disk with which a run is begun, and goes on."""
 
 
 @dataclass(frozen=True)
@@ -124,6 +127,7 @@ def prepared(options: Options, progress: Progress) -> Iterator[Run]:
     started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     folder = options.folder
     folder.mkdir(parents=True, exist_ok=True)
+    _require_room(folder, _ROOM)
     with clock.part("bringing the network up", progress):
         network = base.up(folder / "consortium", options.kind, options.hospitals)
     agents = Agents(folder, network.processes)
@@ -161,13 +165,14 @@ def train(run: Run, progress: Progress, each: Callable[[Run, RoundView], None]) 
         each: called with every round that has ended.
 
     Raises:
-        MedFabricError: the plan fails, or nothing happens for two minutes.
+        MedFabricError: the plan fails, an agent ends, or a stage takes minutes too long.
     """
-    with run.clock.part("training", progress):
+    with run.clock.part("generating a key that nobody holds", progress):
         run.agents.start()
-        _await_key(run, progress)
-        assert run.terms is not None
-        run.provenance.use(run.terms.model.base.sha256)
+        _await_key(run)
+    assert run.terms is not None
+    run.provenance.use(run.terms.model.base.sha256)
+    with run.clock.part("training", progress):
         for number in range(1, run.terms.training.rounds + 1):
             begin = time.monotonic()
             view = _await_round(run, number)
@@ -285,15 +290,11 @@ def _node(run: Run, hospital: steps.Hospital, data: dict[str, object]) -> dict[s
     }
 
 
-def _await_key(run: Run, progress: Progress) -> None:
-    progress("generating a key that nobody holds")
-    begin = time.monotonic()
+def _await_key(run: Run) -> None:
     _wait(run, lambda: states.is_final(states.CEREMONY, _ceremony(run)), "the key ceremony")
-    run.clock.timings["key ceremony and agents' start"] = round(time.monotonic() - begin, 3)
     found = plan(run)
     if found.reason:
         raise MedFabricError(Code.PLAN_NOT_APPROVED, f"{PLAN_ID} is {found.status}: {found.reason}")
-    progress("training")
 
 
 def _ceremony(run: Run) -> CeremonyStatus:
@@ -312,5 +313,24 @@ def _await_round(run: Run, number: int) -> RoundView:
 
 
 def _wait(run: Run, done: Callable[[], bool], what: str) -> None:
+    def alive() -> None:
+        run.agents.check()
+        _require_room(run.options.folder, _LEAST_ROOM)
+
     patience = _ROUND_PATIENCE + run.options.stage_seconds
-    base.wait_until(done, what, patience, run.agents.check, interval=_GLANCE, pause=run.waking.wait)
+    base.wait_until(done, what, patience, alive, interval=_GLANCE, pause=run.waking.wait)
+
+
+def _require_room(folder: Path, least: int) -> None:
+    """Agents wait on a full disk rather than end: the round would fail late, with another reason.
+
+    Raises:
+        MedFabricError: ``FILE_UNUSABLE``.
+    """
+    free = shutil.disk_usage(folder).free
+    if free < least:
+        raise MedFabricError(
+            Code.FILE_UNUSABLE,
+            f"the disk of {folder} has {free >> 20} MB left, a run needs {least >> 20}; make room, "
+            "or name another folder",
+        )

@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 
 from benchmarks.__main__ import FIELDS, RESULTS
-from benchmarks.tables import PAGE, page
+from benchmarks.tables import PAGE, README, figures, page
 
 
 def test_page_is_made_from_the_results() -> None:
     assert PAGE.read_text() == page()
+
+
+def test_readme_s_figures_are_made_from_the_results() -> None:
+    assert README.read_text() == figures(README.read_text())
 
 
 def test_results_have_the_fields_of_a_row() -> None:

@@ -6,6 +6,7 @@ Light on purpose: nothing here imports pydantic, grpc or cryptography.
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -74,6 +75,19 @@ _BY_RANGE = {
 }
 
 
+_ROOM = "make room on that disk and try again"
+_RIGHTS = "name a place where this user may write, or have the rights given"
+_FILES = "raise the limit of open files (ulimit -n)"
+# What the machine itself denies a command, and what to do.
+_MACHINE = {
+    errno.ENOSPC: _ROOM,
+    errno.EDQUOT: _ROOM,
+    errno.EACCES: _RIGHTS,
+    errno.EPERM: _RIGHTS,
+    errno.EROFS: _RIGHTS,
+    errno.EMFILE: _FILES,
+    errno.ENFILE: _FILES,
+}
 # How fields end that hold a point in time; and from when to when one is shown as a date.
 _TIMES = frozenset({"at", "until", "deadline", "opened"})
 _SECONDS = range(10**9, 10**11)
@@ -147,6 +161,21 @@ class Guarded(click.Group):
         except MedFabricError as error:
             show_error(ctx, error)
             ctx.exit(exit_code(error))
+        except OSError as error:
+            if error.errno not in _MACHINE:
+                raise
+            refused = _of_machine(error)
+            show_error(ctx, refused)
+            ctx.exit(exit_code(refused))
+        except KeyboardInterrupt:
+            click.echo("stopped from the keyboard", err=True)
+            ctx.exit(Exit.INTERRUPTED)
+
+
+def _of_machine(error: OSError) -> MedFabricError:
+    where = f"{error.filename}: " if error.filename else ""
+    todo = _MACHINE[error.errno or 0]
+    return MedFabricError(Code.FILE_UNUSABLE, f"{where}{error.strerror}; {todo}")
 
 
 def _plain(value: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
@@ -24,6 +25,8 @@ from client.gateway.proposal import Proposal
 from client.gateway.scope import Scope
 from client.gateway.transaction import Transaction
 from client.identity import Identity
+
+_CLOSE_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -226,7 +229,11 @@ class Gateway(Closing):
 
     def close(self) -> None:
         """Close the connection; what waits on it fails."""
-        self.grpc_channel.close()
+        # A call that a signal (Ctrl-C) interrupted while it was made never ends for grpc, which
+        # waits for it here without end.
+        closing = threading.Thread(target=self.grpc_channel.close, daemon=True)
+        closing.start()
+        closing.join(_CLOSE_SECONDS)
 
     def _submit_once(self, proposal: Proposal, scope: Scope) -> Committed:
         transaction = proposal.endorse(scope=scope)

@@ -163,3 +163,14 @@ def test_a_query_goes_to_the_hospitals_that_are_named(peer, gateway):
 
     (asked,) = peer.service.asked["Evaluate"]
     assert list(asked.target_organizations) == ["Hospital3MSP"]
+
+
+def test_closing_does_not_wait_for_a_call_that_a_signal_interrupted(gateway, monkeypatch):
+    stuck = threading.Event()
+    monkeypatch.setattr(gateway.grpc_channel, "close", stuck.wait)
+    begun = time.monotonic()
+
+    gateway.close()
+
+    assert time.monotonic() - begun < 10
+    stuck.set()

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import json
+import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -12,10 +16,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from safetensors.numpy import load_file
 
+from chaincode.schema.errors import Code
 from client.audit.card import ModelCard
 from client.audit.lineage import Lineage
+from client.cli.main import cli
+from client.cli.output import Exit
 from client.waking import Waking
 from demo import report
 from demo import run as demo
@@ -280,3 +288,57 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError:
         return b""
+
+
+def test_a_second_demonstration_in_the_same_folder_is_refused(tmp_path: Path) -> None:
+    theirs = tmp_path / "latest" / "consortium"
+    theirs.mkdir(parents=True)
+    with (tmp_path / "latest.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+
+        done = CliRunner().invoke(cli, ["demo", "--devnet", "--runs", str(tmp_path), "--json"])
+
+    assert done.exit_code == Exit.NETWORK
+    assert json.loads(done.stderr)["error"] == Code.NETWORK_EXISTS
+    assert theirs.exists()
+
+
+def test_a_full_disk_is_told_before_anything_is_begun(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=5 << 20))
+
+    done = CliRunner().invoke(cli, ["demo", "--devnet", "--runs", str(tmp_path), "--json"])
+
+    assert done.exit_code == Exit.DATA
+    assert "has 5 MB left, a run needs 256" in json.loads(done.stderr)["message"]
+    assert not (tmp_path / "latest" / "consortium").exists()
+
+
+def test_a_demonstration_that_is_told_to_end_leaves_nothing_running(tmp_path: Path) -> None:
+    command = [*MEDFABRIC, "demo", "--devnet", "--store", "directory", "--runs", str(tmp_path)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as begun:
+        try:
+            assert begun.stderr is not None
+            while "opening content stores" not in begun.stderr.readline():
+                assert begun.poll() is None
+            assert _running(tmp_path)
+
+            begun.terminate()
+
+            begun.communicate(timeout=60)
+        finally:
+            begun.kill()
+    assert begun.returncode == 128 + signal.SIGTERM
+    assert _running(tmp_path) == []
+
+
+def _running(folder: Path) -> list[str]:
+    """Command lines that name the folder."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            line = process.read_text().replace("\0", " ")
+            if f"{folder}/latest" in line:
+                found.append(line)
+    return found

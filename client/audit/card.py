@@ -198,6 +198,13 @@ def _ethics(reader: Reader, lineage: Lineage, plan: Plan) -> Iterator[Line]:
         f"{len(plan.terms.hospitals)} hospitals together.",
         sources=[lineage.plan],
     )
+    last, *before = lineage.ceremonies
+    if before:
+        yield Line(
+            says=f"Their key was made for plan {before[-1].name}, and handed on to this one by "
+            f"{', '.join(last.says['dealers'])}.",
+            sources=lineage.ceremonies,
+        )
 
 
 def _caveats(reader: Reader, lineage: Lineage, model: Model, use: Iterable[Fact]) -> Iterator[Line]:

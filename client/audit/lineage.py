@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from chaincode.schema import accounting, keys
 from chaincode.schema.applications import ApplicationSchema, SpecificRecord
 from chaincode.schema.base import Language
+from chaincode.schema.ceremonies import Ceremony
 from chaincode.schema.consortium import Node, Subject, Vote
 from chaincode.schema.datasets import Consent, Dataset, PrivacyAccount, Release
 from chaincode.schema.errors import Code, MedFabricError
@@ -73,6 +74,7 @@ class Step(BaseModel):
 class Lineage(BaseModel):
     """From a model back to its plan's base model, newest first, and the plan they follow.
 
+    ``ceremonies``: of the plan's key, and where it was handed on, of the plans that had it before.
     ``records``: applications' own about any of these models, updates and datasets; ``schemas``: by
     which they were judged."""
 
@@ -80,6 +82,7 @@ class Lineage(BaseModel):
     plan: Fact
     approvals: list[Fact]
     consents: list[Fact]
+    ceremonies: list[Fact]
     steps: list[Step]
     schemas: list[Fact]
     records: list[Fact]
@@ -106,6 +109,7 @@ def of(ledger: Ledger, address: str) -> Lineage:
         plan=reader.fact(keys.plan(model.plan_id), _plan_says(plan)),
         approvals=list(reader.votes(plan)),
         consents=list(reader.consents(plan)),
+        ceremonies=list(reader.ceremonies(plan.terms)),
         steps=steps,
         schemas=[
             _schema(reader, *one) for one in sorted({(r.application, r.version) for r in records})
@@ -200,6 +204,7 @@ def text(lineage: Lineage) -> str:
     lines = [f"model {lineage.address}", f"  {_line(lineage.plan)}"]
     lines += [f"    approved: {_line(vote)}" for vote in lineage.approvals]
     lines += [f"    {_line(consent)}" for consent in lineage.consents]
+    lines += [f"    {_line(ceremony)}" for ceremony in lineage.ceremonies]
     for step in lineage.steps:
         lines.append(f"  {_line(step.model)}")
         if step.round is not None:
@@ -304,6 +309,19 @@ class Reader:
             if consent.terms_sha256 == plan.terms_sha256:
                 key = keys.consent(consent.dataset_id, consent.plan_id)
                 yield self.fact(key, {"given": consent.given})
+
+    def ceremonies(self, terms: PlanTerms) -> Iterator[Fact]:
+        """Who holds the plan's key and who dealt it, and before that who handed it on."""
+        ceremony = self.get(keys.ceremony(terms.plan_id), Ceremony)
+        made = ceremony.collective_key_sha256
+        says = {
+            **({"key": made} if made else {}),
+            "hospitals": list(ceremony.hospitals),
+            "dealers": list(ceremony.dealers),
+        }
+        yield self.fact(keys.ceremony(terms.plan_id), says, newest=True)
+        if terms.key is not None:
+            yield from self.ceremonies(self.get(keys.plan_terms(terms.key.plan_id), PlanTerms))
 
     def _writings(self, key: keys.Key) -> list[Writing]:
         writings = self._ledger.writings.get(keys.composite(key))

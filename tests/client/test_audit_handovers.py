@@ -14,7 +14,7 @@ from support.scenario import HOSPITALS, PLAN, sha, terms
 
 from chaincode.schema import canonical, keys
 from chaincode.schema.errors import Code
-from client.audit import graph, handovers, lineage, reputations
+from client.audit import card, graph, handovers, lineage, reputations
 from client.audit.proof import NAMESPACE, Ledger
 from client.audit.state import Change
 
@@ -103,3 +103,26 @@ def test_a_key_of_a_plans_own_is_no_handover(ledger: Ledger) -> None:
 
     assert terms().key is None
     assert list(handovers.check(ledger)) == []
+
+
+def test_a_model_s_lineage_tells_who_holds_its_key_and_who_handed_it_on() -> None:
+    scenario, plan = leaving()
+    scenario.hand_on(plan)
+    scenario.consent(plan)
+    scenario.open(plan)
+    for step in (scenario.submit, scenario.attest, scenario.share, scenario.evaluate):
+        step(plan, who=plan.hospitals)
+        scenario.advance(plan)
+    ledger = proven(scenario.ledger)
+
+    found = lineage.of(ledger, scenario.round_state(plan)["model_sha256"])
+    last, first = found.ceremonies
+
+    assert (last.name, first.name) == (NEXT, PLAN)
+    assert last.says["key"] == first.says["key"] == sha("collective key")
+    assert (first.says["hospitals"], first.says["dealers"]) == (list(HOSPITALS), list(HOSPITALS))
+    assert last.says["hospitals"] == [ONE, TWO, FOUR]
+    assert last.says["dealers"] == [ONE, TWO, FOUR, LEAVES]
+    assert f"ceremony {NEXT}: key" in lineage.text(found)
+    handed_on = f"made for plan {PLAN}, and handed on to this one by {ONE}, {TWO}, {FOUR}, {LEAVES}"
+    assert handed_on in card.markdown(card.of(ledger, found))

@@ -123,16 +123,6 @@ def test_what_who_left_has_dealt_is_handed_on_again(tmp_path: Path) -> None:
     assert np.abs(_decrypted(ceremony, (ONE, THREE)) - 1.5 * VALUES).max() < 1e-5
 
 
-def test_nothing_is_deleted_before_the_key_has_gone_on(tmp_path: Path) -> None:
-    ceremony = Ceremony(tmp_path, _plan("old", HOSPITALS, 3))
-    ceremony.whole()
-    ceremony.succeed(_after(ceremony, "new", (ONE, TWO, FOUR), 2))
-    ceremony.to_confirm()
-    ceremony.all("confirm")
-
-    assert _files(ceremony.keepers[ONE], "old") >= _HELD
-
-
 @pytest.mark.parametrize(("threshold", "stays"), [(3, True), (None, True), (None, False)])
 def test_who_hands_on_something_else_is_named(
     tmp_path: Path, threshold: int | None, stays: bool

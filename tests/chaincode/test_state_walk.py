@@ -93,9 +93,18 @@ def parsed(value: bytes) -> dict[str, Any]:
     return found
 
 
+@lru_cache
 def plan_terms(version: int = 1) -> PlanTerms:
     plan = terms(rounds=3, dynamic=RULE, quorum=2)
     return plan.model_copy(update={"version": version})
+
+
+def by_kind(state: dict[str, bytes]) -> dict[str, list[str]]:
+    """The sorted names of assets."""
+    names: dict[str, list[str]] = {}
+    for name in sorted(state):
+        names.setdefault(split_composite_key(name)[0], []).append(name)
+    return names
 
 
 def edge_data(msp_id: str) -> str:
@@ -134,6 +143,7 @@ class Life:
     def __init__(self, stage: str) -> None:
         self.scenario = copy.deepcopy(begun(stage))
         self.before = dict(self.scenario.ledger.state)
+        self.names = by_kind(self.before)
         self.version = 1
         self.renewals = 0
         self.asked = self.taken = 0
@@ -151,6 +161,7 @@ class Life:
             assert error.code.startswith("MF-")
             return
         self.taken += 1
+        self.names = by_kind(ledger.state)
         for key in sorted(set(ledger.keys_written)):
             self.check(key)
         self.check_whole()
@@ -163,7 +174,7 @@ class Life:
     def all(self, kind: str, *below: str) -> list[dict[str, Any]]:
         prefix = composite_key(kind, below)
         state = self.scenario.ledger.state
-        found = [name for name in sorted(state) if name.startswith(prefix)]
+        found = [name for name in self.names.get(kind, ()) if name.startswith(prefix)]
         return [parsed(whole(split_composite_key(name), state[name])) for name in found]
 
     # what must hold of what was written

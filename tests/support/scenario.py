@@ -361,7 +361,7 @@ class Scenario:
 
     def update_args(self, plan: PlanTerms, msp_id: str, number: int = 1) -> dict[str, Any]:
         """What an honest node submits."""
-        round_ = self.round_state(plan, number)
+        round_ = self.asset(keys.round_(plan.plan_id, number))
         return {
             "plan_id": plan.plan_id,
             "round": number,

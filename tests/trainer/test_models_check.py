@@ -286,25 +286,25 @@ requires = ["setuptools"]
 build-backend = "setuptools.build_meta"
 
 [project]
-name = "wards"
+name = "wardmodels"
 version = "1.0"
 
 [project.entry-points."medfabric.architectures"]
-ward = "wards:GOOD"
-ward-normed = "wards:BAD"
-ward-absent = "wards:ABSENT"
-ward-shape = "wards:shape"
+ward = "wardmodels:GOOD"
+ward-normed = "wardmodels:BAD"
+ward-absent = "wardmodels:ABSENT"
+ward-shape = "wardmodels:shape"
 
 [tool.setuptools]
-py-modules = ["wards"]
+py-modules = ["wardmodels"]
 """
 
 
 @pytest.fixture(scope="module")
 def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder into which a hospital's own package was built and installed."""
-    source, target = tmp_path_factory.mktemp("wards"), tmp_path_factory.mktemp("installed")
-    (source / "wards.py").write_text(_PACKAGE)
+    source, target = tmp_path_factory.mktemp("wardmodels"), tmp_path_factory.mktemp("installed")
+    (source / "wardmodels.py").write_text(_PACKAGE)
     (source / "pyproject.toml").write_text(_PROJECT)
     flags = ["--quiet", "--no-deps", "--no-build-isolation", "--no-index", "--target", str(target)]
     subprocess.run([sys.executable, "-m", "pip", "install", *flags, str(source)], check=True)
@@ -341,7 +341,7 @@ def test_package_that_brings_no_architecture_is_named(
 ) -> None:
     monkeypatch.syspath_prepend(str(package))
 
-    with pytest.raises(MedFabricError, match=r"MF-9001.*wards:"):
+    with pytest.raises(MedFabricError, match=r"MF-9001.*wardmodels:"):
         registry.build(name, CONFIG)
 
 

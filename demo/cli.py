@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from chaincode.schema.errors import Code, MedFabricError
+from client.cli import options as shared
 from client.cli.output import Exit, json_option, show
 
 if TYPE_CHECKING:
@@ -35,7 +36,9 @@ if TYPE_CHECKING:
     "ones: deterioration, drowsiness, ecg, fall, fever, kidney, skin, symptoms.",
 )
 @click.option("--rounds", type=click.IntRange(1, 50), help="Else as the application was tuned.")
-@click.option("--hospitals", type=click.IntRange(2, 10), default=4, show_default=True)
+@click.option(
+    "--hospitals", type=click.IntRange(2, 10), default=4, show_default=True, help="How many."
+)
 @click.option("--seed", type=click.IntRange(0), default=0, help="How patients are split.")
 @click.option(
     "--partition",
@@ -44,13 +47,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="How hospitals differ: not at all, in their labels, in size, in their patients.",
 )
-@click.option(
-    "--aggregation",
-    type=click.Choice(["ckks", "ckks-tied", "secret-sharing"]),
-    default="ckks",
-    show_default=True,
-    help="How updates are hidden and summed.",
-)
+@shared.aggregation
 @click.option(
     "--simulated-enclave",
     is_flag=True,

@@ -112,8 +112,8 @@ def up(
     show_default=True,
     help="An IP address of this machine; :: for IPv6 too.",
 )
-@click.option("--peer-port", type=int, default=7051, show_default=True)
-@click.option("--orderer-port", type=int, default=7050, show_default=True)
+@click.option("--peer-port", type=int, default=7051, show_default=True, help="Others reach it.")
+@click.option("--orderer-port", type=int, default=7050, show_default=True, help="Others reach it.")
 @_FOLDER
 @json_option
 def offer(
@@ -189,7 +189,9 @@ def restart(name: str, folder: Path, as_json: bool) -> None:
 @network.command()
 @click.argument("name")
 @_FOLDER
-@click.option("--lines", type=click.IntRange(1, 100_000), default=50, show_default=True)
+@click.option(
+    "--lines", type=click.IntRange(1, 100_000), default=50, show_default=True, help="Last."
+)
 @click.option("--follow", is_flag=True, help="Go on as it writes, until interrupted.")
 @json_option
 def logs(name: str, folder: Path, lines: int, follow: bool, as_json: bool) -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
 import pytest
 
 from client.cli.main import cli
+from client.cli.options import aggregation
+from client.drafting import Aggregation
 
 _ROOT = Path(__file__).parents[1]
 _PAGES = [_ROOT / "README.md", *sorted((_ROOT / "docs").rglob("*.md"))]
@@ -43,6 +46,48 @@ def _problem(command: str, whole: bool) -> str | None:
     needed = [one for one in options if one.required and one.envvar is None]
     lacking = [one.opts[0] for one in needed if not given & {*one.opts, *one.secondary_opts}]
     return f"it lacks {', '.join(lacking)}" if whole and lacking and "--help" not in given else None
+
+
+def _all(command: click.Command, context: click.Context) -> Iterator[tuple[str, click.Command]]:
+    yield context.command_path, command
+    if isinstance(command, click.Group):
+        for name in command.list_commands(context):
+            below = command.get_command(context, name)
+            assert below is not None
+            yield from _all(below, click.Context(below, parent=context, info_name=name))
+
+
+def test_every_command_says_what_it_does_and_what_its_options_are() -> None:
+    unsaid = []
+    for path, command in _all(cli, click.Context(cli, info_name="medfabric")):
+        options = [one for one in command.params if isinstance(one, click.Option)]
+        unsaid += [] if command.help else [path]
+        unsaid += [f"{path} {one.opts[0]}" for one in options if not one.help]
+        names = {name for one in options for name in one.opts}
+        if not isinstance(command, click.Group) and path != "medfabric node run":
+            unsaid += [] if "--json" in names else [f"{path} --json"]
+
+    assert unsaid == []
+
+
+def test_help_s_examples_are_there() -> None:
+    lines = str(cli.epilog).splitlines()
+    typed = [line.strip() for line in lines if line.startswith("  medfabric ")]
+
+    assert len(typed) >= 5
+    assert {one: _problem(one.removeprefix("medfabric "), True) for one in typed} == dict.fromkeys(
+        typed
+    )
+
+
+def test_the_choices_of_aggregation_are_those_that_a_draft_takes() -> None:
+    @click.command()
+    @aggregation
+    def plan() -> None: ...
+
+    (choice,) = plan.params
+    assert isinstance(choice.type, click.Choice)
+    assert set(choice.type.choices) == set(Aggregation)
 
 
 @pytest.mark.parametrize("page", _PAGES, ids=lambda page: page.stem)

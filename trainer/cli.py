@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from client.cli.output import json_option, numbers, show, warn
+from client.cli.options import POSITIVE, numbers
+from client.cli.output import json_option, show, warn
 from trainer.inference.cli import infer
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
@@ -167,7 +168,7 @@ def statistics(config: Path, terms: Path, dataset_id: str | None, as_json: bool)
 @click.argument("config", type=_FILE)
 @click.argument("terms", type=_FILE)
 @click.argument("release_id")
-@click.option("--epsilon", type=click.FloatRange(min=0, min_open=True), required=True)
+@click.option("--epsilon", type=POSITIVE, required=True, help="What it costs the dataset.")
 @click.option("--out", type=_FILE, help="Where the table goes, once it is charged (CSV).")
 @_DATASET
 @json_option
@@ -387,7 +388,9 @@ def check_model(
 
 @node.command()
 @click.argument("name")
-@click.option("--seed", type=click.IntRange(0), default=1, show_default=True)
+@click.option(
+    "--seed", type=click.IntRange(0), default=1, show_default=True, help="Others repeat by it."
+)
 @click.option(
     "--consortia",
     type=click.IntRange(20),
@@ -409,9 +412,17 @@ def classifier(name: str, seed: int, consortia: int, out: Path, as_json: bool) -
 
 @node.command()
 @click.argument("application")
-@click.option("--epsilon", "epsilons", type=click.FloatRange(min=0, min_open=True), multiple=True)
-@click.option("--seeds", type=click.IntRange(1, 100), default=3, show_default=True)
-@click.option("--hospitals", type=click.IntRange(2, 64), default=4, show_default=True)
+@click.option("--epsilon", "epsilons", type=POSITIVE, multiple=True, help="Once for each.")
+@click.option(
+    "--seeds", type=click.IntRange(1, 100), default=3, show_default=True, help="Runs each."
+)
+@click.option(
+    "--hospitals",
+    type=click.IntRange(2, 64),
+    default=4,
+    show_default=True,
+    help="Among which the records are split.",
+)
 @click.option("--rounds", type=click.IntRange(1), help="Else those that it is tuned for.")
 @json_option
 def utility(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from client.cli.output import Exit, json_option, show
+from client.cli.session import connection_of, connection_option, identity_option
 from client.cli.tracing import tracing, write_prov
 
 if TYPE_CHECKING:
@@ -33,16 +34,17 @@ def audit() -> None:
 
 @audit.command()
 @_BLOCKS
-@click.option("--identity", type=_FOLDER, envvar="MEDFABRIC_IDENTITY", required=True)
-@click.option("--connection", type=_FILE, envvar="MEDFABRIC_CONNECTION", required=True)
+@identity_option
+@connection_option
 @json_option
-def fetch(folder: Path, identity: Path, connection: Path, as_json: bool) -> None:
+def fetch(folder: Path, identity: Path, connection: Path | None, as_json: bool) -> None:
     """Bring the blocks that FOLDER lacks from a hospital's peer."""
     from client import blocks
     from client.connection import Connection
     from client.identity import Identity
 
-    height = blocks.fetch(Connection.load(connection), Identity.load(identity), folder)
+    found = Connection.load(connection_of(identity, connection))
+    height = blocks.fetch(found, Identity.load(identity), folder)
     show({"folder": str(folder), "blocks": height}, as_json=as_json)
 
 

@@ -49,8 +49,33 @@ def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None
         ctx.exit()
 
 
-@click.group(cls=_Groups, context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version)
+_EXAMPLES = """\b
+Examples:
+  medfabric demo
+  medfabric network up --devnet --hospitals 4 --dir consortium
+  medfabric admin plan list --identity consortium/hospitals/hospital1/users/admin
+  medfabric node run node.json
+  medfabric audit verify blocks --genesis genesis.block
+
+\b
+Commands take --json and -h, and end with exit code 0 when done, 2 for wrong
+usage, 3 refused, 4 no answer, 5 a proof failed, 6 something must be installed,
+7 a file or data is unusable, 8 the network failed, 130 stopped.
+Completion: eval "$(_MEDFABRIC_COMPLETE=bash_source medfabric)"
+"""
+
+
+@click.group(
+    cls=_Groups, context_settings={"help_option_names": ["-h", "--help"]}, epilog=_EXAMPLES
+)
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_version,
+    help="Show the version and exit.",
+)
 def cli() -> None:
     """MedFabric: hospitals train one model together on a ledger that none of them controls."""
 

@@ -109,15 +109,6 @@ def json_option(command: Command) -> Command:
     return option(command)
 
 
-def numbers(option: str, given: Sequence[str]) -> dict[str, int]:
-    """What an option that is given as NAME=NUMBER, once for each, says."""
-    pairs = [each.partition("=") for each in given]
-    try:
-        return {name: int(value) for name, _, value in pairs}
-    except ValueError:
-        raise click.BadParameter("write NAME=NUMBER", param_hint=option) from None
-
-
 def show(value: Any, *, as_json: bool = False) -> None:
     """Print a result on standard output: a model, mapping, sequence or plain value."""
     plain = _plain(value)

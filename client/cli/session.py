@@ -26,6 +26,21 @@ Model = TypeVar("Model", bound="BaseModel")
 FOLDER = click.Path(path_type=Path, file_okay=False)
 FILE = click.Path(path_type=Path, dir_okay=False)
 
+identity_option = click.option(
+    "--identity",
+    type=FOLDER,
+    envvar="MEDFABRIC_IDENTITY",
+    required=True,
+    help="The identity's folder, users/NODE (or MEDFABRIC_IDENTITY).",
+)
+connection_option = click.option(
+    "--connection",
+    type=FILE,
+    envvar="MEDFABRIC_CONNECTION",
+    help="The hospital's connection.json (or MEDFABRIC_CONNECTION); else the one of the hospital "
+    "in whose folder the identity is.",
+)
+
 
 def ledger_command(
     group: click.Group, name: str
@@ -39,20 +54,8 @@ def ledger_command(
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         @json_option
-        @click.option(
-            "--identity",
-            type=FOLDER,
-            envvar="MEDFABRIC_IDENTITY",
-            required=True,
-            help="The identity's folder, users/NODE (or MEDFABRIC_IDENTITY).",
-        )
-        @click.option(
-            "--connection",
-            type=FILE,
-            envvar="MEDFABRIC_CONNECTION",
-            help="The hospital's connection.json (or MEDFABRIC_CONNECTION); else the one of the "
-            "hospital in whose folder the identity is.",
-        )
+        @identity_option
+        @connection_option
         @functools.wraps(function)
         def command(identity: Path, connection: Path | None, as_json: bool, **options: Any) -> None:
             with connect(identity, connection) as consortium:
@@ -72,9 +75,12 @@ def connect(identity: Path, connection: Path | None) -> Consortium:
     """Open the hospital's ledger as this identity."""
     from client.consortium import Consortium
 
-    if connection is None:
-        connection = identity.resolve().parent.parent / "connection.json"
-    return Consortium.connect(connection, identity)
+    return Consortium.connect(connection_of(identity, connection), identity)
+
+
+def connection_of(identity: Path, connection: Path | None) -> Path:
+    """The connection that was named, else that of the hospital in whose folder the identity is."""
+    return connection or identity.resolve().parent.parent / "connection.json"
 
 
 def read_model(path: Path, model: type[Model], rest: Mapping[str, Any] | None = None) -> Model:

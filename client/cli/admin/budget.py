@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from chaincode.schema.errors import Code, MedFabricError
+from client.cli import options
+from client.cli.options import AT_LEAST_ONE, POSITIVE
 from client.cli.output import json_option, show
 from client.cli.session import FILE
 
@@ -16,9 +18,6 @@ if TYPE_CHECKING:
     from client.budget import Plan
     from client.budget_page import Measured
     from client.hospital_budget import Plan as HospitalPlan
-
-AT_LEAST_ONE = click.IntRange(min=1)
-POSITIVE = click.FloatRange(min=0, min_open=True)
 
 
 @click.group()
@@ -33,8 +32,8 @@ def budget() -> None:
 @click.option("--rounds", type=AT_LEAST_ONE, help="Rounds of the plan; else the most.")
 @click.option("--noise", type=POSITIVE, help="The noise multiplier; else the least.")
 @click.option("--epsilon", type=POSITIVE, help="What the plan may spend; else what it spends.")
-@click.option("--delta", type=click.FloatRange(1e-9, 0.5), default=1e-5, show_default=True)
-@click.option("--hospitals", type=AT_LEAST_ONE, default=4, show_default=True)
+@options.delta
+@click.option("--hospitals", type=AT_LEAST_ONE, default=4, show_default=True, help="Of the plan.")
 @click.option("--parameters", type=AT_LEAST_ONE, required=True, help="Of the model.")
 @click.option("--utility", type=FILE, help="Measured by `medfabric node utility --json`.")
 @click.option("--plot", type=FILE, help="Where to write all that as a page with plots.")
@@ -94,11 +93,17 @@ def patients(
 
 @budget.command()
 @click.option("--quorum", type=click.IntRange(2, 1024), help="Updates of a round; else the least.")
-@click.option("--colluding", type=click.IntRange(0, 63), default=1, show_default=True)
+@click.option(
+    "--colluding",
+    type=click.IntRange(0, 63),
+    default=1,
+    show_default=True,
+    help="Hospitals that may put together what they know.",
+)
 @click.option("--rounds", type=AT_LEAST_ONE, help="Rounds of the plan; else the most.")
 @click.option("--noise", type=POSITIVE, help="Deviation of each hospital's, in norms of an update.")
 @click.option("--epsilon", type=POSITIVE, help="What the plan may tell; else what it tells.")
-@click.option("--delta", type=click.FloatRange(1e-9, 0.5), default=1e-5, show_default=True)
+@options.delta
 @click.option("--parameters", type=AT_LEAST_ONE, required=True, help="Of the model.")
 @click.option(
     "--norm-levels",

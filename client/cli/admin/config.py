@@ -7,15 +7,7 @@ from pathlib import Path
 import click
 
 from client.cli.output import json_option, show
-from client.cli.session import FILE, FOLDER
-
-_IDENTITY = click.option(
-    "--identity",
-    type=FOLDER,
-    envvar="MEDFABRIC_IDENTITY",
-    required=True,
-    help="The admin's folder, users/admin (or MEDFABRIC_IDENTITY).",
-)
+from client.cli.session import FILE, connection_of, connection_option, identity_option
 
 
 @click.group()
@@ -35,7 +27,7 @@ def show_change(change: Path, as_json: bool) -> None:
 
 @config.command()
 @click.argument("change", type=FILE)
-@_IDENTITY
+@identity_option
 @json_option
 def sign(change: Path, identity: Path, as_json: bool) -> None:
     """Add this hospital's agreement to the file CHANGE. Needs no network."""
@@ -49,15 +41,16 @@ def sign(change: Path, identity: Path, as_json: bool) -> None:
 
 @config.command()
 @click.argument("change", type=FILE)
-@_IDENTITY
-@click.option("--connection", type=FILE, envvar="MEDFABRIC_CONNECTION", required=True)
+@identity_option
+@connection_option
 @json_option
-def submit(change: Path, identity: Path, connection: Path, as_json: bool) -> None:
+def submit(change: Path, identity: Path, connection: Path | None, as_json: bool) -> None:
     """Have the signed CHANGE ordered, and wait until it is in force."""
     from client import configuration
     from client.connection import Connection
     from client.identity import Identity
 
     signed = configuration.read(change)
-    block = configuration.submit(signed, Connection.load(connection), Identity.load(identity))
+    found = Connection.load(connection_of(identity, connection))
+    block = configuration.submit(signed, found, Identity.load(identity))
     show({**configuration.describe(signed), "block": block.header.number}, as_json=as_json)

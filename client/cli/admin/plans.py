@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from chaincode.schema.errors import Code, MedFabricError
-from client.cli.output import numbers
+from client.cli import options
 from client.cli.session import FILE, ledger_command, read_model
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def round_() -> None:
 
 @ledger_command(plan, "draft")
 @click.argument("plan_id")
-@click.option("--title", required=True)
+@click.option("--title", required=True, help="What people read.")
 @click.option("--data", type=FILE, required=True, help="The data terms (JSON).")
 @click.option("--model", type=FILE, help="What `medfabric node base --json` printed.")
 @click.option("--base", metavar="ADDRESS", help="Go on from this model of the ledger instead.")
@@ -41,15 +41,15 @@ def round_() -> None:
     metavar="NODE:DATASET",
     help="A node and the dataset that it trains on, of the hospital whose it is; once for each.",
 )
-@click.option("--epsilon", type=click.FloatRange(1e-6, 1000), required=True)
-@click.option("--delta", type=click.FloatRange(1e-9, 0.5), default=1e-5, show_default=True)
-@click.option("--rounds", type=click.IntRange(1, 10_000), required=True)
-@click.option("--steps", type=click.IntRange(1, 100_000), required=True, help="Steps per round.")
+@options.epsilon
+@options.delta
+@click.option("--rounds", type=click.IntRange(1, 10_000), required=True, help="Of the plan.")
+@options.steps
 @click.option("--batch-size", type=click.IntRange(1), required=True, help="Of large datasets.")
-@click.option("--learning-rate", type=click.FloatRange(1e-6, 1000), required=True)
-@click.option("--sample-clip", type=click.FloatRange(1e-6, 1000), default=1.0, show_default=True)
-@click.option("--momentum", type=click.FloatRange(0, 0.999999), default=0.0, show_default=True)
-@click.option("--strategy", default="fedavg", show_default=True)
+@options.learning_rate
+@options.sample_clip
+@options.momentum
+@click.option("--strategy", default="fedavg", show_default=True, help="How updates are joined.")
 @click.option(
     "--set", "settings", multiple=True, metavar="NAME=MICRO", help="A setting of the strategy's."
 )
@@ -60,12 +60,7 @@ def round_() -> None:
     metavar="CLASS:STEPS:BATCH",
     help="What nodes of a class of device do instead; once for each.",
 )
-@click.option(
-    "--aggregation",
-    type=click.Choice(["ckks", "ckks-tied", "secret-sharing"]),
-    default="ckks",
-    show_default=True,
-)
+@options.aggregation
 def draft(consortium: Consortium, plan_id: str, **wishes: Any) -> Any:
     """Draft a plan's terms for `propose`: noise, by the sizes of the datasets on the ledger,
     encryption and bounds follow. Print them with --json, read them, change what should differ."""
@@ -82,7 +77,7 @@ def draft(consortium: Consortium, plan_id: str, **wishes: Any) -> Any:
         model = published_terms(consortium, wishes["base"])
     training = TrainingTerms(
         strategy=wishes["strategy"],
-        settings=numbers("--set", wishes["settings"]),
+        settings=options.numbers("--set", wishes["settings"]),
         rounds=wishes["rounds"],
         steps=wishes["steps"],
         batch_size=wishes["batch_size"],

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from chaincode.schema.errors import Code, MedFabricError
+from client.cli import options
+from client.cli.options import AT_LEAST_ONE
 from client.cli.output import json_option, show
 from client.cli.session import ledger_command
 
 if TYPE_CHECKING:
     from client.consortium import Consortium
-
-AT_LEAST_ONE = click.IntRange(min=1)
 
 
 @click.group()
@@ -59,7 +59,7 @@ def report(consortium: Consortium) -> Any:
 
 @ledger_command(privacy, "budget")
 @click.argument("epsilon", type=click.FloatRange(1e-6, 1000))
-@click.option("--delta", type=click.FloatRange(1e-9, 0.5), default=1e-5, show_default=True)
+@options.delta
 def hospital_budget(consortium: Consortium, epsilon: float, delta: float) -> Any:
     """Set what all plans that hide hospitals may together tell of this one as a whole; not below
     what they told."""
@@ -69,12 +69,12 @@ def hospital_budget(consortium: Consortium, epsilon: float, delta: float) -> Any
 
 
 @privacy.command("clip")
-@click.option("--learning-rate", type=click.FloatRange(1e-6, 1000), required=True)
-@click.option("--momentum", type=click.FloatRange(0, 0.999999), default=0.0, show_default=True)
-@click.option("--steps", type=click.IntRange(1, 100_000), required=True, help="Steps per round.")
+@options.learning_rate
+@options.momentum
+@options.steps
 @click.option("--batch-size", type=AT_LEAST_ONE, required=True, help="Expected size of a batch.")
 @click.option("--noise", type=click.FloatRange(0.05, 1000), required=True, help="Its multiplier.")
-@click.option("--sample-clip", type=click.FloatRange(1e-6, 1000), required=True)
+@options.sample_clip
 @json_option
 def update_clip(
     learning_rate: float,
@@ -116,13 +116,13 @@ def update_clip(
 @privacy.command("sizes")
 @click.option("--samples", type=AT_LEAST_ONE, required=True, multiple=True, help="Of each dataset.")
 @click.option("--batch-size", type=AT_LEAST_ONE, required=True, help="That large datasets take.")
-@click.option("--steps", type=click.IntRange(1, 100_000), required=True, help="Steps per round.")
+@options.steps
 @click.option("--rounds", type=click.IntRange(1, 10_000), required=True, help="Of the plan.")
-@click.option("--epsilon", type=click.FloatRange(1e-6, 1000), required=True)
-@click.option("--delta", type=click.FloatRange(1e-9, 0.5), default=1e-5, show_default=True)
-@click.option("--learning-rate", type=click.FloatRange(1e-6, 1000), required=True)
-@click.option("--momentum", type=click.FloatRange(0, 0.999999), default=0.0, show_default=True)
-@click.option("--sample-clip", type=click.FloatRange(1e-6, 1000), required=True)
+@options.epsilon
+@options.delta
+@options.learning_rate
+@options.momentum
+@options.sample_clip
 @json_option
 def size_terms(
     samples: tuple[int, ...],
@@ -182,10 +182,34 @@ def size_terms(
 @click.option("--parameters", type=AT_LEAST_ONE, required=True, help="Of the model.")
 @click.option("--rounds", type=AT_LEAST_ONE, required=True, help="Rounds of the plan.")
 @click.option("--threshold", type=AT_LEAST_ONE, help="Hospitals that decrypt; else all.")
-@click.option("--clip", type=click.FloatRange(1e-6, 1000), default=8.0, show_default=True)
-@click.option("--error", type=click.FloatRange(1e-9, 1), default=1e-5, show_default=True)
-@click.option("--security", type=click.Choice(["128", "192", "256"]), default="128")
-@click.option("--statistical", type=click.IntRange(20, 128), default=40, show_default=True)
+@click.option(
+    "--clip",
+    type=click.FloatRange(1e-6, 1000),
+    default=8.0,
+    show_default=True,
+    help="The largest value of an update (`privacy clip` suggests it).",
+)
+@click.option(
+    "--error",
+    type=click.FloatRange(1e-9, 1),
+    default=1e-5,
+    show_default=True,
+    help="By which a mean's values may be off.",
+)
+@click.option(
+    "--security",
+    type=click.Choice(["128", "192", "256"]),
+    default="128",
+    show_default=True,
+    help="Bits, of the ring.",
+)
+@click.option(
+    "--statistical",
+    type=click.IntRange(20, 128),
+    default=40,
+    show_default=True,
+    help="Bits by which flooding hides what a share would tell.",
+)
 @click.option(
     "--tied", is_flag=True, help="Have proofs show that masked values open under their key."
 )

@@ -26,7 +26,13 @@ def sharing() -> None:
 @ledger_command(sharing, "publish")
 @click.argument("file", type=FILE)
 @click.argument("model_id")
-@click.option("--kind", type=click.Choice(["personal", "encrypted"]), default="personal")
+@click.option(
+    "--kind",
+    type=click.Choice(["personal", "encrypted"]),
+    default="personal",
+    show_default=True,
+    help="A model trained on for one's own patients, or one for predictions on ciphertexts.",
+)
 @click.option("--base", metavar="ADDRESS", help="The global model that it was trained on from.")
 @click.option(
     "--trained",
@@ -108,7 +114,9 @@ def gains(consortium: Consortium) -> Any:
 @click.argument("node_id")
 @click.argument("certificate", type=FILE)
 @click.option("--key-file", type=FILE, required=True, help="The model's content key.")
-@click.option("--days", type=click.IntRange(1, 3650), default=30, show_default=True)
+@click.option(
+    "--days", type=click.IntRange(1, 3650), default=30, show_default=True, help="How long."
+)
 @store_options
 def grant(
     consortium: Consortium,

@@ -57,7 +57,9 @@ def holders(consortium: Consortium, sha256: str) -> Any:
 @ledger_command(storage, "challenge")
 @click.argument("holder")
 @click.argument("sha256")
-@click.option("--hours", type=click.IntRange(1, 720), default=24, show_default=True)
+@click.option(
+    "--hours", type=click.IntRange(1, 720), default=24, show_default=True, help="To answer."
+)
 def challenge(consortium: Consortium, holder: str, sha256: str, hours: int) -> Any:
     """Ask HOLDER (MSP id) to prove within some hours that it keeps the content."""
     return consortium.storage.challenge(holder=holder, sha256=sha256, answer_seconds=hours * 3600)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from chaincode.schema.errors import Code, MedFabricError
+from client.cli import options
 from client.cli.session import FILE, agreed, ledger_command, read_model
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ def study() -> None:
 @ledger_command(study, "fit")
 @click.argument("terms", type=FILE)
 @click.option("--epsilon", type=click.FloatRange(1e-6, 1000), help="Choose the least noise for it.")
-@click.option("--delta", type=click.FloatRange(1e-9, 0.5), default=1e-5, show_default=True)
+@options.delta
 def fit(consortium: Consortium, terms: Path, epsilon: float | None, delta: float) -> Any:
     """Print the study in TERMS (JSON) with as much flooding as its plan's key has room for, and
     with the noise that tells no more than EPSILON of a patient."""
@@ -108,7 +109,13 @@ def consent(
 @ledger_command(study, "limit")
 @click.argument("dataset_id")
 @click.option("--most", type=click.IntRange(0, 64), required=True, help="Exact studies in all.")
-@click.option("--apart", type=click.IntRange(5, 2**24), default=5, show_default=True)
+@click.option(
+    "--apart",
+    type=click.IntRange(5, 2**24),
+    default=5,
+    show_default=True,
+    help="By how many records two studies differ, at least.",
+)
 def limit(consortium: Consortium, dataset_id: str, most: int, apart: int) -> Any:
     """Limit the studies without noise that sum a dataset's records: how many, and by how many
     records their choices differ at least."""

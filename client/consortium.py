@@ -309,6 +309,8 @@ class Studies(Group):
     attest = Call("study:Attest", w.AttestSumArgs, w.StudyAttestation)
     submit_share = Call("study:SubmitShare", w.ShareSumArgs, w.StudyShare)
     find = Call("study:Find", w.FindArgs, w.Finding)
+    prove = Call("study:Prove", w.ProveStudyShareArgs, r.Posted)
+    judge = Call("study:Judge", w.JudgeStudySharesArgs, r.Posted)
     advance = Call("study:Advance", w.StudyArgs, w.Study)
     get = Call("study:Get", w.StudyArgs, w.StudyView)
     page = Call("study:List", PageArgs, w.StudyPage)

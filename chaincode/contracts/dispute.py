@@ -5,11 +5,9 @@ Who posts no proof in time, or one that most hospitals find not to hold, is name
 
 from __future__ import annotations
 
-from collections import Counter
-
 from chaincode.contracts import plan as plans
 from chaincode.contracts.framework import Context, transaction
-from chaincode.schema import keys
+from chaincode.schema import disputes, keys
 from chaincode.schema.disputes import JudgeSharesArgs, ProveShareArgs, ShareProof, ShareVerdict
 from chaincode.schema.errors import Code, MedFabricError
 from chaincode.schema.plans import PlanTerms
@@ -72,10 +70,9 @@ def verdicts(context: Context, terms: PlanTerms, number: int) -> tuple[ShareVerd
 
 def unproven(context: Context, terms: PlanTerms, round_: Round) -> tuple[str, ...]:
     """Key holders who posted no proof, or one that most hospitals find not to hold."""
-    posted = verdicts(context, terms, round_.number)
-    tally = Counter(culprit for verdict in posted for culprit in verdict.culprits)
-    found = {h for h in terms.hospitals if 2 * tally[h] > len(terms.hospitals)}
-    return tuple(h for h in round_.key_holders if h in found or h in round_.unproven)
+    said = [verdict.culprits for verdict in verdicts(context, terms, round_.number)]
+    proven = set(round_.key_holders) - set(round_.unproven)
+    return disputes.unproven(round_.key_holders, proven, said, len(terms.hospitals))
 
 
 def _in_stage(context: Context, plan_id: str, number: int, stage: RoundStatus) -> Round:

@@ -28,7 +28,7 @@ from chaincode.schema.reputation import (
     ReputationPageArgs,
 )
 from chaincode.schema.rounds import Model, NodeStanding, Round, Update
-from chaincode.schema.studies import Deposit
+from chaincode.schema.studies import Deposit, StudyShare
 
 
 class ReputationContract:
@@ -102,11 +102,12 @@ def book_test(context: Context, test: GroupTest, summed: Sequence[NodeStanding])
         _put(context, reputation)
 
 
-def book_study(context: Context, unsound: Sequence[Deposit]) -> None:
-    """Book what was handed over to a study and is not proven to be by the rules."""
+def book_study(context: Context, wrong: Sequence[Deposit | StudyShare], evidence: Evidence) -> None:
+    """Book what was given to a study and is not proven to be by the rules."""
     classifier = adopted_classifier(context)
     terms = None if classifier is None else classifier.terms
-    for reputation in conduct.after_study(unsound, partial(of, context), context.now, terms):
+    find = partial(of, context)
+    for reputation in conduct.after_study(wrong, evidence, find, context.now, terms):
         _put(context, reputation)
 
 

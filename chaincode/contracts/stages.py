@@ -16,7 +16,7 @@ from chaincode.contracts import dispute, grouptest, reputation
 from chaincode.contracts import masking as masks
 from chaincode.contracts import plan as plans
 from chaincode.contracts.framework import Context
-from chaincode.schema import keys, states
+from chaincode.schema import disputes, keys, states
 from chaincode.schema.base import ContentRef
 from chaincode.schema.conduct import Posts
 from chaincode.schema.dropping import verdicts
@@ -481,8 +481,7 @@ def _judge(context: Context, plan: Plan, round_: Round) -> Outcome:
         _await(context, round_, awaited)
     absent = tuple(sorted({*round_.absent, *absent}))
     unproven = dispute.unproven(context, plan.terms, round_)
-    found = f"not shown to be right: that of {', '.join(unproven)}"
-    why = f"{round_.reason}; {found if unproven else 'each is proven, so an update is wrong'}"
+    why = disputes.verdict(round_.reason, unproven, "an update is wrong")
     return _failed(Code.DECRYPTION_FAILED, why, absent=absent, unproven=unproven)
 
 

@@ -9,7 +9,7 @@ from chaincode.contracts import dataset as datasets
 from chaincode.contracts import handover, reputation, voting
 from chaincode.contracts import plan as plans
 from chaincode.contracts.framework import Context, transaction
-from chaincode.schema import canonical, keys, states, studies
+from chaincode.schema import canonical, disputes, keys, states, studies
 from chaincode.schema.base import PageArgs
 from chaincode.schema.ceremonies import Ceremony
 from chaincode.schema.consortium import Subject
@@ -17,6 +17,8 @@ from chaincode.schema.datasets import Dataset
 from chaincode.schema.encryption import EncryptionTerms
 from chaincode.schema.errors import Code, MedFabricError
 from chaincode.schema.plans import PlanState, PlanTerms
+from chaincode.schema.reputation import Evidence
+from chaincode.schema.rounds import Posted
 from chaincode.schema.studies import (
     AttestSumArgs,
     ConsentToStudy,
@@ -27,6 +29,8 @@ from chaincode.schema.studies import (
     DepositArgs,
     FindArgs,
     Finding,
+    JudgeStudySharesArgs,
+    ProveStudyShareArgs,
     ShareSumArgs,
     Study,
     StudyArgs,
@@ -35,6 +39,8 @@ from chaincode.schema.studies import (
     StudyPage,
     StudyResult,
     StudyShare,
+    StudyShareProof,
+    StudyShareVerdict,
     StudyStatus,
     StudyTerms,
     StudyView,
@@ -172,10 +178,7 @@ class StudyContract:
     @transaction("study:SubmitShare")
     def submit_share(self, context: Context, args: ShareSumArgs) -> StudyShare:
         study = _in_stage(context, args.study_id, StudyStatus.AGREED)
-        if context.msp_id not in study.key_holders:
-            raise MedFabricError(
-                Code.NOT_A_PARTICIPANT, f"shares of {', '.join(study.key_holders)} are wanted"
-            )
+        _holding(context, study)
         if args.attempt != study.attempt:
             raise MedFabricError(
                 Code.BAD_STATE, f"attempt {study.attempt} is made now; read the study again"
@@ -214,6 +217,36 @@ class StudyContract:
         key = keys.finding(args.study_id, context.msp_id)
         return context.post(key, finding, "study.found", subject=args.study_id)
 
+    @transaction("study:Prove")
+    def prove(self, context: Context, args: ProveStudyShareArgs) -> Posted:
+        study = _in_stage(context, args.study_id, StudyStatus.DISPUTED)
+        _holding(context, study)
+        proof = StudyShareProof(
+            study_id=args.study_id,
+            msp_id=context.msp_id,
+            node_id=context.node_id,
+            proof=args.proof,
+            posted_at=context.now,
+        )
+        key = keys.study_proof(args.study_id, context.msp_id)
+        context.post(key, proof, "study.proof", subject=args.study_id)
+        return Posted(posted_at=context.now)
+
+    @transaction("study:Judge")
+    def judge(self, context: Context, args: JudgeStudySharesArgs) -> Posted:
+        study = _in_stage(context, args.study_id, StudyStatus.JUDGING)
+        plans.participating(context, _plan(context, study.terms))
+        verdict = StudyShareVerdict(
+            study_id=args.study_id,
+            msp_id=context.msp_id,
+            node_id=context.node_id,
+            culprits=tuple(h for h in study.key_holders if h in args.culprits),
+            posted_at=context.now,
+        )
+        key = keys.study_verdict(args.study_id, context.msp_id)
+        context.post(key, verdict, "study.verdict", subject=args.study_id)
+        return Posted(posted_at=context.now)
+
     @transaction("study:Advance")
     def advance(self, context: Context, args: StudyArgs) -> Study:
         study = context.get(keys.study(args.study_id), Study)
@@ -226,6 +259,8 @@ class StudyContract:
             StudyStatus.SUMMED: _agree,
             StudyStatus.AGREED: _decrypt,
             StudyStatus.DECRYPTED: _publish,
+            StudyStatus.DISPUTED: _prove,
+            StudyStatus.JUDGING: _judge,
         }
         return by_stage[study.status](context, study)
 
@@ -241,6 +276,8 @@ class StudyContract:
             attestations=context.all("study-attestation", below, StudyAttestation),
             shares=context.all("study-share", attempt, StudyShare),
             findings=context.all("finding", below, Finding),
+            proofs=context.all("study-proof", below, StudyShareProof),
+            verdicts=context.all("study-verdict", below, StudyShareVerdict),
             result=context.find(keys.study_result(args.study_id), StudyResult),
         )
 
@@ -401,7 +438,8 @@ def _agree(context: Context, study: Study) -> Study:
     if len(agreed) >= needed:
         named = Counter(name for attestation in agreed for name in attestation.unsound)
         unsound = tuple(sorted(name for name, votes in named.items() if votes >= needed))
-        reputation.book_study(context, [d for d in study.deposits if d.dataset_id in unsound])
+        spoiled = [d for d in study.deposits if d.dataset_id in unsound]
+        reputation.book_study(context, spoiled, Evidence.CONTENT)
         holders = _key_holders(plan, tuple(a.msp_id for a in agreed))
         changes = {"attempt": 1, "key_holders": holders, "unsound": unsound}
         return _move(context, study, StudyStatus.AGREED, **changes)
@@ -466,11 +504,38 @@ def _publish(context: Context, study: Study) -> Study:
         return _move(context, study, StudyStatus.PUBLISHED)
     if votes >= needed:
         why = "the shares do not open the agreed sum"
-        return _fail(context, study, Code.DECRYPTION_FAILED, why, ())
+        return _move(context, study, StudyStatus.DISPUTED, reason=why)
     if votes + len(absent) >= needed:
         _await(context, study, absent)
     why = f"{votes} of {needed} decrypted the same sums"
     return _fail(context, study, Code.NO_AGREEMENT, why, absent)
+
+
+def _prove(context: Context, study: Study) -> Study:
+    """Complete when every key holder has proven its share."""
+    wanted = [keys.study_proof(study.study_id, h) for h in study.key_holders]
+    absent = plans.absent(study.key_holders, context.existing(wanted, StudyShareProof))
+    if absent:
+        _await(context, study, absent)
+    return _move(context, study, StudyStatus.JUDGING, unproven=absent)
+
+
+def _judge(context: Context, study: Study) -> Study:
+    """The study has failed either way; what is found is who is at fault."""
+    hospitals, holders = _plan(context, study.terms).hospitals, study.key_holders
+    wanted = [keys.study_verdict(study.study_id, h) for h in hospitals]
+    posted = context.existing(wanted, StudyShareVerdict)
+    if absent := plans.absent(hospitals, posted):
+        _await(context, study, absent)
+    said, proven = [verdict.culprits for verdict in posted], set(holders) - set(study.unproven)
+    found = disputes.unproven(holders, proven, said, len(hospitals))
+    shared = [keys.study_share(study.study_id, study.attempt, h) for h in found]
+    reputation.book_study(context, context.existing(shared, StudyShare), Evidence.SHARE)
+    why = disputes.verdict(study.reason, found, "values are none of honest records")
+    # A hospital is booked once in a transaction.
+    late = tuple(h for h in absent if h not in found)
+    judged = study.model_copy(update={"unproven": found})
+    return _fail(context, judged, Code.DECRYPTION_FAILED, why, late)
 
 
 def _put_result(context: Context, study: Study, sums: tuple[int, ...]) -> None:
@@ -484,6 +549,13 @@ def _put_result(context: Context, study: Study, sums: tuple[int, ...]) -> None:
         published_at=context.now,
     )
     context.put(keys.study_result(study.study_id), result)
+
+
+def _holding(context: Context, study: Study) -> None:
+    if context.msp_id not in study.key_holders:
+        raise MedFabricError(
+            Code.NOT_A_PARTICIPANT, f"those of {', '.join(study.key_holders)} are wanted"
+        )
 
 
 def _in_stage(context: Context, study_id: str, *stage: StudyStatus) -> Study:

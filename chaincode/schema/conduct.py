@@ -30,7 +30,7 @@ from chaincode.schema.rounds import (
     RoundStatus,
     Update,
 )
-from chaincode.schema.studies import Deposit
+from chaincode.schema.studies import Deposit, StudyShare
 
 ONE = 1000
 """An event, in the unit of recent evidence."""
@@ -215,19 +215,20 @@ def after_test(
 
 
 def after_study(
-    unsound: Sequence[Deposit],
+    wrong: Sequence[Deposit | StudyShare],
+    evidence: Evidence,
     find: Callable[[Sequence[Subject]], Sequence[Reputation]],
     now: int,
     classifier: ClassifierTerms | None,
 ) -> list[Reputation]:
-    """The reputations of the hospitals and nodes that handed over to a study what is not proven to
-    be by the rules. It is no round: nothing fades."""
+    """The reputations of the hospitals and nodes that gave to a study what is not proven to be by
+    the rules. It is no round: nothing fades."""
     found: dict[Subject, int] = Counter()
-    for deposit in unsound:
-        found[Rated.HOSPITAL, deposit.msp_id] += 1
-        found[Rated.NODE, node_name(deposit.msp_id, deposit.node_id)] += 1
+    for given in wrong:
+        found[Rated.HOSPITAL, given.msp_id] += 1
+        found[Rated.NODE, node_name(given.msp_id, given.node_id)] += 1
     changed = [
-        book(before, {Evidence.CONTENT: (0, times)}, now, fade=False)
+        book(before, {evidence: (0, times)}, now, fade=False)
         for before in find(sorted(found))
         for times in [found[before.subject, before.subject_id]]
     ]

@@ -110,13 +110,8 @@ def refusal(terms: EncryptionTerms, work: Workload) -> str | None:
             f"a modulus of {bits} bits at degree {terms.poly_modulus_degree} is not "
             f"{terms.security_bits}-bit secure: the homomorphic encryption standard allows {limit}"
         )
-    if (
-        terms.threshold is not None
-        and not work.hospitals < 2 * terms.threshold < 2 * work.hospitals
-    ):
-        return "the threshold must be more than half of the hospitals and fewer than all"
-    if 2 * work.updates > 1 << terms.weight_bits:
-        return "the weights' resolution is too small for so many updates"
+    if wrong := _misfit(terms.threshold, terms.weight_bits, work):
+        return wrong
     if terms.mask_bits > limit:
         return f"masks of {terms.mask_bits} bits are not {terms.security_bits}-bit secure"
     if terms.tied != (terms.mask_bits in MASK_PRIMES):
@@ -161,6 +156,8 @@ def choose(
     Raises:
         MedFabricError: ``PARAMETERS_REFUSED`` with the reason where no terms do.
     """
+    if wrong := _misfit(threshold, weight_bits, work):
+        raise MedFabricError(Code.PARAMETERS_REFUSED, f"{wrong}; change that")
     why = "no ring of the homomorphic encryption standard's table is large enough"
     for bits in sorted(_moduli(), key=lambda bits: (sum(bits), len(bits))):
         degree = _degree(security_bits, sum(bits))
@@ -186,6 +183,21 @@ def choose(
         Code.PARAMETERS_REFUSED,
         f"no encryption terms do: {why}; ask for less security or fewer bits of distance",
     )
+
+
+def _misfit(threshold: int | None, weight_bits: int, work: Workload) -> str | None:
+    """Why no ring does, however large."""
+    if threshold is not None and not work.hospitals < 2 * threshold < 2 * work.hospitals:
+        return (
+            f"of {work.hospitals} hospitals the threshold must be more than half and fewer than "
+            "all (left out: all)"
+        )
+    if 2 * work.updates > 1 << weight_bits:
+        return (
+            f"the weights' resolution of {weight_bits} bits is too small for {work.updates} "
+            f"updates: it does for {(1 << weight_bits) // 2}"
+        )
+    return None
 
 
 def most_levels(mask_bits: int, weight_bits: int) -> int:
@@ -241,8 +253,7 @@ def statistical_bits(terms: EncryptionTerms, work: Workload) -> int:
     """
     coefficients = terms.poly_modulus_degree * work.rounds
     if terms.threshold is None:
-        told = 4**SHARE_MASK_BITS
-        coefficients = -(-coefficients * (told + SHARE_PROOF_ROWS // 2) // told)
+        coefficients = told_with_proof(coefficients)
     else:
         # Each time that a key holder drops out, or is left out because its share may be wrong, the
         # others share in the same sum once more.
@@ -252,9 +263,29 @@ def statistical_bits(terms: EncryptionTerms, work: Workload) -> int:
     return terms.flood_bits + 1 - -(-product // 2)
 
 
+def told_with_proof(coefficients: int, attempts: int = 1) -> int:
+    """How many coefficients' noise is told by shares of each in so many attempts, and by a proof of
+    the last one's; see :func:`statistical_bits`."""
+    mask = 1 << (2 * SHARE_MASK_BITS)
+    return -(-coefficients * (attempts * mask + SHARE_PROOF_ROWS // 2) // mask)
+
+
 def largest_flood(flood_bits: int) -> int:
     """Bound on a coefficient of a share's flooding noise."""
     return 4 << flood_bits
+
+
+def proven_flood(flood_bits: int) -> int:
+    """The same of a share that is proven: the largest answer and the largest mask together."""
+    largest = largest_flood(flood_bits)
+    return largest + (2 * largest << SHARE_MASK_BITS)
+
+
+def proven_products(degree: int, hospitals: int, weight: int) -> int:
+    """Bound on twice a sum's own noise where of the hospitals' secrets and errors is known what
+    their shares' proofs show; ``weight``: of all its ciphertexts together. See
+    :func:`largest_noise`."""
+    return hospitals * weight * degree * largest_sound(degree) << (SHARE_ANSWER_BITS + 3)
 
 
 def largest_noise(terms: EncryptionTerms, holders: int, hospitals: int) -> int:
@@ -267,12 +298,10 @@ def largest_noise(terms: EncryptionTerms, holders: int, hospitals: int) -> int:
     """
     # The sum's own is 16 times its bound's root mean square at most: 2^-180 otherwise.
     own = 16 << ((_square(terms, hospitals).bit_length() + 1) // 2)
-    flood = largest_flood(terms.flood_bits)
-    if terms.threshold is None:
-        flood += 2 * flood << SHARE_MASK_BITS
-        products = terms.poly_modulus_degree * _largest_sound(terms)
-        own += hospitals * products << (SHARE_ANSWER_BITS + 3 + terms.weight_bits)
-    return holders * flood + own
+    if terms.threshold is not None:
+        return holders * largest_flood(terms.flood_bits) + own
+    own += proven_products(terms.poly_modulus_degree, hospitals, 1 << terms.weight_bits)
+    return holders * proven_flood(terms.flood_bits) + own
 
 
 def error_nano(terms: EncryptionTerms) -> int:
@@ -287,13 +316,13 @@ def _error_nano(clip_micro: int, levels: int, weight_bits: int) -> int:
 
 def _square(terms: EncryptionTerms, hospitals: int) -> int:
     """Mean square of a sum's own noise, at most; see :func:`statistical_bits`."""
-    products = terms.poly_modulus_degree * _largest_sound(terms) ** 2
+    products = terms.poly_modulus_degree * largest_sound(terms.poly_modulus_degree) ** 2
     return 64 * hospitals * products << (2 * terms.weight_bits)
 
 
-def _largest_sound(terms: EncryptionTerms) -> int:
+def largest_sound(degree: int) -> int:
     """B: bound on u' and e' of twice a ciphertext that is proven sound."""
-    return 2 * terms.poly_modulus_degree << PROOF_MASK_BITS
+    return 2 * degree << PROOF_MASK_BITS
 
 
 def _noise(terms: EncryptionTerms, work: Workload) -> int:

@@ -337,6 +337,14 @@ def study_share(study_id: str, attempt: int, msp_id: str) -> Key:
     return ("study-share", (study_id, _padded(attempt), msp_id))
 
 
+def study_proof(study_id: str, msp_id: str) -> Key:
+    return ("study-proof", (study_id, msp_id))
+
+
+def study_verdict(study_id: str, msp_id: str) -> Key:
+    return ("study-verdict", (study_id, msp_id))
+
+
 def finding(study_id: str, msp_id: str) -> Key:
     return ("finding", (study_id, msp_id))
 

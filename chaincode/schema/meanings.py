@@ -428,6 +428,8 @@ MEANINGS: Mapping[str, Meaning | None] = {
     ),
     "study-attestation": _posted(("sum_sha256",), _IN_STUDY),
     "study-share": _posted(("sum_sha256", "share.sha256"), _IN_STUDY, content="share"),
+    "study-proof": _posted(("proof.sha256",), _IN_STUDY, content="proof"),
+    "study-verdict": _posted(("culprits",), _IN_STUDY),
     "finding": _posted((), _IN_STUDY),
     "study-result": Meaning(
         CoreType.ENTITY,

@@ -3,6 +3,7 @@
 Owners encrypt, record by record, whole numbers and their products under a plan's collective key and
 hand the ciphertexts to a holder, who has no key. The holder adds those of the records it chooses;
 the others do so again and attest the sum; the key's hospitals decrypt it, and nothing else, once.
+Where their shares decrypt nothing, each proves its own (:mod:`chaincode.schema.disputes`).
 What is decrypted are exact sums of whole numbers, or, where the study has terms of privacy, sums
 with noise of which nobody knows all: all statistics follow from them, see :mod:`client.findings`.
 
@@ -37,7 +38,15 @@ from chaincode.schema.base import (
 )
 from chaincode.schema.data import Category, DataTerms, Feature
 from chaincode.schema.datasets import NoisedSums, StudySpending
-from chaincode.schema.encryption import PROOF_MASK_BITS, EncryptionTerms
+from chaincode.schema.disputes import Culprits
+from chaincode.schema.encryption import (
+    PROOF_MASK_BITS,
+    EncryptionTerms,
+    largest_sound,
+    proven_flood,
+    proven_products,
+    told_with_proof,
+)
 
 LARGEST_SUM = 2**53 - 1
 _HEADER_BYTES = 52
@@ -64,6 +73,8 @@ class StudyStatus(StrEnum):
     SUMMED = "SUMMED"
     AGREED = "AGREED"
     DECRYPTED = "DECRYPTED"
+    DISPUTED = "DISPUTED"
+    JUDGING = "JUDGING"
     PUBLISHED = "PUBLISHED"
     REJECTED = "REJECTED"
     FAILED = "FAILED"
@@ -357,20 +368,23 @@ def statistical_bits(study: StudyTerms, plan: EncryptionTerms, hospitals: int) -
 
     As :func:`chaincode.schema.encryption.statistical_bits`, with these in place of a round's: a
     record's ciphertext is added with weight 1 or -1, at most ``most_records`` of them, whether they
-    stand in one ciphertext or in many; the shares tell as many coefficients as there are terms.
+    stand in one ciphertext or in many; the shares tell as many coefficients as there are terms. In
+    the last attempt each key holder may have to prove its share.
     """
     square = _mean_square(study, plan, hospitals)
     # Each time that a key holder stays away, the others share in the same sum once more.
     attempts = hospitals - (plan.threshold or hospitals) + 1
-    product = (square * len(terms_of(study)) * attempts - 1).bit_length()
+    product = (square * told_with_proof(len(terms_of(study)), attempts) - 1).bit_length()
     return study.flooding.flood_bits + 1 - -(-product // 2)
 
 
 def fitted(study: StudyTerms, plan: EncryptionTerms, hospitals: int) -> StudyTerms | None:
     """The study with as much flooding as the plan's key allows; None where that is not enough."""
     for flood in range(_LARGEST_FLOOD, 9, -1):
-        scale = flood + (plan.threshold or hospitals).bit_length() + 3
-        flooding = Flooding(scale_bits=scale, flood_bits=flood, statistical_bits=20)
+        flooding = study.flooding.model_copy(update={"flood_bits": flood, "statistical_bits": 20})
+        tried = study.model_copy(update={"flooding": flooding})
+        scale = largest_noise(tried, plan, hospitals).bit_length()
+        flooding = flooding.model_copy(update={"scale_bits": scale})
         tried = study.model_copy(update={"flooding": flooding})
         if refusal(tried, plan, hospitals) is None:
             told = {"statistical_bits": min(statistical_bits(tried, plan, hospitals), 128)}
@@ -397,17 +411,22 @@ def _limits(study: StudyTerms, number: int) -> list[tuple[int, int]]:
 def _mean_square(study: StudyTerms, plan: EncryptionTerms, hospitals: int) -> int:
     """Of the noise of twice a sum of ciphertexts that are proven sound, at most."""
     degree = plan.poly_modulus_degree
-    largest = 2 * degree << PROOF_MASK_BITS
-    most_rows = study.most_records + len(study.datasets) * (study.privacy is not None)
-    return 64 * degree * hospitals * largest**2 * most_rows**2
+    return 64 * degree * hospitals * largest_sound(degree) ** 2 * _most_rows(study) ** 2
 
 
 def largest_noise(study: StudyTerms, plan: EncryptionTerms, hospitals: int) -> int:
-    """Bound on a coefficient's noise in twice a decrypted sum."""
+    """Bound on a coefficient's noise in twice a decrypted sum, for whatever can be proven of its
+    shares; see :func:`chaincode.schema.encryption.largest_noise`."""
     # As for rounds: 16 times its bound's root mean square, 2^-180 otherwise.
     own = 16 << -(-_mean_square(study, plan, hospitals).bit_length() // 2)
-    holders = plan.threshold or hospitals
-    return holders * (4 << study.flooding.flood_bits) + own
+    if plan.threshold is None:
+        own += proven_products(plan.poly_modulus_degree, hospitals, _most_rows(study))
+    return (plan.threshold or hospitals) * proven_flood(study.flooding.flood_bits) + own
+
+
+def _most_rows(study: StudyTerms) -> int:
+    """Rows that are added up, at most."""
+    return study.most_records + len(study.datasets) * (study.privacy is not None)
 
 
 # sizes
@@ -563,7 +582,8 @@ class Study(Language):
     ``records``: how many the sum is of. ``unsound`` are datasets that it is not of, because an
     agreement of hospitals found no proof that they were encrypted by the rules. ``key_holders``
     decrypt it; a further ``attempt`` is made without those who were ``silent`` in one before.
-    ``absent``: whom the last stage that lapsed went without."""
+    ``unproven`` are key holders whose share is not shown to be right, where the shares decrypt
+    nothing. ``absent``: whom the last stage that lapsed went without."""
 
     study_id: Id
     terms: StudyTerms
@@ -581,6 +601,7 @@ class Study(Language):
     attempt: Attempt = 0
     key_holders: tuple[MspId, ...] = ()
     silent: tuple[MspId, ...] = ()
+    unproven: tuple[MspId, ...] = ()
     absent: tuple[MspId, ...] = ()
     failure: Name | None = None
     reason: Reason = ""
@@ -638,6 +659,26 @@ class StudyShare(Language):
     node_id: Name
     sum_sha256: Sha256
     share: ContentRef
+    posted_at: Seconds
+
+
+class StudyShareProof(Language):
+    """A key holder's proof that its decryption share is right (``trainer.privacy.shareproof``)."""
+
+    study_id: Id
+    msp_id: MspId
+    node_id: Name
+    proof: ContentRef
+    posted_at: Seconds
+
+
+class StudyShareVerdict(Language):
+    """Whose proofs this hospital finds not to hold, having checked every one for itself."""
+
+    study_id: Id
+    msp_id: MspId
+    node_id: Name
+    culprits: Culprits
     posted_at: Seconds
 
 
@@ -731,6 +772,16 @@ class FindArgs(Language):
     sums: Sums
 
 
+class ProveStudyShareArgs(Language):
+    study_id: Id
+    proof: ContentRef
+
+
+class JudgeStudySharesArgs(Language):
+    study_id: Id
+    culprits: Culprits
+
+
 # Results
 
 
@@ -743,6 +794,8 @@ class StudyView(Language):
     attestations: tuple[StudyAttestation, ...]
     shares: tuple[StudyShare, ...]
     findings: tuple[Finding, ...]
+    proofs: tuple[StudyShareProof, ...] = ()
+    verdicts: tuple[StudyShareVerdict, ...] = ()
     result: StudyResult | None
 
 

@@ -1104,6 +1104,22 @@ _ROWS = (
         "Say what the shares decrypt, or by no sums that they decrypt nothing.",
     ),
     Transaction(
+        "study:Prove",
+        w.ProveStudyShareArgs,
+        r.Posted,
+        VALIDATOR,
+        True,
+        "Prove this hospital's decryption share of a study whose shares decrypt nothing.",
+    ),
+    Transaction(
+        "study:Judge",
+        w.JudgeStudySharesArgs,
+        r.Posted,
+        VALIDATOR,
+        True,
+        "Say whose proofs of decryption shares do not hold, having checked them all.",
+    ),
+    Transaction(
         "study:Advance",
         w.StudyArgs,
         w.Study,

@@ -252,6 +252,15 @@ class Reader:
         for key, entry in self._ledger.state.range(NAMESPACE, prefix, prefix + "\U0010ffff"):
             yield model.model_validate_json(whole(keys.parted(key), entry.value))
 
+    def posted(self, block: int, kind: str, model: type[Asset], *parts: str) -> Iterator[Asset]:
+        """What stood on the ledger before a block, as first written: what a transaction reads is
+        not of its own block."""
+        prefix = keys.composite((kind, parts))
+        for key, _ in self._ledger.state.range(NAMESPACE, prefix, prefix + "\U0010ffff"):
+            first = self._ledger.writings[key][0]
+            if first.block < block:
+                yield model.model_validate_json(whole(keys.parted(key), first.value or b""))
+
     def reputations(self) -> Iterator[Reputation]:
         """All that are kept."""
         prefix = keys.composite(("reputation", ()))

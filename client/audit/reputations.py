@@ -35,7 +35,7 @@ from chaincode.schema.rounds import (
     Update,
 )
 from chaincode.schema.stored import whole
-from chaincode.schema.studies import Study, StudyStatus
+from chaincode.schema.studies import Deposit, Study, StudyShare, StudyStatus
 from client.audit.lineage import Reader
 from client.audit.proof import Finding, Ledger, Writing
 
@@ -123,8 +123,16 @@ class _Books:
         self._missed([msp_id for msp_id in study.silent if msp_id not in before.silent], now)
         if study.unsound and not before.unsound:
             unsound = [d for d in study.deposits if d.dataset_id in study.unsound]
-            after = conduct.after_study(unsound, self._find, now, self._classifier)
-            self._known |= {(r.subject, r.subject_id): r for r in after}
+            self._given(unsound, Evidence.CONTENT, now)
+        if study.status is StudyStatus.FAILED:
+            place = keys.study_share(study.study_id, study.attempt, "")[1][:-1]
+            shares = self._reader.all("study-share", StudyShare, *place)
+            wrong = [share for share in shares if share.msp_id in study.unproven]
+            self._given(wrong, Evidence.SHARE, now)
+
+    def _given(self, wrong: Sequence[Deposit | StudyShare], evidence: Evidence, now: int) -> None:
+        after = conduct.after_study(wrong, evidence, self._find, now, self._classifier)
+        self._known |= {(r.subject, r.subject_id): r for r in after}
 
     def _missed(self, hospitals: Sequence[str], now: int) -> None:
         for msp_id in hospitals:

@@ -5,12 +5,11 @@ hold."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import TypeVar
 
-from chaincode.schema import keys
+from chaincode.schema import disputes, keys
 from chaincode.schema.base import Language
 from chaincode.schema.ceremonies import Ceremony
 from chaincode.schema.disputes import ShareProof, ShareVerdict
@@ -30,7 +29,7 @@ from chaincode.schema.rounds import (
 from chaincode.schema.stored import whole
 from chaincode.schema.sums import attested_sha256
 from client.audit.lineage import Reader
-from client.audit.proof import NAMESPACE, Finding, Ledger, Writing
+from client.audit.proof import Finding, Ledger, Writing
 
 Asset = TypeVar("Asset", bound=Language)
 
@@ -106,18 +105,12 @@ class _Round:
     def _unproven(self, round_: Round, block: int) -> tuple[str, ...]:
         """Key holders without a proof before a block, or found out by most hospitals."""
         proven = {proof.msp_id for proof in self._posted("share-proof", ShareProof, block)}
-        said = self._posted("share-verdict", ShareVerdict, block)
-        tally = Counter(culprit for verdict in said for culprit in verdict.culprits)
-        most = len(self._terms.hospitals)
-        return tuple(h for h in round_.key_holders if h not in proven or 2 * tally[h] > most)
+        said = [verdict.culprits for verdict in self._posted("share-verdict", ShareVerdict, block)]
+        return disputes.unproven(round_.key_holders, proven, said, len(self._terms.hospitals))
 
     def _posted(self, kind: str, model: type[Asset], block: int) -> Iterator[Asset]:
-        """What stood on the ledger before a block: what a transaction reads is not of its own."""
-        prefix = keys.composite((kind, keys.round_(*self._place)[1]))
-        for key, _ in self._ledger.state.range(NAMESPACE, prefix, prefix + "\U0010ffff"):
-            first = self._ledger.writings[key][0]
-            if first.block < block:
-                yield model.model_validate_json(whole(keys.parted(key), first.value or b""))
+        place = keys.round_(*self._place)[1]
+        return Reader(self._ledger).posted(block, kind, model, *place)
 
     def _finding(self, why: str, writing: Writing) -> Finding:
         plan_id, number = self._place

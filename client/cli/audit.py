@@ -177,7 +177,7 @@ def _prove(folder: Path, genesis: Path, height: int | None) -> tuple[Verdict, Le
 
 def _deeper(ledger: Ledger, model: Path | None) -> list[dict[str, Any]]:
     from chaincode.schema.errors import MedFabricError
-    from client.audit import graph, handovers, reputations, rounds
+    from client.audit import graph, handovers, reputations, rounds, studies
     from client.audit import lineage as lineages
 
     findings = [vars(finding) for finding in lineages.check_privacy(ledger)]
@@ -185,6 +185,7 @@ def _deeper(ledger: Ledger, model: Path | None) -> list[dict[str, Any]]:
     findings += [vars(finding) for finding in reputations.check(ledger)]
     findings += [vars(finding) for finding in rounds.check(ledger)]
     findings += [vars(finding) for finding in handovers.check(ledger)]
+    findings += [vars(finding) for finding in studies.check(ledger)]
     if model is not None:
         try:
             lineages.of(ledger, lineages.address_of(model))

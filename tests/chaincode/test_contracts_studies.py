@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -12,7 +13,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.masking import bring, masked_terms
 from support.replayed import proven
-from support.scenario import BAD, HOSPITALS, Scenario, at, dataset_args, dataset_of, sha, terms
+from support.scenario import (
+    BAD,
+    HOSPITALS,
+    Scenario,
+    at,
+    dataset_args,
+    dataset_of,
+    ref,
+    sha,
+    terms,
+)
 from support.studies import (
     DATA,
     HELD,
@@ -25,7 +36,7 @@ from support.studies import (
     sum_args,
 )
 
-from chaincode.schema import accounting, keys, studies
+from chaincode.schema import accounting, canonical, keys, studies
 from chaincode.schema.encryption import EncryptionTerms
 from chaincode.schema.errors import Code
 from chaincode.schema.studies import (
@@ -40,6 +51,7 @@ from chaincode.schema.studies import (
 )
 from chaincode.shim.stub import composite_key
 from client.audit import reputations
+from client.audit import studies as audited
 
 ONE, TWO, THREE, FOUR = HOSPITALS
 PLAN = terms().model_copy(update={"encryption": EncryptionTerms(threshold=3)})
@@ -335,12 +347,86 @@ def test_sums_that_no_records_give_are_refused(sums: list[int], code: int | None
     assert error.code == Code.BAD_ARGUMENT
 
 
-def test_shares_that_decrypt_nothing_end_the_study() -> None:
+def judging(who: tuple[str, ...] = (ONE, TWO, THREE)) -> Steps:
+    """The shares of three decrypted nothing; so many of them proved theirs in time."""
     steps = begun("DECRYPTED")
     for hospital in HOSPITALS:
         steps.made.do(hospital, "study:Find", {**steps.which, "sums": []})
+    assert steps.advance()["status"] == "DISPUTED"
+    for hospital in who:
+        steps.prove(hospital)
+    if len(who) < 3:
+        assert steps.made.refused(ONE, "study:Advance", steps.which).code == Code.NOT_YET
+        steps.made.wait()
+    assert steps.advance()["status"] == "JUDGING"
+    return steps
 
-    assert steps.advance()["failure"] == Code.DECRYPTION_FAILED
+
+def shares_of(steps: Steps, subject: str, name: str) -> int:
+    """Wrong ones that were booked."""
+    raw = steps.made.ledger.state.get(composite_key(*keys.reputation(subject, name)), b"{}")
+    return int(json.loads(raw).get("tallies", {}).get("share", {BAD: 0})[BAD])
+
+
+def test_whose_share_is_not_shown_to_be_right_is_named_and_booked() -> None:
+    steps = judging(who=(ONE, TWO))
+    steps.judge({ONE: [TWO], TWO: [FOUR], FOUR: [TWO, ONE]})
+    steps.made.wait()
+
+    failed = steps.advance()
+
+    assert (failed["status"], failed["failure"]) == ("FAILED", Code.DECRYPTION_FAILED)
+    # THREE gave neither proof nor verdict, and is booked for the worse of both.
+    assert (failed["unproven"], failed["absent"]) == ([THREE], [])
+    assert failed["reason"].endswith(f"; not shown to be right: that of {THREE}")
+    assert [shares_of(steps, "hospital", h) for h in HOSPITALS] == [0, 0, 1, 0]
+    assert shares_of(steps, "node", f"{THREE}/node1") == 1
+    ledger = proven(steps.made.ledger)
+    assert [*reputations.check(ledger), *audited.check(ledger)] == []
+
+
+def test_most_hospitals_name_whose_proof_does_not_hold() -> None:
+    steps = judging()
+    steps.judge({ONE: [TWO], THREE: [TWO], FOUR: [TWO, ONE], TWO: []})
+
+    assert steps.advance()["unproven"] == [TWO]
+    ledger = proven(steps.made.ledger)
+    assert list(audited.check(ledger)) == []
+    writings = ledger.writings[composite_key(*keys.study(STUDY.study_id))]
+    for named in ([], [ONE, TWO], [THREE]):
+        told = json.loads(writings[-1].value or b"") | {"unproven": named}
+        writings[-1] = replace(writings[-1], value=canonical.dumps(told))
+        (finding,) = audited.check(ledger)
+        assert finding.message == "study study-1: whom it names does not follow from proofs"
+
+
+def test_where_all_shares_are_proven_nobody_is_named_and_who_judges_late_missed_a_duty() -> None:
+    steps = judging()
+    steps.judge({ONE: [], TWO: [THREE], THREE: [TWO]})
+    steps.made.wait()
+
+    failed = steps.advance()
+
+    assert (failed["unproven"], failed["absent"]) == ([], [FOUR])
+    assert failed["reason"].endswith("each is proven, so values are none of honest records")
+    assert [shares_of(steps, "hospital", h) for h in HOSPITALS] == [0, 0, 0, 0]
+
+
+def test_who_did_not_share_proves_nothing_and_nothing_is_proven_twice_or_early() -> None:
+    steps = begun("DECRYPTED")
+    proof = {**steps.which, "proof": ref("proof")}
+    assert steps.made.refused(ONE, "study:Prove", proof).code == Code.BAD_STATE
+    judged = {**steps.which, "culprits": [TWO]}
+    assert steps.made.refused(ONE, "study:Judge", judged).code == Code.BAD_STATE
+    for hospital in HOSPITALS:
+        steps.made.do(hospital, "study:Find", {**steps.which, "sums": []})
+    steps.advance()
+    steps.prove(ONE)
+
+    assert steps.made.refused(ONE, "study:Prove", proof).code == Code.DUPLICATE_CONTRIBUTION
+    assert steps.made.refused(FOUR, "study:Prove", proof).code == Code.NOT_A_PARTICIPANT
+    steps.made.wait()
+    assert steps.made.refused(TWO, "study:Prove", proof).code == Code.DEADLINE_PASSED
 
 
 def test_a_study_is_refused_by_vote() -> None:

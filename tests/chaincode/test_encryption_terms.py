@@ -179,6 +179,8 @@ def test_what_cannot_be_is_refused_with_the_reason() -> None:
         choose(WORK, clip_micro=8_000_000, error_nano=1)
     with pytest.raises(MedFabricError, match=r"MF-6006.*threshold"):
         choose(WORK, clip_micro=8_000_000, error_nano=10_000, threshold=2)
+    with pytest.raises(MedFabricError, match=r"resolution of 10 bits .* 600 updates.*change that"):
+        choose(Workload(4, 600, 10, 3), clip_micro=8_000_000, error_nano=10_000)
 
 
 def test_the_statistical_distance_is_the_formula_s() -> None:

@@ -3,7 +3,6 @@ content that was tampered with, are named on the ledger."""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,8 @@ from support.training import (
     everyone_decrypts,
     proven,
     soon_over,
+    start_strange,
+    strange_agent,
     tied,
     training,
     two_are_enough,
@@ -25,13 +26,10 @@ from chaincode.schema.reputation import Evidence, Rated
 from chaincode.schema.rounds import RoundStatus, RoundView
 from client.audit import graph, lineage, reputations, rounds
 from demo import run as demo
-from demo.run import Run
-from network.processes import Spec
 from network.topology import Kind
 
 _EXPLODING, _LYING, _SPOILING, _UNSOUND = (
-    Path(__file__).parents[1] / "support" / f"{name}_agent.py"
-    for name in ("exploding", "lying", "spoiling", "unsound")
+    strange_agent(name) for name in ("exploding", "lying", "spoiling", "unsound")
 )
 LEDGER = {Kind.DEVNET: ["devnet"], Kind.FABRIC: ["hospital4.peer", "hospital4.orderer"]}
 """Processes that keep the ledger."""
@@ -138,7 +136,7 @@ def test_updates_that_cannot_be_summed_are_dropped_and_the_round_goes_on(
     two_are_enough(monkeypatch)
     tied(monkeypatch)
     with training(tmp_path / "run", kind, rounds=1, stage_seconds=30, start=False) as run:
-        _start(run, {"hospital3": _SPOILING, "hospital4": _UNSOUND})
+        start_strange(run, {"hospital3": _SPOILING, "hospital4": _UNSOUND})
         view = until(run, 1, ended)
         contents = {
             hospital.msp_id: run.ledger.reputations.get(
@@ -185,7 +183,7 @@ def test_who_gives_a_wrong_share_is_named_where_everybody_is_needed(
 ) -> None:
     everyone_decrypts(monkeypatch)
     with training(tmp_path / "run", kind, rounds=1, stage_seconds=60, start=False) as run:
-        _start(run, {"hospital4": _LYING})
+        start_strange(run, {"hospital4": _LYING})
         failed = until(run, 1, ended)
         address = demo.plan(run).model_sha256
         liar = run.hospitals[3].msp_id
@@ -219,7 +217,7 @@ def test_who_gives_wrong_shares_is_found_where_others_can_decrypt(
 ) -> None:
     all_attest(monkeypatch)
     with training(tmp_path / "run", kind, rounds=1, stage_seconds=60, start=False) as run:
-        _start(run, {"hospital2": _LYING})
+        start_strange(run, {"hospital2": _LYING})
         view = until(run, 1, ended)
         liar, honest = run.hospitals[1].msp_id, run.hospitals[0].msp_id
         known = {
@@ -235,17 +233,6 @@ def test_who_gives_wrong_shares_is_found_where_others_can_decrypt(
     assert (shares[honest].good, shares[honest].bad) == (1, 0)
 
 
-def _start(run: Run, strange: dict[str, Path]) -> None:
-    """All agents; of these hospitals other ones, in their place and stopped with the others."""
-    for hospital in run.hospitals:
-        if hospital.slug not in strange:
-            run.agents.restart(hospital.slug)
-            continue
-        command = [sys.executable, str(strange[hospital.slug])]
-        home = run.agents.home(hospital.slug)
-        run.network.processes.start(Spec(f"{hospital.slug}.agent", command, {}, home))
-
-
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("kind", KINDS)
 def test_update_that_is_no_number_stays_home_and_the_round_goes_on(
@@ -253,7 +240,7 @@ def test_update_that_is_no_number_stays_home_and_the_round_goes_on(
 ) -> None:
     with training(tmp_path / "run", kind, rounds=1, stage_seconds=100, start=False) as run:
         broken = run.hospitals[3]
-        _start(run, {broken.slug: _EXPLODING})
+        start_strange(run, {broken.slug: _EXPLODING})
         view = until(run, 1, ended)
         accounts = run.ledger.datasets.privacy().accounts
 

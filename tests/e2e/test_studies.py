@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from support.networks import KINDS
-from support.training import proven, training
+from support.training import everyone_decrypts, proven, start_strange, strange_agent, training
 
 from chaincode.schema import studies
 from chaincode.schema.consortium import Subject
@@ -25,7 +25,8 @@ from chaincode.schema.studies import (
     StudyTerms,
     StudyView,
 )
-from client.audit import reputations
+from client.audit import graph, reputations
+from client.audit import studies as audited
 from client.consortium import Consortium
 from client.findings import Findings, findings
 from demo import run as demo
@@ -137,6 +138,35 @@ def test_a_running_consortium_studies_records_that_their_holder_cannot_read(
     assert spent == {name: [told] for name in datasets}
     assert told <= EPSILON_MICRO
     assert list(reputations.check(ledger)) == []
+
+
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("kind", KINDS)
+def test_who_gives_a_wrong_share_of_a_study_is_named(
+    kind: Kind, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(presets, "plan", _untrained)
+    everyone_decrypts(monkeypatch)
+    with training(tmp_path, kind, rounds=1, stage_seconds=60, start=False) as run:
+        start_strange(run, {"hospital2": strange_agent("lying")})
+        _until(lambda: demo.plan(run).status is PlanStatus.ACTIVE)
+        terms, liar = _terms(run, noised=False), run.hospitals[1].msp_id
+        _agree(run, {hospital.msp_id: hospital.admin for hospital in run.hospitals}, terms)
+
+        def view() -> StudyView:
+            return run.ledger.studies.get(study_id=terms.study_id)
+
+        _until(lambda: view().study.status in (StudyStatus.PUBLISHED, StudyStatus.FAILED))
+        failed, ledger = view(), proven(run, tmp_path / "blocks")
+
+    assert failed.study.status is StudyStatus.FAILED
+    assert failed.study.failure == "MF-5010"
+    assert failed.study.reason.endswith(f"not shown to be right: that of {liar}")
+    # It posted a proof; the others found that it does not hold, and nobody waited for a deadline.
+    assert (failed.study.unproven, failed.study.absent) == ((liar,), ())
+    assert len(failed.proofs) == len(failed.verdicts) == 4
+    assert {v.culprits for v in failed.verdicts if v.msp_id != liar} == {(liar,)}
+    assert [*audited.check(ledger), *reputations.check(ledger), *graph.check(ledger)] == []
 
 
 def _found(view: StudyView) -> tuple[Findings, tuple[int, ...]]:

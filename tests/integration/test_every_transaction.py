@@ -146,6 +146,8 @@ WRONG: dict[str, tuple[dict[str, Any], Code]] = {
     "study:Attest": ({}, Code.BAD_STATE),
     "study:SubmitShare": ({}, Code.BAD_STATE),
     "study:Find": ({}, Code.BAD_STATE),
+    "study:Prove": ({}, Code.BAD_STATE),
+    "study:Judge": ({}, Code.BAD_STATE),
     "study:Advance": ({}, Code.ALREADY),
     "private:Keep": ({}, Code.BAD_ARGUMENT),
     "private:Purge": ({"subject": "nobody-knows"}, Code.NOT_FOUND),

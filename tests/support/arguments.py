@@ -271,5 +271,7 @@ EXAMPLES: dict[str, Callable[[], dict[str, Any]]] = {
         "share": _ref(),
     },
     "FindArgs": lambda: {"study_id": STUDY, "sums": [1]},
+    "ProveStudyShareArgs": lambda: {"study_id": STUDY, "proof": _ref()},
+    "JudgeStudySharesArgs": lambda: {"study_id": STUDY, "culprits": []},
     "AccessPageArgs": lambda: {"hospital": ONE},
 }

@@ -148,6 +148,14 @@ class Steps:
         for hospital in HOSPITALS:
             self.made.do(hospital, "study:Find", {**self.which, "sums": found_sums(self.terms)})
 
+    def prove(self, hospital: str) -> None:
+        proof = {"proof": ref(f"proof {hospital}")}
+        self.made.do(hospital, "study:Prove", {**self.which, **proof})
+
+    def judge(self, verdicts: dict[str, list[str]]) -> None:
+        for hospital, culprits in verdicts.items():
+            self.made.do(hospital, "study:Judge", {**self.which, "culprits": culprits})
+
     def advance(self) -> dict[str, Any]:
         return self.made.do(HOSPITALS[1], "study:Advance", self.which)
 

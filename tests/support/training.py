@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ from client.connection import Connection
 from client.identity import Identity
 from demo import run as demo
 from demo.run import PLAN_ID, Options, Run
+from network.processes import Spec
 from network.topology import Kind
 from support.forked import processes_forked
 from trainer import presets
@@ -103,6 +105,22 @@ def _participating(monkeypatch: pytest.MonkeyPatch, **changes: int) -> None:
 def _planning(monkeypatch: pytest.MonkeyPatch, changed: Callable[[PlanTerms], PlanTerms]) -> None:
     agreed = presets.plan
     monkeypatch.setattr(presets, "plan", lambda *args, **named: changed(agreed(*args, **named)))
+
+
+def strange_agent(name: str) -> Path:
+    """A program that a node may run in place of its agent."""
+    return Path(__file__).parent / f"{name}_agent.py"
+
+
+def start_strange(run: Run, strange: dict[str, Path]) -> None:
+    """All agents; of these hospitals other ones, in their place and stopped with the others."""
+    for hospital in run.hospitals:
+        if hospital.slug not in strange:
+            run.agents.restart(hospital.slug)
+            continue
+        command = [sys.executable, str(strange[hospital.slug])]
+        home = run.agents.home(hospital.slug)
+        run.network.processes.start(Spec(f"{hospital.slug}.agent", command, {}, home))
 
 
 def until(

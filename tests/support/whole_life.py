@@ -281,6 +281,16 @@ def _studies(life: Scenario) -> None:
     account = life.do(FOUR, "dataset:Get", {"dataset_id": dataset_of(TWO)})["account"]
     assert [told["study_id"] for told in account["studies"]] == [steps.terms.study_id]
 
+    disputed = Steps(life, TRAINED, study_terms(TRAINED, "study-3", **long)).to("DECRYPTED")
+    for hospital in HOSPITALS:
+        life.do(hospital, "study:Find", {**disputed.which, "sums": []})
+    disputed.advance()
+    for hospital in HOSPITALS:
+        disputed.prove(hospital)
+    disputed.advance()
+    disputed.judge({hospital: [FOUR] for hospital in HOSPITALS})
+    assert disputed.advance()["unproven"] == [FOUR]
+
 
 def _dealing(life: Scenario) -> None:
     plan = DEALT[2]

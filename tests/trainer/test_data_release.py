@@ -16,7 +16,7 @@ from support.scenario import HOSPITALS, Scenario, at, dataset_args, dataset_of
 from chaincode.schema import accounting, canonical
 from chaincode.schema.data import Category, DataTerms, Feature
 from chaincode.schema.datasets import DatasetView, Release
-from chaincode.schema.errors import MedFabricError
+from chaincode.schema.errors import Code, MedFabricError
 from trainer import attacks
 from trainer.data import release
 from trainer.data.dataset import Recorded, Source, describe
@@ -193,12 +193,14 @@ def test_the_command_gives_out_only_what_the_ledger_charged(
     monkeypatch.setattr(main.Consortium, "connect", lambda *_: _Ledger(scenario))
     out = tmp_path / "out.csv"
 
-    def release_() -> dict[str, Any]:
+    def release_(to: Path | None = out) -> dict[str, Any]:
         files = tmp_path / "node.json", tmp_path / "terms.json"
-        return main.release_data(*files, "one", 2_000_000, out)
+        return main.release_data(*files, "one", 2_000_000, to)
 
-    made = release_()
-    assert release_() == made
+    made = release_(None)
+    assert release_(None) == made
+    with pytest.raises(MedFabricError, match=f"{Code.NOT_YET}.*before it is charged"):
+        release_()
     assert not out.exists()
     scenario.do(ONE, "dataset:Release", made)
 

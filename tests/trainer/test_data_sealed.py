@@ -274,6 +274,7 @@ def test_a_node_seals_and_reseals_at_the_command_line(tmp_path):
     file.write_text(json.dumps(config))
     assert run("data", file, tmp_path / "terms.json") == (0, described)
     assert run("statistics", file, tmp_path / "terms.json")[1]["samples"] == 20
+    assert run("data-report", file, tmp_path / "terms.json")[1]["records"] == 20
     both = run("reseal", file, tmp_path / "sealed", "--for", tmp_path / "other.pem")[1]
     assert both["sealed_for"] == sorted([MINE.public_key_sha256, OTHER.public_key_sha256])
     alone = run("reseal", file, tmp_path / "sealed", "--new-key")[1]

@@ -17,7 +17,7 @@ from chaincode.schema.disputes import ShareVerdict
 from chaincode.schema.errors import Code, MedFabricError
 from chaincode.schema.plans import Participant, PlanTerms
 from chaincode.schema.rounds import Objection, RoundStatus, RoundView, WholeRound
-from trainer.node.disputes import Disputes
+from trainer.node.disputes import Disputes, Proofs
 from trainer.node.duties import Duty, Me, Snapshot, Task, duties
 from trainer.privacy.sampling import fresh
 from trainer.privacy.shareproof import ShareProof
@@ -185,7 +185,8 @@ def test_who_never_gives_its_proof_is_found_once_its_time_to_mend_that_is_over(
 ) -> None:
     store: Any = _Withholding()
     nothing: Any = None
-    disputes = Disputes(ONE, nothing, nothing, store, nothing, nothing, nothing)
+    proofs = Proofs(ONE, nothing, store, nothing)
+    disputes = Disputes(nothing, store, nothing, nothing, nothing, proofs)
     place = {"plan_id": "plan", "round": 1, "node_id": "node1", "posted_at": 1}
     proof = Posted(msp_id=TWO, proof=REF, **place)
     said = {**place, "msp_id": ONE, "subject_sha256": REF.sha256, "code": "MF-7020"}

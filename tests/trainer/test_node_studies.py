@@ -22,6 +22,7 @@ from chaincode.schema.studies import (
     Statistic,
     StudyDataset,
     StudyPrivacy,
+    StudyShareProof,
     StudyTerms,
     StudyView,
 )
@@ -36,6 +37,9 @@ from trainer.node.duties import Me
 from trainer.node.home import Home
 from trainer.node.main import _studies, build, describe_data, open_store
 from trainer.node.studies import Studies
+from trainer.privacy import statistics
+from trainer.privacy.sampling import fresh
+from trainer.privacy.wire import Kind
 from trainer.randomness import Secrets
 
 RECORDS = 30
@@ -259,3 +263,73 @@ def test_the_others_decrypt_where_a_key_holder_stays_away(nodes: Nodes) -> None:
     result = nodes.scenario.do(HOSPITALS[3], "study:Get", steps.which)["result"]
     wanted = sum(nodes.raw(hospital, study).sum(axis=0) for hospital in OWNERS)
     assert result["sums"] == list(map(int, wanted))
+
+
+def test_whose_share_is_wrong_is_named_by_the_others(
+    nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a part of the key that was dealt."""
+    plan = _confirmed(nodes)
+    study = _study(plan)
+    steps = Steps(nodes.scenario, plan, study)
+    for step in (steps.propose, steps.consent, steps.approve, steps.advance):
+        step()
+    nodes.run(lambda: steps.study()["status"] == "AGREED")
+    shared = [share.msp_id for share in nodes.view(study).shares]
+    liar = next(h for h in steps.study()["key_holders"] if h not in shared)
+    del nodes.agents[liar]
+    with monkeypatch.context() as lying:
+        lying.setattr("trainer.privacy.statistics.Study.share", _false_share)
+        nodes.studies(liar)._share(nodes.view(study))
+
+    nodes.run(lambda: steps.study()["status"] == "DISPUTED")
+    with pytest.raises(MedFabricError, match=Code.SHARE_UNPROVEN):
+        nodes.studies(liar)._prove(nodes.view(study))
+    with monkeypatch.context() as careless:
+        careless.setattr("trainer.privacy.rns.Rns.bounded", lambda *_: True)
+        nodes.studies(liar)._prove(nodes.view(study))
+    nodes.run(lambda: len(nodes.view(study).verdicts) == 3)
+    nodes.scenario.wait(20_000)
+    failed = steps.advance()
+
+    assert (failed["failure"], failed["unproven"]) == (Code.DECRYPTION_FAILED, [liar])
+
+
+def _false_share(study: statistics.Study, *_: Any) -> bytes:
+    """Of the right form, and of nothing."""
+    form = study.form(Kind.SHARE)
+    return form.encode(fresh().uniform(form.degree, form.primes)[None, None])
+
+
+def test_what_a_key_holder_does_not_give_in_time_counts_against_it(
+    nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = _confirmed(nodes)
+    study = _study(plan)
+    steps = Steps(nodes.scenario, plan, study)
+    for step in (steps.propose, steps.consent, steps.approve, steps.advance):
+        step()
+    nodes.run(lambda: steps.study()["status"] == "DECRYPTED")
+    view, (away, *_) = nodes.view(study), steps.study()["key_holders"]
+    other = next(h for h in HOSPITALS if h != away)
+    missing = next(s.share for s in view.shares if s.msp_id == away)
+    studies_, fetch = nodes.studies(other), Exchange.fetch
+
+    def withholding(exchange: Exchange, ref: Any) -> bytes:
+        if ref == missing:
+            raise MedFabricError(Code.CONTENT_MISSING, "it is not there")
+        return fetch(exchange, ref)
+
+    monkeypatch.setattr(Exchange, "fetch", withholding)
+    quarter, end = study.stage_seconds / 4, view.study.deadline
+    monkeypatch.setattr("time.time", lambda: end - quarter - 1)
+    with pytest.raises(MedFabricError, match=Code.CONTENT_MISSING):
+        studies_._find(view)
+    monkeypatch.setattr("time.time", lambda: end - quarter + 1)
+    studies_._find(view)
+    given = StudyShareProof(
+        study_id=study.study_id, msp_id=away, node_id="node1", proof=missing, posted_at=1
+    )
+
+    assert next(f for f in nodes.view(study).findings if f.msp_id == other).sums == ()
+    assert studies_._refuted(view, given)

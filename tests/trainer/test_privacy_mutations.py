@@ -187,8 +187,8 @@ def test_mutated_proofs_of_decryption_shares_are_refused_by_code() -> None:
     one, nothing = np.broadcast_to(rns.residues(1), times.shape), np.zeros_like(times)
     image = rns.add(rns.multiply(reference, secret), error)
     part = Part(image, reference[None], nothing, one[None], LARGEST_ERROR)
-    flood = rns.forward(rns.joined(stream.flood(degree, 60), LIMB_BITS))
-    shared = Shared(rns.add(rns.multiply(times, secret), flood), times)
+    flood = rns.joined(stream.flood(degree, 60), LIMB_BITS)
+    shared = Shared(rns.add(rns.inverse(rns.multiply(times, secret)), flood), times)
     proof = ShareProof(rns, part, shared, CONTEXT, 60)
     proof.rows = 2
     content = proof.prove(shorts, stream)

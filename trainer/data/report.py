@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from chaincode.schema.data import WHOLE, DataTerms, Distribution, Expectation
+from client.identity import Identity
 from trainer.data import drift
 from trainer.data.columns import BINS, Series, series
 from trainer.data.dataset import Opened, Source, open_dataset
@@ -67,13 +68,16 @@ class DataReport(_Model):
     findings: tuple[str, ...]
 
 
-def report(source: Source, terms: DataTerms) -> DataReport:
+def report(source: Source, terms: DataTerms, identity: Identity | None = None) -> DataReport:
     """Look at a dataset.
+
+    Args:
+        identity: opens it where it is sealed.
 
     Raises:
         MedFabricError: as :func:`trainer.data.dataset.open_dataset`: bad data has no report.
     """
-    opened = open_dataset(source, terms)
+    opened = open_dataset(source, terms, identity)
     raw, expected = opened.raw, terms.expected or Expectation()
     patients = raw.labels.size if raw.patients is None else np.unique(raw.patients).size
     by_name = {one.name: one for one in expected.columns}

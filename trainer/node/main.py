@@ -34,7 +34,7 @@ from trainer.node.config import DataConfig, DirectoryStoreConfig, NodeConfig, lo
 from trainer.node.content import Exchange
 from trainer.node.courses import Courses
 from trainer.node.datasets import of_application, of_id, of_plan
-from trainer.node.disputes import Disputes
+from trainer.node.disputes import Disputes, Proofs
 from trainer.node.duties import Duty, Me, Snapshot, Task
 from trainer.node.enclave import attester
 from trainer.node.grouptests import GroupTests
@@ -106,7 +106,8 @@ def build(config: NodeConfig, identity: Identity, consortium: Consortium, home: 
     rounds = Rounds(place, consortium, home, exchange, keys, masks, courses, learners, evidence)
     me = Me(identity.msp_id, identity.name, frozenset(identity.roles), config.join_plans)
     tests = GroupTests(consortium, home, exchange, keys, courses, rounds, learners)
-    disputes = Disputes(place[0], consortium, home, exchange, keys, courses, rounds)
+    proofs = Proofs(place[0], home, exchange, keys)
+    disputes = Disputes(consortium, exchange, keys, courses, rounds, proofs)
     membership = Membership(consortium, config.datasets)
     worker = _Worker(exchange, keys, masks, rounds, disputes, tests, membership)
     storekeeper = Storekeeper(me, consortium, store)
@@ -222,7 +223,8 @@ def release_data(
 
     Raises:
         MedFabricError: ``EXISTS`` where the ledger has another table of this name; ``DATA_FILE``
-            where ``out`` exists; as :func:`trainer.data.dataset.open_recorded`.
+            where ``out`` exists; ``NOT_YET`` where the table is not charged; as
+            :func:`trainer.data.dataset.open_recorded`.
     """
     config = load(path)
     data, wanted = of_id(config.datasets, dataset_id), read_terms(terms)
@@ -240,6 +242,8 @@ def release_data(
                 )
         charged = next((r for r in account.releases if r.release_id == release_id), None)
         if charged is None:
+            if out is not None:
+                raise _uncharged(release_id)
             return made.model_dump(mode="json")
         releases.give_out(charged, out)
         return charged.model_dump(mode="json") | {"file": str(out) if out else None}
@@ -334,9 +338,10 @@ def report_data(
 
     config = load(path)
     if terms is not None:
-        made = report(of_id(config.datasets, dataset_id), read_terms(terms))
+        data, wanted = of_id(config.datasets, dataset_id), read_terms(terms)
     else:
-        made = report(*_planned(config, plan_id or "", dataset_id))
+        data, wanted = _planned(config, plan_id or "", dataset_id)
+    made = report(data, wanted, _opener(config, data))
     if out is not None:
         pages.write(out, page(made))
     return made
@@ -350,6 +355,15 @@ def _planned(
         if dataset_id is not None or len(config.datasets) == 1:
             return of_id(config.datasets, dataset_id), terms.data
         return of_plan(config.datasets, terms, consortium), terms.data
+
+
+def _uncharged(release_id: str) -> MedFabricError:
+    return MedFabricError(
+        Code.NOT_YET,
+        f"{release_id} is made and kept, and nothing is given out before it is charged; leave "
+        "--out away, and have the hospital's admin charge what --json prints (medfabric admin "
+        "dataset release)",
+    )
 
 
 def read_terms(path: Path) -> DataTerms:

@@ -4,28 +4,33 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from chaincode.schema import states, studies
+from chaincode.schema import canonical, states, studies
 from chaincode.schema.base import ContentRef, Language, Role, Sha256
 from chaincode.schema.errors import Code, MedFabricError
 from chaincode.schema.plans import PlanTerms
+from chaincode.schema.rounds import Posted
 from chaincode.schema.studies import (
     AttestSumArgs,
     Deposit,
     DepositArgs,
     FindArgs,
     Finding,
+    JudgeStudySharesArgs,
+    ProveStudyShareArgs,
     Selection,
     ShareSumArgs,
     Study,
     StudyArgs,
     StudyAttestation,
     StudyShare,
+    StudyShareProof,
     StudyStatus,
     StudyTerms,
     StudyView,
@@ -35,9 +40,11 @@ from client.consortium import Consortium, every
 from trainer.node.agent import Due
 from trainer.node.ceremony import KeyKeeper
 from trainer.node.content import Exchange
+from trainer.node.disputes import UNUSABLE, Proofs
 from trainer.node.duties import Duty, Me, Snapshot, Task
 from trainer.node.home import Home
 from trainer.privacy import statistics
+from trainer.privacy.shareproof import Part, ShareProof
 from trainer.privacy.wire import MALFORMED
 from trainer.randomness import Secrets
 
@@ -93,6 +100,7 @@ class Studies:
         self._home = home
         self._exchange = exchange
         self._keys = keys
+        self._proofs = Proofs(me.msp_id, home, exchange, keys)
         self._secrets = secrets
         self._read = read
         self._made: dict[str, statistics.Study] = {}
@@ -127,6 +135,8 @@ class Studies:
             Task.ATTEST_SUM: self._attest,
             Task.SHARE_SUM: self._share,
             Task.FIND_SUMS: self._find,
+            Task.PROVE_SHARE: self._prove,
+            Task.JUDGE_SHARES: self._judge,
             Task.ADVANCE_STUDY: self._advance,
         }
         return {"study": view.study.study_id, **by_task[duty.task](view)}
@@ -203,7 +213,7 @@ class Studies:
 
     def _made_share(self, study: Study) -> bytes:
         plan = self._plan(study.terms)
-        points = [plan.plan.terms.hospitals.index(h) + 1 for h in study.key_holders]
+        _, points = _place(plan, study, self._me.msp_id)
         stream = self._secrets.test_stream("study-share", study.study_id, str(study.attempt))
         total, key = self._exchange.fetch(_sum(study)), self._keys.share_key(plan)
         return self._encryption(plan, study.terms).share(key, total, points, stream)
@@ -212,9 +222,9 @@ class Studies:
         study, plan = view.study, self._plan(view.study.terms)
         encryption = self._encryption(plan, study.terms)
         total = self._exchange.fetch(_sum(study))
-        shares = [self._exchange.fetch(share.share) for share in view.shares]
+        shares = [self._given(study, share.share) for share in view.shares]
         try:
-            sums = encryption.decode(total, shares, study.records)
+            sums = encryption.decode(total, [s for s in shares if s is not None], study.records)
         except MedFabricError as error:
             if error.code not in _UNDECODABLE:
                 raise
@@ -223,6 +233,64 @@ class Studies:
         self._consortium.submit("study:Find", args, Finding)
         self._exchange.forget(deposit.content for deposit in study.deposits)
         return {"sums": len(sums)}
+
+    def _prove(self, view: StudyView) -> Facts:
+        """Prove that this hospital's share is of its part of the key and of the agreed sum.
+
+        Raises:
+            MedFabricError: ``SHARE_UNPROVEN`` where it is not.
+        """
+        study, own = view.study, self._me.msp_id
+        stream = self._secrets.test_stream("share proof", study.study_id)
+        kept_as, proof = (_folder(study.terms), "share-proof"), partial(self._proof, view, own)
+        ref = self._proofs.released(self._plan(study.terms), kept_as, proof, stream)
+        args = ProveStudyShareArgs(study_id=study.study_id, proof=ref)
+        self._consortium.submit("study:Prove", args, Posted)
+        return {"bytes": ref.size_bytes}
+
+    def _judge(self, view: StudyView) -> Facts:
+        """Check the others' proofs, and say whose do not hold."""
+        others = [proof for proof in view.proofs if proof.msp_id != self._me.msp_id]
+        culprits = tuple(proof.msp_id for proof in others if self._refuted(view, proof))
+        args = JudgeStudySharesArgs(study_id=view.study.study_id, culprits=culprits)
+        self._consortium.submit("study:Judge", args, Posted)
+        return {"culprits": len(culprits)}
+
+    def _refuted(self, view: StudyView, given: StudyShareProof) -> bool:
+        """Whether a proof does not hold, or its owner gives it, or its share, not in time."""
+        study, hospital = view.study, given.msp_id
+        document, share = self._given(study, given.proof), self._shared(view, hospital)
+        if document is None or self._given(study, share) is None:
+            return True
+        proof = partial(self._proof, view, hospital)
+        return self._proofs.refuted(self._plan(study.terms), hospital, document, proof)
+
+    def _proof(self, view: StudyView, hospital: str, part: Part) -> ShareProof:
+        """Proofs about a hospital's share in the sum."""
+        study, plan = view.study, self._plan(view.study.terms)
+        total = self._exchange.fetch(_sum(study))
+        share = self._exchange.fetch(self._shared(view, hospital))
+        sender = canonical.dumps({"attempt": study.attempt, "share": hospital})
+        place = _place(plan, study, hospital)
+        return self._encryption(plan, study.terms).share_proof(part, total, share, place, sender)
+
+    def _shared(self, view: StudyView, hospital: str) -> ContentRef:
+        return next(share.share for share in view.shares if share.msp_id == hospital)
+
+    def _given(self, study: Study, ref: ContentRef) -> bytes | None:
+        """Content of another hospital's, or None where it is not there late in the stage.
+
+        Raises:
+            MedFabricError: what keeps it from this hospital, while its owner may still mend that.
+        """
+        try:
+            return self._exchange.fetch(ref)
+        except MedFabricError as error:
+            left = study.deadline - time.time()
+            if error.code not in UNUSABLE or left > study.terms.stage_seconds / 4:
+                raise
+            log.warning("study %s: %s", study.study_id, error)
+            return None
 
     def _advance(self, view: StudyView) -> Facts:
         args = StudyArgs(study_id=view.study.study_id)
@@ -314,6 +382,8 @@ def duties(me: Me, dataset_ids: Sequence[str], view: StudyView, plan: PlanTerms)
         StudyStatus.SUMMED: [attest],
         StudyStatus.AGREED: [(Task.SHARE_SUM, study.key_holders, view.shares), attest],
         StudyStatus.DECRYPTED: [(Task.FIND_SUMS, plan.hospitals, view.findings)],
+        StudyStatus.DISPUTED: [(Task.PROVE_SHARE, study.key_holders, view.proofs)],
+        StudyStatus.JUDGING: [(Task.JUDGE_SHARES, plan.hospitals, view.verdicts)],
     }
     for task, who, posted in wanted.get(study.status, ()):
         done = {getattr(post, "msp_id", "") for post in posted}
@@ -340,6 +410,10 @@ def _complete(view: StudyView, plan: PlanTerms) -> bool:
             votes = [finding.sums for finding in view.findings]
             most = max((votes.count(sums) for sums in votes), default=0)
             return most >= needed or len(votes) == len(plan.hospitals)
+        case StudyStatus.DISPUTED:
+            return len(view.proofs) == len(study.key_holders)
+        case StudyStatus.JUDGING:
+            return len(view.verdicts) == len(plan.hospitals)
     return False
 
 
@@ -351,6 +425,12 @@ def _sum(study: Study) -> ContentRef:
     if study.sum is None:
         raise MedFabricError(Code.BAD_STATE, "the study has no sum yet; read it again")
     return study.sum
+
+
+def _place(plan: Snapshot, study: Study, hospital: str) -> tuple[int, list[int]]:
+    """The point of a hospital that shares in the decryption, and those of all who do."""
+    hospitals = plan.plan.terms.hospitals
+    return hospitals.index(hospital) + 1, [hospitals.index(h) + 1 for h in study.key_holders]
 
 
 def _folder(terms: StudyTerms) -> str:

@@ -7,6 +7,9 @@ is that there are s_j, e and f of these sizes for both:
 
     tau = sum_j h_j s_j + e    and    d - m kappa = sum_j m g_j s_j + f.
 
+Where a share is of the first coefficients of the sum alone, as in a study, the second equation is
+of those.
+
 **Rows.** Each has masks of all that is hidden, drawn from a seed, and is hashed with what both
 equations make of the masks. Of that hash follows which half of the rows is answered: there, the
 masks plus what is hidden are sent; of the others, the seeds. Everybody checks that answers are
@@ -77,7 +80,8 @@ class Part:
 
 @dataclass(frozen=True)
 class Shared:
-    """A share, ``int64[P, N]``, and what the part is multiplied by in it: m, as large."""
+    """``share``: its first M coefficients, ``int64[P, M]``, not transformed. ``times``: what the
+    part is multiplied by in it, m, transformed: ``int64[P, N]``."""
 
     share: Residues
     times: Residues
@@ -85,7 +89,7 @@ class Shared:
 
 @dataclass(frozen=True)
 class _Answer:
-    """``shorts``: as :data:`Shorts`. ``flood``: ``int64[P, N]``, not transformed."""
+    """``shorts``: as :data:`Shorts`. ``flood``: ``int64[P, M]``, not transformed."""
 
     shorts: Shorts
     flood: Residues
@@ -111,13 +115,14 @@ class ShareProof:
         self._part = part
         self._flood_bits = flood_bits
         self._context = hashlib.sha256(b"MFS1 context" + context).digest()
-        self._residues = Form(Kind.PROOF, self._context, rns.primes, rns.degree, chunks=1)
+        self._told = shared.share.shape[1]
+        self._residues = Form(Kind.PROOF, self._context, rns.primes, self._told, chunks=1)
         self.rows = SHARE_PROOF_ROWS
         self._shorts = len(part.factors) + 1
         ties = np.stack([rns.multiply(shared.times, tie) for tie in part.ties])
         self._factors = np.stack([part.factors, ties])
         known = rns.multiply(shared.times, part.known)
-        self._targets = np.stack([part.image, rns.subtract(shared.share, known)])
+        self._targets = part.image, rns.subtract(shared.share, self._cut(known))
 
     @property
     def length(self) -> int:
@@ -135,7 +140,9 @@ class ShareProof:
             raise _unproven("it is not made of this hospital's part of the key")
         for _ in count():
             seeds = [stream.bytes(_SEED_BYTES) for _ in range(self.rows)]
-            digest = self._digest(self._images(self._mask(seed)) for seed in seeds)
+            digest = self._digest(
+                image for seed in seeds for image in self._images(self._mask(seed))
+            )
             answered = self._answered(digest)
             answers = [self._sum(self._mask(seeds[row]), hidden) for row in answered]
             if all(map(self._is_short, answers)):
@@ -167,21 +174,22 @@ class ShareProof:
         for row in range(self.rows):
             if row in answered:
                 images = self._images(next(given))
-                yield np.stack(list(map(self._rns.subtract, images, self._targets)))
+                yield from map(self._rns.subtract, images, self._targets)
             else:
-                yield self._images(self._mask(proof[place : place + _SEED_BYTES]))
+                yield from self._images(self._mask(proof[place : place + _SEED_BYTES]))
                 place += _SEED_BYTES
 
     def _flooding(self, shorts: Shorts) -> Residues:
         """What a share is more than its part of the key times the sum."""
         nothing = _Answer(shorts, np.zeros_like(self._targets[1]))
-        return self._rns.inverse(self._rns.subtract(self._targets[1], self._images(nothing)[1]))
+        return self._rns.subtract(self._targets[1], self._images(nothing)[1])
 
     def _mask(self, seed: bytes) -> _Answer:
         stream, degree = derived(seed, b"MFS1 mask"), self._rns.degree
         shorts = [stream.short(degree, SHARE_ANSWER_BITS) for _ in range(self._shorts)]
         digits = stream.flood(degree, self._flood_bits + SHARE_MASK_BITS)
-        return _Answer(np.stack(shorts), self._rns.joined(digits, sampling.LIMB_BITS))
+        flood = self._rns.joined(digits, sampling.LIMB_BITS)[:, : self._told]
+        return _Answer(np.stack(shorts), flood)
 
     def _sum(self, mask: _Answer, hidden: _Answer) -> _Answer:
         return _Answer(mask.shorts + hidden.shorts, self._rns.add(mask.flood, hidden.flood))
@@ -195,20 +203,23 @@ class ShareProof:
             answer.flood, largest + (largest << SHARE_MASK_BITS)
         )
 
-    def _images(self, answer: _Answer) -> Residues:
-        """What both equations make of it: ``int64[2, P, N]``, transformed."""
+    def _images(self, answer: _Answer) -> tuple[Residues, Residues]:
+        """What both equations make of it, as the targets are."""
         rns = self._rns
         *shorts, error = map(rns.small, answer.shorts)
-        images = []
-        for factors, rest in zip(self._factors, (error, rns.forward(answer.flood)), strict=True):
-            for factor, short in zip(factors, shorts, strict=True):
-                rest = rns.add(rest, rns.multiply(factor, short))
-            images.append(rest)
-        return np.stack(images)
+        image, share = error, np.zeros_like(error)
+        for first, second, short in zip(*self._factors, shorts, strict=True):
+            image = rns.add(image, rns.multiply(first, short))
+            share = rns.add(share, rns.multiply(second, short))
+        return image, rns.add(self._cut(share), answer.flood)
+
+    def _cut(self, values: Residues) -> Residues:
+        """The coefficients that a share is of."""
+        return self._rns.inverse(values)[:, : self._told]
 
     def _digest(self, said: Iterator[Residues]) -> bytes:
         state = hashlib.sha256(b"MFS1 proof" + self._context)
-        for polynomials in (self._factors, self._targets, *said):
+        for polynomials in (self._factors, *self._targets, *said):
             state.update(hashlib.sha256(polynomials.astype("<i8").tobytes()).digest())
         return state.digest()
 

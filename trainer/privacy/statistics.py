@@ -35,6 +35,7 @@ from trainer.privacy import sampling
 from trainer.privacy.discrete_gaussian import sample
 from trainer.privacy.encryptor import Encryptor
 from trainer.privacy.ring import Residues
+from trainer.privacy.shareproof import Part, Shared, ShareProof
 from trainer.privacy.threshold import CollectiveKey, Scheme, ShareKey
 from trainer.privacy.wellformed import WellFormed
 from trainer.privacy.wire import Form, Kind
@@ -161,6 +162,31 @@ class Study:
         noise = self._rns.joined(digits, sampling.LIMB_BITS)
         whole = self._rns.add(self._rns.inverse(product), noise)
         return self.form(Kind.SHARE).encode(whole[None, None, :, : self._length])
+
+    def share_proof(
+        self,
+        part: Part,
+        total: bytes,
+        share: bytes,
+        place: tuple[int, Sequence[int]],
+        sender: bytes,
+    ) -> ShareProof:
+        """Proofs that a share in the decryption of the sum is right; of its coefficients alone.
+
+        Args:
+            part: what is known of the part of the key that it is to be made of.
+            place: the point of the hospital that shares, and those of all who do.
+            sender: who shares in which attempt: what is copied from another is refused.
+
+        Raises:
+            MedFabricError: ``SHARES_INCOMPLETE``, or the wire format's codes.
+        """
+        ((_, second),) = self.form(Kind.CIPHERTEXT).decode(total)
+        factor = self._rns.residues(self._scheme.lagrange(*place))
+        posted = self.form(Kind.SHARE).decode(share)[0, 0]
+        shared = Shared(posted, self._rns.multiply(second, factor))
+        flood_bits = self._terms.flooding.flood_bits
+        return ShareProof(self._rns, part, shared, self.context + sender, flood_bits)
 
     def decode(self, total: bytes, shares: Sequence[bytes], records: int) -> tuple[int, ...]:
         """The sums that the shares give: exact, and the same everywhere.

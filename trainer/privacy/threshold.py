@@ -428,7 +428,8 @@ class Scheme:
         """
         factor = self._rns.residues(self.lagrange(*place))
         times = self._rns.multiply(next(self.sum_form.read(aggregate))[1], factor)
-        shared = Shared(self.form(Kind.SHARE).decode(share)[0, 0], times)
+        posted = self.form(Kind.SHARE).decode(share)[0, 0]
+        shared = Shared(self._rns.inverse(posted), times)
         return ShareProof(self._rns, part, shared, self.context + sender, self._terms.flood_bits)
 
     def decode_mean(

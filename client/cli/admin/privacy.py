@@ -177,7 +177,9 @@ def size_terms(
 
 
 @privacy.command("encryption")
-@click.option("--hospitals", type=AT_LEAST_ONE, required=True, help="Of the plan: key holders.")
+@click.option(
+    "--hospitals", type=click.IntRange(min=2), required=True, help="Of the plan: key holders."
+)
 @click.option("--updates", type=AT_LEAST_ONE, help="Most updates of a round; else one a hospital.")
 @click.option("--parameters", type=AT_LEAST_ONE, required=True, help="Of the model.")
 @click.option("--rounds", type=AT_LEAST_ONE, required=True, help="Rounds of the plan.")

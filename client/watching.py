@@ -201,7 +201,7 @@ def _note(plan: Plan, view: RoundView) -> str:
         said.append(f"model {round_.model_sha256}")
     if round_.failure:
         said.append(f"{round_.failure} {round_.reason}")
-    if states.is_final(states.PLAN, plan.status):
+    if plan.status is PlanStatus.PAUSED or states.is_final(states.PLAN, plan.status):
         said.append(f"the plan is {plan.status}" + (f": {plan.reason}" if plan.reason else ""))
     return "; ".join(said)
 

@@ -100,7 +100,11 @@ def read(path: Path) -> Card:
 def check_host(host: str) -> str | None:
     """What is wrong with the name or IPv4 address of a machine, if anything."""
     if _is_ipv6(host):
-        return f"{host} is an IPv6 address; give the machine a name instead"
+        # Anchor peers and consenters: Fabric joins both as "%s:%d".
+        return (
+            f"{host} is an IPv6 address, and Fabric joins host and port by a colon, without the "
+            "brackets that it needs; give a name that leads to it, and --listen :: to answer there"
+        )
     try:
         ipaddress.IPv4Address(host)
     except ValueError:

@@ -226,7 +226,8 @@ def last_round(context: Context, plan: Plan) -> Round | None:
 def _proposed(context: Context, terms: PlanTerms, version: int) -> PlanState:
     if terms.version != version:
         raise MedFabricError(
-            Code.PLAN_INVALID, f"these terms are version {version}, not {terms.version}"
+            Code.PLAN_INVALID,
+            f"the terms say version {terms.version}, and the next is {version}; correct them",
         )
     plan_terms.check(context, terms)
     plan = PlanState(

@@ -155,7 +155,10 @@ def list_motions(consortium: Consortium, past: bool) -> Any:
 @ledger_command(charter, "show")
 def show_consortium(consortium: Consortium) -> Any:
     """Show the consortium, its rules, its hospitals and their reputations."""
-    return consortium.charter.get()
+    from client.cli.admin.reputations import row
+
+    view = consortium.charter.get()
+    return {**dict(view), "reputations": [row(known) for known in view.reputations]}
 
 
 def _subject(word: str) -> Any:

@@ -41,7 +41,7 @@ def list_reputations(consortium: Consortium, subject: str, flagged: bool) -> Any
     from client.consortium import every
 
     return [
-        _row(found)
+        row(found)
         for page in every(consortium.reputations.page, subject=Rated(subject))
         for found in page.reputations
         if found.flagged or not flagged
@@ -213,7 +213,8 @@ def _brief(found: Classifier) -> dict[str, Any]:
     }
 
 
-def _row(found: Reputation) -> dict[str, Any]:
+def row(found: Reputation) -> dict[str, Any]:
+    """A reputation as a list has it."""
     return {
         "name": found.subject_id,
         "score": found.score_milli / 1000,

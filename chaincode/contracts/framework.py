@@ -199,8 +199,8 @@ def _registered(context: Context, row: Transaction) -> None:
     if suspension is not None and context.now < suspension.until:
         raise MedFabricError(
             Code.NODE_NOT_ACTIVE,
-            f"{name} is suspended by vote until {suspension.until}; see complaint "
-            f"{suspension.complaint_id}",
+            f"{name} is suspended by vote for {suspension.until - context.now} more seconds; see "
+            f"complaint {suspension.complaint_id}",
         )
     if not context.roles & frozenset(node.roles):
         raise MedFabricError(

@@ -23,6 +23,7 @@ from chaincode.schema.nodes import (
     NodePageArgs,
     RenewNodeArgs,
 )
+from chaincode.schema.reputation import Suspension
 
 
 class NodeContract:
@@ -97,7 +98,10 @@ class NodeContract:
     def list(self, context: Context, args: NodePageArgs) -> NodePage:
         below = () if args.msp_id is None else (args.msp_id,)
         nodes, bookmark = context.page("node", below, Node, args.page_size, args.bookmark)
-        return NodePage(nodes=nodes, bookmark=bookmark)
+        wanted = [keys.suspension(node.msp_id, node.node_id) for node in nodes]
+        known = context.existing(wanted, Suspension)
+        standing = tuple(one for one in known if context.now < one.until)
+        return NodePage(nodes=nodes, bookmark=bookmark, suspensions=standing)
 
     @transaction("node:History")
     def history(self, context: Context, args: NodeHistoryArgs) -> NodeChangePage:

@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import Field
 
 from chaincode.schema.base import Count, Id, Language, MspId, Name, Reason, Role, Seconds, Sha256
-from chaincode.schema.reputation import Reputation
+from chaincode.schema.reputation import Reputation, Suspension
 from chaincode.schema.voting import Rulebook, VotingRules
 
 
@@ -192,5 +192,8 @@ class Ballot(Language):
 
 
 class NodePage(Language):
+    """``suspensions``: those of these nodes by vote that are in force, whatever their status."""
+
     nodes: tuple[Node, ...]
     bookmark: str
+    suspensions: tuple[Suspension, ...] = ()

@@ -412,10 +412,15 @@ def test_a_vote_suspends_a_node_for_a_time_whatever_its_hospital_says():
     scenario.do(FOUR, "node:Suspend", {"node_id": "node1"})
     scenario.do(FOUR, "node:Resume", {"node_id": "node1"})
     still = scenario.refused(FOUR, "round:SubmitUpdate", scenario.update_args(terms(), FOUR))
+    listed = scenario.do(ONE, "node:List", {})["suspensions"]
     scenario.wait(60)
 
     assert (error.code, still.code) == (Code.NODE_NOT_ACTIVE, Code.NODE_NOT_ACTIVE)
     assert "c1" in error.message
+    assert [(s["msp_id"], s["node_id"], s["complaint_id"]) for s in listed] == [
+        (FOUR, "node1", "c1")
+    ]
+    assert scenario.do(ONE, "node:List", {})["suspensions"] == []
     scenario.submit(terms(), who=(FOUR,))
 
 

@@ -218,6 +218,19 @@ def test_nodes_are_registered_suspended_and_revoked(planned):
     assert rows["Hospital2MSP"]["status"] == "ACTIVE"
 
 
+def test_nodes_that_are_suspended_by_vote_are_told(planned):
+    held = {"msp_id": "Hospital2MSP", "node_id": "node1", "complaint_id": "leak", "until": 2**40}
+    before = planned.one.do("node", "list")
+    key = "\x00suspension\x00Hospital2MSP\x00node1\x00"
+    planned.service.ledger.state[key] = canonical.dumps(held)
+
+    rows = {row["hospital"]: row for row in planned.one.do("node", "list")}
+
+    assert all("suspended by" not in row for row in before)
+    assert (rows["Hospital2MSP"]["suspended by"], rows["Hospital2MSP"]["until"]) == ("leak", 2**40)
+    assert rows["Hospital1MSP"]["suspended by"] is None
+
+
 def test_a_hospital_is_expelled_by_the_others(three):
     one, two, three_ = three
     terms = one.do("consortium", "propose-expulsion", "Hospital3MSP", "--reason", "forged")

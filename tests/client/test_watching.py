@@ -152,6 +152,16 @@ class Moving:
         return self.states[min(self.reads, len(self.states)) - 1]
 
 
+def test_a_plan_that_is_paused_says_so_and_why() -> None:
+    paused = at("published")
+    paused.do(ONE, "plan:Pause", {"plan_id": PLAN, "reason": "a dataset is being checked"})
+
+    found = seen(paused)
+
+    assert "the plan is PAUSED: a dataset is being checked" in found.note
+    assert not found.over
+
+
 def test_each_change_is_told_once_until_the_plan_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
     opened = Standing(PLAN, "ACTIVE", 1, "OPEN", "updates", 0, NODES)
     partly = Standing(PLAN, "ACTIVE", 1, "OPEN", "updates", 3, NODES[3:])

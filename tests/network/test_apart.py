@@ -240,8 +240,8 @@ def test_a_machine_founds_one_consortium(made: tuple[Path, list[Card]], tmp_path
 @pytest.mark.parametrize(
     ("host", "listen", "why"),
     [
-        ("::1", "127.0.0.1", "give the machine a name instead"),
-        ("[2001:db8::1]", "127.0.0.1", "give the machine a name instead"),
+        ("::1", "127.0.0.1", "by a colon"),
+        ("[2001:db8::1]", "127.0.0.1", "by a colon"),
         ("localhost", "localhost", "no IP address of this machine"),
         ("localhost", "192.0.2.1", "no IP address of this machine"),
         ("localhost", "2001:db8::1", "no IP address of this machine"),

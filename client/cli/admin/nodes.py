@@ -10,6 +10,7 @@ import click
 from client.cli.session import FOLDER, ledger_command
 
 if TYPE_CHECKING:
+    from chaincode.schema.consortium import Node
     from client.consortium import Consortium
 
 
@@ -122,11 +123,17 @@ def revoke(consortium: Consortium, node_id: str, reason: str) -> Any:
 @ledger_command(node, "list")
 @click.option("--hospital", metavar="MSP", help="Nodes of this hospital only.")
 def list_nodes(consortium: Consortium, hospital: str | None) -> Any:
-    """List nodes, of all hospitals or of one."""
+    """List nodes, of all hospitals or of one, and by which complaint one is suspended."""
     from client.consortium import every
 
-    pages = every(consortium.nodes.page, msp_id=hospital)
+    pages = list(every(consortium.nodes.page, msp_id=hospital))
     rows = [found for page in pages for found in page.nodes]
+    suspended = {(s.msp_id, s.node_id): s for page in pages for s in page.suspensions}
+
+    def by_vote(node: Node) -> dict[str, Any]:
+        found = suspended.get((node.msp_id, node.node_id))
+        return {"suspended by": found and found.complaint_id, "until": found and found.until}
+
     return [
         {
             "hospital": found.msp_id,
@@ -136,6 +143,7 @@ def list_nodes(consortium: Consortium, hospital: str | None) -> Any:
             "dynamic": found.dynamic,
             "status": found.status,
             "reason": found.reason,
+            **(by_vote(found) if suspended else {}),
         }
         for found in rows
     ]

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from random import Random
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from support.replayed import proven
 from support.scenario import (
     HOSPITALS,
     Scenario,
@@ -16,12 +20,15 @@ from support.scenario import (
     reveal_args,
     sha,
     terms,
+    usual,
 )
 from support.studies import study_terms
 
 from chaincode.schema import keys
 from chaincode.schema.errors import Code
 from chaincode.schema.plans import InheritedKey, Participant, PlanTerms
+from chaincode.shim.stub import composite_key
+from client.audit import handovers
 
 ONE, TWO, THREE, FOUR = HOSPITALS
 OLD, NEW = "old", "new"
@@ -425,3 +432,111 @@ def test_no_other_key_is_confirmed() -> None:
     other = confirm_args(plan, ONE) | {"collective_key_sha256": sha("another key")}
 
     assert scenario.refused(ONE, "ceremony:Confirm", other).code == Code.KEY_DISAGREEMENT
+
+
+# whatever anybody does, in any order
+
+
+class _Walk:
+    """Four hospitals, of whose first plan all or three decrypt, and two next plans for its key."""
+
+    def __init__(self, former: PlanTerms, after: tuple[PlanTerms, ...]) -> None:
+        self.scenario = _paused(former)
+        self.after = {plan.plan_id: plan for plan in after}
+        for plan in after:
+            self.scenario.propose(plan)
+        self.reached: set[tuple[str, str]] = set()
+
+    def ask(self, who: str, name: str, args: Any) -> None:
+        scenario = self.scenario
+        response = scenario.invoke(scenario.users[who, usual(name)], name, args)
+        assert response.status in (200, 400), response.message
+
+    def act(self, pick: Random) -> None:
+        name, who = pick.choice(sorted(self.after)), pick.choice(HOSPITALS)
+        plan, which = self.after[name], {"plan_id": name}
+        match pick.randrange(12):
+            case 0:
+                for held in pick.choice((["Resume"], ["Resume", "Pause"], ["Pause"], ["Pause"])):
+                    self.ask(ONE, f"plan:{held}", {"plan_id": OLD, "reason": "others"})
+            case 1 | 2 | 3:
+                for voter in pick.sample(HOSPITALS, pick.choice((3, 4, 4))):
+                    said = {"subject_sha256": plan.sha256, "approve": pick.random() < 0.9}
+                    vote = {"subject": "plan", "subject_id": name, **said}
+                    self.ask(voter, "consortium:Vote", vote)
+                self.ask(who, "plan:Advance", which)
+            case 4:
+                self.scenario.wait(pick.choice((1, 101)))
+                self.ask(who, "ceremony:Advance", which)
+            case 5 if pick.random() < 0.2:
+                self.ask(who, "consortium:Leave", {"reason": "merged"})
+            case 6 if pick.random() < 0.2:
+                self.ask(ONE, "plan:Abort", {**which, "reason": "not now"})
+            case 7 if pick.random() < 0.2:
+                self.ask(who, "ceremony:Accuse", {**which, "dealer": pick.choice(HOSPITALS)})
+            case _:
+                self.stage(plan, pick.choice((*(None,) * 8, *HOSPITALS)))
+
+    def stage(self, plan: PlanTerms, skip: str | None) -> None:
+        """Whatever a ceremony's stage takes, by all but one."""
+        dealers = len(self.ceremony(plan.plan_id).get("dealers", ()))
+        judged = {"plan_id": plan.plan_id, "culprits": [ONE]}
+        for who in (hospital for hospital in HOSPITALS if hospital != skip):
+            self.ask(who, "ceremony:Commit", commit_args(plan, who, dealers))
+            self.ask(who, "ceremony:Reveal", reveal_args(plan, who))
+            self.ask(who, "ceremony:Confirm", confirm_args(plan, who))
+            self.ask(who, "ceremony:Judge", judged)
+        self.ask(ONE, "ceremony:Advance", {"plan_id": plan.plan_id})
+
+    def ceremony(self, plan_id: str) -> dict[str, Any]:
+        known = composite_key(*keys.ceremony(plan_id)) in self.scenario.ledger.state
+        return self.scenario.asset(keys.ceremony(plan_id)) if known else {}
+
+    def check(self) -> None:
+        """One plan has the key, by the consent of those who had it."""
+        view = {name: self.ceremony(name) for name in self.after}
+        having = [name for name, found in view.items() if found.get("status", "FAILED") != "FAILED"]
+        old = self.scenario.asset(keys.plan(OLD))
+        assert having == [name for name in view if name == old.get("successor")]
+        for name, found in view.items():
+            self.reached.add((name, found.get("status", "none")))
+            for dealer in found.get("dealers", ()):
+                digest = self.after[name].sha256
+                assert self.scenario.asset(keys.vote("plan", name, digest, dealer))["approve"]
+            if found.get("status") == "DONE":
+                assert old["status"] != "ACTIVE"
+                for dealer in found["dealers"]:
+                    self.scenario.asset(keys.key_share(name, dealer))
+        assert list(handovers.check(proven(self.scenario.ledger))) == []
+
+
+def test_a_key_is_with_one_plan_by_the_consent_of_its_holders_whatever_happens() -> None:
+    walked: list[_Walk] = []
+
+    # A walk is its seed: there is nothing to shrink.
+    phases = (Phase.explicit, Phase.reuse, Phase.generate)
+
+    @settings(
+        max_examples=25, deadline=None, phases=phases, suppress_health_check=list(HealthCheck)
+    )
+    @given(
+        st.sampled_from((FORMER, ALL_NEEDED)),
+        st.sampled_from(((ONE, TWO), (ONE, TWO, FOUR), (TWO, THREE, FOUR), HOSPITALS)),
+        st.randoms(use_true_random=True),
+    )
+    def walk(former: PlanTerms, hospitals: tuple[str, ...], pick: Random) -> None:
+        key = KEY.model_copy(update={"origin_sha256": former.sha256})
+        after = tuple(_plan(name, hospitals, None, key=key) for name in (NEW, "other"))
+        walked.append(life := _Walk(former, after))
+        for _ in range(25):
+            life.act(pick)
+            life.check()
+
+    # What the walks reach is chance: where they miss something, more of them go there.
+    for _ in range(4):
+        walk()
+        reached = {status for life in walked for _, status in life.reached}
+        if "DONE" in reached:
+            break
+
+    assert reached >= {"none", "COMMIT", "CONFIRM", "DONE", "FAILED"}

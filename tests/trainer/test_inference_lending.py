@@ -189,7 +189,9 @@ def test_records_with_codes_are_scored_as_the_plan_codes_them(tmp_path):
     raw = Raw(values.astype(np.float64), np.zeros(20, dtype=np.int64), numbered(20))
     np.savez(path, features=values)
 
-    assert (features(path, terms) == inputs(raw, terms)).all()
+    # Whose a record is a plan may ask; a prediction does not.
+    for asked in (terms, terms.model_copy(update={"patient": "patient"})):
+        assert (features(path, asked) == inputs(raw, terms)).all()
 
 
 @pytest.mark.parametrize(

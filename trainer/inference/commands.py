@@ -178,8 +178,9 @@ def features(path: Path, terms: DataTerms) -> NDArray[np.float32]:
         raise unusable(path, error) from None
     except (ValueError, TypeError, KeyError) as error:
         raise MedFabricError(Code.DATA_FILE, f"{path} needs an array 'features': {error}") from None
-    unlabelled = np.zeros(len(found), dtype=np.int64)
-    raw = checked(path, Raw(found, unlabelled, numbered(len(found))), terms)
+    # Neither its label nor whose it is makes a record's prediction.
+    unlabelled, patients = np.zeros(len(found), dtype=np.int64), np.arange(len(found))
+    raw = checked(path, Raw(found, unlabelled, numbered(len(found)), patients), terms)
     return inputs(raw, terms).reshape(len(found), -1)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import io
+import logging
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -80,6 +81,8 @@ def text(value: object) -> str:
 
 def figure(columns: int = 1) -> tuple[Any, Any]:
     """A figure and its axes, or a tuple of axes side by side."""
+    # Where home is read-only it tells at length of the cache that it makes elsewhere.
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
     # A Figure without pyplot: no display, no global state.
     from matplotlib.figure import Figure
 

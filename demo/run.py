@@ -6,10 +6,11 @@ import datetime
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from chaincode.schema import canonical, states
 from chaincode.schema.ceremonies import CeremonyStatus
@@ -28,6 +29,9 @@ from network import base
 from network.base import Network
 from network.processes import proportional_memory_kb
 from network.topology import Kind
+
+if TYPE_CHECKING:
+    from trainer.applications.application import Application
 
 Progress = Callable[[str], None]
 
@@ -199,11 +203,8 @@ def _hospitals(network: Network) -> list[steps.Hospital]:
 
 
 def _agree(run: Run) -> None:
-    from client.drafting import Aggregation
-    from trainer import applications, presets
+    from trainer import applications
     from trainer.applications.files import write
-    from trainer.node.config import DataConfig
-    from trainer.node.main import describe_data
 
     options = run.options
     application = applications.find(options.application)
@@ -214,52 +215,72 @@ def _agree(run: Run) -> None:
     files = write(
         application, options.folder / "records", options.hospitals, options.seed, options.partition
     )
-    datasets, samples, expected = {}, [], application.terms().expected is not None
-    for hospital, file in zip(run.hospitals, files.hospitals, strict=True):
-        config = DataConfig(
-            dataset_id=f"{application.id}-{hospital.slug}", file=file, split_seed=options.seed
-        )
-        run.agents.add(hospital.slug, _node(run, hospital, config.model_dump(mode="json")))
-        args = RegisterDatasetArgs(
-            **describe_data(run.agents.home(hospital.slug) / "node.json", terms),
-            name=application.title,
-            simulated=application.simulated,
-            budget_epsilon_micro=presets.EPSILON_MICRO,
-            delta_nano=presets.DELTA_NANO,
-        )
-        steps.register_dataset(hospital, args)
-        run.provenance.dataset(hospital, config.dataset_id)
-        if expected:
-            run.drift[hospital.slug] = _drift(run.agents.home(hospital.slug), terms)
-        datasets[hospital.slug] = config.dataset_id
-        samples.append(args.train_samples)
+    offered = {
+        hospital.slug: _offer(run, hospital, application, file, terms)
+        for hospital, file in zip(run.hospitals, files.hospitals, strict=True)
+    }
+    run.terms = _draft(run, application, offered)
+    datasets = {slug: args.dataset_id for slug, args in offered.items()}
+    steps.agree_plan(run.hospitals, run.terms, datasets)
+
+
+def _offer(
+    run: Run, hospital: steps.Hospital, application: Application, file: Path, terms: Path
+) -> RegisterDatasetArgs:
+    """A hospital's node with its records, which become a dataset on the ledger."""
+    from trainer import presets
+    from trainer.node.config import DataConfig
+    from trainer.node.main import describe_data
+
+    dataset_id = f"{application.id}-{hospital.slug}"
+    config = DataConfig(dataset_id=dataset_id, file=file, split_seed=run.options.seed)
+    run.agents.add(hospital.slug, _node(run, hospital, config.model_dump(mode="json")))
+    home = run.agents.home(hospital.slug)
+    args = RegisterDatasetArgs(
+        **describe_data(home / "node.json", terms),
+        name=application.title,
+        simulated=application.simulated,
+        budget_epsilon_micro=presets.EPSILON_MICRO,
+        delta_nano=presets.DELTA_NANO,
+    )
+    steps.register_dataset(hospital, args)
+    run.provenance.dataset(hospital, dataset_id)
+    if application.terms().expected is not None:
+        run.drift[hospital.slug] = _drift(home, terms)
+    return args
+
+
+def _draft(
+    run: Run, application: Application, offered: Mapping[str, RegisterDatasetArgs]
+) -> PlanTerms:
+    from client.drafting import Aggregation
+    from trainer import presets
+
     content, digest, parameters = measure.apart(
         measure.base_model, application.architecture, dict(application.config)
     )
-    participants = tuple(
-        Participant(msp_id=h.msp_id, node_id=NODE, dataset_id=datasets[h.slug])
-        for h in run.hospitals
-    )
-    run.terms = presets.plan(
+    terms = presets.plan(
         PLAN_ID,
         application,
         run.store.put(content),
         digest,
         parameters,
-        participants,
-        samples,
-        options.rounds,
-        options.stage_seconds,
-        Aggregation(options.aggregation),
+        tuple(
+            Participant(msp_id=h.msp_id, node_id=NODE, dataset_id=offered[h.slug].dataset_id)
+            for h in run.hospitals
+        ),
+        [args.train_samples for args in offered.values()],
+        run.options.rounds,
+        run.options.stage_seconds,
+        Aggregation(run.options.aggregation),
     )
-    if options.simulated_enclave:
-        from trainer.enclave.simulated import SimulatedChip
+    if not run.options.simulated_enclave:
+        return terms
+    from trainer.enclave.simulated import SimulatedChip
 
-        first = run.hospitals[0]
-        chip = SimulatedChip.kept(_enclave(run, first))
-        pinned = chip.terms(first.msp_id, int(time.time()))
-        run.terms = run.terms.model_copy(update={"enclaves": (pinned,)})
-    steps.agree_plan(run.hospitals, run.terms, datasets)
+    first = run.hospitals[0]
+    pinned = SimulatedChip.kept(_enclave(run, first)).terms(first.msp_id, int(time.time()))
+    return terms.model_copy(update={"enclaves": (pinned,)})
 
 
 def _drift(home: Path, terms: Path) -> dict[str, str]:

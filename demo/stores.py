@@ -35,7 +35,9 @@ def choose(wanted: str | None) -> str:
     found = find_kubo() is not None
     if wanted == KUBO and not found:
         raise MedFabricError(
-            Code.TOOL_MISSING, "Kubo (ipfs) is not here; put it on PATH or use --store directory"
+            Code.TOOL_MISSING,
+            "Kubo (ipfs) is not here; put it on PATH, build it (medfabric network install-kubo) or "
+            "use --store directory",
         )
     return wanted or (KUBO if found else DIRECTORY)
 

@@ -331,6 +331,15 @@ def install(source: str, sha256: str, as_json: bool) -> None:
     show({"installed": str(folder)}, as_json=as_json)
 
 
+@network.command("install-kubo")
+@json_option
+def install_kubo(as_json: bool) -> None:
+    """Build Kubo (ipfs) of a pinned version into this user's cache; needs Go and some minutes."""
+    from client.content.kubo import build_kubo
+
+    show({"installed": str(build_kubo())}, as_json=as_json)
+
+
 def _open(folder: Path) -> Network:
     from network import base
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
+from click.testing import CliRunner
 
 from chaincode.schema.errors import Code, MedFabricError
 from client import tools
+from client.cli.main import cli
+from client.cli.output import Exit
 
 NAME = "medfabric-test-tool"
 SCRIPT = "#!/bin/sh\n{}\n"
@@ -65,3 +70,13 @@ def test_a_built_program_is_found_afterwards(tmp_path):
     assert tools.find(NAME) is None
 
     assert tools.build(NAME, tmp_path) == tools.find(NAME)
+
+
+def test_kubo_is_built_by_command_or_said_to_need_go(tmp_path):
+    missing = CliRunner().invoke(cli, ["network", "install-kubo", "--json"])
+    install(tmp_path / "path", "go", 'mkdir -p "$5"; cp "$0" "$5ipfs"')
+    built = CliRunner().invoke(cli, ["network", "install-kubo", "--json"])
+
+    assert missing.exit_code == Exit.MISSING
+    assert "Go toolchain" in json.loads(missing.stderr)["message"]
+    assert json.loads(built.stdout)["installed"] == str(tools.find("ipfs"))

@@ -267,11 +267,12 @@ def test_a_garbled_prepared_transaction_is_an_endorse_error(peer, consortium, ga
 
 
 def test_an_ordering_service_that_refuses_is_a_submit_error(peer, consortium):
-    peer.service.script("Submit", fail(STATUS.ABORTED, "unsuccessful response: FORBIDDEN"))
+    peer.service.script("Submit", fail(STATUS.ABORTED, "unsuccessful response: BAD_REQUEST"))
 
-    with pytest.raises(SubmitError, match="FORBIDDEN"):
+    with pytest.raises(SubmitError, match="BAD_REQUEST") as caught:
         consortium.gateway.submit([b"plan:Advance", b"{}"])
 
+    assert caught.value.code == Code.SUBMIT_FAILED
     assert len(peer.service.asked["Submit"]) == 1
     assert "CommitStatus" not in peer.service.asked
 

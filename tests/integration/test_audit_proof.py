@@ -16,10 +16,11 @@ from support.networks import KINDS
 from chaincode.schema import canonical
 from chaincode.schema.base import PageArgs, Role
 from chaincode.schema.consortium import Subject
-from chaincode.schema.errors import MedFabricError
+from chaincode.schema.errors import Code, MedFabricError
 from client import blocks
 from client.audit import graph, proof, reputations
 from client.audit.channel import Channel
+from client.audit.policy import UnsupportedPolicyError
 from client.audit.transactions import parse
 from client.connection import Connection
 from client.consortium import Consortium
@@ -206,3 +207,18 @@ def test_block_that_too_few_orderers_signed_is_found(bundle: Bundle, tmp_path: P
     verdict, _ = proof.prove(tmp_path, bundle.genesis, bundle.height)
 
     assert [finding.code for finding in verdict.findings] == ["MF-7504"]
+
+
+def test_orderers_whose_policy_is_not_understood_prove_nothing(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unknown(*_: object) -> bool:
+        raise UnsupportedPolicyError("of an unknown kind")
+
+    # A genesis block with such a policy is refused; this is for what a later block may bring.
+    monkeypatch.setattr(Channel, "block_signers_suffice", unknown)
+
+    verdict, _ = proof.prove(bundle.folder, bundle.genesis, bundle.height)
+
+    assert not verdict.proven
+    assert verdict.findings[0].code == Code.CONFIG_UNSUPPORTED

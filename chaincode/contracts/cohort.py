@@ -14,7 +14,7 @@ from typing import Any
 
 from chaincode.contracts import place as places
 from chaincode.contracts import plan as plans
-from chaincode.contracts import reputation
+from chaincode.contracts import reputation, staging
 from chaincode.contracts.framework import Context
 from chaincode.schema import keys
 from chaincode.schema.errors import Code, MedFabricError
@@ -73,8 +73,7 @@ def seal(
         for p in missing
         if p.msp_id not in gone and (p.msp_id, p.node_id) not in declined
     ]
-    if awaited and context.now <= round_.deadline:
-        raise MedFabricError(Code.NOT_YET, f"{round_.status}: waiting for {', '.join(awaited[:8])}")
+    staging.wait(context, round_, awaited[:8])
     before = _before(context, round_, page)
     standings = reputation.standing_milli(context, posted)
     return Contributions(

@@ -6,6 +6,7 @@ Who posts no proof in time, or one that most hospitals find not to hold, is name
 from __future__ import annotations
 
 from chaincode.contracts import plan as plans
+from chaincode.contracts import staging
 from chaincode.contracts.framework import Context, transaction
 from chaincode.schema import disputes, keys
 from chaincode.schema.disputes import JudgeSharesArgs, ProveShareArgs, ShareProof, ShareVerdict
@@ -79,6 +80,6 @@ def _in_stage(context: Context, plan_id: str, number: int, stage: RoundStatus) -
     plan = plans.running(context, plan_id)
     plans.participating(context, plan.terms)
     round_ = context.get(keys.round_(plan_id, number), Round)
-    plans.check_stage(round_, stage)
-    plans.check_time(context, round_)
+    staging.check_stage(f"round {round_.number}", round_, stage)
+    staging.check_time(context, f"round {round_.number}", round_)
     return round_

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 
 from chaincode.contracts import cohort as cohorts
 from chaincode.contracts import plan as plans
-from chaincode.contracts import reputation
+from chaincode.contracts import reputation, staging
 from chaincode.contracts.framework import Context, transaction
 from chaincode.schema import grouptests, keys, states
 from chaincode.schema.errors import Code, MedFabricError
@@ -180,7 +180,7 @@ def _sum(context: Context, plan: Plan, test: GroupTest) -> GroupTest:
         return _move(context, plan, test, GroupTestStatus.SUMMED, sums_sha256=digest)
     absent = plans.absent(plan.terms.hospitals, posted)
     if votes + len(absent) >= needed:
-        _await(context, plan, test, absent)
+        _wait(context, plan, test, absent)
     why = f"{votes} of {needed} attest the same sums"
     return _fail(context, plan, test, Code.NO_AGREEMENT, why, absent)
 
@@ -191,7 +191,7 @@ def _decrypt(context: Context, plan: Plan, test: GroupTest) -> GroupTest:
     if not absent:
         return _move(context, plan, test, GroupTestStatus.DECRYPTED)
     if not set(absent) & set(plans.gone_holders(context, plan.terms)):
-        _await(context, plan, test, absent)
+        _wait(context, plan, test, absent)
     why = f"no decryption shares of {', '.join(absent)}"
     return _fail(context, plan, test, Code.KEY_HOLDER_MISSING, why, absent)
 
@@ -200,7 +200,7 @@ def _judge(context: Context, plan: Plan, test: GroupTest) -> GroupTest:
     wanted = [keys.group_score(test.plan_id, test.round, h) for h in plan.terms.hospitals]
     posted = context.existing(wanted, GroupScore)
     if absent := plans.absent(plan.terms.hospitals, posted):
-        _await(context, plan, test, absent)
+        _wait(context, plan, test, absent)
     judging = [score for score in posted if score.total]
     if 2 * len(judging) <= len(plan.terms.hospitals):
         why = f"{len(judging)} of {len(plan.terms.hospitals)} hospitals scored on records"
@@ -254,20 +254,15 @@ def _running(context: Context, plan_id: str, number: int) -> tuple[Plan, GroupTe
 
 def _in_stage(context: Context, plan_id: str, number: int, stage: GroupTestStatus) -> GroupTest:
     _, test = _running(context, plan_id, number)
-    if test.status is not stage:
-        raise MedFabricError(
-            Code.BAD_STATE, f"the group test is {test.status}, not {stage}; read it again"
-        )
-    if context.now > test.deadline:
-        raise MedFabricError(Code.DEADLINE_PASSED, "this stage of the group test ended")
+    what = f"the group test of round {number}"
+    staging.check_stage(what, test, stage)
+    staging.check_time(context, what, test)
     return test
 
 
-def _await(context: Context, plan: Plan, test: GroupTest, whom: tuple[str, ...]) -> None:
+def _wait(context: Context, plan: Plan, test: GroupTest, whom: tuple[str, ...]) -> None:
     gone = plans.gone_holders(context, plan.terms)
-    awaited = [msp_id for msp_id in whom if msp_id not in gone]
-    if awaited and context.now <= test.deadline:
-        raise MedFabricError(Code.NOT_YET, f"{test.status}: waiting for {', '.join(awaited)}")
+    staging.wait(context, test, [msp_id for msp_id in whom if msp_id not in gone])
 
 
 def _move(

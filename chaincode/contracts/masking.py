@@ -12,7 +12,7 @@ from typing import Any
 
 from chaincode.contracts import cohort as cohorts
 from chaincode.contracts import plan as plans
-from chaincode.contracts import reputation
+from chaincode.contracts import reputation, staging
 from chaincode.contracts.framework import Context, transaction
 from chaincode.schema import keys, weights
 from chaincode.schema.datasets import Dataset
@@ -115,8 +115,8 @@ def _in_stage(
     round_ = context.get(keys.round_(plan_id, number), Round)
     if not isinstance(plan.terms.encryption, MaskingTerms):
         raise MedFabricError(Code.BAD_STATE, f"plan {plan_id} masks nothing")
-    plans.check_stage(round_, stage)
-    plans.check_time(context, round_)
+    staging.check_stage(f"round {round_.number}", round_, stage)
+    staging.check_time(context, f"round {round_.number}", round_)
     return plan, round_
 
 

@@ -318,28 +318,3 @@ def _end_round(context: Context, plan: Plan, reason: str) -> None:
         "reason": reason,
     }
     context.put(keys.round_(last.plan_id, last.number), last.model_copy(update=changes))
-
-
-def check_stage(round_: Round, *stage: RoundStatus) -> None:
-    """Refuse what a round in another stage than these does not take.
-
-    Raises:
-        MedFabricError: ``BAD_STATE``.
-    """
-    if round_.status not in stage:
-        raise MedFabricError(
-            Code.BAD_STATE,
-            f"round {round_.number} is {round_.status}, not {stage[0]}; read it again",
-        )
-
-
-def check_time(context: Context, round_: Round) -> None:
-    """Refuse what comes after the deadline of the round's stage.
-
-    Raises:
-        MedFabricError: ``DEADLINE_PASSED``.
-    """
-    if context.now > round_.deadline:
-        raise MedFabricError(
-            Code.DEADLINE_PASSED, f"this stage of round {round_.number} ended; wait for the next"
-        )

@@ -6,7 +6,7 @@ from typing import Any
 
 from chaincode.contracts import cohort as cohorts
 from chaincode.contracts import dataset as datasets
-from chaincode.contracts import dispute, grouptest, masking, stages
+from chaincode.contracts import dispute, grouptest, masking, stages, staging
 from chaincode.contracts import hospital as hospitals
 from chaincode.contracts import model as models
 from chaincode.contracts import plan as plans
@@ -133,7 +133,7 @@ class RoundContract:
             raise MedFabricError(
                 Code.DUPLICATE_UPDATE, f"{context.node_id} has declined this round; it stands"
             )
-        plans.check_time(context, round_)
+        staging.check_time(context, f"round {round_.number}", round_)
         _keyed(context, plan, round_)
         _check_new(context, round_, args)
         dataset = _consented_dataset(context, plan, participant, args.dataset_id)
@@ -224,7 +224,7 @@ class RoundContract:
         plan = plans.running(context, args.plan_id)
         plans.participating(context, plan.terms)
         round_ = _in_stage(context, args.plan_id, args.round, RoundStatus.AGGREGATED)
-        plans.check_time(context, round_)
+        staging.check_time(context, f"round {round_.number}", round_)
         if args.aggregate_sha256 != round_.aggregate_sha256:
             raise MedFabricError(
                 Code.WRONG_AGGREGATE, "the share is for another aggregate than the accepted one"
@@ -254,7 +254,7 @@ class RoundContract:
         plan = plans.running(context, args.plan_id)
         plans.participating(context, plan.terms)
         round_ = _in_stage(context, args.plan_id, args.round, RoundStatus.DECRYPTED)
-        plans.check_time(context, round_)
+        staging.check_time(context, f"round {round_.number}", round_)
         if (args.candidate is None) is (args.failure is None):
             raise MedFabricError(
                 Code.BAD_ARGUMENT, "name either the candidate or why there is none"
@@ -438,7 +438,7 @@ def _unfinished(context: Context, plan_id: str, number: int) -> tuple[Plan, Roun
 
 def _in_stage(context: Context, plan_id: str, number: int, *stage: RoundStatus) -> Round:
     round_ = context.get(keys.round_(plan_id, number), Round)
-    plans.check_stage(round_, *stage)
+    staging.check_stage(f"round {round_.number}", round_, *stage)
     return round_
 
 

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from chaincode.contracts import cohort as cohorts
-from chaincode.contracts import dispute, grouptest, reputation
+from chaincode.contracts import dispute, grouptest, reputation, staging
 from chaincode.contracts import masking as masks
 from chaincode.contracts import plan as plans
 from chaincode.contracts.framework import Context
@@ -296,7 +296,7 @@ def _key(context: Context, plan: Plan, round_: Round) -> Outcome:
         for p in missing
         if p.msp_id not in gone and (p.msp_id, p.node_id) not in declined
     ]:
-        _await(context, round_, awaited)
+        staging.wait(context, round_, awaited)
     if len(keyed) < terms.quorum or len({p.msp_id for p in keyed}) < 2:
         absent = ", ".join(f"{p.node_id} of {p.msp_id}" for p in missing)
         why = f"{len(keyed)} of at least {terms.quorum} nodes posted mask keys; absent: {absent}"
@@ -323,7 +323,7 @@ def _aggregate(context: Context, plan: Plan, round_: Round) -> Outcome:
     gone = plans.gone_holders(context, plan.terms)
     awaited = [h for h in absent if h not in gone]
     if votes + len(awaited) >= needed:
-        _await(context, round_, awaited)
+        staging.wait(context, round_, awaited)
         why = f"too few attestations in time; absent: {', '.join(absent)}"
         return _failed(Code.NO_AGREEMENT, why, absent=absent)
     return _failed(Code.NO_AGREEMENT, f"{votes} of {needed} attest the same aggregate")
@@ -376,7 +376,7 @@ def _decrypt(context: Context, plan: Plan, round_: Round) -> Outcome:
     disagreed = _late_disagreement(context, plan, round_)
     if absent := tuple(h for h in round_.key_holders if h not in present):
         if not set(absent) & set(plans.gone_holders(context, plan.terms)):
-            _await(context, round_, absent)
+            staging.wait(context, round_, absent)
         return _decrypt_without(context, plan, round_, absent)
     everyone = tuple(sorted({*round_.disagreed, *disagreed}))
     return Outcome(RoundStatus.DECRYPTED, {"disagreed": everyone})
@@ -395,7 +395,7 @@ def _unmask(context: Context, plan: Plan, round_: Round) -> Outcome:
     absent = plans.absent(plan.terms.hospitals, posted)
     gone = plans.gone_holders(context, plan.terms)
     if awaited := [h for h in absent if h not in gone]:
-        _await(context, round_, awaited)
+        staging.wait(context, round_, awaited)
     if len(posted) < threshold:
         why = f"no shares of {', '.join(absent)}; {threshold} hospitals are needed"
         return _failed(Code.KEY_HOLDER_MISSING, why, absent=absent)
@@ -468,7 +468,7 @@ def _prove(context: Context, plan: Plan, round_: Round) -> Outcome:
     absent = plans.absent(round_.key_holders, dispute.proofs(context, round_))
     gone = plans.gone_holders(context, plan.terms)
     if awaited := [h for h in absent if h not in gone]:
-        _await(context, round_, awaited)
+        staging.wait(context, round_, awaited)
     return Outcome(RoundStatus.JUDGING, {"unproven": absent})
 
 
@@ -478,7 +478,7 @@ def _judge(context: Context, plan: Plan, round_: Round) -> Outcome:
     absent = plans.absent(plan.terms.hospitals, posted)
     gone = plans.gone_holders(context, plan.terms)
     if awaited := [h for h in absent if h not in gone]:
-        _await(context, round_, awaited)
+        staging.wait(context, round_, awaited)
     absent = tuple(sorted({*round_.absent, *absent}))
     unproven = dispute.unproven(context, plan.terms, round_)
     why = disputes.verdict(round_.reason, unproven, "an update is wrong")
@@ -512,7 +512,7 @@ def _publish(context: Context, plan: Plan, round_: Round) -> Outcome:
     heard |= {share.msp_id for share in shares(context, round_)}
     ends = evaluated_at(round_, plan.terms.participation, awaited, posted, heard)
     if context.now < ends:
-        raise MedFabricError(Code.NOT_YET, _waiting(round_, awaited))
+        raise MedFabricError(Code.NOT_YET, staging.waiting(round_, awaited))
     absent = tuple(sorted({*round_.absent, *absent}))
     failures = Counter(e.failure for e in posted if e.failure is not None)
     if sum(failures.values()) > len(plan.terms.hospitals) - needed:
@@ -581,15 +581,6 @@ def _decryptable(context: Context, terms: PlanTerms, round_: Round, lost: tuple[
     return round_.status is RoundStatus.AGGREGATED and None not in context.find_all(
         wanted, DecryptionShare
     )
-
-
-def _await(context: Context, round_: Round, whom: Iterable[str]) -> None:
-    if context.now <= round_.deadline:
-        raise MedFabricError(Code.NOT_YET, _waiting(round_, whom))
-
-
-def _waiting(round_: Round, whom: Iterable[str]) -> str:
-    return f"{round_.status}: waiting for {', '.join(whom)}"
 
 
 def _failed(code: Code, why: str, page: Contributions | None = None, **changes: object) -> Outcome:

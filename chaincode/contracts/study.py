@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from chaincode.contracts import dataset as datasets
-from chaincode.contracts import handover, reputation, voting
+from chaincode.contracts import handover, reputation, staging, voting
 from chaincode.contracts import plan as plans
 from chaincode.contracts.framework import Context, transaction
 from chaincode.schema import canonical, disputes, keys, states, studies
@@ -418,7 +418,7 @@ def _hold(context: Context, study: Study) -> Study:
     given = {deposit.dataset_id for deposit in deposits}
     owing = {one.msp_id for one in datasets if one.dataset_id not in given}
     if absent := tuple(sorted(owing)):
-        _await(context, study, absent)
+        _wait(context, study, absent)
     if not deposits:
         return _fail(context, study, Code.QUORUM_MISSED, "nobody has handed records over", ())
     return _move(context, study, StudyStatus.HELD, deposits=deposits, absent=absent)
@@ -426,7 +426,7 @@ def _hold(context: Context, study: Study) -> Study:
 
 def _unsummed(context: Context, study: Study) -> Study:
     holder = (study.terms.holder,)
-    _await(context, study, holder)
+    _wait(context, study, holder)
     return _fail(context, study, Code.NO_AGREEMENT, f"no sum of {holder[0]}", holder)
 
 
@@ -444,7 +444,7 @@ def _agree(context: Context, study: Study) -> Study:
         changes = {"attempt": 1, "key_holders": holders, "unsound": unsound}
         return _move(context, study, StudyStatus.AGREED, **changes)
     if len(agreed) + len(absent) >= needed:
-        _await(context, study, absent)
+        _wait(context, study, absent)
     why = f"{len(agreed)} of {needed} attest the holder's sum"
     return _fail(context, study, Code.NO_AGREEMENT, why, absent)
 
@@ -471,7 +471,7 @@ def _decrypt(context: Context, study: Study) -> Study:
     absent = plans.absent(study.key_holders, context.existing(wanted, StudyShare))
     if not absent:
         return _move(context, study, StudyStatus.DECRYPTED)
-    _await(context, study, absent)
+    _wait(context, study, absent)
     return _decrypt_without(context, study, absent)
 
 
@@ -506,7 +506,7 @@ def _publish(context: Context, study: Study) -> Study:
         why = "the shares do not open the agreed sum"
         return _move(context, study, StudyStatus.DISPUTED, reason=why)
     if votes + len(absent) >= needed:
-        _await(context, study, absent)
+        _wait(context, study, absent)
     why = f"{votes} of {needed} decrypted the same sums"
     return _fail(context, study, Code.NO_AGREEMENT, why, absent)
 
@@ -516,7 +516,7 @@ def _prove(context: Context, study: Study) -> Study:
     wanted = [keys.study_proof(study.study_id, h) for h in study.key_holders]
     absent = plans.absent(study.key_holders, context.existing(wanted, StudyShareProof))
     if absent:
-        _await(context, study, absent)
+        _wait(context, study, absent)
     return _move(context, study, StudyStatus.JUDGING, unproven=absent)
 
 
@@ -526,7 +526,7 @@ def _judge(context: Context, study: Study) -> Study:
     wanted = [keys.study_verdict(study.study_id, h) for h in hospitals]
     posted = context.existing(wanted, StudyShareVerdict)
     if absent := plans.absent(hospitals, posted):
-        _await(context, study, absent)
+        _wait(context, study, absent)
     said, proven = [verdict.culprits for verdict in posted], set(holders) - set(study.unproven)
     found = disputes.unproven(holders, proven, said, len(hospitals))
     shared = [keys.study_share(study.study_id, study.attempt, h) for h in found]
@@ -560,20 +560,15 @@ def _holding(context: Context, study: Study) -> None:
 
 def _in_stage(context: Context, study_id: str, *stage: StudyStatus) -> Study:
     study = context.get(keys.study(study_id), Study)
-    if study.status not in stage:
-        raise MedFabricError(
-            Code.BAD_STATE, f"study {study_id} is {study.status}, not {stage[0]}; read it again"
-        )
-    if context.now > study.deadline:
-        raise MedFabricError(Code.DEADLINE_PASSED, "this stage of the study ended")
+    what = f"study {study_id}"
+    staging.check_stage(what, study, *stage)
+    staging.check_time(context, what, study)
     return study
 
 
-def _await(context: Context, study: Study, whom: tuple[str, ...]) -> None:
+def _wait(context: Context, study: Study, whom: tuple[str, ...]) -> None:
     members = context.consortium().hospitals
-    awaited = [msp_id for msp_id in whom if msp_id in members]
-    if awaited and context.now <= study.deadline:
-        raise MedFabricError(Code.NOT_YET, f"{study.status}: waiting for {', '.join(awaited)}")
+    staging.wait(context, study, [msp_id for msp_id in whom if msp_id in members])
 
 
 def _move(context: Context, study: Study, to: StudyStatus, **changes: object) -> Study:

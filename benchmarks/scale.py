@@ -93,7 +93,7 @@ class Size:
 
 def measured(hospitals: int) -> Iterator[Size]:
     """A consortium at each of its sizes."""
-    with _consortium(hospitals) as consortium:
+    with consortium_of(hospitals) as consortium:
         for nodes in SIZES[hospitals]:
             consortium.grow(nodes)
             for number in range(1, ROUNDS + 1):
@@ -122,7 +122,7 @@ def plot(sizes: Sequence[Size]) -> None:
 
 
 @dataclass
-class _Running:
+class Running:
     """A consortium of simulated nodes, ready for its rounds."""
 
     network: Network
@@ -170,9 +170,16 @@ class _Running:
 
     def sizes(self, number: int) -> dict[str, list[int]]:
         """Bytes of a round's transactions, by function; each with its share of its block."""
+        found: dict[str, list[int]] = defaultdict(list)
+        for function, envelope, around in self.transactions(number):
+            found[function].append(len(envelope) + around)
+        return dict(found)
+
+    def transactions(self, number: int) -> Iterator[tuple[str, bytes, int]]:
+        """A round's transactions and all after it: function, envelope, and the share of its block
+        in bytes."""
         connection = Connection.load(self.network.layout.connection(self.hospitals[0].slug))
         auditor = Identity.load(self.hospitals[0].user("auditor"))
-        found: dict[str, list[int]] = defaultdict(list)
         place = {"plan_id": self.plan_id, "number": number}
         inside = False
         for _, raw in blocks.deliver(connection, auditor):
@@ -187,8 +194,7 @@ class _Running:
                 opened = function == "round:Open" and argument == place
                 inside = inside or opened
                 if inside:
-                    found[function].append(len(envelope) + around // len(block.data.data))
-        return dict(found)
+                    yield function, envelope, around // len(block.data.data)
 
     def _submit(self, of: tuple[p.Participant, int, str]) -> None:
         who, number, base = of
@@ -232,10 +238,11 @@ class _Running:
 
 
 @contextmanager
-def _consortium(hospitals: int) -> Any:
+def consortium_of(hospitals: int, kind: Kind = Kind.DEVNET) -> Any:
+    """A founded consortium on either network; see :class:`Running`."""
     with tempfile.TemporaryDirectory() as scratch:
-        network = up(Path(scratch) / "consortium", Kind.DEVNET, hospitals)
-        running: _Running | None = None
+        network = up(Path(scratch) / "consortium", kind, hospitals)
+        running: Running | None = None
         try:
             running = _founded(network)
             yield running
@@ -247,21 +254,21 @@ def _consortium(hospitals: int) -> Any:
             network.down()
 
 
-def _founded(network: Network) -> _Running:
+def _founded(network: Network) -> Running:
     hospitals = [
         steps.Hospital(h.slug, h.msp_id, folder, _connect(folder, "admin"))
         for h in network.topology.hospitals
         for folder in [network.layout.folder / "hospitals" / h.slug]
     ]
     steps.found(hospitals, "Scale")
-    return _Running(network, hospitals, [_connect(h.folder, "node1") for h in hospitals])
+    return Running(network, hospitals, [_connect(h.folder, "node1") for h in hospitals])
 
 
 def _dataset(hospital: steps.Hospital, node: str) -> str:
     return f"{hospital.slug}-{node}"
 
 
-def _agree(running: _Running) -> None:
+def _agree(running: Running) -> None:
     """Propose, consent, approve, and make a key of nothing."""
     hospitals, terms, plan_id = running.hospitals, running.terms, running.plan_id
     first = hospitals[0]

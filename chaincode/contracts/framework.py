@@ -65,7 +65,8 @@ class Context(FrameworkContext):
         return model.model_validate_json(stored.whole(key, value))
 
     def post(self, key: keys.Key, post: Asset, event: str, **identifiers: Any) -> Asset:
-        """Write a hospital's contribution under its own key, once, and say so by event.
+        """Write a hospital's contribution under its own key, once, and say so by event. Whose it
+        is, the transaction's signature says.
 
         Raises:
             MedFabricError: ``DUPLICATE_CONTRIBUTION``.
@@ -75,7 +76,7 @@ class Context(FrameworkContext):
                 Code.DUPLICATE_CONTRIBUTION, f"{self.msp_id} has posted this already; it stands"
             )
         self.put(key, post)
-        self.emit(event, msp_id=self.msp_id, **identifiers)
+        self.emit(event, **identifiers)
         return post
 
     def put_owned(self, key: keys.Key, asset: Language, owner: str) -> None:

@@ -112,6 +112,9 @@ class NetworkScenario(Scenario):
         )
         return RoundView.of([page]).round.model_dump(mode="json")
 
+    def base_of(self, plan: PlanTerms, number: int) -> str:
+        return str(self.round_state(plan, number)["base_sha256"])
+
     def asset(self, key: keys.Key) -> dict[str, Any]:
         raise NotImplementedError("a network shows its assets by queries")
 

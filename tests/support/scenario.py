@@ -359,14 +359,17 @@ class Scenario:
         self.do(who, "round:Advance", {"plan_id": plan.plan_id, "number": number})
         return self.round_state(plan, number)
 
+    def base_of(self, plan: PlanTerms, number: int) -> str:
+        """The address of the model that a round trains."""
+        return str(self.asset(keys.round_(plan.plan_id, number))["base_sha256"])
+
     def update_args(self, plan: PlanTerms, msp_id: str, number: int = 1) -> dict[str, Any]:
         """What an honest node submits."""
-        round_ = self.asset(keys.round_(plan.plan_id, number))
         return {
             "plan_id": plan.plan_id,
             "round": number,
             "dataset_id": dataset_of(msp_id),
-            "base_sha256": round_["base_sha256"],
+            "base_sha256": self.base_of(plan, number),
             "update": ref(f"update {plan.plan_id} {number} {msp_id}"),
             "samples": SAMPLES,
             "steps": STEPS,

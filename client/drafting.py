@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import partial
 
-from chaincode.schema import masking, sizes
+from chaincode.schema import clipping, masking, sizes
 from chaincode.schema.data import DataTerms
 from chaincode.schema.encryption import EncryptionTerms, Workload, choose
 from chaincode.schema.errors import Code, MedFabricError
@@ -90,7 +90,7 @@ def draft(wish: Wish, participants: tuple[Participant, ...], samples: Sequence[i
         training.rounds * (1 + wish.acceptance.group_tests),
     )
     hidden = _HIDDEN[wish.aggregation]
-    norm = sizes.norm_terms(training, privacy, larger, clip)
+    norm = clipping.norm_terms(training, privacy, sizes=larger, clip=clip)
     return PlanTerms(
         plan_id=wish.plan_id,
         title=wish.title,

@@ -175,10 +175,19 @@ class Network(ABC):
         return [spec.name for spec in self.specs()]
 
     def start(self) -> None:
-        """Start what does not run, and wait until all answer."""
-        for spec in self.specs():
-            self.processes.start(spec)
-        self.wait_healthy(self.names())
+        """Start what does not run, and wait until all answer; else stop again what was started.
+
+        Raises:
+            MedFabricError: ``NOT_HEALTHY``.
+        """
+        begun = [spec for spec in self.specs() if self.processes.pid(spec.name) is None]
+        try:
+            for spec in begun:
+                self.processes.start(spec)
+            self.wait_healthy(self.names())
+        except BaseException:
+            self.processes.stop(*(spec.name for spec in reversed(begun)))
+            raise
 
     def wait_healthy(self, names: Sequence[str]) -> None:
         """Return when these processes answer.

@@ -46,6 +46,7 @@ def norm_terms(
     privacy: PrivacyTerms,
     encryption: EncryptionTerms | MaskingTerms | None = None,
     sizes: Sequence[SizeTerms] = (),
+    clip: int | None = None,
 ) -> NormTerms:
     """A plan's bound on the norm of a mean update, for these terms.
 
@@ -58,6 +59,7 @@ def norm_terms(
     Args:
         encryption: the plan's, where its privacy terms hide hospitals.
         sizes: of datasets, as the plan names them.
+        clip: an update's largest value, in 1e-6; no value's noise is larger.
     """
     if privacy.hospital is not None and encryption is not None:
         unit = encryption.clip_micro
@@ -70,9 +72,10 @@ def norm_terms(
         for device in ("", *(own.device for own in training.devices))
         for samples in (0, *(size.least_samples for size in sizes))
     ]
+    noise = max(noise_micro(*own) for own in works)
     return NormTerms(
         drift_micro=max(_drift_micro(own.training, privacy) for own in works),
-        noise_micro=max(noise_micro(*own) for own in works),
+        noise_micro=noise if clip is None else min(noise, clip),
     )
 
 

@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 from chaincode.schema import accounting, clipping, weights
-from chaincode.schema.norms import NormTerms
 from chaincode.schema.plans import MOST_SIZES, PrivacyTerms, SizeTerms, TrainingTerms, work
 
 APART = Fraction(5, 4)
@@ -80,12 +79,3 @@ def clip_micro(
         if 2 * below >= sum(weighed):
             return clip
     raise ValueError("need at least one dataset")
-
-
-def norm_terms(
-    training: TrainingTerms, privacy: PrivacyTerms, sizes: Sequence[SizeTerms], clip: int
-) -> NormTerms:
-    """A plan's bound on the norm of a mean update, whose values are clipped to ``clip``, in 1e-6:
-    no value's noise is larger than that."""
-    loose = clipping.norm_terms(training, privacy, sizes=sizes)
-    return loose.model_copy(update={"noise_micro": min(loose.noise_micro, clip)})

@@ -180,7 +180,10 @@ class Devnet:
         try:
             server.add_secure_port(f"{HOST}:{port}", credentials)
         except RuntimeError as error:
-            raise OSError(f"cannot listen on port {port}: {error}") from None
+            raise OSError(
+                f"cannot listen on port {port} ({str(error).partition(';')[0]}); where another "
+                "program has it (ss -ltnp), end that one first"
+            ) from None
         return server
 
     def _credentials(self, tls: Path) -> grpc.ServerCredentials:

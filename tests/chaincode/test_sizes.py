@@ -122,7 +122,7 @@ def test_the_clip_is_that_of_the_dataset_in_the_middle_by_weight() -> None:
 def test_the_norm_bound_counts_no_more_noise_than_the_clip_leaves() -> None:
     clip = sizes.clip_micro(TRAINING, PRIVACY, BOTH, [9, 120, 1200])
 
-    norm = sizes.norm_terms(TRAINING, PRIVACY, BOTH, clip)
+    norm = clipping.norm_terms(TRAINING, PRIVACY, sizes=BOTH, clip=clip)
 
     assert norm.noise_micro == clip < clipping.noise_micro(TRAINING, PRIVACY)
     loose = clipping.norm_terms(TRAINING, PRIVACY, sizes=BOTH)

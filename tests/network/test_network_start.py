@@ -54,6 +54,23 @@ def test_after_a_failed_start_the_same_folder_will_do(tmp_path: Path) -> None:
         made.down()
 
 
+def test_a_consortium_that_cannot_start_again_leaves_nothing_running(tmp_path: Path) -> None:
+    folder = tmp_path / "consortium"
+    made = up(folder, Kind.DEVNET, 2)
+    made.down()
+    port = made.topology.hospitals[1].ports.peer
+    with socket.socket() as thief:
+        thief.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        thief.bind((HOST, port))
+        thief.listen()
+
+        with pytest.raises(MedFabricError, match=f"cannot listen on port {port}") as failure:
+            up(folder, Kind.DEVNET, 2)
+
+    assert failure.value.code == Code.NOT_HEALTHY
+    assert [name for name in made.names() if made.processes.pid(name) is not None] == []
+
+
 def test_what_a_killed_up_left_behind_is_stopped_and_made_anew(tmp_path: Path) -> None:
     folder = tmp_path / "consortium"
     first = up(folder, Kind.DEVNET, 2)

@@ -138,7 +138,7 @@ def size_terms(
 ) -> None:
     """Batch and noise that keep datasets of these sizes within epsilon, none with more noise than
     it needs; and the clip and the norm bound that go with them. Counted are training records."""
-    from chaincode.schema import sizes
+    from chaincode.schema import clipping, sizes
     from chaincode.schema.plans import PrivacyTerms, TrainingTerms
     from chaincode.schema.strategies import Strategy
 
@@ -166,12 +166,13 @@ def size_terms(
         sample_clip_micro=round(sample_clip * 1_000_000),
     )
     clip = sizes.clip_micro(training, terms, larger, samples)
+    norm = clipping.norm_terms(training, terms, sizes=larger, clip=clip)
     result = {
         "batch_size": training.batch_size,
         "noise_multiplier_micro": terms.noise_multiplier_micro,
         "sizes": [size.model_dump() for size in larger],
         "clip_micro": clip,
-        "norm": sizes.norm_terms(training, terms, larger, clip).model_dump(),
+        "norm": norm.model_dump(),
     }
     show(result, as_json=as_json)
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from client.budget import Plan
     from client.budget_page import Measured
     from client.hospital_budget import Plan as HospitalPlan
+
+
+Sought = TypeVar("Sought")
 
 
 @click.group()
@@ -60,7 +63,6 @@ def patients(
     from client import budget as planner
 
     given = {"--noise": noise, "--rounds": rounds, "--batch-size": batch_size, "--epsilon": epsilon}
-    asked = _left_out(given)
     start = planner.Plan(
         samples=samples,
         batch_size=batch_size or 1,
@@ -69,17 +71,13 @@ def patients(
         noise_micro=round((noise or 1) * 1_000_000),
         delta_nano=round(delta * 1_000_000_000),
     )
-    target = round((epsilon or 0) * 1_000_000)
     solve: dict[str, Callable[[planner.Plan, int], planner.Plan]] = {
         "--noise": planner.with_noise,
         "--rounds": planner.with_rounds,
         "--batch-size": planner.with_batch,
     }
-    try:
-        plan = solve[asked](start, target) if asked in solve else start
-        result = _result(plan, hospitals, parameters)
-    except ValueError as error:
-        raise MedFabricError(Code.BAD_ARGUMENT, f"{error}; change the plan") from None
+
+    plan, result = _solved(given, solve, start, lambda plan: _result(plan, hospitals, parameters))
     measured = _measured(utility)
     if measured is not None:
         result["measured"] = measured.model_dump()
@@ -133,9 +131,7 @@ def hospitals(
     """
     from client import hospital_budget as planner
 
-    asked = _left_out(
-        {"--noise": noise, "--rounds": rounds, "--quorum": quorum, "--epsilon": epsilon}
-    )
+    given = {"--noise": noise, "--rounds": rounds, "--quorum": quorum, "--epsilon": epsilon}
     start = planner.Plan(
         quorum=quorum or colluding + 1,
         colluding=colluding,
@@ -145,17 +141,12 @@ def hospitals(
         noise_levels=round((noise or 1) * norm_levels),
         delta_nano=round(delta * 1_000_000_000),
     )
-    target = round((epsilon or 0) * 1_000_000)
     solve: dict[str, Callable[[planner.Plan, int], planner.Plan]] = {
         "--noise": planner.with_noise,
         "--rounds": planner.with_rounds,
         "--quorum": planner.with_quorum,
     }
-    try:
-        plan = solve[asked](start, target) if asked in solve else start
-        result = _told(plan)
-    except ValueError as error:
-        raise MedFabricError(Code.BAD_ARGUMENT, f"{error}; change the plan") from None
+    plan, result = _solved(given, solve, start, _told)
     if plot is not None:
         from client import hospital_budget_page
 
@@ -164,11 +155,22 @@ def hospitals(
     show(result, as_json=as_json)
 
 
-def _left_out(given: dict[str, Any]) -> str:
+def _solved(
+    given: Mapping[str, float | None],
+    solve: Mapping[str, Callable[[Sought, int], Sought]],
+    start: Sought,
+    tell: Callable[[Sought], dict[str, Any]],
+) -> tuple[Sought, dict[str, Any]]:
+    """The plan with the one number that was left out, and what is told of it."""
     asked = [name for name, value in given.items() if value is None]
     if len(asked) != 1:
         raise click.UsageError(f"leave out exactly one of {', '.join(given)}")
-    return asked[0]
+    target = round((given["--epsilon"] or 0) * 1_000_000)
+    try:
+        plan = solve[asked[0]](start, target) if asked[0] in solve else start
+        return plan, tell(plan)
+    except ValueError as error:
+        raise MedFabricError(Code.BAD_ARGUMENT, f"{error}; change the plan") from None
 
 
 def _told(plan: HospitalPlan) -> dict[str, Any]:

@@ -86,7 +86,7 @@ def test_a_key_goes_on_without_a_hospital_until_too_few_are_left(
 
 def _held(home: Path) -> list[Path]:
     """What a node still holds of the first plan's key."""
-    names = ("secret", "share-key", "share-commitments")
+    names = ("secret", "share-key", "share-commitments", f"handing-{NEXT}")
     return [found for name in names for found in home.rglob(f"plans/{PLAN_ID}/{name}")]
 
 

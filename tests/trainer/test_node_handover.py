@@ -57,6 +57,11 @@ def _decrypted(ceremony: Ceremony, who: tuple[str, ...]) -> np.ndarray:
     return np.concatenate(list(scheme.decode_mean(io.BytesIO(total), shares, 2)))
 
 
+def _tells(name: str) -> bool:
+    """Whether a file tells of what was held, or opens what was dealt."""
+    return name in _HELD or name.startswith("handing-")
+
+
 def _files(keeper: KeyKeeper, plan_id: str) -> set[str]:
     return {path.name for path in (keeper._home.folder / "plans" / plan_id).glob("*")}
 
@@ -86,11 +91,13 @@ def test_the_key_goes_on_and_what_was_held_is_deleted(
 
     assert np.abs(decrypted - 1.5 * VALUES).max() < 1e-5
     assert {ceremony.keepers[h].collective_key(ceremony.now()).sha256 for h in hospitals} == {key}
-    for keeper in ceremony.keepers.values():
-        keeper.forget("old", "new")
-        assert not _files(keeper, "old") & _HELD
-    for hospital in set(old[0]) - set(hospitals):
-        assert not _files(ceremony.keepers[hospital], "new") & _HELD
+    for hospital, keeper in ceremony.keepers.items():
+        assert (hospital in {*old[0], *hospitals}) is any(map(_tells, _files(keeper, "old")))
+        keeper.forget("old")
+        assert not any(map(_tells, _files(keeper, "old")))
+        # Of the next plan there is nothing that would open what was dealt.
+        assert (hospital in hospitals) is bool(_files(keeper, "new") & _HELD)
+        assert "secret" not in _files(keeper, "new")
     for hospital in hospitals:
         ceremony.keepers[hospital].share_key(ceremony.now())
 

@@ -183,7 +183,7 @@ def test_who_left_reads_that_the_key_has_gone_on_once_it_has_for_good() -> None:
 
     concerning = reader.concerning()
 
-    assert (under_way, reader.handed_on) == ((), ((PLAN, "next"),))
+    assert (under_way, reader.handed_on) == ((), (PLAN,))
     assert concerning == []
 
 

@@ -71,7 +71,7 @@ class Agent:
         home: the node's folder.
         work: carries out a duty, ending in a committed transaction.
         tend: called with every snapshot before its duties; repairs what this node owes to others.
-        forget: called for every plan whose key has gone on for good, and the one that has it now.
+        forget: called for every plan whose key has gone on for good.
         others: duties that belong to no plan, read from the ledger anew at each call.
     """
 
@@ -82,7 +82,7 @@ class Agent:
         home: Home,
         work: Work,
         tend: Callable[[Snapshot], None],
-        forget: Callable[[str, str], None],
+        forget: Callable[[str], None],
         others: Callable[[], Iterable[Due]] = tuple,
     ) -> None:
         self._me = me
@@ -157,8 +157,8 @@ class Agent:
 
     def _snapshots(self) -> list[Snapshot]:
         plans = self._plans.concerning()
-        for handed_on in self._plans.handed_on:
-            self._forget(*handed_on)
+        for plan_id in self._plans.handed_on:
+            self._forget(plan_id)
         if not plans:
             return []
         members = self._consortium.evaluate("consortium:Members", Empty(), Members)

@@ -9,6 +9,7 @@ from chaincode.schema.base import ContentRef, Language
 from chaincode.schema.ceremonies import (
     AccuseArgs,
     Ceremony,
+    CeremonyStatus,
     CeremonyView,
     CommitArgs,
     ConfirmArgs,
@@ -45,6 +46,7 @@ _DEALERS_FAULT = MALFORMED | {Code.KEY_SHARE_INVALID, Code.SUBSHARE_WRONG}
 
 
 _SECRET, _SHARE_KEY, _COMMITTED = "secret", "share-key", "share-commitments"
+_HANDING = "handing-"
 
 
 class _Opening(Language):
@@ -116,6 +118,7 @@ class KeyKeeper:
         self._schemes: dict[str, Scheme] = {}
         self._keys: dict[str, CollectiveKey] = {}
         self._formers: dict[str, Former] = {}
+        self._forgotten: set[str] = set()
 
     # what rounds need
 
@@ -159,21 +162,20 @@ class KeyKeeper:
             self._home.keep_bytes(terms.plan_id, _COMMITTED, committed)
             return share
 
+        done = view.ceremony.status is CeremonyStatus.DONE
+        if terms.key and done and self._home.kept(terms.plan_id, _SHARE_KEY) is None:
+            raise _lost(terms.plan_id)
         return scheme.found(self._home.secret(terms.plan_id, received, _SHARE_KEY), point)
 
-    def forget(self, plan_id: str, successor: str) -> None:
+    def forget(self, plan_id: str) -> None:
         """Delete what was held of a key that another plan has now: together with others', it still
         is the key."""
-        held = (_SECRET, _SHARE_KEY, _COMMITTED)
-        if not any(self._home.kept(plan_id, name) for name in held):
+        if plan_id in self._forgotten:
             return
-        args = PlanArgs(plan_id=successor)
-        terms = self._consortium.evaluate("plan:Get", args, PlanView).plan.terms
-        if self._msp_id not in terms.hospitals:
-            # Whoever leaves has dealt by it.
-            self._home.forget_secret(successor, _SECRET)
-        for name in held:
+        for name in (_SECRET, _SHARE_KEY, _COMMITTED):
             self._home.forget_secret(plan_id, name)
+        self._home.erase(plan_id, _HANDING)
+        self._forgotten.add(plan_id)
 
     def transport(self, now: Snapshot) -> TransportKey:
         """What this hospital deals by under this plan, and what opens what others deal to it,
@@ -378,8 +380,11 @@ class KeyKeeper:
     # what this hospital makes
 
     def _secret(self, terms: PlanTerms) -> KeySecret:
-        plan_id = terms.plan_id
-        raw = self._home.secret(plan_id, lambda: self._secrets.new("key", plan_id), _SECRET)
+        plan_id, place = terms.plan_id, (terms.plan_id, _SECRET)
+        if terms.key:
+            # It opens what was dealt by it, which tells what was held before: it goes with that.
+            place = (terms.key.plan_id, _HANDING + plan_id)
+        raw = self._home.secret(place[0], lambda: self._secrets.new("key", plan_id), place[1])
         return KeySecret.from_bytes(raw)
 
     def _dealing(self, now: Snapshot, dealer: str, held: Held | None = None) -> Dealing:

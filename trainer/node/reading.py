@@ -20,8 +20,8 @@ class PlanReader:
         self._consortium = consortium
         self._me = me
         self._known: dict[str, Plan] = {}
-        self.handed_on: tuple[tuple[str, str], ...] = ()
-        """Plans whose key has gone on for good, and to which, as last read."""
+        self.handed_on: tuple[str, ...] = ()
+        """Plans whose key has gone on for good, as last read."""
 
     def concerning(self) -> list[Plan]:
         """Plans of the node's hospital that give it anything to do, and those to which it may
@@ -59,12 +59,12 @@ class PlanReader:
         return plan
 
 
-def _handed_on(states: Mapping[str, PlanState]) -> Iterator[tuple[str, str]]:
+def _handed_on(states: Mapping[str, PlanState]) -> Iterator[str]:
     for state in states.values():
         after = states.get(state.successor or "")
         # Where the ceremony fails, the successor is taken back.
         if after is not None and after.status is not PlanStatus.APPROVED:
-            yield state.plan_id, after.plan_id
+            yield state.plan_id
 
 
 class RoundReader:

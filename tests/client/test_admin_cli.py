@@ -543,6 +543,19 @@ def test_budgets_are_set_and_reported(planned):
     assert planned.one.refused("dataset", "budget", "wards2", "9") == (Exit.REFUSED, Code.NOT_OWNER)
 
 
+def test_the_report_says_what_a_dataset_was_charged_for_beside_plans(planned):
+    dataset = planned.two.do("dataset", "show", "wards1")["dataset"]
+    table = {name: dataset[name] for name in ("dataset_id", "descriptor_sha256")}
+    table |= {"release_id": "one", "mechanism": "class-marginals-v1", "tables": 3, "noise": 20}
+    table |= {"records": dataset["train_samples"], "sha256": "ab" * 32, "size_bytes": 9}
+    (planned.folder / "table.json").write_text(json.dumps(table))
+
+    planned.one.do("dataset", "release", str(planned.folder / "table.json"))
+
+    report = planned.two.do("privacy", "report")
+    assert [account["others"] for account in report["accounts"]] == ["table one", ""]
+
+
 def test_a_round_before_the_first_is_not_found(planned):
     assert planned.one.refused("round", "show", "tumours") == (Exit.REFUSED, Code.NOT_FOUND)
 

@@ -39,6 +39,11 @@ def report(consortium: Consortium) -> Any:
                 "delta": account.delta_nano / 1_000_000_000,
                 "updates": sum(spending.updates for spending in account.plans),
                 "plans": ",".join(spending.plan_id for spending in account.plans),
+                "others": ",".join(
+                    [f"table {spending.release_id}" for spending in account.releases]
+                    + [f"model {spending.model_id}" for spending in account.models]
+                    + [f"study {spending.study_id}" for spending in account.studies]
+                ),
             }
             for account in accounts
         ],

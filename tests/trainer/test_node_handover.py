@@ -99,7 +99,12 @@ def test_the_key_goes_on_and_what_was_held_is_deleted(
         assert (hospital in hospitals) is bool(_files(keeper, "new") & _HELD)
         assert "secret" not in _files(keeper, "new")
     for hospital in hospitals:
-        ceremony.keepers[hospital].share_key(ceremony.now())
+        keeper = ceremony.keepers[hospital]
+        keeper.share_key(ceremony.now())
+        # What was dealt opens no more: a part that is lost is lost.
+        keeper._home.forget_secret("new", "share-key")
+        with pytest.raises(MedFabricError, match="MF-9102"):
+            keeper.share_key(ceremony.now())
 
 
 def test_a_key_goes_on_twice(tmp_path: Path) -> None:

@@ -334,12 +334,20 @@ def _await_round(run: Run, number: int) -> RoundView:
 
 
 def _wait(run: Run, done: Callable[[], bool], what: str) -> None:
+    def told() -> bool:
+        try:
+            return done()
+        except MedFabricError:
+            for name in run.network.names():
+                run.network.processes.require_running(name)
+            raise
+
     def alive() -> None:
         run.agents.check()
         _require_room(run.options.folder, _LEAST_ROOM)
 
     patience = _ROUND_PATIENCE + run.options.stage_seconds
-    base.wait_until(done, what, patience, alive, interval=_GLANCE, pause=run.waking.wait)
+    base.wait_until(told, what, patience, alive, interval=_GLANCE, pause=run.waking.wait)
 
 
 def _require_room(folder: Path, least: int) -> None:

@@ -120,10 +120,9 @@ class Processes:
     def require_running(self, name: str) -> None:
         """Raises ``NOT_HEALTHY`` with the end of the log where the process has ended."""
         if self.pid(name) is None:
-            raise MedFabricError(
-                Code.NOT_HEALTHY,
-                f"{name} has ended; its log closes with:\n{self._last_words(name)}",
-            )
+            said = self._last_words(name)
+            why = f"its log closes with:\n{said}" if said.strip() else "it said nothing: killed?"
+            raise MedFabricError(Code.NOT_HEALTHY, f"{name} has ended; {why}")
 
     def _last_words(self, name: str) -> str:
         """The end of its output, of a Go program that panicked without the stacks."""

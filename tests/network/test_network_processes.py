@@ -138,6 +138,16 @@ def test_the_end_of_the_log_is_in_the_error(processes: Processes, tmp_path: Path
     assert processes.tail("brief", 1) == "the reason"
 
 
+def test_of_a_process_that_was_killed_before_it_said_anything_that_is_told(
+    processes: Processes, tmp_path: Path
+) -> None:
+    processes.start(Spec("silent", ["sleep", "60"], {}, tmp_path))
+    processes.kill("silent")
+
+    with pytest.raises(MedFabricError, match="silent has ended; it said nothing"):
+        processes.require_running("silent")
+
+
 def test_of_a_panic_the_words_are_told_and_not_the_stacks(
     processes: Processes, tmp_path: Path
 ) -> None:

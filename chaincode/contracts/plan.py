@@ -118,11 +118,13 @@ class PlanContract:
 
 
 def question(context: Context, plan: Plan) -> voting.Question:
-    """The plan's present terms as a question to the hospitals."""
+    """The plan's present terms as a question to the hospitals, as long as the plan is not over."""
     rule = voting.rules(context).plan
     members = context.consortium().hospitals
+    over = states.is_final(states.PLAN, plan.status)
+    until = min(plan.expires_at, plan.changed_at) if over else plan.expires_at
     return voting.question(
-        Subject.PLAN, plan.terms.plan_id, plan.terms_sha256, members, rule, plan.expires_at
+        Subject.PLAN, plan.terms.plan_id, plan.terms_sha256, members, rule, until
     )
 
 

@@ -363,6 +363,18 @@ def test_a_plan_that_was_refused_or_aborted_stays_so():
     assert abort.code == Code.BAD_STATE
 
 
+def test_nobody_votes_on_a_plan_that_is_over():
+    scenario = at("proposed")
+    scenario.vote(TWO, "plan", PLAN, terms().sha256)
+    scenario.do(ONE, "plan:Abort", {"plan_id": PLAN, "reason": "no longer needed"})
+
+    late = scenario.refused(THREE, "consortium:Vote", ballot("plan", PLAN, terms().sha256))
+
+    assert late.code == Code.VOTE_OVER
+    asked = {"subject": "plan", "subject_id": PLAN}
+    assert scenario.do(ONE, "consortium:GetBallot", asked)["decided"] is False
+
+
 def test_no_round_of_a_plan_that_is_not_active():
     first = {"plan_id": PLAN, "number": 1}
     aborted = at("open")

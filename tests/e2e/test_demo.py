@@ -82,13 +82,12 @@ def test_run_record_says_what_happened(latest: Path) -> None:
 
 
 def test_the_ledger_is_asked_when_it_changed_and_not_over_and_over(
-    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[None] = []
     waking, agents = Waking(lambda: ()), SimpleNamespace(check=lambda: None)
-    run: Any = SimpleNamespace(
-        waking=waking, agents=agents, options=SimpleNamespace(stage_seconds=1)
-    )
+    options = SimpleNamespace(stage_seconds=1, folder=tmp_path)
+    run: Any = SimpleNamespace(waking=waking, agents=agents, options=options)
     monkeypatch.setattr(demo, "_GLANCE", 60.0)
 
     def so() -> bool:

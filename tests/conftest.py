@@ -1,5 +1,6 @@
 """Shared fixtures; ``tests/support`` holds what several parts' tests are made of."""
 
+import gc
 import os
 import sys
 from collections.abc import Iterator
@@ -27,6 +28,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="execute every transaction on the in-memory ledger in a second interpreter too",
     )
+
+
+def pytest_collection_finish() -> None:
+    """What was imported is not looked through again and again for what could be given back."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)

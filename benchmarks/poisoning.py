@@ -1,7 +1,8 @@
 """How far dishonest hospitals bend a model: a fifth of 5, 10 and 20 hospitals, in every round.
 
-Every attack under every defence: those of encrypted sums one by one and all together ("ours"), and
-rules that need every update in the clear. Simulated records of deterioration; epsilon 3.
+Every attack under every defence: those of encrypted sums one by one and all together ("ours"), all
+with half the clip or with votes by class, and rules that need every update in the clear. Simulated
+records of deterioration; epsilon 3.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 APPLICATION, RUNS, SIZES = "deterioration", 3, (5, 10, 20)
 OURS = "all"
+NARROW, PERCENT = "all, half the clip", 50
 
 Found = dict[str, list["Outcome"]]
 """Of every defence the outcomes of all seeds."""
@@ -41,12 +43,15 @@ def _outcomes(size: int) -> dict[str, Found]:
     from trainer.defences import DEFENCES
     from trainer.poisoning import ATTACKS, run
 
-    found: dict[str, Found] = {name: {one: [] for one in DEFENCES} for name in ATTACKS}
+    found: dict[str, Found] = {name: {one: [] for one in (*DEFENCES, NARROW)} for name in ATTACKS}
     for seed in range(RUNS):
         setting, test = _setting(size, seed)
         for name, attack in ATTACKS.items():
             attackers = frozenset() if name == "none" else frozenset(range(size // 5))
-            outcomes = run(replace(setting, attackers=attackers), test, attack, DEFENCES)
+            attacked = replace(setting, attackers=attackers)
+            narrow = replace(attacked, clip_percent=PERCENT)
+            outcomes = run(attacked, test, attack, DEFENCES)
+            outcomes |= run(narrow, test, attack, {NARROW: DEFENCES[OURS]})
             for defence, outcome in outcomes.items():
                 found[name][defence].append(outcome)
     return found

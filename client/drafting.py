@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import partial
 
-from chaincode.schema import clipping, masking, sizes
+from chaincode.schema import clipping, masking, sizes, strategies
 from chaincode.schema.data import DataTerms
 from chaincode.schema.encryption import EncryptionTerms, Workload, choose
 from chaincode.schema.errors import Code, MedFabricError
@@ -63,8 +63,10 @@ def draft(wish: Wish, participants: tuple[Participant, ...], samples: Sequence[i
         samples: training records of each participant's dataset.
 
     Raises:
-        MedFabricError: ``BAD_ARGUMENT`` where no noise is enough; ``PARAMETERS_REFUSED``.
+        MedFabricError: ``BAD_ARGUMENT`` where no noise is enough, or the strategy lacks a setting; ``PARAMETERS_REFUSED``.
     """
+    if wrong := strategies.problem(wish.training.strategy, wish.training.settings):
+        raise MedFabricError(Code.BAD_ARGUMENT, f"{wrong}; name them with --set")
     wished, least = wish.training.batch_size, min(samples)
     training = wish.training.model_copy(update={"batch_size": sizes.batch(wished, least)})
     try:

@@ -7,7 +7,7 @@ reputation. Beside what works on encrypted sums stand rules that need every upda
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -46,13 +46,15 @@ _NODE, _DATA, _SHA256 = "node", "data", "a" * 64
 class Defence:
     """``clear``: a rule over all updates in the clear; None: a mean by weights. ``capped``: the
     weights' cap. ``clipped``: the range of an honest encoder's values, and of the sum's. ``voted``:
-    hospitals vote on candidates. ``bounded``: the norm of a mean update. ``tested``: group tests,
+    hospitals vote on candidates, where ``balanced`` by the mean of the classes'
+    recalls. ``bounded``: the norm of a mean update. ``tested``: group tests,
     whose findings weigh by reputation."""
 
     clear: Callable[[Updates], NDArray[np.float64]] | None = None
     capped: bool = False
     clipped: bool = False
     voted: bool = False
+    balanced: bool = False
     bounded: bool = False
     tested: bool = False
 
@@ -77,6 +79,7 @@ def krum(updates: Updates) -> NDArray[np.float64]:
     return updates[int(near.sum(axis=1).argmin())]
 
 
+_ALL = Defence(capped=True, clipped=True, voted=True, bounded=True, tested=True)
 DEFENCES: Mapping[str, Defence] = {
     "no defence": Defence(),
     "weight cap": Defence(capped=True),
@@ -84,7 +87,8 @@ DEFENCES: Mapping[str, Defence] = {
     "vote": Defence(voted=True),
     "norm bound": Defence(bounded=True),
     "group tests": Defence(capped=True, tested=True),
-    "all": Defence(capped=True, clipped=True, voted=True, bounded=True, tested=True),
+    "all": _ALL,
+    "all, votes by class": replace(_ALL, balanced=True),
     "median, in the clear": Defence(clear=median),
     "trimmed mean, in the clear": Defence(clear=trimmed_mean),
     "krum, in the clear": Defence(clear=krum),
@@ -94,7 +98,8 @@ DEFENCES: Mapping[str, Defence] = {
 @dataclass(frozen=True)
 class Setting:
     """A federation of which some are ``attackers``, by place. ``least_group``: hospitals of the
-    smallest group; a round has as many groups as that allows."""
+    smallest group; a round has as many groups as that allows. ``clip_percent``: of the clip that a
+    plan has by default."""
 
     model: nn.Module
     training: TrainingTerms
@@ -105,11 +110,12 @@ class Setting:
     seed: int
     max_drop_micro: int = 100_000
     least_group: int = 3
+    clip_percent: int = 100
 
     @property
     def clip(self) -> float:
-        """The plan's, as it has it by default."""
-        return clipping.clip_micro(self.training, self.privacy) / 1e6
+        """The range of an honest update's values."""
+        return self.clip_percent * clipping.clip_micro(self.training, self.privacy) / 1e8
 
     @property
     def norm(self) -> NormTerms:
@@ -194,10 +200,17 @@ class Course:
             return []
         found = []
         for records in self._setting.validation:
-            after, total = evaluate(self._setting.model, candidate, records)
-            before, _ = evaluate(self._setting.model, base, records)
-            found.append((after, before, total))
+            after, before = self._right(candidate, records), self._right(base, records)
+            found.append((after, before, len(records)))
         return found
+
+    def _right(self, weights: Weights, records: Records) -> int:
+        """Right predictions; where classes count alike, as many as their mean recall would be."""
+        if not self._defence.balanced:
+            return evaluate(self._setting.model, weights, records)[0]
+        parts = [records.take(np.flatnonzero(records.labels == one)) for one in set(records.labels)]
+        right = [evaluate(self._setting.model, weights, part) for part in parts]
+        return round(len(records) * float(np.mean([correct / total for correct, total in right])))
 
     def _passes(
         self,

@@ -889,6 +889,18 @@ def test_a_draft_that_no_noise_keeps_within_epsilon_says_what_to_do(planned):
     assert "more epsilon" in error
 
 
+def test_a_draft_of_a_strategy_without_its_settings_names_them(planned):
+    model = ("--model", str(planned.folder / "model.json"), "--epsilon", "3")
+
+    code, _, error = planned.one.run(
+        *draft(planned.folder, *model, "--strategy", "fedavgm", "--set", "momentum=900000")
+    )
+
+    assert code == Exit.REFUSED
+    assert "fedavgm needs the settings momentum, server_rate" in error
+    assert "the plan has momentum; name them with --set" in error
+
+
 def test_a_dataset_is_registered_from_what_the_node_says_and_the_admin_adds(founded):
     described = {
         "dataset_id": "wards",

@@ -63,7 +63,8 @@ def draft(wish: Wish, participants: tuple[Participant, ...], samples: Sequence[i
         samples: training records of each participant's dataset.
 
     Raises:
-        MedFabricError: ``BAD_ARGUMENT`` where no noise is enough, or the strategy lacks a setting; ``PARAMETERS_REFUSED``.
+        MedFabricError: ``BAD_ARGUMENT`` where no noise is enough, or the strategy lacks a setting;
+            ``PARAMETERS_REFUSED``.
     """
     if wrong := strategies.problem(wish.training.strategy, wish.training.settings):
         raise MedFabricError(Code.BAD_ARGUMENT, f"{wrong}; name them with --set")

@@ -39,8 +39,10 @@ MOST_UPDATES = 64
 CLEAR_OF_SPREAD = 3
 """A member does harm where it is so many times the groups' spread below the others."""
 
-Signed = Annotated[int, Field(ge=-ONE, le=ONE)]
-"""Gain in accuracy, in millionths; negative for a loss."""
+MOST = 64 * ONE
+Signed = Annotated[int, Field(ge=-MOST, le=MOST)]
+"""Gain in accuracy of a sum of one member's updates alone, in millionths, as a group's gain and the
+member's weight in it suggest: it may be more than all. Negative for a loss."""
 
 
 class GroupTestStatus(StrEnum):
@@ -246,7 +248,7 @@ def regressed(
         explained = sum(weight * before.get(name, 0) for name, weight in members) // whole
         rest = effect - usual - explained
         for name, _ in members:
-            after[name] = max(-ONE, min(ONE, before.get(name, 0) + rest))
+            after[name] = max(-MOST, min(MOST, before.get(name, 0) + rest))
     return after
 
 

@@ -350,6 +350,15 @@ def test_members_of_one_draw_contribute_alike_whatever_they_weigh():
     assert harmful([-200_000, 0], **after) == frozenset()
 
 
+def test_who_breaks_a_range_is_told_apart_however_much_its_groups_lose():
+    known = grouptests.regressed({}, WEIGHED, [-1_000_000, 500_000])
+    others = [[("a", 100), ("c", 100)], [("b", 256), ("d", 100)]]
+    known = grouptests.regressed(known, others, [-1_000_000, 500_000])
+
+    assert known["a"] < min(known[name] for name in "bcd")
+    assert grouptests.harmful(others, [-1_000_000, 500_000], known, 50_000) == {"a"}
+
+
 def test_groups_that_differ_by_chance_blame_nobody():
     groups = [[(f"{place}", 1), (f"{place}'", 1)] for place in range(5)]
     effects = [-60_000, 0, 50_000, -30_000, 90_000]

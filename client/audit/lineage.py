@@ -43,6 +43,18 @@ from client.audit.proof import NAMESPACE, Finding, Ledger, Writing
 
 Asset = TypeVar("Asset", bound=Language)
 
+_TOLD = (
+    "aggregate_sha256",
+    "evidence_sha256",
+    "accept",
+    "correct",
+    "total",
+    "failure",
+    "subject_sha256",
+    "code",
+)
+"""What lineage tells of what was posted, where it has it."""
+
 
 class Fact(BaseModel):
     """One thing that stands on the ledger, and the transaction that first wrote it."""
@@ -442,8 +454,7 @@ def _facts(reader: Reader, model: type[Language], wanted: list[keys.Key]) -> lis
 
 
 def _says(asset: Language) -> dict[str, Any]:
-    names = ("aggregate_sha256", "accept", "correct", "total", "failure", "subject_sha256", "code")
-    return {name: getattr(asset, name) for name in names if getattr(asset, name, None) is not None}
+    return {name: getattr(asset, name) for name in _TOLD if getattr(asset, name, None) is not None}
 
 
 def _update(reader: Reader, update: Update, round_: WholeRound) -> Fact:

@@ -12,12 +12,14 @@ from typing import Any
 
 import pytest
 from support.enclave import MEASURED, Kernel, chip
+from support.replayed import proven
 from support.scenario import HOSPITALS, PLAN, Scenario, at, attest_args, live, terms
 
 from chaincode.schema.enclaves import AMD_ROOTS, Attested
 from chaincode.schema.errors import Code, MedFabricError
 from chaincode.schema.plans import Plan, PlanTerms
 from chaincode.schema.rounds import RoundPage, RoundView
+from client.audit import lineage
 from trainer.enclave.enclave import Enclave
 from trainer.enclave.guest import SevSnpGuest
 from trainer.enclave.simulated import SimulatedChip, measurement
@@ -82,6 +84,20 @@ def test_an_enclave_s_attestation_counts_as_its_hospital_s_one() -> None:
     # Evidence makes one attestation credible, and takes no other's place.
     assert (alone.code, both.code) == (Code.NOT_YET, Code.NOT_YET)
     assert scenario.advance(TERMS)["status"] == "AGGREGATED"
+
+
+def test_a_model_s_lineage_tells_whose_attestation_an_enclave_made() -> None:
+    scenario = sealed()
+    scenario.do(ONE, "round:Attest", args(scenario))
+    scenario.attest(TERMS, who=(TWO, THREE))
+    scenario.advance(TERMS)
+    for step in (scenario.share, scenario.evaluate):
+        step(TERMS)
+        ended = scenario.advance(TERMS)
+
+    (step, *_) = lineage.of(proven(scenario.ledger), ended["model_sha256"]).steps
+
+    assert [bool(a.says.get("evidence_sha256")) for a in step.attestations] == [True, False, False]
 
 
 def test_without_evidence_the_hospital_attests_nothing_and_others_need_none() -> None:

@@ -87,10 +87,10 @@ def _described(path: Path, terms: Path) -> dict[str, Any]:
     about = DESCRIBED(path, terms)
     if path.parent.name == "hospital2":
         node = config.load(path)
-        assert node.data is not None
-        _change(node.data.file, "")
-        files, home = Manifest.of(node.data.file), Home(node.home)
-        name = f"data-{node.data.dataset_id}"
+        (data,) = node.datasets
+        _change(data.file, "")
+        files, home = Manifest.of(data.file), Home(node.home)
+        name = f"data-{data.dataset_id}"
         home.keep(name, "files", files)
         about["commitment_sha256"] = files.commitment(home.secret(name, bytes))
         home.close()

@@ -298,7 +298,7 @@ def _dynamic(**rule: Any) -> Plan:
     return plan.model_copy(update={"terms": changed, "terms_sha256": changed.sha256})
 
 
-EDGE = Me("Hospital2MSP", "edge", frozenset({Role.TRAINER}), "edge-data")
+EDGE = Me("Hospital2MSP", "edge", frozenset({Role.TRAINER}), joins=True)
 
 
 def _place(node_id: str, slot: int = 0, left_at: int | None = None) -> Place:
@@ -333,7 +333,7 @@ def test_a_node_joins_once_and_not_again_after_it_has_left(left_at: int | None) 
 
 def test_a_node_named_by_the_plan_or_told_to_join_none_does_not_join() -> None:
     now = _now(_view(RoundStatus.PUBLISHED), plan=_dynamic())
-    named = Me("Hospital2MSP", "node1", frozenset({Role.TRAINER}), "data1")
+    named = Me("Hospital2MSP", "node1", frozenset({Role.TRAINER}), joins=True)
 
     assert _tasks(now, named) == []
     assert _tasks(now, Me("Hospital2MSP", "edge", frozenset({Role.TRAINER}))) == []

@@ -42,10 +42,10 @@ def problem(strategy: str, settings: Mapping[str, int]) -> str | None:
     if bounds is None:
         return None
     if settings.keys() != bounds.keys():
-        return (
-            f"the strategy {strategy} needs the settings {', '.join(sorted(bounds)) or 'none'}, "
-            f"each in millionths and no other; the plan has {', '.join(sorted(settings)) or 'none'}"
-        )
+        needed = f"needs the settings {', '.join(sorted(bounds))}, each in millionths and no other"
+        there = ", ".join(sorted(settings)) or "none"
+        wanted = needed if bounds else "takes no settings"
+        return f"the strategy {strategy} {wanted}; the plan has {there}"
     for name, value in sorted(settings.items()):
         least, most = bounds[name]
         if not least <= value <= most:

@@ -27,7 +27,7 @@ from trainer.data.studied import values
 LEVELS = 1000
 NAMES = ("radius", "texture", "concavity")
 HIGH = (30.0, 40.0, 0.5)
-ROOM = EncryptionTerms(poly_modulus_degree=8192, modulus_bits=(48, 48, 48))
+ROOM = EncryptionTerms(poly_modulus_degree=8192, modulus_bits=(48, 48, 48, 48))
 
 
 def _study(**changes: Any) -> StudyTerms:

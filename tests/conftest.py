@@ -36,6 +36,11 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+def pytest_unconfigure() -> None:
+    """What is frozen would be told as leaked when the interpreter ends."""
+    gc.unfreeze()
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _twice(request: pytest.FixtureRequest) -> Iterator[None]:
     if not request.config.getoption("--twice"):

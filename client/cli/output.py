@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import errno
 import json
+import sys
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from enum import IntEnum
@@ -158,9 +159,26 @@ class Guarded(click.Group):
             refused = _of_machine(error)
             show_error(ctx, refused)
             ctx.exit(exit_code(refused))
+        except ValueError as error:
+            wrong = _of_argument(error)
+            if wrong is None:
+                raise
+            show_error(ctx, wrong)
+            ctx.exit(exit_code(wrong))
         except KeyboardInterrupt:
             click.echo("stopped from the keyboard", err=True)
             ctx.exit(Exit.INTERRUPTED)
+
+
+def _of_argument(error: ValueError) -> MedFabricError | None:
+    """What an option said that the ledger's language has no room for; None for other errors."""
+    # Where it was not imported, nothing of it was raised.
+    core = sys.modules.get("pydantic_core")
+    if core is None or not isinstance(error, core.ValidationError):
+        return None
+    from client.files import wrong_fields
+
+    return MedFabricError(Code.BAD_ARGUMENT, f"{wrong_fields(error)}; see the command's --help")
 
 
 def _of_machine(error: OSError) -> MedFabricError:

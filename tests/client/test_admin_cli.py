@@ -889,6 +889,18 @@ def test_a_draft_that_no_noise_keeps_within_epsilon_says_what_to_do(planned):
     assert "more epsilon" in error
 
 
+def test_a_draft_of_what_the_language_has_no_room_for_names_the_field(planned):
+    model = ("--model", str(planned.folder / "model.json"), "--epsilon", "2")
+
+    code, _, error = planned.one.run(
+        *draft(planned.folder, *model, "--train", "Hospital1MSP/node1:wards1")
+    )
+
+    assert code == Exit.REFUSED
+    assert "MF-1002" in error
+    assert "node_id" in error
+
+
 def test_a_draft_of_a_strategy_without_its_settings_names_them(planned):
     model = ("--model", str(planned.folder / "model.json"), "--epsilon", "3")
 

@@ -780,6 +780,26 @@ def test_a_failure_that_stays_is_told_once(
     assert (caplog.text.count("no answer"), caplog.text.count("not there")) == (1, 1)
 
 
+def test_a_ledger_that_stays_unreadable_is_told_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trainer.node.agent._FIRST_RETRY", 0.001)
+    agent = _agent(_plan(PlanStatus.APPROVED, 0), Home(tmp_path), lambda *_: agent.stop())
+    refusals = [MedFabricError(Code.NOT_ADMITTED, why) for why in ("left", "left", "back")]
+    read = agent._pass
+
+    def refused_at_first() -> float | None:
+        if refusals:
+            raise refusals.pop(0)
+        return read()
+
+    monkeypatch.setattr(agent, "_pass", refused_at_first)
+    agent.run()
+
+    told = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert [one.partition("MF-1004: ")[2] for one in told] == ["left", "back"]
+
+
 def _declined(code: str) -> Decline:
     return Decline(
         plan_id="plan",

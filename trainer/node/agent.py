@@ -34,6 +34,8 @@ PATIENCE = 0.75
 """Seconds that a hospital leaves the one before it in the queue for a shared transaction."""
 LONGEST_WAIT = 30.0
 _FIRST_RETRY, _LAST_RETRY = 0.5, 20.0
+_LAST_READ = 4.0
+"""Seconds at most until a ledger that could not be read is asked again."""
 
 # Somebody else was faster, or the state moved on between reading and submitting: read again.
 _OVERTAKEN = frozenset(
@@ -60,6 +62,11 @@ class _Retry:
     after: float
     delay: float
     error: MedFabricError
+
+    @classmethod
+    def of(cls, error: MedFabricError, last: _Retry | None, longest: float) -> _Retry:
+        delay = min(longest, last.delay * 2) if last else _FIRST_RETRY
+        return cls(time.monotonic() + delay, delay, error)
 
 
 class Agent:
@@ -98,6 +105,7 @@ class Agent:
         self._stopping = threading.Event()
         self._first_seen: dict[Duty, float] = {}
         self._retries: dict[Duty, _Retry] = {}
+        self._unread: _Retry | None = None
         self._ceremonies: dict[str, CeremonyView] = {}
         self._patience = PATIENCE
 
@@ -119,9 +127,9 @@ class Agent:
         while not self._stopping.is_set():
             try:
                 wait = self._pass()
+                self._unread = None
             except MedFabricError as error:
-                log.warning("cannot read the ledger: %s", error)
-                wait = _FIRST_RETRY
+                wait = self._cannot_read(error)
             if wait is not None:
                 self._waking.wait(wait)
 
@@ -213,12 +221,21 @@ class Agent:
 
     def _failed(self, duty: Duty, error: MedFabricError) -> None:
         last = self._retries.get(duty)
-        delay = min(_LAST_RETRY, last.delay * 2) if last else _FIRST_RETRY
-        self._retries[duty] = _Retry(time.monotonic() + delay, delay, error)
-        told = last is not None and str(last.error) == str(error)
-        level = logging.DEBUG if told or error.code in _OVERTAKEN else logging.WARNING
-        log.log(level, "%s: %s", duty, error)
+        self._retries[duty] = _Retry.of(error, last, _LAST_RETRY)
+        told = _told(last, error) or error.code in _OVERTAKEN
+        log.log(logging.DEBUG if told else logging.WARNING, "%s: %s", duty, error)
+
+    def _cannot_read(self, error: MedFabricError) -> float:
+        """Say so, once; seconds until the next try."""
+        last, self._unread = self._unread, _Retry.of(error, self._unread, _LAST_READ)
+        level = logging.DEBUG if _told(last, error) else logging.WARNING
+        log.log(level, "cannot read the ledger: %s", error)
+        return self._unread.delay
 
     def _forget_all_but(self, open_now: set[Duty]) -> None:
         self._first_seen = {d: t for d, t in self._first_seen.items() if d in open_now}
         self._retries = {d: r for d, r in self._retries.items() if d in open_now}
+
+
+def _told(last: _Retry | None, error: MedFabricError) -> bool:
+    return last is not None and str(last.error) == str(error)

@@ -6,6 +6,14 @@ from collections.abc import Sequence
 
 import click
 
+
+def _voted(_: click.Context, __: click.Parameter, value: bool | None) -> bool:
+    # Some releases of click take a required flag that is not there for absent, others for False.
+    if value is None:
+        raise click.UsageError("say --approve or --reject")
+    return value
+
+
 AT_LEAST_ONE = click.IntRange(min=1)
 POSITIVE = click.FloatRange(min=0, min_open=True)
 
@@ -15,6 +23,9 @@ aggregation = click.option(
     default="ckks",
     show_default=True,
     help="How updates are hidden and summed: encrypted, also proven to open, or masked.",
+)
+vote = click.option(
+    "--approve/--reject", default=None, callback=_voted, help="The vote; a hospital has one."
 )
 steps = click.option("--steps", type=click.IntRange(1, 100_000), required=True, help="Per round.")
 learning_rate = click.option(

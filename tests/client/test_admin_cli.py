@@ -195,6 +195,14 @@ def test_a_second_vote_is_refused_with_its_code(hospitals):
     assert [v["approve"] for v in ballot["votes"]] == [True, False]
 
 
+@pytest.mark.parametrize("what", ["consortium vote charter Trial", "plan vote p", "study vote s"])
+def test_a_vote_for_nothing_is_asked_what_it_is_for(hospitals, what):
+    code, _, error = hospitals.two.run(*what.split())
+
+    assert code == Exit.USAGE
+    assert "say --approve or --reject" in error
+
+
 def test_a_further_hospital_is_proposed_and_voted_in(founded):
     founded.one.do("consortium", "propose-hospital", "Hospital3MSP", "East")
     for desk in (founded.one, founded.two):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from chaincode.schema.errors import Code, MedFabricError
+from client.cli import options
 from client.cli.session import FILE, ledger_command, read_model
 
 if TYPE_CHECKING:
@@ -84,9 +85,7 @@ def renew_policies(consortium: Consortium) -> Any:
 @ledger_command(charter, "vote")
 @click.argument("subject", type=SUBJECTS)
 @click.argument("subject_id")
-@click.option(
-    "--approve/--reject", required=True, default=None, help="The vote; a hospital has one."
-)
+@options.vote
 @click.option("--terms", metavar="SHA256", help="Vote only on exactly this motion.")
 @click.option("--reason", default="", help="Stays on the ledger.")
 def vote(

@@ -123,9 +123,7 @@ def amend(consortium: Consortium, terms: Path) -> Any:
 
 @ledger_command(plan, "vote")
 @click.argument("plan_id")
-@click.option(
-    "--approve/--reject", required=True, default=None, help="The vote; a hospital has one."
-)
+@options.vote
 @click.option("--terms", metavar="SHA256", help="Vote only on exactly these terms.")
 @click.option("--reason", default="", help="Stays on the ledger.")
 def vote(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from client.cli import options
 from client.cli.session import FILE, agreed, ledger_command, read_model
 
 if TYPE_CHECKING:
@@ -149,9 +150,7 @@ def propose(consortium: Consortium, terms: Path) -> Any:
 
 @ledger_command(classifier, "vote")
 @click.argument("classifier_id")
-@click.option(
-    "--approve/--reject", required=True, default=None, help="The vote; a hospital has one."
-)
+@options.vote
 @click.option("--terms", metavar="SHA256", help="Vote only on exactly these terms.")
 @click.option("--reason", default="", help="Stays on the ledger.")
 def vote_classifier(

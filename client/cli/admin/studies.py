@@ -57,9 +57,7 @@ def propose(consortium: Consortium, terms: Path) -> Any:
 
 @ledger_command(study, "vote")
 @click.argument("study_id")
-@click.option(
-    "--approve/--reject", required=True, default=None, help="The vote; a hospital has one."
-)
+@options.vote
 @click.option("--terms", metavar="SHA256", help="Vote only on exactly these terms.")
 @click.option("--reason", default="", help="Stays on the ledger.")
 def vote(

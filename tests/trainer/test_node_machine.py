@@ -9,6 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+
+from chaincode.schema.errors import Code, MedFabricError
+from trainer.node import machine
 
 _LIMITED = """
 import os, resource, sys
@@ -61,3 +65,17 @@ def test_energy_is_called_measured_where_a_counter_tells_it(tmp_path: Path) -> N
     (tmp_path / "intel-rapl:0").mkdir()
     (tmp_path / "intel-rapl:0" / "energy_uj").write_text("17")
     assert measure(counters=tmp_path).energy == "measured"
+
+
+def test_an_accelerator_that_is_not_here_is_refused_at_the_start(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+
+    with pytest.raises(MedFabricError, match="torch finds none here") as refused:
+        machine.check("cuda")
+
+    assert refused.value.code == Code.NODE_CONFIG
+    for named in ("cpu", "auto"):
+        machine.check(named)

@@ -7,6 +7,7 @@ import resource
 from dataclasses import dataclass
 from pathlib import Path
 
+from chaincode.schema.errors import Code, MedFabricError
 from trainer.node.resources import COUNTERS, microjoules
 
 CGROUP = Path("/sys/fs/cgroup")
@@ -51,6 +52,21 @@ def running(accelerator: str, counters: Path = COUNTERS, cgroup: Path = CGROUP) 
         accelerator_memory_mb=0,
         energy="estimated" if microjoules(counters) is None else "measured",
     )
+
+
+def check(accelerator: str) -> None:
+    """Refuse to start with an accelerator that this machine lacks. Torch is imported where one is
+    named.
+
+    Raises:
+        MedFabricError: ``NODE_CONFIG``.
+    """
+    if accelerator in ("cuda", "mps") and (found := _accelerator()[0]) != accelerator:
+        raise MedFabricError(
+            Code.NODE_CONFIG,
+            f"compute.accelerator is {accelerator}, and torch finds {found} here; correct it, "
+            "or install the torch that knows this machine's",
+        )
 
 
 def memory_bytes(cgroup: Path = CGROUP) -> int:

@@ -39,7 +39,7 @@ from trainer.node.duties import Duty, Me, Snapshot, Task
 from trainer.node.enclave import attester
 from trainer.node.grouptests import GroupTests
 from trainer.node.home import Home
-from trainer.node.machine import memory_bytes, running
+from trainer.node.machine import check, memory_bytes, running
 from trainer.node.masks import MaskKeeper
 from trainer.node.membership import Membership
 from trainer.node.policies import Policies
@@ -79,6 +79,7 @@ def run(path: Path, *, once: bool = False, verbose: bool = False) -> None:
     )
     threading.stack_size(_STACK)
     config = load(path)
+    check(config.compute.accelerator)
     identity = Identity.load(config.identity)
     home = Home(config.home)
     with Consortium.connect(config.connection, identity) as consortium:

@@ -132,6 +132,14 @@ def _write_records(path: Path, seed: int) -> None:
             rows.writerow([radius, texture, draw.choice(["east", "west"]), sick])
 
 
+def _begun(nodes: Nodes, plan: PlanTerms, study: StudyTerms) -> Steps:
+    """The study's steps, of which the first are done: owners may hand their records over."""
+    steps = Steps(nodes.scenario, plan, study)
+    for step in (steps.propose, steps.consent, steps.approve, steps.advance):
+        step()
+    return steps
+
+
 def _study(plan: PlanTerms, **changes: Any) -> StudyTerms:
     datasets = tuple(StudyDataset(msp_id=h, dataset_id=f"{h.lower()}-masses") for h in OWNERS)
     return study_terms(plan, datasets=datasets, stage_seconds=10_000, **changes)
@@ -160,9 +168,7 @@ def _plan_status(scenario: Scenario, plan: PlanTerms) -> str:
 def test_the_agents_decrypt_what_the_records_sum_to(nodes: Nodes) -> None:
     plan = _confirmed(nodes)
     study = _study(plan)
-    steps = Steps(nodes.scenario, plan, study)
-    for step in (steps.propose, steps.consent, steps.approve, steps.advance):
-        step()
+    steps = _begun(nodes, plan, study)
 
     nodes.run(lambda: steps.study()["status"] == "PUBLISHED")
 
@@ -177,9 +183,7 @@ def test_the_holder_chooses_records_and_nothing_else_is_in_the_sum(nodes: Nodes)
     study = _study(
         plan, holder_selects=True, statistics=(Statistic.MEAN,), logistic=None, linear=()
     )
-    steps = Steps(nodes.scenario, plan, study)
-    for step in (steps.propose, steps.consent, steps.approve, steps.advance):
-        step()
+    steps = _begun(nodes, plan, study)
     nodes.run(lambda: steps.study()["status"] == "HELD")
     places = [(0, 3, 20), (0, 25, 30), (2, 0, 12)]
     chosen = [
@@ -199,9 +203,7 @@ def test_the_holder_chooses_records_and_nothing_else_is_in_the_sum(nodes: Nodes)
 def test_a_hospital_shares_in_one_sum_alone_with_noise_or_without(nodes: Nodes) -> None:
     plan = _confirmed(nodes)
     study = _study(plan, privacy=StudyPrivacy(noise_milli=20_000, quorum=3))
-    steps = Steps(nodes.scenario, plan, study)
-    for step in (steps.propose, steps.consent, steps.approve, steps.advance):
-        step()
+    steps = _begun(nodes, plan, study)
     nodes.run(lambda: steps.study()["status"] == "PUBLISHED")
     other = nodes.view(study)
     assert other.study.sum is not None
@@ -221,9 +223,7 @@ def test_a_hospital_shares_in_one_sum_alone_with_noise_or_without(nodes: Nodes) 
 def test_records_that_are_not_proven_sound_are_left_out(nodes: Nodes) -> None:
     plan = _confirmed(nodes)
     study = _study(plan)
-    steps = Steps(nodes.scenario, plan, study)
-    for step in (steps.propose, steps.consent, steps.approve, steps.advance):
-        step()
+    steps = _begun(nodes, plan, study)
     spoiled = study.datasets[1]
     assert isinstance(plan.encryption, EncryptionTerms)
     content = bytes(studies.deposit_bytes(study, plan.encryption, RECORDS))
@@ -246,9 +246,7 @@ def test_records_that_are_not_proven_sound_are_left_out(nodes: Nodes) -> None:
 def test_the_others_decrypt_where_a_key_holder_stays_away(nodes: Nodes) -> None:
     plan = _confirmed(nodes)
     study = _study(plan)
-    steps = Steps(nodes.scenario, plan, study)
-    for step in (steps.propose, steps.consent, steps.approve, steps.advance):
-        step()
+    steps = _begun(nodes, plan, study)
     nodes.run(lambda: steps.study()["status"] == "AGREED")
     shared = [share.msp_id for share in nodes.view(study).shares]
     away = next(h for h in steps.study()["key_holders"] if h not in shared)
@@ -271,9 +269,7 @@ def test_whose_share_is_wrong_is_named_by_the_others(
     """Of a part of the key that was dealt."""
     plan = _confirmed(nodes)
     study = _study(plan)
-    steps = Steps(nodes.scenario, plan, study)
-    for step in (steps.propose, steps.consent, steps.approve, steps.advance):
-        step()
+    steps = _begun(nodes, plan, study)
     nodes.run(lambda: steps.study()["status"] == "AGREED")
     shared = [share.msp_id for share in nodes.view(study).shares]
     liar = next(h for h in steps.study()["key_holders"] if h not in shared)
@@ -306,9 +302,7 @@ def test_what_a_key_holder_does_not_give_in_time_counts_against_it(
 ) -> None:
     plan = _confirmed(nodes)
     study = _study(plan)
-    steps = Steps(nodes.scenario, plan, study)
-    for step in (steps.propose, steps.consent, steps.approve, steps.advance):
-        step()
+    steps = _begun(nodes, plan, study)
     nodes.run(lambda: steps.study()["status"] == "DECRYPTED")
     view, (away, *_) = nodes.view(study), steps.study()["key_holders"]
     other = next(h for h in HOSPITALS if h != away)

@@ -116,12 +116,14 @@ class Federation:
         """
         from chaincode.schema import sizes as fitting
         from trainer.simulation import federated
+        from trainer.training import parameters
 
         privacy = self.privacy(epsilon_micro)
         sizes = self.sizes(epsilon_micro) if fitted else ()
         if clip is None:
             samples = [len(records) for records in self.hospitals]
-            clip = fitting.clip_micro(self.training, privacy, sizes, samples) / 1e6
+            size = len(parameters(self.model))
+            clip = fitting.clip_micro(self.training, privacy, sizes, samples, size) / 1e6
         rounds = list(
             federated(self.model, self.hospitals, self.training, privacy, self.seed, clip, sizes)
         )
@@ -153,11 +155,13 @@ class Federation:
         return correct / total
 
 
-def value_clip(training: TrainingTerms, privacy: PrivacyTerms) -> float:
+def value_clip(training: TrainingTerms, privacy: PrivacyTerms, model: Any) -> float:
     """Range of an update's values under the encryption, as a plan has it by default."""
     from chaincode.schema import clipping
+    from trainer.training import parameters
 
-    return clipping.clip_micro(training, privacy) / 1e6
+    trained = training.layers.parameters if training.layers else len(parameters(model))
+    return clipping.clip_micro(training, privacy, trained) / 1e6
 
 
 def mean(values: Sequence[float]) -> float:

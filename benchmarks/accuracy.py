@@ -94,7 +94,7 @@ def _outcome(seed: int) -> Outcome:
         epsilon=accounting.epsilon_micro(spent, presets.DELTA_NANO) / 1e6,
         opacus_epsilon=_opacus(noise / 1e6, training.batch_size / federation.samples, steps),
         largest=largest,
-        clip=f.value_clip(training, privacy),
+        clip=f.value_clip(training, privacy, federation.model),
     )
 
 

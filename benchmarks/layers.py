@@ -83,7 +83,7 @@ class _Course:
         own = self.federation
         layers = Layers.of(registry.layout(own.model), chosen).terms
         training, privacy = _terms(own, epsilon, rate, layers)
-        clip = value_clip(training, privacy)
+        clip = value_clip(training, privacy, own.model)
         *_, (weights, _) = federated(own.model, own.hospitals, training, privacy, own.seed, clip)
         return own.accuracy(weights, own.validation), own.accuracy(weights)
 
@@ -120,7 +120,7 @@ def _sent_rows(filters: int) -> Iterator[dict[str, Any]]:
     own = _wide(Federation.of(APPLICATION, SEEDS[0]), filters)
     shapes = registry.layout(own.model)
     training, privacy = _terms(own, 1.0, RATES[0], None)
-    clip_micro = round(1e6 * value_clip(training, privacy))
+    clip_micro = round(1e6 * value_clip(training, privacy, own.model))
     head, whole = (_Sent(Layers.of(shapes, chosen).size, clip_micro) for chosen in ((HEAD,), ()))
     seconds: tuple[list[float], list[float]] = ([], [])
     for _ in range(RUNS):

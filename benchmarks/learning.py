@@ -91,7 +91,7 @@ def _seed(name: str, seed: int) -> dict[str, float]:
     federation = f.Federation.of(name, seed)
     weights, _ = federation.private()
     alone = [federation.plain([records]) for records in federation.hospitals]
-    clip = f.value_clip(federation.training, federation.privacy())
+    clip = f.value_clip(federation.training, federation.privacy(), federation.model)
     found = {
         "private": federation.accuracy(weights),
         "train": federation.accuracy(weights, pooled(federation.hospitals)),

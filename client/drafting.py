@@ -84,7 +84,6 @@ def draft(wish: Wish, participants: tuple[Participant, ...], samples: Sequence[i
         noise_multiplier_micro=smallest.noise_multiplier_micro,
         sample_clip_micro=wish.sample_clip_micro,
     )
-    clip = sizes.clip_micro(training, privacy, larger, samples)
     hospitals = len({participant.msp_id for participant in participants})
     work = Workload(
         hospitals,
@@ -92,6 +91,7 @@ def draft(wish: Wish, participants: tuple[Participant, ...], samples: Sequence[i
         training.layers.parameters if training.layers else wish.model.parameters,
         training.rounds * (1 + wish.acceptance.group_tests),
     )
+    clip = sizes.clip_micro(training, privacy, larger, samples, work.parameters)
     hidden = _HIDDEN[wish.aggregation]
     norm = clipping.norm_terms(training, privacy, sizes=larger, clip=clip)
     return PlanTerms(

@@ -34,7 +34,7 @@ from trainer import norms
 from trainer.data.records import Records
 from trainer.reputation import quality
 from trainer.strategies.strategy import moved
-from trainer.training import evaluate
+from trainer.training import evaluate, parameters
 
 Updates = list[NDArray[np.float64]]
 Weights = NDArray[np.float32]
@@ -115,7 +115,8 @@ class Setting:
     @property
     def clip(self) -> float:
         """The range of an honest update's values."""
-        return self.clip_percent * clipping.clip_micro(self.training, self.privacy) / 1e8
+        size = len(parameters(self.model))
+        return self.clip_percent * clipping.clip_micro(self.training, self.privacy, size) / 1e8
 
     @property
     def norm(self) -> NormTerms:

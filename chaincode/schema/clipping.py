@@ -8,6 +8,11 @@ honest training little, for what is cut off is mostly noise, and leaves a poison
 weight than an honest hospital. The mean of values clipped so is close to a vote on each value's
 sign (Bernstein et al. 2019, "signSGD with Majority Vote is Communication Efficient and Fault
 Tolerant").
+
+Large datasets need so little noise that records move a model more than noise does, and its range
+would hold them back: with twenty times the records a model would learn less. No range is narrower
+than a quarter of the drift that the norm bound allows, spread evenly over the parameters. An update
+at that range's ends everywhere is no longer than a quarter of what is allowed.
 """
 
 from __future__ import annotations
@@ -36,9 +41,15 @@ def noise_micro(training: TrainingTerms, privacy: PrivacyTerms) -> int:
     return max(1, step * isqrt(squares) // _ONE**2)
 
 
-def clip_micro(training: TrainingTerms, privacy: PrivacyTerms) -> int:
-    """A plan's clip for these terms, as ``EncryptionTerms.clip_micro`` takes it."""
-    return min(max(1, 3 * noise_micro(training, privacy) // 2), _LARGEST)
+def clip_micro(training: TrainingTerms, privacy: PrivacyTerms, parameters: int) -> int:
+    """A plan's clip for these terms, as ``EncryptionTerms.clip_micro`` takes it.
+
+    Args:
+        parameters: that are trained, at least 1.
+    """
+    noise = 3 * noise_micro(training, privacy) // 2
+    even = isqrt(_drift_micro(training, privacy) ** 2 // (16 * parameters))
+    return min(max(1, noise, even), _LARGEST)
 
 
 def norm_terms(

@@ -63,16 +63,20 @@ def clip_micro(
     privacy: PrivacyTerms,
     sizes: Sequence[SizeTerms],
     samples: Sequence[int],
+    parameters: int,
 ) -> int:
     """A plan's clip where the noise of its datasets differs: what suits the dataset in the middle,
     by weight. Smaller datasets' noise is cut off by it, and weighs little.
 
     Args:
         samples: training records of each dataset, one to a hospital.
+        parameters: that are trained.
     """
     claims = [weights.Claim(str(place), "", size, 1) for place, size in enumerate(samples)]
     weighed = weights.weigh(claims, _BITS)
-    clips = [clipping.clip_micro(*work(training, privacy, sizes, size)) for size in samples]
+    clips = [
+        clipping.clip_micro(*work(training, privacy, sizes, size), parameters) for size in samples
+    ]
     below = 0
     for clip, weight in sorted(zip(clips, weighed, strict=True)):
         below += weight

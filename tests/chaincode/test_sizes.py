@@ -31,6 +31,7 @@ PRIVACY = PrivacyTerms(
 MIDDLE = SizeTerms(least_samples=100, batch_size=40, noise_multiplier_micro=2_000_000)
 LARGE = SizeTerms(least_samples=1000, batch_size=90, noise_multiplier_micro=900_000)
 BOTH = (LARGE, MIDDLE)
+MANY = 10**6
 
 
 @pytest.mark.parametrize(
@@ -109,18 +110,19 @@ def test_larger_datasets_take_less_noise() -> None:
 
 def test_the_clip_is_that_of_the_dataset_in_the_middle_by_weight() -> None:
     own = {
-        size: clipping.clip_micro(*work(TRAINING, PRIVACY, BOTH, size)) for size in (9, 120, 1200)
+        size: clipping.clip_micro(*work(TRAINING, PRIVACY, BOTH, size), MANY)
+        for size in (9, 120, 1200)
     }
 
-    assert sizes.clip_micro(TRAINING, PRIVACY, BOTH, [9, 120, 1100, 1200]) == own[1200]
-    assert sizes.clip_micro(TRAINING, PRIVACY, BOTH, [9, 9, 9, 1200]) == own[9]
+    assert sizes.clip_micro(TRAINING, PRIVACY, BOTH, [9, 120, 1100, 1200], MANY) == own[1200]
+    assert sizes.clip_micro(TRAINING, PRIVACY, BOTH, [9, 9, 9, 1200], MANY) == own[9]
     # A hospital weighs at most 1.5 parts in k, however large its dataset is.
-    assert sizes.clip_micro(TRAINING, PRIVACY, BOTH, [9, 120, 120, 120, 10**6]) == own[120]
-    assert sizes.clip_micro(TRAINING, PRIVACY, (), [9, 120, 1200]) == own[9]
+    assert sizes.clip_micro(TRAINING, PRIVACY, BOTH, [9, 120, 120, 120, 10**6], MANY) == own[120]
+    assert sizes.clip_micro(TRAINING, PRIVACY, (), [9, 120, 1200], MANY) == own[9]
 
 
 def test_the_norm_bound_counts_no_more_noise_than_the_clip_leaves() -> None:
-    clip = sizes.clip_micro(TRAINING, PRIVACY, BOTH, [9, 120, 1200])
+    clip = sizes.clip_micro(TRAINING, PRIVACY, BOTH, [9, 120, 1200], MANY)
 
     norm = clipping.norm_terms(TRAINING, PRIVACY, sizes=BOTH, clip=clip)
 

@@ -787,6 +787,7 @@ def test_encryption_terms_are_chosen_or_refused_with_the_reason():
 def test_sizes_of_datasets_get_their_own_noise_or_the_reason_why_not():
     chooser = ["admin", "privacy", "sizes", "--batch-size", "32", "--steps", "4", "--json"]
     chooser += ["--rounds", "2", "--learning-rate", "0.5", "--sample-clip", "0.2"]
+    chooser += ["--parameters", "62"]
 
     given = [*chooser, "--epsilon", "3", "--samples", "300", "--samples", "20", "--samples", "22"]
     chosen = json.loads(CliRunner().invoke(cli, given).stdout)
@@ -805,6 +806,7 @@ def test_sizes_of_datasets_get_their_own_noise_or_the_reason_why_not():
 def test_the_clip_follows_from_the_noise():
     chooser = ["admin", "privacy", "clip", "--learning-rate", "0.5", "--steps", "4", "--json"]
     chooser += ["--batch-size", "10", "--noise", "100", "--sample-clip", "0.2"]
+    chooser += ["--parameters", "62"]
 
     chosen = CliRunner().invoke(cli, chooser)
 

@@ -12,12 +12,14 @@ from demo.run import Run
 from network.topology import Kind
 
 
-@pytest.mark.parametrize("application", ["kidney", "drowsiness"])
+@pytest.mark.parametrize(("application", "rounds"), [("kidney", 12), ("drowsiness", 1)])
 def test_bundles_and_recordings_go_all_the_way_to_a_published_model(
-    application: str, tmp_path: Path
+    application: str, rounds: int, tmp_path: Path
 ) -> None:
+    """Watched to the end of the first round. A plan of a single round would have so little noise,
+    and thus so narrow a clip, that the kidney model's first candidate is often refused."""
     folder = tmp_path / "run"
-    with training(folder, Kind.DEVNET, 1, 120, hospitals=2, application=application) as run:
+    with training(folder, Kind.DEVNET, rounds, 120, hospitals=2, application=application) as run:
         view = until(run, 1, ended, seconds=200)
         data = json.loads((run.agents.home("hospital1") / "node.json").read_text())["datasets"][0]
         pages = [run.agents.home(slug) / "data-report.html" for slug in run.agents.names]

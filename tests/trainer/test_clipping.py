@@ -47,10 +47,24 @@ def test_noise_of_an_update_is_as_computed(momentum_micro: int, steps: int) -> N
 def test_clip_is_one_and_a_half_times_the_noise_within_bounds() -> None:
     training, privacy = _terms(0, 4)
     quiet = privacy.model_copy(update={"noise_multiplier_micro": 50_000, "sample_clip_micro": 1})
+    many = 10**6
 
     # 0.5 * 0.2 * 100 / 10 * sqrt(4)
     assert clipping.noise_micro(training, privacy) == 2_000_000
-    assert clipping.clip_micro(training, privacy) == 3_000_000
+    assert clipping.clip_micro(training, privacy, many) == 3_000_000
     loud = privacy.model_copy(update={"noise_multiplier_micro": 10**9})
-    assert clipping.clip_micro(training, loud) == 8_000_000
-    assert clipping.clip_micro(training, quiet) == 1
+    assert clipping.clip_micro(training, loud, many) == 8_000_000
+    assert clipping.clip_micro(training, quiet, many) == 1
+
+
+def test_little_noise_does_not_hold_training_back() -> None:
+    training, privacy = _terms(0, 4)
+    quiet = privacy.model_copy(update={"noise_multiplier_micro": 500_000})
+
+    # The noise's range: 1.5 * 0.5 * 0.2 * 0.5 / 10 * sqrt(4). Of the drift allowed, 0.5 * 0.2 * 4 /
+    # 4, a quarter in each of the values.
+    assert clipping.clip_micro(training, quiet, 1) == 25_000
+    assert clipping.clip_micro(training, quiet, 2) == 17_677
+    assert clipping.clip_micro(training, quiet, 4) == 15_000
+    at_its_ends = clipping.clip_micro(training, quiet, 2) * 2**0.5
+    assert at_its_ends <= clipping.norm_terms(training, quiet).drift_micro / 4

@@ -73,6 +73,11 @@ def hospital_budget(consortium: Consortium, epsilon: float, delta: float) -> Any
     )
 
 
+_trained = click.option(
+    "--parameters", type=AT_LEAST_ONE, required=True, help="Of the model that are trained."
+)
+
+
 @privacy.command("clip")
 @options.learning_rate
 @options.momentum
@@ -80,6 +85,7 @@ def hospital_budget(consortium: Consortium, epsilon: float, delta: float) -> Any
 @click.option("--batch-size", type=AT_LEAST_ONE, required=True, help="Expected size of a batch.")
 @click.option("--noise", type=click.FloatRange(0.05, 1000), required=True, help="Its multiplier.")
 @options.sample_clip
+@_trained
 @json_option
 def update_clip(
     learning_rate: float,
@@ -88,10 +94,11 @@ def update_clip(
     batch_size: int,
     noise: float,
     sample_clip: float,
+    parameters: int,
     as_json: bool,
 ) -> None:
-    """The range of an update's values that a plan's noise suggests, for its encryption terms, and
-    the bound on a mean update's norm, for its acceptance terms."""
+    """The range of an update's values that a plan's training and noise suggest, for its encryption
+    terms, and the bound on a mean update's norm, for its acceptance terms."""
     from chaincode.schema import clipping
     from chaincode.schema.plans import PrivacyTerms, TrainingTerms
     from chaincode.schema.strategies import Strategy
@@ -112,7 +119,7 @@ def update_clip(
     )
     result = {
         "noise": clipping.noise_micro(training, terms) / 1_000_000,
-        "clip_micro": clipping.clip_micro(training, terms),
+        "clip_micro": clipping.clip_micro(training, terms, parameters),
         "norm": clipping.norm_terms(training, terms).model_dump(),
     }
     show(result, as_json=as_json)
@@ -128,6 +135,7 @@ def update_clip(
 @options.learning_rate
 @options.momentum
 @options.sample_clip
+@_trained
 @json_option
 def size_terms(
     samples: tuple[int, ...],
@@ -139,6 +147,7 @@ def size_terms(
     learning_rate: float,
     momentum: float,
     sample_clip: float,
+    parameters: int,
     as_json: bool,
 ) -> None:
     """Batch and noise that keep datasets of these sizes within epsilon, none with more noise than
@@ -170,7 +179,7 @@ def size_terms(
         noise_multiplier_micro=smallest.noise_multiplier_micro,
         sample_clip_micro=round(sample_clip * 1_000_000),
     )
-    clip = sizes.clip_micro(training, terms, larger, samples)
+    clip = sizes.clip_micro(training, terms, larger, samples, parameters)
     norm = clipping.norm_terms(training, terms, sizes=larger, clip=clip)
     result = {
         "batch_size": training.batch_size,

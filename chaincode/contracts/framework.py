@@ -7,6 +7,7 @@ it and what it takes and gives.
 from __future__ import annotations
 
 import json
+from functools import lru_cache
 from typing import Any
 
 from pydantic import BaseModel
@@ -32,6 +33,9 @@ from chaincode.shim.endorsement import owner_and_majority
 from chaincode.shim.stub import Stub, composite_key
 
 __all__ = ["Context", "admit", "transaction"]
+
+_LARGE = 2048
+"""Bytes of an asset that is worth comparing with those parsed before."""
 
 
 class Context(FrameworkContext):
@@ -61,8 +65,9 @@ class Context(FrameworkContext):
         return stored.value(key, asset)
 
     def decoded(self, key: keys.Key, value: bytes, model: type[Asset]) -> Asset:
-        """The inverse of :meth:`encoded`."""
-        return model.model_validate_json(stored.whole(key, value))
+        """The inverse of :meth:`encoded`. What is large and read again and again, as the terms of a
+        plan of a thousand nodes are, is parsed once; assets are frozen."""
+        return (_parsed_before if len(value) >= _LARGE else _parsed)(key, value, model)
 
     def post(self, key: keys.Key, post: Asset, event: str, **identifiers: Any) -> Asset:
         """Write a hospital's contribution under its own key, once, and say so by event. Whose it
@@ -141,6 +146,13 @@ class Context(FrameworkContext):
                 Code.NOT_FOUNDED, "there is no consortium on this channel yet; found one first"
             )
         return found
+
+
+def _parsed(key: keys.Key, value: bytes, model: type[Any]) -> Any:
+    return model.model_validate_json(stored.whole(key, value))
+
+
+_parsed_before = lru_cache(maxsize=32)(_parsed)
 
 
 def admit(context: Context, row: Transaction) -> None:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 
 import pytest
-from support.scenario import at
+from support.memory_stub import proposal_bytes
+from support.scenario import HOSPITALS, at, terms
 
+from chaincode.contracts.framework import Context
 from chaincode.schema import keys, stored
-from chaincode.schema.rounds import NodeRef
-from chaincode.shim.stub import split_composite_key
+from chaincode.schema.plans import PlanTerms
+from chaincode.schema.rounds import Cohort, NodeRef
+from chaincode.shim.stub import Proposal, Stub, composite_key, split_composite_key
 
 
 def test_no_value_says_what_its_key_says_and_nothing_is_lost():
@@ -46,6 +49,32 @@ def test_a_kind_that_says_all_itself_is_stored_whole():
 def test_a_key_of_another_shape_is_refused():
     with pytest.raises(ValueError, match="shorter"):
         stored.whole(("round", ("p",)), b"{}")
+
+
+def test_what_is_large_is_parsed_once_and_never_mistaken_for_another():
+    made = at("active")
+    key = keys.plan_terms(terms().plan_id)
+    value = made.ledger.state[composite_key(*key)] + b" " * 2048
+    renamed = value.replace(b'"title":"', b'"title":"Another ', 1)
+    first, second = _context(made), _context(made)
+
+    assert first.decoded(key, value, PlanTerms) is second.decoded(key, bytes(value), PlanTerms)
+    assert first.decoded(key, value, PlanTerms) == terms()
+    assert second.decoded(key, renamed, PlanTerms).title == f"Another {terms().title}"
+
+
+def test_large_values_that_are_alike_are_told_apart_by_their_keys():
+    context = _context(at("founded"))
+    value = b'{"participants":[],"excluded":[]' + b" " * 2048 + b"}"
+
+    for number in (1, 2):
+        found = context.decoded(keys.cohort("p", number, 0), value, Cohort)
+        assert (found.plan_id, found.number, found.page) == ("p", number, 0)
+
+
+def _context(made):
+    proposal = Proposal(proposal_bytes(made.users[HOSPITALS[0], "admin"], 1))
+    return Context(Stub("0" * 64, "medfabric", [], proposal, made.ledger), frozenset())
 
 
 def _parts(key):

@@ -67,7 +67,9 @@ class Context(FrameworkContext):
     def decoded(self, key: keys.Key, value: bytes, model: type[Asset]) -> Asset:
         """The inverse of :meth:`encoded`. What is large and read again and again, as the terms of a
         plan of a thousand nodes are, is parsed once; assets are frozen."""
-        return (_parsed_before if len(value) >= _LARGE else _parsed)(key, value, model)
+        parse = _parsed_before if len(value) >= _LARGE else _parsed
+        asset: Asset = parse(key, value, model)
+        return asset
 
     def post(self, key: keys.Key, post: Asset, event: str, **identifiers: Any) -> Asset:
         """Write a hospital's contribution under its own key, once, and say so by event. Whose it

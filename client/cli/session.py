@@ -83,11 +83,17 @@ def connection_of(identity: Path, connection: Path | None) -> Path:
     return connection or identity.resolve().parent.parent / "connection.json"
 
 
-def read_model(path: Path, model: type[Model], rest: Mapping[str, Any] | None = None) -> Model:
+def read_model(
+    path: Path,
+    model: type[Model],
+    rest: Mapping[str, Any] | None = None,
+    todo: str = "correct it and try again",
+) -> Model:
     """A JSON file as a model, of the ledger's or another.
 
     Args:
         rest: fields besides those of the file, or in their place.
+        todo: what to do about a wrong field.
 
     Raises:
         MedFabricError: ``FILE_UNUSABLE``, naming the field.
@@ -106,9 +112,7 @@ def read_model(path: Path, model: type[Model], rest: Mapping[str, Any] | None = 
             Code.FILE_UNUSABLE, f"cannot read {path}: {error.strerror}; name another file"
         ) from None
     except ValidationError as error:
-        raise MedFabricError(
-            Code.FILE_UNUSABLE, f"{path}: {wrong_fields(error)}; correct it and try again"
-        ) from None
+        raise MedFabricError(Code.FILE_UNUSABLE, f"{path}: {wrong_fields(error)}; {todo}") from None
 
 
 def _joined(content: bytes, rest: Mapping[str, Any]) -> bytes:

@@ -944,6 +944,7 @@ def test_a_dataset_is_registered_from_what_the_node_says_and_the_admin_adds(foun
 
     assert code == Exit.DATA
     assert all(field in error for field in ("simulated", "budget_epsilon_micro", "delta_nano"))
+    assert "--simulated or --real" in error
     assert made["account"]["budget_epsilon_micro"] == 6_000_000
     assert (made["dataset"]["name"], made["dataset"]["simulated"]) == ("Wards", False)
 

@@ -46,7 +46,8 @@ def register(
         "delta_nano": None if delta is None else round(delta * 1_000_000_000),
     }
     given = {field: value for field, value in rest.items() if value is not None}
-    return consortium.datasets.register(read_model(description, RegisterDatasetArgs, given))
+    todo = "correct it, or say --name, --budget, --delta, and --simulated or --real"
+    return consortium.datasets.register(read_model(description, RegisterDatasetArgs, given, todo))
 
 
 @ledger_command(dataset, "release")

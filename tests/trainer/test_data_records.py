@@ -282,6 +282,25 @@ def test_arrays_without_the_patients_that_the_plan_asks_for_are_refused(tmp_path
         read(tmp_path / "a.npz", IMAGES.model_copy(update={"patient": "who"}))
 
 
+def test_patients_of_arrays_are_numbers_or_names(tmp_path: Path) -> None:
+    path, terms = tmp_path / "a.npz", IMAGES.model_copy(update={"patient": "who"})
+    records = {"features": np.zeros((3, 1, 6, 4)), "labels": np.zeros(3, np.int64)}
+
+    for patients in ([7, -2, 7], ["anna", "bela", "anna"]):
+        np.savez(path, patients=np.array(patients), **records)
+        found = read(path, terms).patients
+        assert found is not None
+        assert found[0] == found[2] != found[1]
+    for wrong in ([0.5, 1, 2], [b"a", b"b", b"c"]):
+        np.savez(path, patients=np.array(wrong), **records)
+        with pytest.raises(MedFabricError, match=r"MF-9005.*patients integers or text"):
+            read(path, terms)
+    for wrong in (["a", "b"], [["a", "b"], ["c", "d"], ["e", "f"]], [1, 2], [[1], [2], [3]]):
+        np.savez(path, patients=np.array(wrong), **records)
+        with pytest.raises(MedFabricError, match=r"MF-9\d+.*patients"):
+            read(path, terms)
+
+
 def test_arrays_of_another_shape_are_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", features=np.zeros((3, 1, 4, 6)), labels=np.zeros(3, np.int64))
 

@@ -31,18 +31,26 @@ def read(path: Readable, split_column: str | None = None) -> Raw:
         raise MedFabricError(
             Code.DATA_FILE, f"{path} needs arrays 'features' and 'labels': {error}"
         ) from None
-    whole = [labels] if patients is None else [labels, patients]
-    if features.dtype.kind not in "fiu" or any(array.dtype.kind not in "iu" for array in whole):
+    known = patients is None or patients.dtype.kind in "iuU"
+    if features.dtype.kind not in "fiu" or labels.dtype.kind not in "iu" or not known:
         raise MedFabricError(
-            Code.DATA_VALUE, f"{path}: features are numbers, labels and patients integers"
+            Code.DATA_VALUE,
+            f"{path}: features are numbers, labels integers, patients integers or text",
         )
     return Raw(
         features.astype(np.float32 if features.dtype == np.float32 else np.float64),
         labels.astype(np.int64),
         numbered(labels.size),
-        None if patients is None else patients.astype(np.int64),
+        None if patients is None else _people(patients),
         None if parts is None else _parts(path, parts),
     )
+
+
+def _people(patients: NDArray[np.int64 | np.str_]) -> NDArray[np.int64]:
+    numbers = patients
+    if patients.dtype.kind == "U":
+        numbers = np.unique(patients, return_inverse=True)[1].reshape(patients.shape)
+    return numbers.astype(np.int64)
 
 
 def _parts(path: Readable, names: NDArray[np.str_]) -> NDArray[np.int8]:

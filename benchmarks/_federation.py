@@ -116,13 +116,12 @@ class Federation:
         """
         from chaincode.schema import sizes as fitting
         from trainer.simulation import federated
-        from trainer.training import parameters
 
         privacy = self.privacy(epsilon_micro)
         sizes = self.sizes(epsilon_micro) if fitted else ()
         if clip is None:
             samples = [len(records) for records in self.hospitals]
-            size = len(parameters(self.model))
+            size = _trained(self.model, self.training)
             clip = fitting.clip_micro(self.training, privacy, sizes, samples, size) / 1e6
         rounds = list(
             federated(self.model, self.hospitals, self.training, privacy, self.seed, clip, sizes)
@@ -158,10 +157,15 @@ class Federation:
 def value_clip(training: TrainingTerms, privacy: PrivacyTerms, model: Any) -> float:
     """Range of an update's values under the encryption, as a plan has it by default."""
     from chaincode.schema import clipping
-    from trainer.training import parameters
 
-    trained = training.layers.parameters if training.layers else len(parameters(model))
-    return clipping.clip_micro(training, privacy, trained) / 1e6
+    return clipping.clip_micro(training, privacy, _trained(model, training)) / 1e6
+
+
+def _trained(model: Any, training: TrainingTerms) -> int:
+    from trainer.models.layers import Layers
+    from trainer.models.registry import layout
+
+    return Layers.planned(layout(model), training).size
 
 
 def mean(values: Sequence[float]) -> float:

@@ -32,9 +32,11 @@ from chaincode.schema.rounds import (
 )
 from trainer import norms
 from trainer.data.records import Records
+from trainer.models.layers import Layers
+from trainer.models.registry import layout
 from trainer.reputation import quality
 from trainer.strategies.strategy import moved
-from trainer.training import evaluate, parameters
+from trainer.training import evaluate
 
 Updates = list[NDArray[np.float64]]
 Weights = NDArray[np.float32]
@@ -115,7 +117,7 @@ class Setting:
     @property
     def clip(self) -> float:
         """The range of an honest update's values."""
-        size = len(parameters(self.model))
+        size = Layers.planned(layout(self.model), self.training).size
         return self.clip_percent * clipping.clip_micro(self.training, self.privacy, size) / 1e8
 
     @property

@@ -21,8 +21,9 @@ from trainer.applications.application import Application
 from trainer.applications.files import load, write
 from trainer.data.records import VALIDATION_FRACTION, Records, split
 from trainer.models import registry
+from trainer.models.layers import Layers
 from trainer.simulation import federated
-from trainer.training import evaluate, parameters
+from trainer.training import evaluate
 
 
 def measure(
@@ -95,7 +96,8 @@ class _Run:
         else:
             terms = self.training
             privacy = presets.privacy(self._tuned, terms, self._samples, epsilon_micro)
-            clip = clipping.clip_micro(terms, privacy, len(parameters(self._model))) / 1e6
+            size = Layers.planned(registry.layout(self._model), terms).size
+            clip = clipping.clip_micro(terms, privacy, size) / 1e6
         rounds = federated(self._model, self._hospitals, terms, privacy, self._seed, clip)
         weights = [weights for weights, _ in rounds][-1]
         correct, total = evaluate(self._model, weights, self._test)

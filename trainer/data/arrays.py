@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chaincode.schema.errors import Code, MedFabricError
-from trainer.data.raw import Raw, numbered
+from trainer.data.raw import Raw, numbered, whose
 from trainer.data.sealed import Readable
 from trainer.data.split import part_named
 
@@ -37,20 +37,15 @@ def read(path: Readable, split_column: str | None = None) -> Raw:
             Code.DATA_VALUE,
             f"{path}: features are numbers, labels integers, patients integers or text",
         )
+    if patients is not None:
+        patients = whose(patients) if patients.dtype.kind == "U" else patients.astype(np.int64)
     return Raw(
         features.astype(np.float32 if features.dtype == np.float32 else np.float64),
         labels.astype(np.int64),
         numbered(labels.size),
-        None if patients is None else _people(patients),
+        patients,
         None if parts is None else _parts(path, parts),
     )
-
-
-def _people(patients: NDArray[np.int64 | np.str_]) -> NDArray[np.int64]:
-    numbers = patients
-    if patients.dtype.kind == "U":
-        numbers = np.unique(patients, return_inverse=True)[1].reshape(patients.shape)
-    return numbers.astype(np.int64)
 
 
 def _parts(path: Readable, names: NDArray[np.str_]) -> NDArray[np.int8]:

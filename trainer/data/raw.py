@@ -34,10 +34,12 @@ def numbered(number: int) -> list[str]:
     return [f"record {row}" for row in range(number)]
 
 
-def whose(names: Sequence[str]) -> NDArray[np.int64]:
-    """A number for each record, equal where the patient's name is."""
-    _, patients = np.unique(list(names), return_inverse=True)
-    return patients.astype(np.int64)
+def whose(names: Sequence[str] | NDArray[np.str_]) -> NDArray[np.int64]:
+    """A number for each record, equal where the patient's name is; of the names' shape."""
+    named = np.asarray(names)
+    _, patients = np.unique(named, return_inverse=True)
+    # Whether NumPy flattens the inverse depends on its version.
+    return patients.reshape(named.shape).astype(np.int64)
 
 
 def wrong_value(path: Readable, place: str, why: str) -> MedFabricError:
